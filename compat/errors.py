@@ -1,0 +1,252 @@
+"""Every error a client can meet, as a tree whose classes carry their own data.
+
+Nothing outside this file decides what an error means: the pipeline reads the class attributes, the endpoints read `status`
+and `body()`. Foreign exceptions (sockets, TLS, parsers) are mapped to these in one place, `compat/upstream/`.
+
+    GatewayError
+    ├── ClientError                 the request can't be served as it is
+    │   ├── BadRequest              400
+    │   │   ├── ContextTooLong      400 context_length_exceeded
+    │   │   └── Unsupported         400 content or a parameter that has no counterpart
+    │   ├── InvalidKey              401
+    │   ├── ForbiddenOrigin         403
+    │   ├── NotFound                404
+    │   │   └── ModelNotFound       404 model_not_found
+    │   ├── MethodNotAllowed        405
+    │   ├── RequestTimeout          408 the body came too slowly
+    │   ├── BodyTooLarge            413
+    │   ├── WrongMediaType          415
+    │   ├── MisdirectedHost         421
+    │   └── TooManyRequests         429 a limit of this gateway
+    ├── UpstreamError               the upstream's doing
+    │   ├── UpstreamRefusal         4xx: its own words and status
+    │   │   ├── UpstreamKeyRefused  401, 403
+    │   │   ├── UpstreamBusy        408, 409, 425: another try may help
+    │   │   └── UpstreamRateLimit   429
+    │   └── UpstreamFault           trips the circuit
+    │       ├── UpstreamFailure     5xx
+    │       ├── UpstreamOverloaded  503, 529, or an overload event inside a 200
+    │       ├── UpstreamUnreachable DNS, refused, reset before an answer, TLS
+    │       ├── UpstreamTimeout     no first byte, or silence for too long
+    │       └── UpstreamBroken      cut, garbled or incomplete answer
+    ├── NoUpstream                  503 nothing can serve this model just now
+    ├── ShuttingDown                503
+    └── InternalError               500 our own fault
+    ClientGone                      the client hung up; never rendered, never a failure of the upstream
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+MAX_RETRY_AFTER_S = 30
+"""The longest wait a client is told: Kilo Code obeys `retry-after` without a cap of its own."""
+
+
+class GatewayError(Exception):
+    """An error that can be shown to a client in OpenAI's shape.
+
+    `status` is the HTTP status for the client, `type` and `code` the machine-readable words of OpenAI's error object.
+    `retryable` tells the pipeline that another attempt may succeed, `trips_circuit` that the circuit counts it.
+    """
+
+    status: int = 500
+    type: str = "server_error"
+    code: str | None = None
+    retryable: ClassVar[bool] = False
+    trips_circuit: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        type: str | None = None,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+        self.headers = headers
+        if status is not None:
+            self.status = status
+        if type is not None:
+            self.type = type
+        if code is not None:
+            self.code = code
+
+    def fields(self) -> dict[str, str | None]:
+        """OpenAI's error object: message, type, param, code."""
+        return {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
+
+    def body(self) -> bytes:
+        """The JSON body of an error answer, `{"error": {...}}`."""
+        return msgspec.json.encode({"error": self.fields()})
+
+    def frame(self) -> bytes:
+        """The event that ends a stream which can't be carried on.
+
+        Kilo Code and the `openai` SDK both read this shape as an error of the running answer.
+        """
+        event = {"type": "error", "error": {"code": self.code or self.type, "message": self.message, "type": self.type}}
+        return b"data: " + msgspec.json.encode(event) + b"\n\n"
+
+
+class ClientError(GatewayError):
+    status = 400
+    type = "invalid_request_error"
+
+
+class BadRequest(ClientError):
+    pass
+
+
+class ContextTooLong(BadRequest):
+    """Kilo Code compacts the conversation when it sees this code."""
+
+    code = "context_length_exceeded"
+
+
+class Unsupported(BadRequest):
+    code = "unsupported_value"
+
+
+class InvalidKey(ClientError):
+    status = 401
+    code = "invalid_api_key"
+
+
+class ForbiddenOrigin(ClientError):
+    status = 403
+    code = "origin_not_allowed"
+
+
+class NotFound(ClientError):
+    status = 404
+    code = "unknown_url"
+
+
+class ModelNotFound(NotFound):
+    code = "model_not_found"
+
+
+class MethodNotAllowed(ClientError):
+    status = 405
+    code = "method_not_allowed"
+
+
+class RequestTimeout(ClientError):
+    status = 408
+    code = "request_timeout"
+
+
+class BodyTooLarge(ClientError):
+    status = 413
+    code = "request_too_large"
+
+
+class WrongMediaType(ClientError):
+    status = 415
+    code = "unsupported_media_type"
+
+
+class MisdirectedHost(ClientError):
+    status = 421
+    code = "host_not_allowed"
+
+
+class TooManyRequests(ClientError):
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+
+
+class UpstreamError(GatewayError):
+    """An answer, or the lack of one, that the upstream is responsible for."""
+
+    status = 502
+    type = "upstream_error"
+
+
+class UpstreamRefusal(UpstreamError):
+    """The upstream refused this request: its status and words are kept."""
+
+    status = 400
+    type = "invalid_request_error"
+
+
+class UpstreamKeyRefused(UpstreamRefusal):
+    status = 401
+    type = "authentication_error"
+    code = "upstream_key_refused"
+
+
+class UpstreamBusy(UpstreamRefusal):
+    status = 409
+    retryable = True
+
+
+class UpstreamRateLimit(UpstreamRefusal):
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+    retryable = True
+
+
+class UpstreamFault(UpstreamError):
+    """A fault of the upstream's machinery: another attempt may succeed, and the circuit counts it."""
+
+    code = "upstream_fault"
+    retryable = True
+    trips_circuit = True
+
+
+class UpstreamFailure(UpstreamFault):
+    type = "server_error"
+    code = "server_error"
+
+
+class UpstreamOverloaded(UpstreamFault):
+    status = 503
+    type = "overloaded_error"
+    code = "server_error"
+
+
+class UpstreamUnreachable(UpstreamFault):
+    code = "upstream_unreachable"
+
+
+class UpstreamTimeout(UpstreamFault):
+    status = 504
+    type = "timeout_error"
+    code = "upstream_timeout"
+
+
+class UpstreamBroken(UpstreamFault):
+    code = "upstream_broken"
+
+
+class NoUpstream(GatewayError):
+    status = 503
+    type = "server_error"
+    code = "no_upstream"
+
+
+class ShuttingDown(GatewayError):
+    status = 503
+    type = "server_error"
+    code = "shutting_down"
+
+
+class InternalError(GatewayError):
+    code = "internal_error"
+
+
+class ClientGone(Exception):
+    """The client closed its connection. Nothing is answered, nothing is held against the upstream."""

@@ -1,0 +1,130 @@
+"""What a translator is.
+
+A translator serves one pair of wire APIs. It is a record of four pure functions; everything they need is in their arguments, so a
+failover can run them again with another deployment and a test can feed a stream in every possible split.
+
+A stream translator is a push object that can't block: upstream bytes go in, whole client frames come out. It raises an
+`UpstreamError` when the upstream reports an error inside the stream, or when the stream is not what its protocol allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from compat.catalog import Model
+from compat.errors import GatewayError
+from compat.wire.envelope import Envelope
+
+WireApi = Literal["openai.chat", "anthropic.messages"]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of one answer in the client's terms: `prompt_tokens` includes what was read from and written to a cache."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    is_estimate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingRecord:
+    """Signed thinking blocks of one assistant turn, to be kept for the turns that follow it.
+
+    `tool_call_ids` are the ids of the tool calls in the same turn, as the client sees them; `blocks` are the upstream's blocks, verbatim and in order.
+    """
+
+    tool_call_ids: tuple[str, ...]
+    blocks: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TranslationContext:
+    """All that a translation may depend on besides the client's bytes.
+
+    `alias` is the name the client asked for, `target` the upstream's id of the model, `model` its facts from the catalog.
+    `completion_id` and `created_s` identify the answer (clock and randomness are the caller's). `wants_usage` tells whether the client asked for the
+    usage chunk. `refused_parameters` are those that this deployment was seen to refuse; `thinking` looks kept thinking up by tool-call id.
+    `sends_usage_option` tells whether this upstream knows `stream_options`. `beta_headers` are set by configuration.
+    """
+
+    alias: str
+    target: str
+    model: Model
+    completion_id: str
+    created_s: int
+    is_stream: bool
+    wants_usage: bool = False
+    sends_usage_option: bool = True
+    refused_parameters: frozenset[str] = frozenset()
+    thinking: Mapping[str, ThinkingRecord] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TranslatedRequest:
+    """The body for the upstream, extra headers for it, and notes on what translation changed (`dropped=temperature`)."""
+
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TranslatedAnswer:
+    """A whole answer in the client's wire API."""
+
+    body: bytes
+    usage: Usage | None
+    finish_reason: str | None
+    notes: tuple[str, ...] = ()
+    thinking: ThinkingRecord | None = None
+
+
+class StreamTranslator(Protocol):
+    """Upstream bytes in, client bytes out; both of them may hold no frame, one or many.
+
+    `is_committed` turns true with the first content (text, reasoning, a tool call, a refusal): from then on no other attempt may be made.
+    `is_finished` turns true when the upstream's own end mark was seen. `usage`, `finish_reason`, `notes` and `thinking` are final once it is.
+    """
+
+    is_committed: bool
+    is_finished: bool
+    usage: Usage | None
+    finish_reason: str | None
+    notes: list[str]
+    thinking: ThinkingRecord | None
+
+    def feed(self, data: bytes) -> bytes:
+        """Take upstream bytes as they came; return whole client frames. Errors: any `UpstreamError`."""
+        ...
+
+    def finish(self) -> bytes:
+        """The upstream closed the stream; return the last frames with `[DONE]`. `UpstreamBroken` when the answer was not complete."""
+        ...
+
+    def abort(self, error: GatewayError) -> bytes:
+        """The frames that tell the client that its answer ends here, without a `finish_reason` and without `[DONE]`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Translator:
+    """Four pure functions for one pair of wire APIs.
+
+    `request` never changes its input. `error` maps a refused call (status, lower-case headers, body) to the error tree.
+    """
+
+    request: Callable[[Envelope, TranslationContext], TranslatedRequest]
+    response: Callable[[bytes, TranslationContext], TranslatedAnswer]
+    stream: Callable[[TranslationContext], StreamTranslator]
+    error: Callable[[int, Mapping[str, str], bytes, TranslationContext], GatewayError]
+
+
+def note_values(notes: Sequence[str]) -> str:
+    """The value of the `x-compat-notes` header."""
+    return "; ".join(notes)

@@ -1,0 +1,1 @@
+"""The vocabulary of both protocols: types, the SSE codec, the request envelope. No I/O, no clock, no randomness."""

@@ -1,0 +1,123 @@
+"""The envelope of a JSON request: its top-level keys, each with its value as the client wrote it.
+
+A passthrough body is never decoded further. `msgspec` checks the syntax of the whole; then the top level is walked once, where each value's
+text is already known, to learn where it stands. So one value can be changed while all other bytes leave as they came.
+
+A key that occurs twice is refused: two readers of one body must never disagree about what it says (RFC 8259, section 4).
+A lone half of a surrogate pair (`"\\ud83d"`), which JavaScript clients send when they cut a string inside an emoji, becomes U+FFFD:
+no upstream takes it, and refusing it would end an agent's session for one character.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from compat import jsonio
+from compat.errors import BadRequest
+
+_decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_KEY = re.compile(rb'[{,\s]*"((?:[^"\\]|\\.)*)"\s*:\s*')
+_END = re.compile(rb"[{\s]*}\s*")
+_LONE_SURROGATE = re.compile(
+    rb"(?P<kept>(?:\\\\)+|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+)
+
+
+class Envelope(Mapping[str, bytes]):
+    """Top-level key -> the JSON text of its value. Immutable.
+
+    `body` is the whole text, `was_repaired` tells that lone surrogates were replaced. Missing keys raise `KeyError`, as in any mapping.
+    """
+
+    __slots__ = ("_spans", "body", "was_repaired")
+
+    def __init__(self, body: bytes) -> None:
+        """`BadRequest` when `body` is not UTF-8, not a JSON object, nested too deeply, or has a key twice."""
+        try:
+            if not body.isascii():
+                str(body, "utf-8")
+            values, self.was_repaired = _read(body)
+        except UnicodeDecodeError as error:
+            raise BadRequest(f"The body is not valid UTF-8: {error.reason} at byte {error.start}.") from error
+        except RecursionError as error:
+            raise BadRequest("The body is nested too deeply.") from error
+        except msgspec.ValidationError as error:
+            raise BadRequest(f"The body must be a JSON object: {error}.") from error
+        except msgspec.DecodeError as error:
+            raise BadRequest(f"The body is not valid JSON: {error}.") from error
+        if self.was_repaired:
+            body = _repair(body)
+            values = _decode(body)
+        self.body = body
+        self._spans = _find_spans(body, values)
+
+    def __getitem__(self, key: str) -> bytes:
+        start, end = self._spans[key]
+        return self.body[start:end]
+
+    def __iter__(self) -> Any:
+        return iter(self._spans)
+
+    def __len__(self) -> int:
+        return len(self._spans)
+
+    def value(self, key: str, default: Any = None) -> Any:
+        """The decoded value of `key`, or `default` where the key is missing."""
+        span = self._spans.get(key)
+        return default if span is None else jsonio.decode(self.body[span[0] : span[1]], f"'{key}'")
+
+    def starts_with(self, key: str, opening: bytes) -> bool:
+        """Whether the value of `key` begins with `opening` (`[`, `{`, `"`): its JSON type, without decoding it."""
+        span = self._spans.get(key)
+        return span is not None and self.body.startswith(opening, span[0])
+
+    def replaced(self, changes: Mapping[str, bytes]) -> bytes:
+        """A new body: the values of `changes` (JSON texts) put in place of theirs, new keys added at the end, every other byte unchanged."""
+        spans = self._spans
+        edits = sorted((*spans[key], text) for key, text in changes.items() if key in spans)
+        parts: list[bytes] = []
+        position = 0
+        for start, end, text in edits:
+            parts += (self.body[position:start], text)
+            position = end
+        added = [jsonio.encode(key) + b":" + text for key, text in changes.items() if key not in spans]
+        if not added:
+            return b"".join((*parts, self.body[position:]))
+        closing = self.body.rindex(b"}")
+        comma = b"," if spans else b""
+        return b"".join((*parts, self.body[position:closing], comma, b",".join(added), b"}"))
+
+
+def _read(body: bytes) -> tuple[dict[str, msgspec.Raw], bool]:
+    try:
+        return _decode(body), False
+    except msgspec.DecodeError:
+        repaired = _repair(body)
+        if repaired == body:
+            raise
+        return _decode(repaired), True
+
+
+def _repair(body: bytes) -> bytes:
+    return _LONE_SURROGATE.sub(lambda match: match["kept"] or rb"\ufffd", body)
+
+
+def _find_spans(body: bytes, values: Mapping[str, msgspec.Raw]) -> dict[str, tuple[int, int]]:
+    spans: dict[str, tuple[int, int]] = {}
+    position = 0
+    while (match := _KEY.match(body, position)) is not None:
+        raw_key = match[1]
+        key = jsonio.decode(b'"' + raw_key + b'"') if b"\\" in raw_key else str(raw_key, "utf-8")
+        value = bytes(values[key])
+        start = match.end()
+        position = start + len(value)
+        if key in spans or not body.startswith(value, start):
+            raise BadRequest(f"The key '{key[:100]}' occurs twice.", param=key[:100])
+        spans[key] = (start, position)
+    if _END.fullmatch(body, position) is None:  # an earlier value that begins like the last one of the same key
+        raise BadRequest("A key of the body occurs twice.")
+    return spans
