@@ -53,7 +53,7 @@ class EventSplitter:
         if self._at_start:
             data = self._without_bom(data)
         if not rest and data.endswith(b"\n\n"):  # whole events, as upstreams mostly send them
-            return [block for block in data[:-2].lstrip(b"\n").split(b"\n\n") if block]
+            return _blocks(data[:-2])
         searched = max(len(rest) - 1, 0)
         rest += data
         end = rest.rfind(b"\n\n", searched)
@@ -61,9 +61,9 @@ class EventSplitter:
             if len(rest) > self._max_event_bytes:
                 raise UpstreamBroken(f"The upstream sent an event of more than {self._max_event_bytes} bytes.")
             return []
-        blocks = [block.lstrip(b"\n") for block in bytes(rest[:end]).split(b"\n\n")]
+        text = bytes(rest[:end])
         del rest[: end + 2]
-        return [block for block in blocks if block]
+        return _blocks(text)
 
     def finish(self) -> list[bytes]:
         """The event that the end of the stream completes, if there is one."""
@@ -80,6 +80,13 @@ class EventSplitter:
             return b""
         self._at_start = False
         return start.removeprefix(_BOM)
+
+
+def _blocks(text: bytes) -> list[bytes]:
+    blocks = text.split(b"\n\n")
+    if b"" in blocks or b"\n\n\n" in text or text[:1] == b"\n" or text[-1:] == b"\n":  # more blank lines than one
+        blocks = [stripped for block in blocks if (stripped := block.strip(b"\n"))]
+    return blocks
 
 
 def parse_event(block: bytes) -> Event:
