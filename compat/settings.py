@@ -1,16 +1,128 @@
 """The configuration: defaults, `config.toml`, the environment; checked at start, frozen afterwards.
 
-Every key is optional. A wrong or unknown key ends the start with a message that names the key and the file (`SettingsError`).
-Values written `env:NAME` are taken from the environment, so that a configuration file need not hold a secret.
+Every key is optional. A wrong or unknown key ends the start with one line that names the key and the file (`SettingsError`).
+A value written `env:NAME` is taken from the environment, so that a configuration file need not hold a secret.
+
+    load_settings(arguments) -> Settings       config.toml, then the environment, then the command line
 """
 
 from __future__ import annotations
 
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
 import msgspec
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+PositiveSeconds = Annotated[float, msgspec.Meta(gt=0)]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+
+LOOPBACK_ADDRESSES = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+class SettingsError(Exception):
+    """A configuration that can't be used; the message is one line for the person who wrote it."""
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A table of the configuration file."""
+
+
+class ServerSettings(Section):
+    """`[server]`: where the gateway listens and whom it serves.
+
+    `allowed_hosts` and `allowed_origins` extend the loopback names, `shutdown_s` bounds how long running answers may finish,
+    `heartbeat_s` is the silence after which a stream gets a comment, `max_body_bytes` bounds a request.
+    """
+
+    host: str = "127.0.0.1"
+    port: Port = 28889
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    max_body_bytes: Positive = 32 * 1024 * 1024
+    body_timeout_s: PositiveSeconds = 60.0
+    heartbeat_s: PositiveSeconds = 10.0
+    shutdown_s: Seconds = 30.0
+    max_connections: Positive = 10_000
+
+
+class TimeoutSettings(Section):
+    """`[timeouts]`, and `timeouts` of an upstream: seconds to connect, until the first byte of an answer, and of silence within one."""
+
+    connect_s: PositiveSeconds = 5.0
+    first_byte_s: PositiveSeconds = 300.0
+    silence_s: PositiveSeconds = 300.0
+
+
+class UpstreamSettings(Section):
+    """`[upstreams.NAME]`: a server that is called. `kind` is a row of the table of kinds; the other keys override the row.
+
+    `models` names the models it offers, where it has no list of its own. `timeouts` overrides keys of `[timeouts]`.
+    """
+
+    kind: str
+    base_url: str = ""
+    api_keys: tuple[str, ...] = ()
+    headers: dict[str, str] = {}
+    models: tuple[str, ...] = ()
+    timeouts: dict[str, PositiveSeconds] = {}
+    ca_file: str = ""
+
+    def __repr__(self) -> str:
+        """Without keys and header values: they are secrets, and a `repr` ends up in tracebacks."""
+        return f"UpstreamSettings(kind={self.kind!r}, base_url={self.base_url!r}, {len(self.api_keys)} keys, headers={list(self.headers)})"
+
+
+class RouteStep(Section):
+    """One deployment of a route: `to` is `upstream/model`. Lower `priority` is tried first; equal ones share calls by `weight`."""
+
+    to: str
+    weight: Positive = 1
+    priority: int | None = None
+
+
+class ModelSettings(Section):
+    """`[models."NAME"]`: a public name of your own, or another route for a known one. `facts` overrides fields of the catalog."""
+
+    route: tuple[str | RouteStep, ...] = ()
+    facts: dict[str, Any] = {}
+
+
+class RetrySettings(Section):
+    """`[retry]`: `attempts` is the bound for one call, over all deployments; 1 switches retries and failover off."""
+
+    attempts: Positive = 3
+
+
+class DiscoverySettings(Section):
+    """`[discovery]`: whether upstreams are asked for their model lists, and local servers are looked for.
+
+    Local servers are Ollama, LM Studio and llama-server at their usual ports.
+    """
+
+    enabled: bool = True
+    interval_s: PositiveSeconds = 3600.0
+    local_interval_s: PositiveSeconds = 15.0
+
+
+class LogSettings(Section):
+    """`[log]`: JSON lines in `file`, rotated at `max_bytes` with `backups` old files kept; `terminal` prints a readable line as well."""
+
+    file: str = "logs/openai_compat.log"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    max_bytes: Positive = 20 * 1024 * 1024
+    backups: Annotated[int, msgspec.Meta(ge=0)] = 5
+    terminal: bool = True
+
+
+class KeySettings(Section):
+    """`[keys.NAME]`: a client key, stored as `sha256:<hex>`. With none configured, any key is accepted."""
+
+    hash: Annotated[str, msgspec.Meta(pattern="^sha256:[0-9a-f]{64}$")]
 
 
 class EmbeddedSettings(Section):
@@ -22,7 +134,157 @@ class EmbeddedSettings(Section):
 
     enabled: bool = True
     model: str = "smollm2-135m-instruct"
-    context_tokens: int = 8192
-    parallel: int = 4
-    threads: int = 0
+    context_tokens: Positive = 8192
+    parallel: Positive = 4
+    threads: Annotated[int, msgspec.Meta(ge=0)] = 0
     cache_dir: str = ""
+
+
+class Settings(Section):
+    """The whole configuration. `environment` holds the variables that were looked at, `source` the file that was read."""
+
+    server: ServerSettings = ServerSettings()
+    timeouts: TimeoutSettings = TimeoutSettings()
+    upstreams: dict[str, UpstreamSettings] = {}
+    models: dict[str, ModelSettings] = {}
+    retry: RetrySettings = RetrySettings()
+    discovery: DiscoverySettings = DiscoverySettings()
+    log: LogSettings = LogSettings()
+    keys: dict[str, KeySettings] = {}
+    embedded: EmbeddedSettings = EmbeddedSettings()
+
+
+_UNKNOWN_FIELD = re.compile(r"unknown field `(?P<key>[^`]+)`(?: - at `\$\.?(?P<path>[^`]*)`)?")
+_AT = re.compile(r"(?P<what>.*) - at `\$\.?(?P<path>[^`]*)`")
+_UPSTREAM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+def load_settings(path: Path | None, environment: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> Settings:
+    """The settings of the file at `path` (none: the defaults) with `env:NAME` values filled in and `overrides` (nested) laid over them.
+
+    Raises `SettingsError`.
+    """
+    where = str(path) if path else "the defaults"
+    document: dict[str, Any] = {}
+    if path is not None:
+        try:
+            document = msgspec.toml.decode(path.read_bytes())
+        except OSError as error:
+            raise SettingsError(f"{path}: can't be read: {error.strerror}.") from error
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{path}: is not valid TOML: {error}.") from error
+    document = merge(document, overrides or {})
+    try:
+        settings = msgspec.convert(document, Settings)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{where}: {_explain(str(error), document)}") from error
+    _check(settings, where)
+    return _with_environment(settings, environment, where)
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` laid on `base`, tables merged, neither changed."""
+    merged = dict(base)
+    for key, value in over.items():
+        mine = merged.get(key)
+        merged[key] = merge(mine, value) if isinstance(mine, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _explain(message: str, document: Mapping[str, Any]) -> str:
+    """msgspec's words with the key in the file's own spelling, and the name that was probably meant."""
+    if unknown := _UNKNOWN_FIELD.search(message):
+        path = _written_path(unknown["path"] or "", document)
+        known = _fields_at(path)
+        near = difflib.get_close_matches(unknown["key"], known, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else f"; known keys: {', '.join(known)}." if known else "."
+        return f"unknown key '{'.'.join([*path, unknown['key']])}'{hint}"
+    if at := _AT.fullmatch(message):
+        return f"key '{'.'.join(_written_path(at['path'], document))}': {at['what']}."
+    return f"{message}."
+
+
+def _written_path(path: str, document: Mapping[str, Any]) -> list[str]:
+    """`upstreams[...].kind` as keys of the file; `[...]` stands for the first entry, in order, whose value does not fit."""
+    parts = re.findall(r"\[\.\.\.\]|\[\d+\]|[^.\[\]]+", path)
+    keys: list[str] = []
+    here: Any = document
+    for position, part in enumerate(parts):
+        key = part.strip("[]")
+        if part == "[...]" and isinstance(here, Mapping):
+            key = _misfit(here, keys, parts[position + 1 :])
+        keys.append(key)
+        here = here.get(key) if isinstance(here, Mapping) else None
+    return keys
+
+
+def _misfit(table: Mapping[str, Any], path: list[str], _rest: list[str]) -> str:
+    kind = _ENTRY_TYPES.get(".".join(path))
+    for name, value in table.items():
+        try:
+            msgspec.convert(value, kind or Any)
+        except msgspec.ValidationError:
+            return name
+    return "..."
+
+
+_ENTRY_TYPES: Mapping[str, type] = {"upstreams": UpstreamSettings, "models": ModelSettings, "keys": KeySettings}
+
+
+def _fields_at(path: list[str]) -> list[str]:
+    here: Any = Settings
+    for part in path:
+        if part in _ENTRY_TYPES and here is Settings:
+            here = _ENTRY_TYPES[part]
+            continue
+        fields = {field.name: field.type for field in msgspec.structs.fields(here)}
+        if part in fields and isinstance(fields[part], type) and issubclass(fields[part], Section):
+            here = fields[part]
+    return [field.name for field in msgspec.structs.fields(here)]
+
+
+def _check(settings: Settings, where: str) -> None:
+    """What types can't say. Raises `SettingsError`."""
+    for name, upstream in settings.upstreams.items():
+        if not _UPSTREAM_NAME.fullmatch(name):
+            raise SettingsError(f"{where}: key 'upstreams.{name}': a name has letters, digits, '.', '_' and '-' only.")
+        try:
+            timeouts_of(settings, upstream)
+        except TypeError as error:
+            raise SettingsError(f"{where}: key 'upstreams.{name}.timeouts': knows connect_s, first_byte_s and silence_s only.") from error
+    for model, row in settings.models.items():
+        for step in row.route:
+            target = step if isinstance(step, str) else step.to
+            if "/" not in target:
+                raise SettingsError(f"{where}: key 'models.{model}.route': '{target}' must be written upstream/model.")
+    if not is_loopback(settings.server.host) and not settings.keys:
+        raise SettingsError(
+            f"{where}: key 'server.host': {settings.server.host} can be reached from other machines, so client keys are required. "
+            "Make one with 'python app.py --new-key' and add it under [keys.NAME], or keep host = \"127.0.0.1\"."
+        )
+
+
+def _with_environment(settings: Settings, environment: Mapping[str, str], where: str) -> Settings:
+    def filled(name: str, upstream: UpstreamSettings) -> UpstreamSettings:
+        keys = []
+        for key in upstream.api_keys:
+            if not key.startswith("env:"):
+                keys.append(key)
+            elif value := environment.get(key[4:], "").strip():
+                keys += [part.strip() for part in value.split(",") if part.strip()]
+        for key in keys:
+            if not key.isascii() or not key.isprintable() or " " in key:
+                raise SettingsError(f"{where}: key 'upstreams.{name}.api_keys': a key holds characters that can't be sent in a header.")
+        return msgspec.structs.replace(upstream, api_keys=tuple(keys))
+
+    return msgspec.structs.replace(settings, upstreams={name: filled(name, row) for name, row in settings.upstreams.items()})
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens on `host`."""
+    return host in LOOPBACK_ADDRESSES or host.startswith("127.")
+
+
+def timeouts_of(settings: Settings, upstream: UpstreamSettings) -> TimeoutSettings:
+    """The timeouts of one upstream: its own over those of `[timeouts]`."""
+    return msgspec.structs.replace(settings.timeouts, **upstream.timeouts)

@@ -1,0 +1,128 @@
+"""One upstream as the pipeline sees it: prepared request heads, one pool per key, keys shared out in turn.
+
+    UpstreamClient.open(upstream, path, body, headers) -> Exchange
+
+Keys leave here, in the request to their own upstream, and nowhere else: `Secret` has no readable `repr`, and no error of this module
+holds one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import urllib.parse
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from compat import __version__
+from compat.settings import TimeoutSettings
+from compat.upstream.http1 import Exchange
+from compat.upstream.kinds import UpstreamKind
+from compat.upstream.pool import ConnectionPool, Origin, origin_of, proxy_headers, request_target
+
+USER_AGENT = f"openai-compat/{__version__}"
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A credential; only `reveal()` shows it."""
+
+    _value: str = field(repr=False)
+
+    def reveal(self) -> str:
+        """The credential itself."""
+        return self._value
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """A server that is called. `name` is the user's word for it, `kind` the row it follows; `headers` are added to every request."""
+
+    name: str
+    kind: UpstreamKind
+    base_url: str
+    keys: tuple[Secret, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    models: tuple[str, ...] = ()
+    timeouts: TimeoutSettings = TimeoutSettings()
+    ca_file: str = ""
+
+
+class Transport(Protocol):
+    """How a request reaches an upstream: the seam for tests."""
+
+    def open(self, upstream: Upstream, endpoint: str, body: bytes, headers: Mapping[str, str]) -> Exchange:
+        """POST `body` to an endpoint of `upstream`. Errors: `UpstreamUnreachable`, `UpstreamTimeout`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Lane:
+    """What is prepared for one upstream and one key: its pool, and the head of a request per endpoint, less what differs per call."""
+
+    pool: ConnectionPool
+    heads: Mapping[str, bytes]
+
+
+class UpstreamClient:
+    """The connections to all upstreams. Mutable: the lanes, made on first use, and the turn of each upstream's keys."""
+
+    def __init__(self, make_pool: Callable[..., ConnectionPool] = ConnectionPool) -> None:
+        self._make_pool = make_pool
+        self._lanes: dict[tuple[str, str, Secret | None], _Lane] = {}
+        self._turns: dict[str, itertools.count[int]] = {}
+
+    def open(self, upstream: Upstream, endpoint: str, body: bytes, headers: Mapping[str, str]) -> Exchange:
+        """POST `body` to an endpoint (`chat`, `embeddings`) of `upstream`. Errors: `UpstreamUnreachable`, `UpstreamTimeout`."""
+        lane = self._lane_of(upstream, self._next_key(upstream))
+        more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        head = b"%s%scontent-length: %d\r\n\r\n" % (lane.heads[endpoint], more.encode("latin-1"), len(body))
+        return lane.pool.open(head + body)
+
+    def close(self) -> None:
+        """Close every idle connection."""
+        for lane in self._lanes.values():
+            lane.pool.close()
+
+    @property
+    def connections_opened(self) -> int:
+        """Connections opened since the start."""
+        return sum(lane.pool.opened for lane in self._lanes.values())
+
+    def _next_key(self, upstream: Upstream) -> Secret | None:
+        keys = upstream.keys
+        if len(keys) < 2:
+            return keys[0] if keys else None
+        turn = next(self._turns.setdefault(upstream.name, itertools.count()))
+        return keys[turn % len(keys)]
+
+    def _lane_of(self, upstream: Upstream, key: Secret | None) -> _Lane:
+        lane_key = (upstream.name, upstream.base_url, key)
+        lane = self._lanes.get(lane_key)
+        if lane is None:
+            origin = origin_of(upstream.base_url)
+            pool = self._make_pool(origin, connect_s=upstream.timeouts.connect_s, ca_file=upstream.ca_file)
+            heads = {endpoint: _head(upstream, origin, path, key) for endpoint, path in upstream.kind.paths.items()}
+            lane = self._lanes[lane_key] = _Lane(pool, heads)
+        return lane
+
+
+def request_headers(upstream: Upstream, key: Secret | None) -> dict[str, str]:
+    """The headers of every request to `upstream`, the credential among them; the user's own win."""
+    kind = upstream.kind
+    auth = {kind.auth_header: kind.auth_prefix + key.reveal()} if key else {}
+    own = {name.lower(): value for name, value in upstream.headers.items()}
+    return {"user-agent": USER_AGENT, "accept-encoding": "identity", **kind.headers, **auth, **own}
+
+
+def _head(upstream: Upstream, origin: Origin, path: str, key: Secret | None) -> bytes:
+    base_path = urllib.parse.urlsplit(upstream.base_url).path.rstrip("/")
+    headers = {
+        "host": origin.netloc,
+        "content-type": "application/json",
+        "accept": "application/json, text/event-stream",
+        **proxy_headers(origin),
+        **request_headers(upstream, key),
+    }
+    lines = [f"POST {request_target(origin, base_path + path)} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), ""]
+    return "\r\n".join(lines).encode("latin-1")

@@ -1,0 +1,228 @@
+"""One HTTP/1.1 exchange over one connection, read as it comes.
+
+The parser is llhttp (through httptools): a strict C parser that hands over what a read holds. The socket is ours for one reason:
+while an upstream thinks, the caller must get control back (to send a heartbeat, to see that the client left) and go on waiting
+afterwards. `http.client`, and with it urllib3 and requests, can't read on after a time-out.
+
+    Exchange.receive_head(timeout_s) -> Head | None      None: nothing yet
+    Exchange.receive(timeout_s)      -> bytes | None     None: silence; b"" once the body is complete
+    Exchange.close()                                     gives the connection back when the answer was read to its end
+
+Errors: `UpstreamUnreachable` before an answer, `UpstreamBroken` within one. Foreign exceptions are mapped here and in `pool`, nowhere else.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import httptools
+
+from compat.errors import UpstreamBroken, UpstreamError, UpstreamUnreachable
+
+READ_BYTES = 64 * 1024
+MAX_HEAD_BYTES = 64 * 1024
+MAX_INFLATE_RATIO_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Status and headers of an answer; names are lower case, repeated ones joined by a comma."""
+
+    status: int
+    headers: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class Connection:
+    """A connected socket and what a pool needs to know of it. `is_reused` tells that it served an exchange before."""
+
+    sock: socket.socket
+    is_reused: bool = False
+    idle_since_s: float = 0.0
+
+
+@dataclass(slots=True)
+class _Parsed:
+    """What the parser has handed over and nobody took yet."""
+
+    headers: dict[str, str] = field(default_factory=dict)
+    head: Head | None = None
+    body: list[bytes] = field(default_factory=list)
+    is_complete: bool = False
+    has_length: bool = False
+
+
+class Exchange:
+    """One request that was sent, and its answer. Not thread-safe; one greenlet reads it."""
+
+    __slots__ = (
+        "_after_close",
+        "_connection",
+        "_head_bytes",
+        "_inflate",
+        "_keeps_alive",
+        "_parsed",
+        "_parser",
+        "_pending_head",
+        "_received",
+        "_resend",
+    )
+
+    def __init__(
+        self, connection: Connection, after_close: Callable[[Connection, bool], None], resend: Callable[[], Connection] | None = None
+    ) -> None:
+        """`after_close(connection, is_reusable)` takes the connection back.
+
+        `resend` sends the request again on a fresh connection: it is called once, when a reused one turns out to be closed.
+        """
+        self._connection = connection
+        self._after_close = after_close
+        self._resend = resend
+        self._parsed = _Parsed()
+        self._parser = httptools.HttpResponseParser(self)
+        self._head_bytes = 0
+        self._received = 0
+        self._keeps_alive = False
+        self._inflate: zlib._Decompress | None = None
+        self._pending_head: dict[str, str] = {}
+
+    def receive_head(self, timeout_s: float) -> Head | None:
+        """The answer's head, or `None` when it has not come within `timeout_s`."""
+        parsed = self._parsed
+        while parsed.head is None:
+            try:
+                data = self._read(timeout_s)
+                if data is None:
+                    return None
+                if data == b"":
+                    raise UpstreamUnreachable("The upstream closed the connection without an answer.")
+            except UpstreamUnreachable:
+                if self._resend is None or self._received:
+                    raise
+                resend, self._resend = self._resend, None
+                self._connection.sock.close()
+                self._connection = resend()
+                continue
+            self._head_bytes += len(data)
+            self._feed(data)
+            if parsed.head is None and self._head_bytes > MAX_HEAD_BYTES:
+                raise UpstreamBroken(f"The upstream sent more than {MAX_HEAD_BYTES} bytes of headers.")
+        self._resend = None
+        return parsed.head
+
+    def receive(self, timeout_s: float) -> bytes | None:
+        """The next bytes of the body, as many as are there; `None` after `timeout_s` of silence, `b""` at the end."""
+        parsed = self._parsed
+        while True:
+            if parsed.body:
+                data = parsed.body[0] if len(parsed.body) == 1 else b"".join(parsed.body)
+                parsed.body = []
+                data = data if self._inflate is None else self._inflated(data)
+                if data:
+                    return data
+            if parsed.is_complete:
+                return b""
+            read = self._read(timeout_s)
+            if read is None:
+                return None
+            if read == b"":
+                self._end_by_close()
+            else:
+                self._feed(read)
+
+    def close(self) -> None:
+        """End the exchange; the second call does nothing. An answer that was not read to its end takes its connection with it."""
+        if self._after_close is not _nothing:
+            after_close, self._after_close = self._after_close, _nothing
+            after_close(self._connection, self._parsed.is_complete and self._keeps_alive and not self._parsed.body)
+
+    def _read(self, timeout_s: float) -> bytes | None:
+        sock = self._connection.sock
+        try:
+            sock.settimeout(timeout_s)
+            data = sock.recv(READ_BYTES)
+        except TimeoutError:
+            return None
+        except (ssl.SSLError, OSError) as error:
+            if self._parsed.head is None:
+                raise UpstreamUnreachable(f"The connection to the upstream broke before an answer: {_words(error)}.") from error
+            raise UpstreamBroken(f"The connection to the upstream broke within the answer: {_words(error)}.") from error
+        self._received += len(data)
+        return data
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as error:
+            raise UpstreamBroken("The upstream wants another protocol.") from error
+        except httptools.HttpParserError as error:
+            if isinstance(error.__context__, UpstreamError):
+                raise error.__context__ from None
+            if self._parsed.is_complete:  # bytes after the end: the answer stands, the connection does not
+                self._keeps_alive = False
+                return
+            raise UpstreamBroken(f"The upstream does not speak HTTP: {error}.") from error
+
+    def _end_by_close(self) -> None:
+        parsed = self._parsed
+        if parsed.has_length:
+            raise UpstreamBroken("The upstream closed the connection in the middle of its answer.")
+        parsed.is_complete = True
+        self._keeps_alive = False
+
+    def _inflated(self, data: bytes) -> bytes:
+        assert self._inflate is not None
+        try:
+            plain = self._inflate.decompress(data, MAX_INFLATE_RATIO_BYTES)
+        except zlib.error as error:
+            raise UpstreamBroken(f"The upstream's compressed answer is damaged: {error}.") from error
+        if self._inflate.unconsumed_tail:
+            raise UpstreamBroken("The upstream's compressed answer is too large.")
+        return plain
+
+    # The parser's callbacks.
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        key = name.decode("latin-1").lower()
+        text = value.decode("latin-1")
+        headers = self._pending_head
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        headers, self._pending_head = self._pending_head, {}
+        if status < 200:
+            return
+        parsed = self._parsed
+        if parsed.head is not None:
+            self._keeps_alive = False  # a second answer that nobody asked for
+            return
+        encoding = headers.get("content-encoding", "identity").strip().lower()
+        if encoding in {"gzip", "x-gzip", "deflate"}:
+            self._inflate = zlib.decompressobj(47)
+        elif encoding not in {"identity", ""}:
+            raise UpstreamBroken(f"The upstream compressed its answer with {encoding[:40]}, which was not asked for.")
+        parsed.has_length = "content-length" in headers or "transfer-encoding" in headers
+        parsed.head = Head(status, headers)
+        self._keeps_alive = self._parser.should_keep_alive()
+
+    def on_body(self, data: bytes) -> None:
+        if not self._parsed.is_complete:
+            self._parsed.body.append(data)
+
+    def on_message_complete(self) -> None:
+        if self._parsed.head is not None:
+            self._parsed.is_complete = True
+
+
+def _nothing(_connection: Connection, _is_reusable: bool) -> None:
+    """Stands in for `after_close` once it was called."""
+
+
+def _words(error: BaseException) -> str:
+    """The system's words for an error, without its number."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

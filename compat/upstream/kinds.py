@@ -1,0 +1,93 @@
+"""The table of upstream kinds: a new OpenAI-compatible service is one more row.
+
+A row is in effect as soon as its key is in the environment. Where a row has `local`, the server is looked for on this machine instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from compat.translate.base import WireApi
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamKind:
+    """What is common to all upstreams of one kind.
+
+    `key_variable` and `base_url_variable` name the environment variables that configure it. `auth_header` and `auth_prefix` say how the
+    key is sent. `paths` maps an endpoint to its path below the base URL. `default_model` answers for an alias whose own model no upstream
+    offers. `sends_usage_option` tells that it knows `stream_options`. `is_lenient` tells that it takes malformed messages or breaks on
+    them, so that they are checked here first.
+    """
+
+    name: str
+    wire_api: WireApi
+    base_url: str
+    key_variable: str = ""
+    base_url_variable: str = ""
+    auth_header: str = "authorization"
+    auth_prefix: str = "Bearer "
+    headers: Mapping[str, str] = field(default_factory=dict)
+    paths: Mapping[str, str] = field(default_factory=lambda: OPENAI_PATHS)
+    default_model: str = ""
+    local: bool = False
+    sends_usage_option: bool = True
+    is_lenient: bool = False
+
+
+OPENAI_PATHS: Mapping[str, str] = MappingProxyType({"chat": "/chat/completions", "models": "/models", "embeddings": "/embeddings"})
+ANTHROPIC_PATHS: Mapping[str, str] = MappingProxyType({"chat": "/v1/messages", "models": "/v1/models?limit=1000"})
+
+
+def _openai(name: str, base_url: str, variable: str, default_model: str = "", **rest: object) -> UpstreamKind:
+    prefix = variable.removesuffix("_API_KEY")
+    return UpstreamKind(
+        name,
+        "openai.chat",
+        base_url,
+        variable,
+        f"{prefix}_BASE_URL",
+        default_model=default_model,
+        **rest,  # type: ignore[arg-type]
+    )
+
+
+def _local(name: str, base_url: str, base_url_variable: str) -> UpstreamKind:
+    return UpstreamKind(name, "openai.chat", base_url, "", base_url_variable, local=True, is_lenient=True)
+
+
+_ROWS = (
+    UpstreamKind(
+        "anthropic",
+        "anthropic.messages",
+        "https://api.anthropic.com",
+        "ANTHROPIC_API_KEY",
+        "ANTHROPIC_BASE_URL",
+        auth_header="x-api-key",
+        auth_prefix="",
+        headers={"anthropic-version": "2023-06-01"},
+        paths=ANTHROPIC_PATHS,
+        default_model="claude-sonnet-4-6",
+    ),
+    _openai("openai", "https://api.openai.com/v1", "OPENAI_API_KEY", "gpt-4o"),
+    _openai("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", "anthropic/claude-sonnet-4.6"),
+    _openai("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY", "deepseek-chat"),
+    _openai("gemini", "https://generativelanguage.googleapis.com/v1beta/openai", "GEMINI_API_KEY", "gemini-2.5-pro"),
+    _openai("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", "devstral-latest", sends_usage_option=False),
+    _openai("xai", "https://api.x.ai/v1", "XAI_API_KEY", "grok-4"),
+    _openai("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", "llama-3.3-70b-versatile"),
+    _openai("together", "https://api.together.xyz/v1", "TOGETHER_API_KEY"),
+    _openai("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
+    _openai("cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY"),
+    _openai("moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY"),
+    _openai("zai", "https://api.z.ai/api/paas/v4", "ZAI_API_KEY"),
+    _openai("dashscope", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1", "DASHSCOPE_API_KEY"),
+    _local("ollama", "http://127.0.0.1:11434/v1", "OLLAMA_BASE_URL"),
+    _local("lmstudio", "http://127.0.0.1:1234/v1", "LMSTUDIO_BASE_URL"),
+    _local("llama-server", "http://127.0.0.1:8080/v1", "LLAMA_SERVER_BASE_URL"),
+)
+
+UPSTREAM_KINDS: Mapping[str, UpstreamKind] = MappingProxyType({row.name: row for row in _ROWS})
+"""Kind -> row, best first: an alias goes to the first configured upstream that offers its model."""
