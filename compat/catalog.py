@@ -92,7 +92,8 @@ class _CatalogFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Catalog:
     """Lookups over the catalog's data; immutable after construction.
 
-    `models` by canonical id, `aliases` by public name. A family is a pattern of ids with the facts of models that the data doesn't know by name.
+    `models` by canonical id, `aliases` by public name. A family is a pattern of ids with the facts of models that the data doesn't
+    know by name.
     """
 
     def __init__(self, models: Mapping[str, Model], aliases: Mapping[str, Alias], families: Mapping[str, Model]) -> None:

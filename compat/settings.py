@@ -32,7 +32,7 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """A table of the configuration file."""
 
 
-class ServerSettings(Section):
+class ServerSettings(Section, frozen=True):
     """`[server]`: where the gateway listens and whom it serves.
 
     `allowed_hosts` and `allowed_origins` extend the loopback names, `shutdown_s` bounds how long running answers may finish,
@@ -50,7 +50,7 @@ class ServerSettings(Section):
     max_connections: Positive = 10_000
 
 
-class TimeoutSettings(Section):
+class TimeoutSettings(Section, frozen=True):
     """`[timeouts]`, and `timeouts` of an upstream: seconds to connect, until the first byte of an answer, and of silence within one."""
 
     connect_s: PositiveSeconds = 5.0
@@ -58,7 +58,7 @@ class TimeoutSettings(Section):
     silence_s: PositiveSeconds = 300.0
 
 
-class UpstreamSettings(Section):
+class UpstreamSettings(Section, frozen=True):
     """`[upstreams.NAME]`: a server that is called. `kind` is a row of the table of kinds; the other keys override the row.
 
     `models` names the models it offers, where it has no list of its own. `timeouts` overrides keys of `[timeouts]`.
@@ -77,7 +77,7 @@ class UpstreamSettings(Section):
         return f"UpstreamSettings(kind={self.kind!r}, base_url={self.base_url!r}, {len(self.api_keys)} keys, headers={list(self.headers)})"
 
 
-class RouteStep(Section):
+class RouteStep(Section, frozen=True):
     """One deployment of a route: `to` is `upstream/model`. Lower `priority` is tried first; equal ones share calls by `weight`."""
 
     to: str
@@ -85,20 +85,20 @@ class RouteStep(Section):
     priority: int | None = None
 
 
-class ModelSettings(Section):
+class ModelSettings(Section, frozen=True):
     """`[models."NAME"]`: a public name of your own, or another route for a known one. `facts` overrides fields of the catalog."""
 
     route: tuple[str | RouteStep, ...] = ()
     facts: dict[str, Any] = {}
 
 
-class RetrySettings(Section):
+class RetrySettings(Section, frozen=True):
     """`[retry]`: `attempts` is the bound for one call, over all deployments; 1 switches retries and failover off."""
 
     attempts: Positive = 3
 
 
-class DiscoverySettings(Section):
+class DiscoverySettings(Section, frozen=True):
     """`[discovery]`: whether upstreams are asked for their model lists, and local servers are looked for.
 
     Local servers are Ollama, LM Studio and llama-server at their usual ports.
@@ -109,7 +109,7 @@ class DiscoverySettings(Section):
     local_interval_s: PositiveSeconds = 15.0
 
 
-class LogSettings(Section):
+class LogSettings(Section, frozen=True):
     """`[log]`: JSON lines in `file`, rotated at `max_bytes` with `backups` old files kept; `terminal` prints a readable line as well."""
 
     file: str = "logs/openai_compat.log"
@@ -119,13 +119,13 @@ class LogSettings(Section):
     terminal: bool = True
 
 
-class KeySettings(Section):
+class KeySettings(Section, frozen=True):
     """`[keys.NAME]`: a client key, stored as `sha256:<hex>`. With none configured, any key is accepted."""
 
     hash: Annotated[str, msgspec.Meta(pattern="^sha256:[0-9a-f]{64}$")]
 
 
-class EmbeddedSettings(Section):
+class EmbeddedSettings(Section, frozen=True):
     """`[embedded]`: the model on this machine that answers when no upstream is configured.
 
     `model` is a preset (`smollm2-135m-instruct`, `qwen2.5-coder-0.5b-instruct`) or the path of a `.gguf` file.
@@ -140,7 +140,7 @@ class EmbeddedSettings(Section):
     cache_dir: str = ""
 
 
-class Settings(Section):
+class Settings(Section, frozen=True):
     """The whole configuration. `environment` holds the variables that were looked at, `source` the file that was read."""
 
     server: ServerSettings = ServerSettings()

@@ -36,7 +36,8 @@ class Usage:
 class ThinkingRecord:
     """Signed thinking blocks of one assistant turn, to be kept for the turns that follow it.
 
-    `tool_call_ids` are the ids of the tool calls in the same turn, as the client sees them; `blocks` are the upstream's blocks, verbatim and in order.
+    `tool_call_ids` are the ids of the tool calls in the same turn, as the client sees them; `blocks` are the upstream's blocks,
+    verbatim and in order.
     """
 
     tool_call_ids: tuple[str, ...]
@@ -48,9 +49,10 @@ class TranslationContext:
     """All that a translation may depend on besides the client's bytes.
 
     `alias` is the name the client asked for, `target` the upstream's id of the model, `model` its facts from the catalog.
-    `completion_id` and `created_s` identify the answer (clock and randomness are the caller's). `wants_usage` tells whether the client asked for the
-    usage chunk. `refused_parameters` are those that this deployment was seen to refuse; `thinking` looks kept thinking up by tool-call id.
-    `sends_usage_option` tells whether this upstream knows `stream_options`. `beta_headers` are set by configuration.
+    `completion_id` and `created_s` identify the answer (clock and randomness are the caller's). `wants_usage` tells whether the
+    client asked for the usage chunk. `refused_parameters` are those that this deployment was seen to refuse; `thinking` looks kept
+    thinking up by tool-call id. `sends_usage_option` tells whether this upstream knows `stream_options`, `unwanted_fields` are
+    fields of messages and tools that it refuses. `upstream_name` is the user's word for it, for error messages.
     """
 
     alias: str
@@ -61,6 +63,8 @@ class TranslationContext:
     is_stream: bool
     wants_usage: bool = False
     sends_usage_option: bool = True
+    unwanted_fields: frozenset[str] = frozenset()
+    upstream_name: str = "the upstream"
     refused_parameters: frozenset[str] = frozenset()
     thinking: Mapping[str, ThinkingRecord] = field(default_factory=dict)
 
@@ -89,7 +93,8 @@ class StreamTranslator(Protocol):
     """Upstream bytes in, client bytes out; both of them may hold no frame, one or many.
 
     `is_committed` turns true with the first content (text, reasoning, a tool call, a refusal): from then on no other attempt may be made.
-    `is_finished` turns true when the upstream's own end mark was seen. `usage`, `finish_reason`, `notes` and `thinking` are final once it is.
+    `is_finished` turns true when the upstream's own end mark was seen. `usage`, `finish_reason`, `notes` and `thinking` are final
+    once it is.
     """
 
     is_committed: bool

@@ -44,7 +44,7 @@ class Upstream:
     keys: tuple[Secret, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     models: tuple[str, ...] = ()
-    timeouts: TimeoutSettings = TimeoutSettings()
+    timeouts: TimeoutSettings = field(default_factory=TimeoutSettings)
     ca_file: str = ""
 
 

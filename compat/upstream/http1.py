@@ -62,7 +62,6 @@ class Exchange:
     __slots__ = (
         "_after_close",
         "_connection",
-        "_head_bytes",
         "_inflate",
         "_keeps_alive",
         "_parsed",
@@ -84,34 +83,22 @@ class Exchange:
         self._resend = resend
         self._parsed = _Parsed()
         self._parser = httptools.HttpResponseParser(self)
-        self._head_bytes = 0
         self._received = 0
         self._keeps_alive = False
         self._inflate: zlib._Decompress | None = None
         self._pending_head: dict[str, str] = {}
 
     def receive_head(self, timeout_s: float) -> Head | None:
-        """The answer's head, or `None` when it has not come within `timeout_s`."""
+        """The answer's head, or `None` when one read, of at most `timeout_s`, did not complete it."""
         parsed = self._parsed
-        while parsed.head is None:
-            try:
-                data = self._read(timeout_s)
-                if data is None:
-                    return None
-                if data == b"":
-                    raise UpstreamUnreachable("The upstream closed the connection without an answer.")
-            except UpstreamUnreachable:
-                if self._resend is None or self._received:
-                    raise
-                resend, self._resend = self._resend, None
-                self._connection.sock.close()
-                self._connection = resend()
-                continue
-            self._head_bytes += len(data)
+        if parsed.head is not None:
+            return parsed.head
+        data = self._read_first(timeout_s)
+        if data is not None:
+            self._received += len(data)
             self._feed(data)
-            if parsed.head is None and self._head_bytes > MAX_HEAD_BYTES:
+            if parsed.head is None and self._received > MAX_HEAD_BYTES:
                 raise UpstreamBroken(f"The upstream sent more than {MAX_HEAD_BYTES} bytes of headers.")
-        self._resend = None
         return parsed.head
 
     def receive(self, timeout_s: float) -> bytes | None:
@@ -140,6 +127,23 @@ class Exchange:
             after_close, self._after_close = self._after_close, _nothing
             after_close(self._connection, self._parsed.is_complete and self._keeps_alive and not self._parsed.body)
 
+    def _read_first(self, timeout_s: float) -> bytes | None:
+        """Bytes of the head. A reused connection that turns out to be closed is replaced, as long as no byte of an answer came."""
+        try:
+            data = self._read(timeout_s)
+        except UpstreamUnreachable:
+            if self._resend is None or self._received:
+                raise
+            data = b""
+        if data == b"":
+            if self._resend is None or self._received:
+                raise UpstreamUnreachable("The upstream closed the connection without an answer.")
+            resend, self._resend = self._resend, None
+            self._connection.sock.close()
+            self._connection = resend()
+            return None
+        return data
+
     def _read(self, timeout_s: float) -> bytes | None:
         sock = self._connection.sock
         try:
@@ -151,7 +155,6 @@ class Exchange:
             if self._parsed.head is None:
                 raise UpstreamUnreachable(f"The connection to the upstream broke before an answer: {_words(error)}.") from error
             raise UpstreamBroken(f"The connection to the upstream broke within the answer: {_words(error)}.") from error
-        self._received += len(data)
         return data
 
     def _feed(self, data: bytes) -> None:

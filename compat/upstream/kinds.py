@@ -19,7 +19,7 @@ class UpstreamKind:
     `key_variable` and `base_url_variable` name the environment variables that configure it. `auth_header` and `auth_prefix` say how the
     key is sent. `paths` maps an endpoint to its path below the base URL. `default_model` answers for an alias whose own model no upstream
     offers. `sends_usage_option` tells that it knows `stream_options`. `is_lenient` tells that it takes malformed messages or breaks on
-    them, so that they are checked here first.
+    them, so that they are checked here first. `unwanted_fields` are fields of messages and tools that it refuses.
     """
 
     name: str
@@ -34,11 +34,16 @@ class UpstreamKind:
     default_model: str = ""
     local: bool = False
     sends_usage_option: bool = True
+    unwanted_fields: frozenset[str] = frozenset()
     is_lenient: bool = False
 
 
 OPENAI_PATHS: Mapping[str, str] = MappingProxyType({"chat": "/chat/completions", "models": "/models", "embeddings": "/embeddings"})
 ANTHROPIC_PATHS: Mapping[str, str] = MappingProxyType({"chat": "/v1/messages", "models": "/v1/models?limit=1000"})
+
+
+_NOT_OPENAI = frozenset({"cache_control", "reasoning_content"})
+"""What Kilo Code adds to messages, and OpenAI's own API and its strict followers refuse as unknown."""
 
 
 def _openai(name: str, base_url: str, variable: str, default_model: str = "", **rest: object) -> UpstreamKind:
@@ -71,13 +76,21 @@ _ROWS = (
         paths=ANTHROPIC_PATHS,
         default_model="claude-sonnet-4-6",
     ),
-    _openai("openai", "https://api.openai.com/v1", "OPENAI_API_KEY", "gpt-4o"),
+    _openai("openai", "https://api.openai.com/v1", "OPENAI_API_KEY", "gpt-4o", unwanted_fields=_NOT_OPENAI),
     _openai("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", "anthropic/claude-sonnet-4.6"),
     _openai("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY", "deepseek-chat"),
-    _openai("gemini", "https://generativelanguage.googleapis.com/v1beta/openai", "GEMINI_API_KEY", "gemini-2.5-pro"),
-    _openai("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", "devstral-latest", sends_usage_option=False),
+    _openai(
+        "gemini",
+        "https://generativelanguage.googleapis.com/v1beta/openai",
+        "GEMINI_API_KEY",
+        "gemini-2.5-pro",
+        unwanted_fields=frozenset({"cache_control"}),
+    ),
+    _openai(
+        "mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", "devstral-latest", sends_usage_option=False, unwanted_fields=_NOT_OPENAI
+    ),
     _openai("xai", "https://api.x.ai/v1", "XAI_API_KEY", "grok-4"),
-    _openai("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", "llama-3.3-70b-versatile"),
+    _openai("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", "llama-3.3-70b-versatile", unwanted_fields=_NOT_OPENAI),
     _openai("together", "https://api.together.xyz/v1", "TOGETHER_API_KEY"),
     _openai("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
     _openai("cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY"),

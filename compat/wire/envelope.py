@@ -76,7 +76,7 @@ class Envelope(Mapping[str, bytes]):
         return span is not None and self.body.startswith(opening, span[0])
 
     def replaced(self, changes: Mapping[str, bytes]) -> bytes:
-        """A new body: the values of `changes` (JSON texts) put in place of theirs, new keys added at the end, every other byte unchanged."""
+        """A new body: the values of `changes` (JSON texts) in place of theirs, new keys at the end, every other byte unchanged."""
         spans = self._spans
         edits = sorted((*spans[key], text) for key, text in changes.items() if key in spans)
         parts: list[bytes] = []

@@ -3,9 +3,10 @@
     upstream bytes ── EventSplitter.feed ──> blocks ── parse_event ──> Event
                                                └─ passthrough forwards a block as it stands
 
-A *block* is the text of one event: its lines joined by "\\n", without the blank line that ends it. Line ends may be LF, CRLF or CR, cut anywhere between
-two reads; `str.splitlines` would also split on U+2028 inside JSON. Two liberties are taken, since real servers need them: an event that lacks its
-last blank line still counts at the end of the stream, and the end of the stream is the caller's to judge.
+A *block* is the text of one event: its lines joined by "\\n", without the blank line that ends it. Line ends may be LF, CRLF or CR,
+cut anywhere between two reads; `str.splitlines` would also split on U+2028 inside JSON. Two liberties are taken, since real servers
+need them: an event that lacks its last blank line still counts at the end of the stream, and the end of the stream is the caller's
+to judge.
 """
 
 from __future__ import annotations

@@ -1,0 +1,36 @@
+"""What `python app.py` says when it starts: where it is, where each name goes, what to paste into Kilo Code."""
+
+from __future__ import annotations
+
+from compat import __version__
+from compat.endpoints.health import route_text
+from compat.gateway import Gateway
+
+
+def banner(gateway: Gateway, port: int) -> str:
+    """The text for the terminal."""
+    server = gateway.settings.server
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    base_url = f"http://{host}:{port}/v1"
+    names = list(dict.fromkeys([*gateway.settings.models, *gateway.catalog.aliases]))
+    width = max(map(len, names))
+    routes = [f"    {name:<{width}}  ->  {route_text(gateway, name)}" for name in names]
+    key = "one of your client keys" if gateway.settings.keys else "any value"
+    lines = [
+        f"openai-compat {__version__}",
+        f"  URL      {base_url}",
+        f"  API key  {key}",
+        "  Models",
+        *routes,
+    ]
+    if not gateway.router.upstreams:
+        lines += [
+            "  No upstream is configured: a small embedded model answers. It is a demonstration and a fallback, not fit for coding.",
+            "  For real work set ANTHROPIC_API_KEY, OPENAI_API_KEY, OPENROUTER_API_KEY or another key (see .env.example).",
+        ]
+    lines += [
+        "  Kilo Code (Settings, Providers, OpenAI Compatible)",
+        f'    {{"apiUrl": "{base_url}/chat/completions", "apiKey": "sk-dummy-key", "model": "claude-4-sonnet"}}',
+        f"  Health   http://{host}:{port}/healthz     Log  {gateway.settings.log.file}     Stop  Ctrl-C",
+    ]
+    return "\n".join(lines)

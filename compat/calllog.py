@@ -1,0 +1,152 @@
+"""The log: one JSON line per call and per event, and a readable line on the terminal.
+
+A call never waits for the disk: `write` appends to a bounded queue and returns. One thread of the system (a real one, also under
+gevent) takes lines from the queue and writes them, at most `FLUSH_S` later; what does not fit is counted and told.
+
+Prompts, answers and keys are never part of a record: records are built from named fields, not from requests.
+"""
+
+from __future__ import annotations
+
+import collections
+import datetime
+import logging.handlers
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+import msgspec
+from gevent import monkey
+
+from compat.settings import LogSettings
+
+FLUSH_S = 0.25
+MAX_QUEUED = 10_000
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_start_thread = monkey.get_original("_thread", "start_new_thread")
+_sleep = monkey.get_original("time", "sleep")
+
+Record = dict[str, Any]
+
+
+class CallLog:
+    """Mutable: the queue, the count of dropped lines, and whether the file could be written last time (`fault`)."""
+
+    def __init__(self, settings: LogSettings, base_dir: Path, now: Callable[[], float], terminal: TextIO | None = None) -> None:
+        self._settings = settings
+        self._path = base_dir / settings.file
+        self._now = now
+        self._queue: collections.deque[tuple[int, float, str, Mapping[str, Any]]] = collections.deque()
+        self._terminal = terminal if terminal is not None else sys.stderr
+        self._handler: logging.handlers.RotatingFileHandler | None = None
+        self._minimum = _LEVELS[settings.level]
+        self._is_closed = threading.Event()
+        self.dropped = 0
+        self.fault = ""
+
+    def start(self) -> None:
+        """Begin to write."""
+        _start_thread(self._run, ())
+
+    def write(self, event: str, fields: Mapping[str, Any], level: str = "info") -> None:
+        """Queue one record; never blocks, never raises."""
+        number = _LEVELS[level]
+        if number < self._minimum:
+            return
+        if len(self._queue) >= MAX_QUEUED:
+            self.dropped += 1
+            return
+        self._queue.append((number, self._now(), event, fields))
+
+    def event(self, name: str, fields: Mapping[str, Any]) -> None:
+        """Queue a record of something that is not a call; names that end in `failed` or `died` are warnings."""
+        self.write(name, fields, "warning" if name.endswith(("failed", "died")) else "info")
+
+    def flush(self) -> None:
+        """Write what is queued now, in the caller's own time: for the end of the process and for tests."""
+        while self._queue:
+            number, time_s, event, fields = self._queue.popleft()
+            self._to_file(number, time_s, event, fields)
+            if self._settings.terminal:
+                self._to_terminal(time_s, event, fields)
+        if self._handler is not None:
+            self._handler.flush()
+
+    def close(self) -> None:
+        """Write what is left and close the file."""
+        self._is_closed.set()
+        self.flush()
+        if self._handler is not None:
+            self._handler.close()
+            self._handler = None
+
+    def _run(self) -> None:
+        while not self._is_closed.is_set():
+            _sleep(FLUSH_S)
+            self.flush()
+
+    def _to_file(self, number: int, time_s: float, event: str, fields: Mapping[str, Any]) -> None:
+        stamp = datetime.datetime.fromtimestamp(time_s, datetime.UTC).isoformat(timespec="milliseconds")
+        line = msgspec.json.encode({"time": stamp, "level": _level_name(number), "event": event, **fields}, enc_hook=str).decode()
+        try:
+            handler = self._handler or self._open()
+            handler.emit(logging.LogRecord("openai_compat", number, "", 0, line, None, None))
+        except OSError as error:
+            self._note_fault(str(error.strerror or error))
+        else:
+            self.fault = ""
+
+    def _open(self) -> logging.handlers.RotatingFileHandler:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        handler = _RaisingHandler(
+            self._path, maxBytes=self._settings.max_bytes, backupCount=self._settings.backups, encoding="utf-8", delay=True
+        )
+        self._handler = handler
+        return handler
+
+    def _note_fault(self, words: str) -> None:
+        self.dropped += 1
+        if not self.fault:
+            self._terminal.write(f"The log file {self._path} can't be written: {words}. Calls go on.\n")
+        self.fault = words
+
+    def _to_terminal(self, time_s: float, event: str, fields: Mapping[str, Any]) -> None:
+        clock = datetime.datetime.fromtimestamp(time_s).astimezone().strftime("%H:%M:%S")
+        try:
+            self._terminal.write(f"{clock} {readable(event, fields)}\n")
+            self._terminal.flush()
+        except (OSError, ValueError):
+            self.dropped += 1
+
+
+class _RaisingHandler(logging.handlers.RotatingFileHandler):
+    """Lets the writer see a failed write, instead of printing a traceback per line."""
+
+    def createLock(self) -> None:  # noqa: N802  # logging's name
+        """Only the writer's thread uses the handler."""
+        self.lock = None
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, ARG002  # logging's name
+        """Pass the error on."""
+        _, error, _ = sys.exc_info()
+        if self.stream is not None:
+            self.stream = None  # opened again at the next line
+        raise error if isinstance(error, OSError) else OSError(str(error))
+
+
+def readable(event: str, fields: Mapping[str, Any]) -> str:
+    """The terminal's line: a call in one glance, any other event as `name key=value`. Control characters are escaped."""
+    if event == "call":
+        words = "{outcome} {model} -> {deployment} {status} {duration_ms} ms".format_map(collections.defaultdict(str, fields))
+        tokens = f" {fields['prompt_tokens']}+{fields['completion_tokens']} tokens" if fields.get("prompt_tokens") is not None else ""
+        error = f" ({fields['error']})" if fields.get("error") else ""
+        line = f"{words}{tokens}{error}"
+    else:
+        line = event + "".join(f" {key}={value}" for key, value in fields.items())
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)
+
+
+def _level_name(number: int) -> str:
+    return next(name for name, value in _LEVELS.items() if value == number)

@@ -1,0 +1,150 @@
+"""`python app.py`: arguments, start, stop, exit codes.
+
+Exit codes: 0 served and stopped as asked, or `--check` found no fault; 1 `--check` found a fault; 2 the start failed: a wrong
+argument, a bad configuration, a taken port.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import dotenv
+import gevent
+import gevent.event
+import msgspec
+import setproctitle
+
+from compat import __version__
+from compat.banner import banner
+from compat.check import check
+from compat.factory import build_gateway, create_app
+from compat.gateway import Gateway
+from compat.keys import new_key
+from compat.process.server import Server, open_listener
+from compat.settings import Settings, SettingsError, load_settings
+from compat.upstream.models_list import list_models
+
+EXIT_FAULT = 1
+EXIT_START = 2
+_WANTED_FILES = 65_536
+
+
+def main(argv: Sequence[str], base_dir: Path) -> int:
+    """Run the command line `argv`; `base_dir` is the folder of `app.py`. Returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    if arguments.new_key:
+        key, digest = new_key()
+        print(f'Give this key to the client; it is shown only once:\n  {key}\nAdd this to config.toml:\n  [keys.NAME]\n  hash = "{digest}"')
+        return 0
+    try:
+        settings, environment = read_configuration(base_dir, _overrides(arguments), arguments.config)
+        gateway = build_gateway(settings, environment, base_dir)
+    except (SettingsError, msgspec.ValidationError) as error:
+        print(f"openai-compat: {error}", file=sys.stderr)
+        return EXIT_START
+    if arguments.check:
+        return 0 if check(gateway, list_models, print) else EXIT_FAULT
+    return serve(gateway)
+
+
+def read_configuration(base_dir: Path, overrides: Mapping[str, Any], config: str | None = None) -> tuple[Settings, Mapping[str, str]]:
+    """The settings, and the environment with `.env` beneath it. Raises `SettingsError`."""
+    values = dotenv.dotenv_values(base_dir / ".env")
+    environment = {**{name: value for name, value in values.items() if value is not None}, **os.environ}
+    named = config or environment.get("OPENAI_COMPAT_CONFIG")
+    path = Path(named) if named else base_dir / "config.toml"
+    return load_settings(path if named or path.exists() else None, environment, overrides), environment
+
+
+def serve(gateway: Gateway) -> int:
+    """Serve until SIGINT or SIGTERM. Returns the exit code."""
+    server_settings = gateway.settings.server
+    raise_file_limit()
+    try:
+        listener = open_listener(server_settings.host, server_settings.port)
+    except OSError as error:
+        address = f"{server_settings.host}:{server_settings.port}"
+        hint = " Another program uses the port: stop it, or choose another with --port." if error.errno in _TAKEN else ""
+        print(f"openai-compat: can't listen on {address}: {error.strerror}.{hint}", file=sys.stderr)
+        return EXIT_START
+    port = listener.getsockname()[1]
+    setproctitle.setproctitle(f"openai_compat: gateway {server_settings.host}:{port}")
+    server = Server(listener, create_app(gateway), gateway)
+    start_background(gateway)
+    server.start()
+    print(banner(gateway, port), file=sys.stderr, flush=True)
+    gateway.log.event("gateway.started", {"version": __version__, "host": server_settings.host, "port": port, "pid": os.getpid()})
+    _wait_for_signal()
+    gateway.log.event("gateway.stopping", {"in_flight": gateway.gauges.in_flight})
+    left = server.stop(server_settings.shutdown_s)
+    gateway.log.event("gateway.stopped", {"ended_by_force": left})
+    stop_background(gateway)
+    return 0
+
+
+def start_background(gateway: Gateway) -> None:
+    """Start the log, discovery, and, where no upstream is to be had, the embedded model."""
+    gateway.log.start()
+    if gateway.settings.discovery.enabled:
+        gateway.discovery.refresh_local()
+    gateway.discovery.start()
+    if gateway.engine is not None and not gateway.router.upstreams:
+        gateway.engine.start()
+
+
+def stop_background(gateway: Gateway) -> None:
+    """End everything that `start_background` began, the log last."""
+    gateway.discovery.stop()
+    if gateway.engine is not None:
+        gateway.engine.stop()
+    gateway.log.close()
+
+
+def raise_file_limit() -> None:
+    """As many open files as the system lets us have: each call holds two sockets."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _WANTED_FILES if hard == resource.RLIM_INFINITY else min(hard, _WANTED_FILES)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _wait_for_signal() -> None:
+    """Until the first SIGINT or SIGTERM; a second SIGINT ends the process at once."""
+    stopping = gevent.event.Event()
+
+    def on_signal(*_: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        stopping.set()
+
+    gevent.signal_handler(signal.SIGTERM, on_signal)
+    gevent.signal_handler(signal.SIGINT, on_signal)
+    stopping.wait()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="app.py", description="An OpenAI-compatible gateway for coding agents.")
+    parser.add_argument("--host", help="address to listen on (default 127.0.0.1); any other needs client keys")
+    parser.add_argument("--port", type=int, help="port to listen on (default 28889)")
+    parser.add_argument("--config", help="configuration file (default: OPENAI_COMPAT_CONFIG, else config.toml beside app.py)")
+    parser.add_argument("--check", action="store_true", help="show the resolved configuration, test each upstream, and exit")
+    parser.add_argument("--new-key", action="store_true", help="make a client key, show it with its hash, and exit")
+    parser.add_argument("--version", action="version", version=f"openai-compat {__version__}")
+    return parser
+
+
+def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
+    server = {name: value for name in ("host", "port") if (value := getattr(arguments, name)) is not None}
+    return {"server": server} if server else {}
+
+
+_TAKEN = {98, 48, 10048}  # EADDRINUSE on Linux, macOS, Windows

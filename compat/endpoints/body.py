@@ -1,0 +1,36 @@
+"""Reading a request's body: once, bounded in size and in time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gevent
+
+from compat.errors import BadRequest, BodyTooLarge, RequestTimeout, WrongMediaType
+from compat.settings import ServerSettings
+
+_JSON = "application/json"
+
+
+def read_json_body(environ: dict[str, Any], settings: ServerSettings) -> bytes:
+    """The bytes of a JSON body. Errors: `WrongMediaType`, `BodyTooLarge`, `RequestTimeout`, `BadRequest`."""
+    media_type = environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
+    if media_type != _JSON and (media_type or "HTTP_ORIGIN" in environ):
+        raise WrongMediaType(f"Send the body with 'Content-Type: {_JSON}', not '{media_type[:100]}'.")
+    encoding = environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower()
+    if encoding not in {"", "identity"}:
+        raise WrongMediaType(f"The body's Content-Encoding '{encoding[:40]}' is not supported.")
+    limit = settings.max_body_bytes
+    length = environ.get("CONTENT_LENGTH") or ""
+    if length.isdigit() and int(length) > limit:
+        raise BodyTooLarge(f"The body has {length} bytes; the limit is {limit} (server.max_body_bytes).")
+    try:
+        with gevent.Timeout(settings.body_timeout_s, RequestTimeout(f"The body did not arrive within {settings.body_timeout_s:g} s.")):
+            body: bytes = environ["wsgi.input"].read(limit + 1)
+    except (OSError, ValueError) as error:
+        raise BadRequest(f"The body could not be read: {error}.") from error
+    if len(body) > limit:
+        raise BodyTooLarge(f"The body has more than {limit} bytes, the limit (server.max_body_bytes).")
+    if length.isdigit() and len(body) < int(length):
+        raise BadRequest("The body ended before its Content-Length.")
+    return body

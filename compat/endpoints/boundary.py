@@ -1,0 +1,39 @@
+"""The error boundary: whatever leaves a view becomes an answer in OpenAI's shape."""
+
+from __future__ import annotations
+
+import traceback
+
+import flask
+import werkzeug.exceptions
+
+from compat.endpoints.answers import error_answer
+from compat.endpoints.front import REQUEST_ID
+from compat.errors import BadRequest, GatewayError, InternalError, MethodNotAllowed, NotFound
+from compat.gateway import Gateway
+
+
+def attach_boundary(app: flask.Flask, gateway: Gateway) -> None:
+    """Register the handlers: our own errors, the framework's, and everything that should not have happened."""
+
+    @app.errorhandler(GatewayError)
+    def ours(error: GatewayError) -> flask.Response:
+        return error_answer(error)
+
+    @app.errorhandler(werkzeug.exceptions.HTTPException)
+    def frameworks(error: werkzeug.exceptions.HTTPException) -> flask.Response:
+        request = flask.request
+        if isinstance(error, werkzeug.exceptions.MethodNotAllowed):
+            allowed = ", ".join(sorted(error.valid_methods or ()))
+            words = f"{request.method} is not allowed on {request.path[:200]}; allowed: {allowed}."
+            return error_answer(MethodNotAllowed(words, headers=(("allow", allowed),)))
+        if isinstance(error, werkzeug.exceptions.NotFound):
+            return error_answer(NotFound(f"Unknown URL: {request.method} {request.path[:200]}. The API is at /v1/chat/completions."))
+        return error_answer(BadRequest(error.description or error.name, status=error.code))
+
+    @app.errorhandler(Exception)
+    def unexpected(error: Exception) -> flask.Response:
+        request_id = flask.request.environ.get(REQUEST_ID, "")
+        where = "".join(traceback.format_tb(error.__traceback__)[-6:])
+        gateway.log.write("error", {"request_id": request_id, "type": type(error).__name__, "where": where}, "error")
+        return error_answer(InternalError(f"The gateway failed on this request; its log tells more under {request_id}."))

@@ -1,0 +1,113 @@
+"""What every request passes before Flask sees it: a request id, the rules for hosts and browsers, the path that was meant.
+
+A gateway that takes any key is safe on loopback only while web pages can't use it. A page of somebody else's gives itself away by
+its `Origin`, by `Sec-Fetch-Site`, or, after DNS rebinding, by the `Host` it believes to talk to; all are judged before the body is read.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from compat.errors import ForbiddenOrigin, GatewayError, MisdirectedHost
+from compat.settings import ServerSettings, is_loopback
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+WsgiApp = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+REQUEST_ID = "compat.request_id"
+_SANE_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+_CHAT = "/chat/completions"
+_MODELS = "/models"
+
+
+def canonical_path(path: str) -> str:
+    """The endpoint that a path stands for: clients join URLs, so `/v1` may be missing or doubled, or a whole URL may stand in front."""
+    bare = path.rstrip("/") or "/"
+    if bare.endswith(_CHAT):
+        return "/v1/chat/completions"
+    if bare.endswith(_MODELS):
+        return "/v1/models"
+    before, found, model_id = bare.partition(_MODELS + "/")
+    if found and not before.strip("/").replace("v1", "").strip("/"):
+        return f"/v1/models/{model_id}"
+    if bare.strip("/") == "v1":
+        return "/"
+    return path
+
+
+class Front:
+    """The outermost WSGI application."""
+
+    def __init__(self, app: WsgiApp, settings: ServerSettings, new_id: Callable[[], str]) -> None:
+        self._app = app
+        self._new_id = new_id
+        self._hosts = frozenset(host.lower() for host in (*settings.allowed_hosts, settings.host))
+        self._takes_any_address = settings.host in {"0.0.0.0", "::"}  # noqa: S104  # compared, not bound
+        self._origins = frozenset(origin.lower().rstrip("/") for origin in settings.allowed_origins)
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Serve one request; a refused one is answered here, in OpenAI's shape."""
+        asked_id = environ.get("HTTP_X_REQUEST_ID", "")
+        request_id = asked_id if _SANE_ID.fullmatch(asked_id) else self._new_id()
+        environ[REQUEST_ID] = request_id
+
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            headers.append(("x-request-id", request_id))
+            return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
+
+        try:
+            self._check_host(environ.get("HTTP_HOST", ""))
+            self._check_origin(environ.get("HTTP_ORIGIN", ""), environ.get("HTTP_SEC_FETCH_SITE", ""), environ)
+        except GatewayError as error:
+            body = error.body()
+            start(
+                f"{error.status} Refused",
+                [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")],
+            )
+            return [body]
+        environ["PATH_INFO"] = canonical_path(environ.get("PATH_INFO", ""))
+        return self._app(environ, start)
+
+    def _check_host(self, host: str) -> None:
+        name = host_name(host)
+        if not name or is_loopback(name) or name in self._hosts or (self._takes_any_address and _is_address(name)):
+            return
+        raise MisdirectedHost(f"The host '{name[:100]}' is not served here. If it should be, add it to server.allowed_hosts.")
+
+    def _check_origin(self, origin: str, site: str, environ: Environ) -> None:
+        if origin and origin.lower() not in self._origins and not self._is_own(origin, environ):
+            raise ForbiddenOrigin(f"Pages of '{origin[:100]}' may not use this gateway. If they should, add it to server.allowed_origins.")
+        if site == "cross-site" and origin.lower() not in self._origins and not self._is_navigation(environ):
+            raise ForbiddenOrigin("Pages of other sites may not use this gateway.")
+
+    def _is_own(self, origin: str, environ: Environ) -> bool:
+        """Whether the page came from this very gateway: its host was judged already."""
+        return origin.lower() == f"{environ.get('wsgi.url_scheme', 'http')}://{environ.get('HTTP_HOST', '')}".lower()
+
+    def _is_navigation(self, environ: Environ) -> bool:
+        """Whether a person followed a link to one of our pages, which no script can read or steer."""
+        return (
+            environ.get("REQUEST_METHOD") == "GET"
+            and environ.get("HTTP_SEC_FETCH_MODE") == "navigate"
+            and environ.get("HTTP_SEC_FETCH_DEST") == "document"
+        )
+
+
+def host_name(host: str) -> str:
+    """The name in a `Host` header, lower case, without port, brackets and a last dot."""
+    name = host.strip().lower()
+    if name.startswith("["):
+        return name[1:].partition("]")[0]
+    return name.rpartition(":")[0].rstrip(".") if ":" in name else name.rstrip(".")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

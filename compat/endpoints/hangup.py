@@ -1,0 +1,101 @@
+"""Noticing that a client left, at once and also while its answer is silent.
+
+One watcher of the event loop looks at the client's socket for the whole call. When the client closes, the greenlet that serves it
+gets `ClientGone` wherever it waits: for an engine, a connection, an answer. While the server writes to the client, nothing is
+thrown: the write itself fails.
+"""
+
+from __future__ import annotations
+
+import _socket
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+from gevent import get_hub
+
+from compat.errors import ClientGone
+
+_READ = 1
+
+
+class ClientWatch:
+    """A context manager around the work for one client.
+
+    Without a socket (a WSGI server that gives none, a test client) it watches nothing.
+    """
+
+    def __init__(self, environ: dict[str, Any]) -> None:
+        self._socket: socket.socket | None = environ.get("compat.socket") or environ.get("gunicorn.socket")
+        self._greenlet = gevent.getcurrent()
+        self._watcher: Any = None
+        self._is_waiting = False
+        self._is_gone = False
+        if self._socket is not None:
+            self._watcher = get_hub().loop.io(self._socket.fileno(), _READ)
+            self._watcher.start(self._on_readable)
+
+    def __enter__(self) -> ClientWatch:
+        if self._is_gone:
+            raise ClientGone
+        self._is_waiting = True
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._is_waiting = False
+
+    def close(self) -> None:
+        """Stop watching; the second call does nothing."""
+        if self._watcher is not None:
+            self._watcher.stop()
+            self._watcher.close()
+            self._watcher = None
+
+    def _on_readable(self) -> None:
+        """Runs in the event loop: bytes are a pipelined request, an end or an error means that the client left."""
+        assert self._socket is not None
+        plain = _socket.socket(fileno=self._socket.fileno())  # gevent's own would wait here
+        try:
+            data = plain.recv(1, socket.MSG_PEEK)  # the descriptor is non-blocking
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        finally:
+            plain.detach()
+        if self._watcher is not None:
+            self._watcher.stop()
+        if data:
+            return
+        self._is_gone = True
+        if self._is_waiting:
+            self._greenlet.throw(ClientGone())
+
+
+class WatchedFrames:
+    """An answer's frames for the WSGI server: work on them is done under the watch, and whatever happens they are closed."""
+
+    def __init__(self, first: bytes, frames: Iterator[bytes], watch: ClientWatch) -> None:
+        self._first: bytes | None = first
+        self._frames = frames
+        self._watch = watch
+
+    def __iter__(self) -> WatchedFrames:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        try:
+            with self._watch:
+                return next(self._frames)
+        except ClientGone:
+            self.close()
+            raise StopIteration from None
+
+    def close(self) -> None:
+        """End the call: called by the server after the last frame, or when it could not write one."""
+        self._watch.close()
+        self._frames.close()  # type: ignore[attr-defined]  # a generator

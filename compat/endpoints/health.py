@@ -1,0 +1,74 @@
+"""`GET /healthz`: whether the gateway works and where calls go; cheap, and free of tokens and secrets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flask
+
+from compat import __version__, jsonio
+from compat.endpoints.answers import json_answer
+from compat.errors import GatewayError
+from compat.gateway import Gateway
+
+
+def health_blueprint(gateway: Gateway) -> flask.Blueprint:
+    """The endpoint over `gateway`."""
+    blueprint = flask.Blueprint("health", __name__)
+
+    @blueprint.get("/healthz")
+    def healthz() -> flask.Response:
+        report = health_report(gateway)
+        return json_answer(jsonio.encode(report), headers=[("cache-control", "no-store")])
+
+    return blueprint
+
+
+def health_report(gateway: Gateway) -> dict[str, Any]:
+    """Status, version, uptime, upstreams and their state, calls in flight, where the aliases go.
+
+    `status` is `ok`; `degraded` when something that was configured does not work; `draining` while the gateway shuts down.
+    """
+    states = gateway.discovery.states
+    upstreams = [
+        {
+            "name": upstream.name,
+            "kind": upstream.kind.name,
+            "wire_api": upstream.kind.wire_api,
+            "base_url": upstream.base_url,
+            "keys": len(upstream.keys),
+            "state": states[upstream.name].state if upstream.name in states else "unknown",
+            "detail": states[upstream.name].detail if upstream.name in states else "",
+        }
+        for upstream in gateway.router.upstreams.values()
+    ]
+    is_faulty = any(row["state"] == "failing" for row in upstreams) or bool(gateway.log.fault)
+    report: dict[str, Any] = {
+        "status": "draining" if gateway.gauges.is_draining else "degraded" if is_faulty else "ok",
+        "version": __version__,
+        "uptime_s": round(gateway.clock.monotonic() - gateway.started_s, 1),
+        "in_flight": gateway.gauges.in_flight,
+        "calls": gateway.gauges.calls,
+        "upstreams": upstreams,
+        "routes": {name: route_text(gateway, name) for name in gateway.catalog.aliases},
+        "embedded": embedded_report(gateway),
+        "log": {"dropped": gateway.log.dropped, "fault": gateway.log.fault},
+    }
+    return report
+
+
+def route_text(gateway: Gateway, name: str) -> str:
+    """Where a name goes, in words: `upstream/model, then upstream/model`, or why it goes nowhere."""
+    try:
+        route = gateway.router.resolve(name)
+    except GatewayError as error:
+        return error.message
+    return ", then ".join(deployment.name for deployment in route.deployments)
+
+
+def embedded_report(gateway: Gateway) -> dict[str, Any]:
+    """The state of the embedded model; it is a demonstration and a fallback, and says so."""
+    if gateway.engine is None:
+        return {"state": "disabled"}
+    status = gateway.engine.status()
+    return {"state": status.state, "detail": status.detail, "model": status.model, "role": "demonstration and fallback"}

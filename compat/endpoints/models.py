@@ -1,0 +1,91 @@
+"""`GET /v1/models` and `GET /v1/models/{id}`: aliases and exact ids, with what clients want to know of them.
+
+The fields are OpenAI's (`id`, `object`, `created`, `owned_by`), Anthropic's (`display_name`) and OpenRouter's (`name`,
+`context_length`, `pricing` in dollars per token): a client finds the ones it knows.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import flask
+
+from compat import jsonio
+from compat.catalog import Model, Price
+from compat.endpoints.answers import json_answer
+from compat.errors import ModelNotFound, NoUpstream
+from compat.gateway import Gateway
+from compat.routing.router import Route
+
+
+def models_blueprint(gateway: Gateway) -> flask.Blueprint:
+    """The endpoints over `gateway`."""
+    blueprint = flask.Blueprint("models", __name__)
+
+    def check_key() -> None:
+        environ = flask.request.environ
+        gateway.keys.client_of(environ.get("HTTP_AUTHORIZATION", ""), environ.get("HTTP_X_API_KEY", ""))
+
+    @blueprint.get("/v1/models")
+    def list_models() -> flask.Response:
+        check_key()
+        return json_answer(jsonio.encode({"object": "list", "data": [model_row(gateway, route) for route in _routes(gateway)]}))
+
+    @blueprint.get("/v1/models/<path:model_id>")
+    def get_model(model_id: str) -> flask.Response:
+        check_key()
+        return json_answer(jsonio.encode(model_row(gateway, gateway.router.resolve(model_id))))
+
+    return blueprint
+
+
+def _routes(gateway: Gateway) -> list[Route]:
+    """The routes of all names that lead somewhere just now."""
+    routes = []
+    for name in gateway.router.names():
+        try:
+            routes.append(gateway.router.resolve(name))
+        except (ModelNotFound, NoUpstream):
+            continue
+    return routes
+
+
+def model_row(gateway: Gateway, route: Route) -> dict[str, Any]:
+    """What the API says of one public name."""
+    model = route.model
+    alias = gateway.catalog.aliases.get(route.name)
+    name = (alias.display_name if alias else "") or (
+        model.display_name if route.name == model.id else f"{route.name} ({model.display_name})"
+    )
+    row: dict[str, Any] = {
+        "id": route.name,
+        "object": "model",
+        "created": _created_s(model),
+        "owned_by": model.owned_by or route.deployments[0].upstream.name,
+        "display_name": name,
+        "name": name,
+        "context_length": model.context,
+        "max_output_tokens": model.max_output,
+        "pricing": _pricing(model.price),
+        "capabilities": {"tools": model.tools, "images": model.images, "files": model.files, "reasoning": model.reasoning},
+        "route": [deployment.name for deployment in route.deployments],
+    }
+    if model.retires is not None:
+        row["retires"] = model.retires.isoformat()
+    return row
+
+
+def _created_s(model: Model) -> int:
+    day = model.released or datetime.date(2025, 1, 1)
+    return int(datetime.datetime(day.year, day.month, day.day, tzinfo=datetime.UTC).timestamp())
+
+
+def _pricing(price: Price) -> dict[str, str]:
+    fields = {
+        "prompt": price.input,
+        "completion": price.output,
+        "input_cache_read": price.cache_read,
+        "input_cache_write": price.cache_write,
+    }
+    return {name: f"{dollars / 1_000_000:.10f}".rstrip("0").rstrip(".") or "0" for name, dollars in fields.items()}

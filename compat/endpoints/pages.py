@@ -1,0 +1,33 @@
+"""`GET /`: a short page for people."""
+
+from __future__ import annotations
+
+import flask
+
+from compat import __version__
+from compat.endpoints.health import health_report, route_text
+from compat.gateway import Gateway
+
+_HEADERS = {
+    "content-security-policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
+
+
+def pages_blueprint(gateway: Gateway) -> flask.Blueprint:
+    """The pages over `gateway`; Jinja escapes whatever they show."""
+    blueprint = flask.Blueprint("pages", __name__)
+
+    @blueprint.get("/")
+    def index() -> flask.Response:
+        base_url = f"{flask.request.scheme}://{flask.request.host}/v1"
+        routes = {name: route_text(gateway, name) for name in gateway.catalog.aliases}
+        page = flask.render_template("index.html", base_url=base_url, routes=routes, health=health_report(gateway), version=__version__)
+        response = flask.Response(page)
+        response.headers.update(_HEADERS)
+        return response
+
+    return blueprint

@@ -1,0 +1,94 @@
+"""Puts the gateway together: collaborators from settings, the Flask application over them. Nothing is made anywhere else.
+
+build_gateway(settings, ...) -> Gateway
+create_app(gateway)          -> a WSGI application
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+import flask
+
+from compat.calllog import CallLog
+from compat.catalog import Catalog, Model, load_catalog
+from compat.endpoints.boundary import attach_boundary
+from compat.endpoints.chat import chat_blueprint
+from compat.endpoints.front import Front
+from compat.endpoints.health import health_blueprint
+from compat.endpoints.models import models_blueprint
+from compat.endpoints.pages import pages_blueprint
+from compat.gateway import Clock, Gateway
+from compat.keys import ClientKeys
+from compat.process.embedded import EmbeddedEngine
+from compat.routing.discovery import Discovery
+from compat.routing.router import Deployment, Router
+from compat.routing.upstreams import EMBEDDED_KIND, configured_upstreams, local_candidates
+from compat.settings import Settings
+from compat.upstream.client import Transport, Upstream, UpstreamClient
+from compat.upstream.models_list import list_models
+
+
+class SystemClock:
+    """The real clock, and random ids."""
+
+    def monotonic(self) -> float:
+        """Seconds for measuring."""
+        return time.monotonic()
+
+    def now(self) -> float:
+        """Seconds since 1970."""
+        return time.time()
+
+    def new_id(self) -> str:
+        """32 random hexadecimal digits."""
+        return uuid.uuid4().hex
+
+
+def build_gateway(
+    settings: Settings,
+    environment: Mapping[str, str],
+    base_dir: Path,
+    *,
+    clock: Clock | None = None,
+    transport: Transport | None = None,
+) -> Gateway:
+    """All collaborators of the gateway; nothing is started yet. `base_dir` is where relative paths of the settings begin.
+
+    Raises `SettingsError`, and `msgspec.ValidationError` for facts of a model that don't fit.
+    """
+    clock = clock or SystemClock()
+    log = CallLog(settings.log, base_dir, clock.now)
+    catalog = load_catalog({name: row.facts for name, row in settings.models.items() if row.facts})
+    upstreams = configured_upstreams(settings, environment)
+    engine = EmbeddedEngine(settings.embedded, on_event=log.event) if settings.embedded.enabled else None
+    router = Router(catalog, upstreams, settings.models, _embedded_deployment(settings, catalog))
+    local = local_candidates(settings, environment, upstreams)
+    discovery = Discovery(settings.discovery, router, local, list_models, log.event)
+    client = transport or UpstreamClient()
+    return Gateway(settings, catalog, router, discovery, client, engine, log, ClientKeys(settings.keys), clock, clock.monotonic())
+
+
+def create_app(gateway: Gateway) -> Front:
+    """The WSGI application over `gateway`."""
+    app = flask.Flask("compat")
+    app.url_map.merge_slashes = False
+    attach_boundary(app, gateway)
+    for make_blueprint in (chat_blueprint, models_blueprint, health_blueprint, pages_blueprint):
+        app.register_blueprint(make_blueprint(gateway))
+    return Front(app, gateway.settings.server, gateway.clock.new_id)
+
+
+def _embedded_deployment(settings: Settings, catalog: Catalog) -> Deployment | None:
+    """The embedded model as a deployment; its name is the preset's, or that of its file."""
+    if not settings.embedded.enabled:
+        return None
+    name = Path(settings.embedded.model).stem if settings.embedded.model.endswith(".gguf") else settings.embedded.model
+    known = catalog.models.get(name)
+    model = known or Model(
+        id=name, display_name=f"{name} (embedded)", owned_by="embedded", context=settings.embedded.context_tokens, tools=False
+    )
+    return Deployment(Upstream("embedded", EMBEDDED_KIND, EMBEDDED_KIND.base_url, timeouts=settings.timeouts), name, model)

@@ -1,0 +1,59 @@
+"""The gateway: every collaborator of a call, made once in the factory, handed down as one object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from compat.calllog import CallLog
+from compat.catalog import Catalog
+from compat.keys import ClientKeys
+from compat.process.embedded import EmbeddedEngine
+from compat.routing.discovery import Discovery
+from compat.routing.router import Router
+from compat.settings import Settings
+from compat.upstream.client import Transport
+
+
+class Clock(Protocol):
+    """Time and chance, injected so that tests own them."""
+
+    def monotonic(self) -> float:
+        """Seconds for measuring."""
+        ...
+
+    def now(self) -> float:
+        """Seconds since 1970."""
+        ...
+
+    def new_id(self) -> str:
+        """32 hexadecimal digits that never come twice."""
+        ...
+
+
+@dataclass(slots=True)
+class Gauges:
+    """What is going on just now. Mutable: every field."""
+
+    in_flight: int = 0
+    calls: int = 0
+    is_draining: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """All collaborators. `engine` is `None` where the embedded model is switched off."""
+
+    settings: Settings
+    catalog: Catalog
+    router: Router
+    discovery: Discovery
+    transport: Transport
+    engine: EmbeddedEngine | None
+    log: CallLog
+    keys: ClientKeys
+    clock: Clock
+    started_s: float
+    gauges: Gauges = field(default_factory=Gauges)
+    stop_transport: Callable[[], None] = lambda: None

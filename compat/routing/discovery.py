@@ -1,0 +1,107 @@
+"""What upstreams offer: their own model lists, asked for in the background, and local servers that come and go.
+
+Nothing here spends a token or delays a call. A list that can't be had leaves what was known.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from compat.errors import GatewayError
+from compat.routing.router import Router
+from compat.settings import DiscoverySettings
+from compat.upstream.client import Upstream
+
+ListModels = Callable[[Upstream, float], Sequence[str]]
+"""An upstream and a time-out in seconds -> the ids of its list; raises a `GatewayError` when there is none to be had."""
+
+_LOCAL_TIMEOUT_S = 1.0
+_REMOTE_TIMEOUT_S = 10.0
+
+
+@dataclass(slots=True)
+class UpstreamState:
+    """What was last heard of an upstream: `ok`, `unknown` or `failing`, with the reason."""
+
+    state: str = "unknown"
+    detail: str = ""
+
+
+class Discovery:
+    """Keeps a router's knowledge fresh. Mutable: `states`, and the router it teaches; both change in one step, without a switch."""
+
+    def __init__(
+        self,
+        settings: DiscoverySettings,
+        router: Router,
+        local: Sequence[Upstream],
+        list_models: ListModels,
+        on_event: Callable[[str, Mapping[str, object]], None],
+    ) -> None:
+        self._settings = settings
+        self._router = router
+        self._configured = dict(router.upstreams)
+        self._local = local
+        self._list_models = list_models
+        self._on_event = on_event
+        self._offers: dict[str, tuple[str, ...]] = {}
+        self._found: dict[str, Upstream] = {}
+        self._stop = threading.Event()
+        self.states: dict[str, UpstreamState] = {name: UpstreamState() for name in self._configured}
+
+    def start(self) -> None:
+        """Begin to look, and to look again, in the background; does nothing where discovery is switched off."""
+        if self._settings.enabled:
+            threading.Thread(target=self._run, name="discovery", daemon=True).start()
+
+    def stop(self) -> None:
+        """End the background work after its present step."""
+        self._stop.set()
+
+    def refresh_configured(self) -> None:
+        """Ask every configured upstream for its list."""
+        for upstream in self._configured.values():
+            self._ask(upstream, _REMOTE_TIMEOUT_S)
+        self._teach()
+
+    def refresh_local(self) -> None:
+        """Look for local servers: one that answers is an upstream, one that stopped answering is none any more."""
+        before = set(self._found)
+        for upstream in self._local:
+            if self._ask(upstream, _LOCAL_TIMEOUT_S):
+                self._found[upstream.name] = upstream
+            else:
+                self._found.pop(upstream.name, None)
+                self._offers.pop(upstream.name, None)
+                self.states.pop(upstream.name, None)
+        if before != set(self._found):
+            self._on_event("discovery.local", {"found": sorted(self._found)})
+        self._teach()
+
+    def _run(self) -> None:
+        self.refresh_local()
+        self.refresh_configured()
+        waited_s = 0.0
+        while not self._stop.wait(self._settings.local_interval_s):
+            waited_s += self._settings.local_interval_s
+            self.refresh_local()
+            if waited_s >= self._settings.interval_s:
+                waited_s = 0.0
+                self.refresh_configured()
+
+    def _ask(self, upstream: Upstream, timeout_s: float) -> bool:
+        try:
+            ids = self._list_models(upstream, timeout_s)
+        except GatewayError as error:
+            if upstream.name in self._configured:
+                self.states[upstream.name] = UpstreamState("failing", error.message)
+                self._on_event("discovery.failed", {"upstream": upstream.name, "detail": error.message})
+            return False
+        self._offers[upstream.name] = tuple(ids)
+        self.states[upstream.name] = UpstreamState("ok", f"{len(ids)} models")
+        return True
+
+    def _teach(self) -> None:
+        self._router.learn({**self._configured, **self._found}, self._offers)

@@ -1,0 +1,232 @@
+"""From the name a client asks for to the deployments that can serve it.
+
+A name is looked for in this order; the first that fits wins:
+
+1. a route of the configuration
+2. an alias of the catalog: every configured upstream that offers its model, best first; when none does, each upstream's default model;
+   when there is no upstream at all, the embedded model
+3. `upstream/model`, any model of a configured upstream
+4. an exact id: of the catalog, or in an upstream's own list
+5. the embedded model by its own name
+
+Anything else is `ModelNotFound`, with the nearest names.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from compat.catalog import Catalog, Model
+from compat.errors import ModelNotFound, NoUpstream
+from compat.routing.upstreams import EMBEDDED_KIND
+from compat.settings import ModelSettings, RouteStep
+from compat.upstream.client import Upstream
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One model on one upstream: `target` is the upstream's own id of it."""
+
+    upstream: Upstream
+    target: str
+    model: Model
+
+    @property
+    def name(self) -> str:
+        """`upstream/model`, as configurations and logs write it."""
+        return f"{self.upstream.name}/{self.target}"
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the engine on this machine serves it."""
+        return self.upstream.kind is EMBEDDED_KIND
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Deployments of equal priority with their weights."""
+
+    deployments: tuple[Deployment, ...]
+    weights: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a public name goes: groups in the order of their priority. `model` has the facts that the name is listed with."""
+
+    name: str
+    groups: tuple[Group, ...]
+
+    @property
+    def model(self) -> Model:
+        """The facts of the first deployment's model."""
+        return self.groups[0].deployments[0].model
+
+    @property
+    def deployments(self) -> tuple[Deployment, ...]:
+        """All deployments, best first."""
+        return tuple(itertools.chain.from_iterable(group.deployments for group in self.groups))
+
+
+class Router:
+    """Names to routes. Mutable: `upstreams` and `offers`, which discovery replaces as a whole, and the turn of each weighted group."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        upstreams: Mapping[str, Upstream],
+        models: Mapping[str, ModelSettings],
+        embedded: Deployment | None,
+    ) -> None:
+        self._catalog = catalog
+        self._models = models
+        self._embedded = embedded
+        self.upstreams: Mapping[str, Upstream] = dict(upstreams)
+        self.offers: Mapping[str, tuple[str, ...]] = {}
+        self._routes: dict[str, Route] = {}
+        self._turns: dict[str, itertools.count[int]] = {}
+
+    def learn(self, upstreams: Mapping[str, Upstream], offers: Mapping[str, Sequence[str]]) -> None:
+        """Take what discovery found: the upstreams there are now, and the model ids each of them lists."""
+        self.upstreams = dict(upstreams)
+        self.offers = {name: tuple(ids) for name, ids in offers.items()}
+        self._routes = {}
+
+    def resolve(self, name: str) -> Route:
+        """The route of a public name. Errors: `ModelNotFound`, `NoUpstream`."""
+        route = self._routes.get(name)
+        if route is None:
+            route = self._find(name)
+            self._routes[name] = route
+            if len(self._routes) > 10_000:
+                self._routes = {}
+        return route
+
+    def order(self, route: Route) -> list[Deployment]:
+        """The deployments in the order this call tries them: by priority, and within one priority shared out by weight."""
+        ordered: list[Deployment] = []
+        for group in route.groups:
+            if len(group.deployments) == 1:
+                ordered += group.deployments
+                continue
+            turn = next(self._turns.setdefault(route.name, itertools.count()))
+            ordered += _rotated(group, turn)
+        return ordered
+
+    def names(self) -> list[str]:
+        """All public names that resolve now: configured ones, aliases, exact ids; no upstream's id twice."""
+        names = [*self._models, *self._catalog.aliases]
+        for model in self._catalog.models.values():
+            if self._offering(model):
+                names.append(model.id)
+        for upstream, ids in self.offers.items():
+            names += [f"{upstream}/{model_id}" for model_id in ids]
+        if self._embedded is not None:
+            names.append(self._embedded.target)
+        return list(dict.fromkeys(names))
+
+    def _find(self, name: str) -> Route:
+        if (row := self._models.get(name)) is not None and row.route:
+            return self._configured(name, row.route)
+        if (alias := self._catalog.aliases.get(name)) is not None:
+            return _route(name, self._of_alias(self._catalog.models[alias.target]))
+        upstream_name, _, target = name.partition("/")
+        if target and (upstream := self.upstreams.get(upstream_name)) is not None:
+            return _route(name, [self._deployment(upstream, target)])
+        exact = self._exact(name)
+        if exact:
+            return _route(name, exact)
+        if self._embedded is not None and name == self._embedded.target:
+            return _route(name, [self._embedded])
+        raise self._unknown(name)
+
+    def _configured(self, name: str, steps: Iterable[str | RouteStep]) -> Route:
+        """Steps without a priority keep the order in which they are written: a plain list is a failover chain."""
+        groups: dict[int, list[tuple[Deployment, int]]] = {}
+        for position, step in enumerate(steps):
+            row = RouteStep(to=step) if isinstance(step, str) else step
+            upstream_name, _, target = row.to.partition("/")
+            upstream = self.upstreams.get(upstream_name)
+            if upstream is not None:
+                entry = (self._deployment(upstream, target), row.weight)
+                groups.setdefault(position if row.priority is None else row.priority, []).append(entry)
+            elif self._embedded is not None and upstream_name == self._embedded.upstream.name:
+                groups.setdefault(position, []).append((self._embedded, row.weight))
+        if not groups:
+            raise NoUpstream(f"No upstream of the route of '{name}' is configured.")
+        ordered = [groups[priority] for priority in sorted(groups)]
+        return Route(name, tuple(Group(tuple(d for d, _ in group), tuple(w for _, w in group)) for group in ordered))
+
+    def _of_alias(self, model: Model) -> list[Deployment]:
+        offering = self._offering(model)
+        if offering:
+            return offering
+        fallbacks = []
+        for upstream in self.upstreams.values():
+            listed = self._listed(upstream)
+            default = upstream.kind.default_model if upstream.base_url == upstream.kind.base_url or not listed else ""
+            target = default or (listed[0] if listed else "")
+            if target:
+                fallbacks.append(self._deployment(upstream, target))
+        if fallbacks:
+            return fallbacks
+        if self._embedded is not None:
+            return [self._embedded]
+        raise NoUpstream("No upstream is configured: set a key (for example ANTHROPIC_API_KEY), or switch the embedded model on.")
+
+    def _offering(self, model: Model) -> list[Deployment]:
+        """The model wherever it is offered: by the catalog's word for the kind, else by the upstream's own list.
+
+        A server under another address than its kind's own may offer anything: there its list decides, once it is known.
+        """
+        found = []
+        for upstream in self.upstreams.values():
+            kind = upstream.kind
+            target = model.ids.get(kind.name, model.id)
+            listed = self._listed(upstream)
+            is_presumed = kind.name in model.ids and (not listed or (upstream.base_url == kind.base_url and not upstream.models))
+            if target in listed or is_presumed:
+                found.append(Deployment(upstream, target, model))
+        return found
+
+    def _listed(self, upstream: Upstream) -> tuple[str, ...]:
+        return (*upstream.models, *self.offers.get(upstream.name, ()))
+
+    def _exact(self, name: str) -> list[Deployment]:
+        model = self._catalog.models.get(name)
+        if model is not None:
+            return self._offering(model)
+        for kind_name in {upstream.kind.name for upstream in self.upstreams.values()}:
+            known = self._catalog.model_of(kind_name, name)
+            if name in known.ids.values() and (found := self._offering(known)):
+                return found
+        return [self._deployment(upstream, name) for upstream in self.upstreams.values() if name in self._listed(upstream)]
+
+    def _deployment(self, upstream: Upstream, target: str) -> Deployment:
+        return Deployment(upstream, target, self._catalog.model_of(upstream.kind.name, target))
+
+    def _unknown(self, name: str) -> ModelNotFound:
+        model = self._catalog.models.get(name)
+        if model is not None:
+            kinds = ", ".join(model.ids) or model.owned_by
+            words = f"The model '{name}' is known, but no upstream that offers it is configured (it is offered by: {kinds})."
+            return ModelNotFound(words, param="model")
+        nearest = self._catalog.nearest_names(name, self.names())
+        hint = f" The nearest names are: {', '.join(nearest)}." if nearest else ""
+        return ModelNotFound(f"The model '{name[:200]}' does not exist here.{hint} GET /v1/models lists all.", param="model")
+
+
+def _route(name: str, deployments: Sequence[Deployment]) -> Route:
+    return Route(name, tuple(Group((deployment,), (1,)) for deployment in deployments))
+
+
+def _rotated(group: Group, turn: int) -> list[Deployment]:
+    """The group, begun at the deployment whose share of the weights `turn` falls into."""
+    point = turn % sum(group.weights)
+    for position, weight in enumerate(group.weights):
+        if point < weight:
+            return [*group.deployments[position:], *group.deployments[:position]]
+        point -= weight
+    raise AssertionError("unreachable: the weights add up")

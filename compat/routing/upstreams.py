@@ -1,0 +1,70 @@
+"""Which upstreams there are: rows of the configuration, and rows of the table of kinds whose key is in the environment."""
+
+from __future__ import annotations
+
+import urllib.parse
+from collections.abc import Iterator, Mapping
+
+from compat.settings import Settings, SettingsError, UpstreamSettings, timeouts_of
+from compat.upstream.client import Secret, Upstream
+from compat.upstream.kinds import UPSTREAM_KINDS, UpstreamKind
+from compat.upstream.pool import origin_of
+
+EMBEDDED_KIND = UpstreamKind("embedded", "openai.chat", "http://127.0.0.1", local=True, is_lenient=True)
+"""The engine on this machine; its address is known once it runs."""
+
+
+def configured_upstreams(settings: Settings, environment: Mapping[str, str]) -> dict[str, Upstream]:
+    """Name -> upstream, the configuration's first. Raises `SettingsError` for an unknown kind or a base URL that is none."""
+    found = {name: _from_settings(name, row, settings, environment) for name, row in settings.upstreams.items()}
+    for upstream in _from_environment(settings, environment):
+        found.setdefault(upstream.name, upstream)
+    return found
+
+
+def local_candidates(settings: Settings, environment: Mapping[str, str], taken: Mapping[str, Upstream]) -> list[Upstream]:
+    """Local servers that are worth looking for: kinds that no configured upstream has."""
+    kinds = {upstream.kind.name for upstream in taken.values()}
+    return [
+        Upstream(kind.name, kind, _base_url(kind, environment), timeouts=settings.timeouts)
+        for kind in UPSTREAM_KINDS.values()
+        if kind.local and kind.name not in kinds
+    ]
+
+
+def _from_settings(name: str, row: UpstreamSettings, settings: Settings, environment: Mapping[str, str]) -> Upstream:
+    kind = UPSTREAM_KINDS.get(row.kind)
+    if kind is None:
+        raise SettingsError(f"key 'upstreams.{name}.kind': '{row.kind}' is not one of {', '.join(UPSTREAM_KINDS)}.")
+    base_url = row.base_url.rstrip("/") or _base_url(kind, environment)
+    _check_url(base_url, f"key 'upstreams.{name}.base_url'")
+    keys = row.api_keys or tuple(_keys(environment.get(kind.key_variable, "")))
+    secrets = tuple(Secret(key) for key in keys)
+    return Upstream(name, kind, base_url, secrets, row.headers, row.models, timeouts_of(settings, row), row.ca_file)
+
+
+def _from_environment(settings: Settings, environment: Mapping[str, str]) -> Iterator[Upstream]:
+    for kind in UPSTREAM_KINDS.values():
+        keys = _keys(environment.get(kind.key_variable, "")) if kind.key_variable else []
+        if not keys:
+            continue
+        base_url = _base_url(kind, environment)
+        _check_url(base_url, f"environment variable {kind.base_url_variable}")
+        yield Upstream(kind.name, kind, base_url, tuple(Secret(key) for key in keys), timeouts=settings.timeouts)
+
+
+def _keys(value: str) -> list[str]:
+    return [key.strip() for key in value.split(",") if key.strip()]
+
+
+def _base_url(kind: UpstreamKind, environment: Mapping[str, str]) -> str:
+    return environment.get(kind.base_url_variable, "").rstrip("/") or kind.base_url
+
+
+def _check_url(url: str, where: str) -> None:
+    try:
+        origin_of(url)
+        if urllib.parse.urlsplit(url).username:
+            raise ValueError("a URL can't hold a user name; use api_keys or headers")
+    except ValueError as error:
+        raise SettingsError(f"{where}: {error}.") from error

@@ -1,0 +1,280 @@
+"""OpenAI chat completions to an upstream of the same wire API: bytes pass, and only what must differ is changed.
+
+Request: the model's name; `stream_options.include_usage` is switched on, so that every call can be counted; message fields that the
+upstream would refuse are left out. Answer: the model's name is the one that the client asked for. A stream is made regular: role in
+the first chunk, one id, `created` and model, usage in one last chunk when it was asked for, one `[DONE]`; an end without
+`finish_reason` is an error.
+
+Every chunk is decoded just far enough to see that it is one (a typed `msgspec` decode of five fields, about a microsecond).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from compat import jsonio
+from compat.errors import BadRequest, GatewayError, UpstreamBroken
+from compat.translate.base import (
+    ThinkingRecord,
+    TranslatedAnswer,
+    TranslatedRequest,
+    TranslationContext,
+    Translator,
+    Usage,
+)
+from compat.translate.upstream_errors import event_error, refusal_of
+from compat.wire.envelope import Envelope
+from compat.wire.sse import DONE, EventSplitter, data_frame, parse_event
+from compat.wire.usage import cost_of
+
+
+class _Delta(msgspec.Struct):
+    role: str | None = None
+    content: str | list[Any] | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: list[Any] | None = None
+    function_call: Any = None
+
+    def has_content(self) -> bool:
+        return bool(self.content or self.tool_calls or self.reasoning_content or self.reasoning or self.refusal or self.function_call)
+
+
+class _FirstChoice(msgspec.Struct):
+    index: int = 0
+    delta: _Delta | None = None
+    finish_reason: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    finish_reason: str | None = None
+
+
+class _ChunkHead(msgspec.Struct):
+    id: str | None = None
+    created: int | float | None = None
+    model: str | None = None
+    usage: dict[str, Any] | None = None
+    error: Any = None
+    type: str | None = None
+
+
+class _FirstChunk(_ChunkHead):
+    choices: list[_FirstChoice] | None = None
+
+
+class _Chunk(_ChunkHead):
+    choices: list[_Choice] | None = None
+
+
+_decode_first = msgspec.json.Decoder(_FirstChunk).decode
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+
+
+class PassthroughStream:
+    """Chunks of an OpenAI-compatible upstream, forwarded event by event (see `StreamTranslator`)."""
+
+    def __init__(self, ctx: TranslationContext) -> None:
+        self.is_committed = False
+        self.is_finished = False
+        self.usage: Usage | None = None
+        self.finish_reason: str | None = None
+        self.notes: list[str] = []
+        self.thinking: ThinkingRecord | None = None
+        self._ctx = ctx
+        self._splitter = EventSplitter()
+        self._identity: tuple[str, int] | None = None
+        self._raw_usage: dict[str, Any] | None = None
+        self._open_choices: set[int] = set()
+        self._seen_choices: set[int] = set()
+        self._their_model = b""
+        self._our_model = b'"model":' + jsonio.encode(ctx.alias)
+
+    def feed(self, data: bytes) -> bytes:
+        """See `StreamTranslator.feed`."""
+        return b"".join([self._event(block) for block in self._splitter.feed(data)])
+
+    def finish(self) -> bytes:
+        """See `StreamTranslator.finish`."""
+        frames = [self._event(block) for block in self._splitter.finish()]
+        if not self._seen_choices or self._open_choices:
+            raise UpstreamBroken("The upstream ended its answer without a finish_reason.")
+        self.is_finished = True
+        if self._raw_usage is not None and self._ctx.wants_usage:
+            frames.append(data_frame(self._usage_chunk(self._raw_usage)))
+        return b"".join((*frames, DONE))
+
+    def abort(self, error: GatewayError) -> bytes:
+        """See `StreamTranslator.abort`."""
+        return error.frame()
+
+    def _event(self, block: bytes) -> bytes:
+        data = parse_event(block).data
+        if not data or self.is_finished:
+            return b""
+        if data == b"[DONE]":
+            self.is_finished = True
+            return b""
+        try:
+            chunk = _decode_chunk(data) if self.is_committed else _decode_first(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise UpstreamBroken(f"The upstream sent an event that is not a chunk: {error}.") from error
+        if chunk.error is not None or chunk.type == "error":
+            raise event_error(chunk.error if chunk.error is not None else jsonio.decode(data), self._ctx.upstream_name)
+        return self._chunk(data, chunk)
+
+    def _chunk(self, data: bytes, chunk: _FirstChunk | _Chunk) -> bytes:
+        if chunk.usage is not None:
+            self._raw_usage = chunk.usage
+            self.usage = usage_of(chunk.usage)
+        if not chunk.choices:  # a usage chunk, or one without a choice (Azure's filter results): told at the end, or not at all
+            return b""
+        is_opening = self._count_choices(chunk.choices)
+        lacks_role = False
+        if isinstance(chunk, _FirstChunk):
+            deltas = [choice.delta for choice in chunk.choices or ()]
+            self.is_committed = any(delta is not None and delta.has_content() for delta in deltas)
+            lacks_role = is_opening and any(delta is None or not delta.role for delta in deltas)
+        if self._identity is None:
+            self._identity = (chunk.id or self._ctx.completion_id, int(chunk.created or self._ctx.created_s))
+            self._their_model = _written_model(data, chunk.model)
+        is_regular = chunk.usage is None and not lacks_role and (chunk.id, chunk.created) == self._identity
+        if is_regular and self._their_model and self._their_model in data:
+            return data_frame(data.replace(self._their_model, self._our_model))
+        return data_frame(self._regular(data, adds_role=lacks_role))
+
+    def _count_choices(self, choices: Sequence[_FirstChoice | _Choice]) -> bool:
+        """Note which choices began and ended; whether this chunk begins one."""
+        is_opening = False
+        for choice in choices:
+            if choice.index not in self._seen_choices:
+                self._seen_choices.add(choice.index)
+                self._open_choices.add(choice.index)
+                is_opening = True
+            if choice.finish_reason is not None:
+                self._open_choices.discard(choice.index)
+                self.finish_reason = choice.finish_reason
+        return is_opening
+
+    def _regular(self, data: bytes, *, adds_role: bool) -> bytes:
+        """The chunk written anew: our identity, no usage, and a role in its deltas where they open an answer without one."""
+        rest = {key: value for key, value in jsonio.decode(data).items() if key not in _IDENTITY_KEYS and key != "usage"}
+        if adds_role:
+            rest["choices"] = [{**choice, "delta": {**(choice.get("delta") or {}), "role": "assistant"}} for choice in rest["choices"]]
+        return jsonio.encode({**self._head(), **rest})
+
+    def _head(self) -> dict[str, Any]:
+        assert self._identity is not None
+        return dict(zip(_IDENTITY_KEYS, (self._identity[0], "chat.completion.chunk", self._identity[1], self._ctx.alias), strict=True))
+
+    def _usage_chunk(self, usage: Mapping[str, Any]) -> bytes:
+        return jsonio.encode({**self._head(), "choices": [], "usage": with_cost(usage, self._ctx)})
+
+
+_IDENTITY_KEYS = ("id", "object", "created", "model")
+
+
+def _written_model(data: bytes, model: str | None) -> bytes:
+    """`"model": "name"` as this upstream writes it, or nothing. A key can't occur within a JSON string, where its quotes are escaped."""
+    if model is None:
+        return b""
+    match = re.search(rb'"model"\s*:\s*' + re.escape(jsonio.encode(model)), data)
+    return match[0] if match else b""
+
+
+def translate_request(envelope: Envelope, ctx: TranslationContext) -> TranslatedRequest:
+    """The client's body for this upstream (see `Translator.request`)."""
+    changes: dict[str, bytes] = {"model": jsonio.encode(ctx.target)}
+    notes: list[str] = []
+    if ctx.is_stream and ctx.sends_usage_option:
+        options = envelope.value("stream_options") or {}
+        if not isinstance(options, dict):
+            raise BadRequest("'stream_options' must be an object.", param="stream_options")
+        changes["stream_options"] = jsonio.encode({**options, "include_usage": True})
+    unwanted = [name for name in sorted(ctx.unwanted_fields) if b'"%s"' % name.encode() in envelope.body]
+    for key in ("messages", "tools") if unwanted else ():
+        if key in envelope:
+            changes[key] = jsonio.encode(_without(envelope.value(key), frozenset(unwanted)))
+    notes += [f"dropped={name}" for name in unwanted]
+    return TranslatedRequest(envelope.replaced(changes), notes=tuple(notes))
+
+
+def _without(value: Any, names: frozenset[str]) -> Any:
+    """A copy of `value` without the keys `names` wherever the protocol has objects of its own (a tool's schema is the client's)."""
+    if isinstance(value, list):
+        return [_without(item, names) for item in value]
+    if isinstance(value, dict):
+        return {key: item if key == "parameters" else _without(item, names) for key, item in value.items() if key not in names}
+    return value
+
+
+def translate_answer(body: bytes, ctx: TranslationContext) -> TranslatedAnswer:
+    """A whole answer, its model's name replaced (see `Translator.response`). Errors: any `UpstreamError`."""
+    try:
+        answer = Envelope(body)
+        error = answer.value("error")
+        choices = answer.value("choices")
+        usage = answer.value("usage")
+    except BadRequest as cause:
+        raise UpstreamBroken(f"The upstream's answer is not a completion: {cause.message}") from cause
+    if error is not None:
+        raise event_error(error, ctx.upstream_name)
+    if not isinstance(choices, list) or not choices or not all(isinstance(choice, dict) for choice in choices):
+        raise UpstreamBroken("The upstream's answer has no choices.")
+    reason = choices[0].get("finish_reason")
+    if not isinstance(reason, str):
+        raise UpstreamBroken("The upstream's answer has no finish_reason.")
+    changes = {"model": jsonio.encode(ctx.alias)}
+    if "id" not in answer:
+        changes["id"] = jsonio.encode(ctx.completion_id)
+    if isinstance(usage, dict):
+        changes["usage"] = jsonio.encode(with_cost(usage, ctx))
+    return TranslatedAnswer(answer.replaced(changes), usage_of(usage) if isinstance(usage, dict) else None, reason)
+
+
+def translate_error(status: int, headers: Mapping[str, str], body: bytes, ctx: TranslationContext) -> GatewayError:
+    """The error for a refused call (see `Translator.error`)."""
+    return refusal_of(status, headers, body, ctx.upstream_name)
+
+
+def usage_of(raw: Mapping[str, Any]) -> Usage:
+    """The counts of an OpenAI usage object; whatever an upstream leaves out or garbles counts as 0."""
+    prompt = raw.get("prompt_tokens_details")
+    completion = raw.get("completion_tokens_details")
+    cached = _count(prompt, "cached_tokens") or _count(raw, "prompt_cache_hit_tokens")
+    return Usage(
+        prompt_tokens=_count(raw, "prompt_tokens"),
+        completion_tokens=_count(raw, "completion_tokens"),
+        cache_read_tokens=cached,
+        cache_write_tokens=_count(prompt, "cache_write_tokens"),
+        reasoning_tokens=_count(completion, "reasoning_tokens"),
+    )
+
+
+def with_cost(raw: Mapping[str, Any], ctx: TranslationContext) -> dict[str, Any]:
+    """The upstream's usage object with the cost by the catalog's prices, where the upstream tells none.
+
+    Kilo Code shows `cost_details.upstream_inference_cost` as the step's cost.
+    """
+    usage = dict(raw)
+    details = usage.get("cost_details")
+    told = details if isinstance(details, dict) else {}
+    if "upstream_inference_cost" not in told:
+        cost = usage.get("cost")
+        known = cost if isinstance(cost, (int, float)) else cost_of(usage_of(raw), ctx.model.price)
+        usage["cost_details"] = {**told, "upstream_inference_cost": known}
+    return usage
+
+
+def _count(table: Any, key: str) -> int:
+    value = table.get(key) if isinstance(table, Mapping) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+OPENAI_OPENAI = Translator(request=translate_request, response=translate_answer, stream=PassthroughStream, error=translate_error)

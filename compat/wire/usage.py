@@ -1,0 +1,31 @@
+"""Token counts and what they cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from compat.catalog import Price
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of one answer in the client's terms: `prompt_tokens` includes what was read from and written to a cache."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    is_estimate: bool = False
+
+
+def cost_of(usage: Usage, price: Price) -> float:
+    """US dollars. What was read from or written to a cache has its own price; the rest of the prompt has the plain one."""
+    plain = max(usage.prompt_tokens - usage.cache_read_tokens - usage.cache_write_tokens, 0)
+    return (
+        plain * price.input
+        + usage.cache_read_tokens * price.cache_read
+        + usage.cache_write_tokens * price.cache_write
+        + usage.completion_tokens * price.output
+    ) / 1_000_000
