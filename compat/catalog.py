@@ -56,7 +56,10 @@ class MessagesFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Facts of one model. `ids` maps an upstream kind to the id the model has there, `replaced_by` names the model that takes over after `retires`."""
+    """Facts of one model.
+
+    `ids` maps an upstream kind to the id the model has there, `replaced_by` names the model that takes over after `retires`.
+    """
 
     id: str = ""
     display_name: str = ""

@@ -16,20 +16,9 @@ from typing import Any, Literal, Protocol
 from compat.catalog import Model
 from compat.errors import GatewayError
 from compat.wire.envelope import Envelope
+from compat.wire.usage import Usage
 
 WireApi = Literal["openai.chat", "anthropic.messages"]
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Token counts of one answer in the client's terms: `prompt_tokens` includes what was read from and written to a cache."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cache_read_tokens: int = 0
-    cache_write_tokens: int = 0
-    reasoning_tokens: int = 0
-    is_estimate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
