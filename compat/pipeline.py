@@ -18,18 +18,18 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from compat.errors import BadRequest, GatewayError, NoUpstream, UpstreamBroken, UpstreamTimeout
+from compat.call import Call
+from compat.errors import GatewayError, NoUpstream, UpstreamBroken, UpstreamTimeout
 from compat.gateway import Gateway
 from compat.routing.router import Deployment
 from compat.translate import TRANSLATORS
-from compat.translate.base import TranslationContext, Translator, Usage, WireApi, note_values
+from compat.translate.base import StreamTranslator, TranslationContext, Translator, note_values
 from compat.upstream.client import Secret, Upstream
 from compat.upstream.http1 import Exchange
 from compat.wire.check import check_messages
-from compat.wire.envelope import Envelope
 from compat.wire.openai import completion_frames
 from compat.wire.sse import KEEP_ALIVE
-from compat.wire.usage import cost_of
+from compat.wire.usage import Usage, cost_of
 
 MAX_WHOLE_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 256 * 1024
@@ -38,46 +38,6 @@ _DRAIN_S = 0.05
 T = TypeVar("T")
 Steps = Generator[bytes, None, T]
 """Work that hands out heartbeats while it waits, and returns a `T`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request of a client, checked as far as every call is."""
-
-    request_id: str
-    envelope: Envelope
-    model: str
-    is_stream: bool
-    wants_usage: bool
-    client: str
-    received_s: float
-    wire_api: WireApi = "openai.chat"
-
-
-def call_from(envelope: Envelope, *, request_id: str, client: str, received_s: float) -> Call:
-    """The call that an envelope stands for. `BadRequest` when the keys that every call needs are missing or of the wrong type."""
-    model = envelope.value("model")
-    if not isinstance(model, str) or not model.strip():
-        raise BadRequest("'model' must be a name: see GET /v1/models.", param="model")
-    stream = envelope.value("stream")
-    if stream is not None and not isinstance(stream, bool):
-        raise BadRequest("'stream' must be true or false.", param="stream")
-    if not envelope.starts_with("messages", b"["):
-        raise BadRequest("'messages' must be a list of messages.", param="messages")
-    if not envelope["messages"][1:-1].strip():
-        raise BadRequest("'messages' must hold at least one message.", param="messages")
-    options = envelope.value("stream_options") or {}
-    if not isinstance(options, dict):
-        raise BadRequest("'stream_options' must be an object.", param="stream_options")
-    return Call(
-        request_id,
-        envelope,
-        model.strip(),
-        is_stream=bool(stream),
-        wants_usage=options.get("include_usage") is True,
-        client=client,
-        received_s=received_s,
-    )
 
 
 @dataclass(slots=True)
@@ -186,11 +146,21 @@ class CallRun:
             body = yield from self._read_all(exchange, deployment, MAX_WHOLE_BYTES)
             answer = translator.response(body, ctx)
             self._usage, self._finish_reason = answer.usage, answer.finish_reason
-            self._note_first_content()
+            self._first_content_s = self.gateway.clock.monotonic()
             self._is_complete = True
             yield completion_frames(answer.body, wants_usage=self.call.wants_usage)
             return
         stream = translator.stream(ctx)
+        held = yield from self._relay(exchange, stream, deployment)
+        last = held + stream.finish()
+        self._usage, self._finish_reason = stream.usage, stream.finish_reason
+        self.notes += tuple(stream.notes)
+        self._is_complete = True
+        yield last
+        self._drain(exchange)
+
+    def _relay(self, exchange: Exchange, stream: StreamTranslator, deployment: Deployment) -> Steps[bytes]:
+        """Hand out frames until the upstream's end; what came before the first content is held back, and returned if none came."""
         held = b""
         silence_s = deployment.upstream.timeouts.silence_s
         clock = self.gateway.clock.monotonic
@@ -210,18 +180,15 @@ class CallRun:
                 if frames:
                     yield frames
             elif stream.is_committed:
-                self._note_first_content()
+                self._first_content_s = clock()
                 yield held + frames
                 held = b""
             else:
                 held += frames
                 yield from self._heartbeat()
-        last = held + stream.finish()
-        self._usage, self._finish_reason = stream.usage, stream.finish_reason
-        self.notes += tuple(stream.notes)
-        self._is_complete = True
-        yield last
-        self._drain(exchange)
+            if stream.failure is not None:
+                raise stream.failure
+        return held
 
     def _open(self, deployment: Deployment) -> Steps[tuple[Exchange, Translator, TranslationContext, str]]:
         """Send the call to `deployment` and wait for a 200."""
@@ -328,9 +295,6 @@ class CallRun:
         if now_s - self._last_frame_s >= self.gateway.settings.server.heartbeat_s:
             self._last_frame_s = now_s
             yield KEEP_ALIVE
-
-    def _note_first_content(self) -> None:
-        self._first_content_s = self.gateway.clock.monotonic()
 
     def _drain(self, exchange: Exchange) -> None:
         """Read the last bytes of the body's framing, which follow the answer's end, so that the connection can be used again."""

@@ -28,7 +28,7 @@ LAYERS: list[tuple[str, tuple[str, ...], frozenset[str]]] = [
     ),
     ("policy", ("routing", "keys", "calllog"), frozenset({"msgspec", "gevent"})),
     ("gateway", ("gateway",), frozenset()),
-    ("use case", ("pipeline",), frozenset()),
+    ("use case", ("pipeline", "call"), frozenset()),
     ("http in", ("endpoints",), frozenset({"flask", "werkzeug", "gevent"})),
     ("server", ("process.server",), frozenset({"gevent"})),
     ("root", ("factory", "banner", "check"), frozenset({"flask"})),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import flask
 
+from compat.call import call_from
 from compat.endpoints.answers import error_answer, json_answer
 from compat.endpoints.body import read_json_body
 from compat.endpoints.front import REQUEST_ID
 from compat.endpoints.hangup import ClientWatch, WatchedFrames
 from compat.errors import ClientGone, GatewayError, ShuttingDown
 from compat.gateway import Gateway
-from compat.pipeline import CallRun, call_from
+from compat.pipeline import CallRun
 from compat.wire.envelope import Envelope
 
 _SSE_HEADERS = [("cache-control", "no-cache"), ("x-accel-buffering", "no")]

@@ -1,91 +1,131 @@
 """The program that runs the embedded model: `python -m compat.process.engine`, started by the gateway only.
 
 It reads its parameters as one JSON line from standard input (the key is never on the command line, where anybody can read it), loads
-the model into llama.cpp's own HTTP server, and prints one JSON line with the address when that answers. It ends at SIGTERM, and with
-its parent: the end of standard input tells, and on Linux the kernel sees to it even while the model loads.
+the model into llama.cpp's own HTTP server, and prints one JSON line: `{"address": "http://..."}` when that answers, or `{"error": ...,
+"permanent": bool}`. It ends at SIGTERM, even while the model loads, and with its parent.
 """
 
 from __future__ import annotations
 
-import ctypes
+import http.client
 import json
 import os
 import signal
 import sys
+import threading
 import time
-import urllib.error
-import urllib.request
 from typing import Any
+from urllib.parse import urlsplit
 
-_PR_SET_PDEATHSIG = 1
-_READY_S = 300.0
+from compat.process.child import end_with_parent
+
+_HEALTHY_S = 60.0
+_MAGIC = b"GGUF"
+_ERRORS_ONLY = 1
 
 
 def main() -> int:
-    """Serve until told to stop. Exit code 1, with the reason on standard error, when the model can't be served."""
-    end_with_parent(int(os.environ.get("OPENAI_COMPAT_PARENT", "0")))
-    parameters = json.loads(sys.stdin.readline())
-    name_process("openai_compat: engine")
+    """Serve until told to stop. Exit code 1, with the reason as the last line, when the model can't be served."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the gateway, which ends us in its own time
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    answers = own_standard_output()
+    parameters = json.loads(read_line())
+    end_with_parent()
+    name_process("openai_compat: engine")
+
+    def say(**fields: object) -> None:
+        os.write(answers, json.dumps(fields).encode() + b"\n")
+
+    if not is_gguf(parameters["path"]):
+        say(error=f"{parameters['path']} can't be read, or is not a GGUF file", permanent=True)
+        return 1
     try:
         import xllamacpp
     except ImportError as error:
-        print(f"xllamacpp is not installed on this platform: {error}", file=sys.stderr)
+        say(error=f"xllamacpp can't be loaded on this machine: {error}", permanent=True)
         return 1
     try:
-        server = xllamacpp.Server(server_parameters(xllamacpp, parameters))
-    except RuntimeError as error:
-        print(f"llama.cpp can't serve {parameters['path']}: {error}", file=sys.stderr)
+        server = xllamacpp.Server(server_parameters(xllamacpp.CommonParams(), parameters))
+    except RuntimeError:
+        # llama.cpp has put its reason on standard error; it may be the file's fault or a lack of memory.
+        say(error=f"llama.cpp can't load {parameters['path']}", permanent=False)
         return 1
     address = str(server.listening_address)
-    await_health(address, time.monotonic() + _READY_S)
-    print(json.dumps({"address": address}), flush=True)
-    sys.stdin.read()  # ends when the parent does
-    os._exit(0)  # at once: the server's threads have nothing to save
+    if not answers_within(address, _HEALTHY_S):
+        say(error="the engine's own HTTP server does not answer", permanent=False)
+        return 1
+    say(address=address)
+    threading.Event().wait()
+    return 0
 
 
-def server_parameters(xllamacpp: Any, parameters: dict[str, Any]) -> Any:
-    """llama.cpp's parameters. One context is shared by all slots (`kv_unified`), else each would get a part of it only."""
-    common = xllamacpp.CommonParams()
+def own_standard_output() -> int:
+    """The descriptor for our lines. Whatever else is written to standard output goes to standard error, and can't garble them."""
+    descriptor = os.dup(1)
+    os.dup2(2, 1)
+    return descriptor
+
+
+def read_line() -> bytes:
+    """The first line of standard input, and not a byte more: the rest is watched for its end."""
+    line = bytearray()
+    while not line.endswith(b"\n") and (byte := os.read(0, 1)):
+        line += byte
+    return bytes(line)
+
+
+def server_parameters(common: Any, parameters: dict[str, Any]) -> Any:
+    """llama.cpp's `CommonParams`, filled in."""
     common.model.path = parameters["path"]
     common.model_alias = [parameters["name"]]
     common.n_ctx = parameters["context_tokens"]
+    common.n_predict = parameters["default_max_tokens"]  # for calls that name no limit: a small model may never come to an end
     common.n_parallel = parameters["parallel"]
-    common.kv_unified = True
+    common.kv_unified = True  # one context for all slots; else each would get a part of it only
+    common.cache_ram_mib = 0  # its cache of old prompts takes up to 8 GiB otherwise; what the slots hold is still used again
     common.api_keys = [parameters["api_key"]]
     common.hostnames = ["127.0.0.1"]
     common.port = 0
     common.ui = False
+    common.endpoint_slots = False
+    common.verbosity = _ERRORS_ONLY
     if parameters["threads"]:
         common.cpuparams.n_threads = parameters["threads"]
     return common
 
 
-def await_health(address: str, deadline_s: float) -> None:
-    """Until the server says that the model is loaded."""
+def is_gguf(path: str) -> bool:
+    """Whether the file begins as a model file does: what does not will never load."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123  # one call, no object
+            return file.read(len(_MAGIC)) == _MAGIC
+    except OSError:
+        return False
+
+
+def answers_within(address: str, bound_s: float) -> bool:
+    """Whether `/health` says 200 within the bound; it says 503 while the model loads. Never through a proxy."""
+    where = urlsplit(address)
+    deadline_s = time.monotonic() + bound_s
     while time.monotonic() < deadline_s:
+        connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=5)
         try:
-            with urllib.request.urlopen(f"{address}/health", timeout=5) as answer:  # noqa: S310  # our own address
-                if answer.status == 200:
-                    return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.05)
-
-
-def end_with_parent(parent: int) -> None:
-    """Have the kernel end this process when the thread that started it ends; leave at once if that happened already."""
-    if sys.platform != "linux":
-        return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if parent and os.getppid() != parent:
-        os._exit(0)
+            connection.request("GET", "/health")
+            if connection.getresponse().status == http.client.OK:
+                return True
+        except (OSError, http.client.HTTPException):
+            pass
+        finally:
+            connection.close()
+        time.sleep(0.05)
+    return False
 
 
 def name_process(name: str) -> None:
     """Let `ps` show what this is."""
-    import setproctitle
-
+    try:
+        import setproctitle
+    except ImportError:  # a comfort only
+        return
     setproctitle.setproctitle(name)
 
 

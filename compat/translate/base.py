@@ -3,19 +3,21 @@
 A translator serves one pair of wire APIs. It is a record of four pure functions; everything they need is in their arguments, so a
 failover can run them again with another deployment and a test can feed a stream in every possible split.
 
-A stream translator is a push object that can't block: upstream bytes go in, whole client frames come out. It raises an
+A stream translator is a push object that can't block: upstream bytes go in, whole client frames come out. It fails with an
 `UpstreamError` when the upstream reports an error inside the stream, or when the stream is not what its protocol allows.
 """
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from compat.catalog import Model
 from compat.errors import GatewayError
 from compat.wire.envelope import Envelope
+from compat.wire.sse import EventSplitter
 from compat.wire.usage import Usage
 
 WireApi = Literal["openai.chat", "anthropic.messages"]
@@ -78,32 +80,51 @@ class TranslatedAnswer:
     thinking: ThinkingRecord | None = None
 
 
-class StreamTranslator(Protocol):
-    """Upstream bytes in, client bytes out; both of them may hold no frame, one or many.
+class StreamTranslator(abc.ABC):
+    """Upstream bytes in, client bytes out; both of them may hold no frame, one or many. A subclass translates event by event.
 
     `is_committed` turns true with the first content (text, reasoning, a tool call, a refusal): from then on no other attempt may be made.
     `is_finished` turns true when the upstream's own end mark was seen. `usage`, `finish_reason`, `notes` and `thinking` are final
-    once it is.
+    once it is. `failure` is an error that the stream ended with: frames that came before it, in the same bytes, are still returned.
     """
 
-    is_committed: bool
-    is_finished: bool
-    usage: Usage | None
-    finish_reason: str | None
-    notes: list[str]
-    thinking: ThinkingRecord | None
+    def __init__(self, ctx: TranslationContext) -> None:
+        self.ctx = ctx
+        self.is_committed = False
+        self.is_finished = False
+        self.usage: Usage | None = None
+        self.finish_reason: str | None = None
+        self.notes: list[str] = []
+        self.thinking: ThinkingRecord | None = None
+        self.failure: GatewayError | None = None
+        self._splitter = EventSplitter()
 
     def feed(self, data: bytes) -> bytes:
-        """Take upstream bytes as they came; return whole client frames. Errors: any `UpstreamError`."""
-        ...
+        """Take upstream bytes as they came; return whole client frames. An error is left in `failure`."""
+        frames: list[bytes] = []
+        try:
+            for block in self._splitter.feed(data):
+                frames.append(self.translate_event(block))
+        except GatewayError as error:
+            self.failure = error
+        return b"".join(frames)
 
     def finish(self) -> bytes:
-        """The upstream closed the stream; return the last frames with `[DONE]`. `UpstreamBroken` when the answer was not complete."""
-        ...
+        """The upstream closed the stream, or said that it is at its end; the last frames with `[DONE]`. Errors: any `UpstreamError`."""
+        frames = [self.translate_event(block) for block in self._splitter.finish()]
+        return b"".join((*frames, self.translate_end()))
 
     def abort(self, error: GatewayError) -> bytes:
-        """The frames that tell the client that its answer ends here, without a `finish_reason` and without `[DONE]`."""
-        ...
+        """The frame that tells the client that its answer ends here, without a `finish_reason` and without `[DONE]`."""
+        return error.frame()
+
+    @abc.abstractmethod
+    def translate_event(self, block: bytes) -> bytes:
+        """The client's frames for one event. Errors: any `UpstreamError`."""
+
+    @abc.abstractmethod
+    def translate_end(self) -> bytes:
+        """The frames that end the answer. `UpstreamBroken` when the answer was not complete."""
 
 
 @dataclass(frozen=True, slots=True)

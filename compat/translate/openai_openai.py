@@ -19,17 +19,16 @@ import msgspec
 from compat import jsonio
 from compat.errors import BadRequest, GatewayError, UpstreamBroken
 from compat.translate.base import (
-    ThinkingRecord,
+    StreamTranslator,
     TranslatedAnswer,
     TranslatedRequest,
     TranslationContext,
     Translator,
-    Usage,
 )
 from compat.translate.upstream_errors import event_error, refusal_of
 from compat.wire.envelope import Envelope
-from compat.wire.sse import DONE, EventSplitter, data_frame, parse_event
-from compat.wire.usage import cost_of
+from compat.wire.sse import DONE, data_frame, parse_event
+from compat.wire.usage import Usage, cost_of
 
 
 class _Delta(msgspec.Struct):
@@ -77,18 +76,11 @@ _decode_first = msgspec.json.Decoder(_FirstChunk).decode
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 
 
-class PassthroughStream:
-    """Chunks of an OpenAI-compatible upstream, forwarded event by event (see `StreamTranslator`)."""
+class PassthroughStream(StreamTranslator):
+    """Chunks of an OpenAI-compatible upstream, forwarded event by event."""
 
     def __init__(self, ctx: TranslationContext) -> None:
-        self.is_committed = False
-        self.is_finished = False
-        self.usage: Usage | None = None
-        self.finish_reason: str | None = None
-        self.notes: list[str] = []
-        self.thinking: ThinkingRecord | None = None
-        self._ctx = ctx
-        self._splitter = EventSplitter()
+        super().__init__(ctx)
         self._identity: tuple[str, int] | None = None
         self._raw_usage: dict[str, Any] | None = None
         self._open_choices: set[int] = set()
@@ -96,25 +88,16 @@ class PassthroughStream:
         self._their_model = b""
         self._our_model = b'"model":' + jsonio.encode(ctx.alias)
 
-    def feed(self, data: bytes) -> bytes:
-        """See `StreamTranslator.feed`."""
-        return b"".join([self._event(block) for block in self._splitter.feed(data)])
-
-    def finish(self) -> bytes:
-        """See `StreamTranslator.finish`."""
-        frames = [self._event(block) for block in self._splitter.finish()]
+    def translate_end(self) -> bytes:
+        """The usage chunk, when it was asked for, and the end mark."""
         if not self._seen_choices or self._open_choices:
             raise UpstreamBroken("The upstream ended its answer without a finish_reason.")
         self.is_finished = True
-        if self._raw_usage is not None and self._ctx.wants_usage:
-            frames.append(data_frame(self._usage_chunk(self._raw_usage)))
-        return b"".join((*frames, DONE))
+        usage = self._raw_usage if self.ctx.wants_usage else None
+        return (data_frame(self._usage_chunk(usage)) if usage is not None else b"") + DONE
 
-    def abort(self, error: GatewayError) -> bytes:
-        """See `StreamTranslator.abort`."""
-        return error.frame()
-
-    def _event(self, block: bytes) -> bytes:
+    def translate_event(self, block: bytes) -> bytes:
+        """One chunk, or nothing for a comment, a usage chunk or the end mark."""
         data = parse_event(block).data
         if not data or self.is_finished:
             return b""
@@ -126,7 +109,7 @@ class PassthroughStream:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UpstreamBroken(f"The upstream sent an event that is not a chunk: {error}.") from error
         if chunk.error is not None or chunk.type == "error":
-            raise event_error(chunk.error if chunk.error is not None else jsonio.decode(data), self._ctx.upstream_name)
+            raise event_error(chunk.error if chunk.error is not None else jsonio.decode(data), self.ctx.upstream_name)
         return self._chunk(data, chunk)
 
     def _chunk(self, data: bytes, chunk: _FirstChunk | _Chunk) -> bytes:
@@ -142,7 +125,7 @@ class PassthroughStream:
             self.is_committed = any(delta is not None and delta.has_content() for delta in deltas)
             lacks_role = is_opening and any(delta is None or not delta.role for delta in deltas)
         if self._identity is None:
-            self._identity = (chunk.id or self._ctx.completion_id, int(chunk.created or self._ctx.created_s))
+            self._identity = (chunk.id or self.ctx.completion_id, int(chunk.created or self.ctx.created_s))
             self._their_model = _written_model(data, chunk.model)
         is_regular = chunk.usage is None and not lacks_role and (chunk.id, chunk.created) == self._identity
         if is_regular and self._their_model and self._their_model in data:
@@ -171,10 +154,10 @@ class PassthroughStream:
 
     def _head(self) -> dict[str, Any]:
         assert self._identity is not None
-        return dict(zip(_IDENTITY_KEYS, (self._identity[0], "chat.completion.chunk", self._identity[1], self._ctx.alias), strict=True))
+        return dict(zip(_IDENTITY_KEYS, (self._identity[0], "chat.completion.chunk", self._identity[1], self.ctx.alias), strict=True))
 
     def _usage_chunk(self, usage: Mapping[str, Any]) -> bytes:
-        return jsonio.encode({**self._head(), "choices": [], "usage": with_cost(usage, self._ctx)})
+        return jsonio.encode({**self._head(), "choices": [], "usage": with_cost(usage, self.ctx)})
 
 
 _IDENTITY_KEYS = ("id", "object", "created", "model")

@@ -1,8 +1,97 @@
-"""OpenAI's chat protocol."""
+"""OpenAI's chat protocol: shapes, and the encoding of streams with a head that is made once.
+
+Most chunks of a stream differ in one string only. `ChunkWriter` keeps everything around it ready, so that a text chunk costs one
+JSON string.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, TypedDict
+
+from compat import jsonio
+from compat.errors import UpstreamBroken
+from compat.wire.sse import DONE, data_frame
+
+
+class FunctionCall(TypedDict):
+    """The function of a tool call; `arguments` is JSON text."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(TypedDict):
+    """A finished tool call of an assistant's message."""
+
+    id: str
+    type: str
+    function: FunctionCall
+
+
+class ChunkWriter:
+    """Frames of one stream: one id, one `created`, one model. Pure; every method returns whole frames."""
+
+    __slots__ = ("_delta_head", "_head")
+
+    def __init__(self, completion_id: str, created_s: int, model: str) -> None:
+        head = {"id": completion_id, "object": "chat.completion.chunk", "created": created_s, "model": model}
+        self._head = b"data: " + jsonio.encode(head)[:-1]
+        self._delta_head = self._head + b',"choices":[{"index":0,"delta":{'
+
+    def role(self) -> bytes:
+        """The opening chunk."""
+        return self._delta_head + b'"role":"assistant","content":""},"finish_reason":null}]}\n\n'
+
+    def text(self, field: bytes, text: str) -> bytes:
+        """A piece of `content`, `reasoning_content` or `refusal`."""
+        return b'%s"%s":%s},"finish_reason":null}]}\n\n' % (self._delta_head, field, jsonio.encode(text))
+
+    def tool_call(self, index: int, call_id: str, name: str) -> bytes:
+        """The opening of a tool call: its id, type, name and no arguments yet."""
+        call = {"index": index, "id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}
+        return b'%s"tool_calls":[%s]},"finish_reason":null}]}\n\n' % (self._delta_head, jsonio.encode(call))
+
+    def arguments(self, index: int, piece: str) -> bytes:
+        """A piece of a tool call's arguments."""
+        return b'%s"tool_calls":[{"index":%d,"function":{"arguments":%s}}]},"finish_reason":null}]}\n\n' % (
+            self._delta_head,
+            index,
+            jsonio.encode(piece),
+        )
+
+    def delta(self, delta: Mapping[str, Any]) -> bytes:
+        """Any other delta."""
+        return b'%s,"choices":[{"index":0,"delta":%s,"finish_reason":null}]}\n\n' % (self._head, jsonio.encode(delta))
+
+    def finish(self, reason: str) -> bytes:
+        """The empty delta that ends the answer."""
+        return b'%s},"finish_reason":%s}]}\n\n' % (self._delta_head, jsonio.encode(reason))
+
+    def usage(self, usage: Mapping[str, Any]) -> bytes:
+        """The usage chunk, which has no choice."""
+        return b'%s,"choices":[],"usage":%s}\n\n' % (self._head, jsonio.encode(usage))
+
 
 def completion_frames(body: bytes, *, wants_usage: bool) -> bytes:
-    """Placeholder."""
-    raise NotImplementedError
+    """A whole completion (in our own words: checked, with the client's model name) as the stream that it could have been.
+
+    `UpstreamBroken` when a choice is not one.
+    """
+    completion = jsonio.decode(body)
+    writer = ChunkWriter(completion["id"], int(completion.get("created") or 0), completion["model"])
+    head = {key: completion.get(key) for key in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
+    frames: list[bytes] = []
+    for choice in completion["choices"]:
+        message = choice.get("message")
+        if not isinstance(message, dict):
+            raise UpstreamBroken("The upstream's answer has a choice without a message.")
+        index = choice.get("index", 0)
+        delta = {key: value for key, value in message.items() if key != "tool_calls" and value is not None}
+        if calls := message.get("tool_calls"):
+            delta["tool_calls"] = [{"index": position, **call} for position, call in enumerate(calls)]
+        for part, reason in (({"role": "assistant", "content": ""}, None), (delta, None), ({}, choice.get("finish_reason"))):
+            frames.append(data_frame(jsonio.encode({**head, "choices": [{"index": index, "delta": part, "finish_reason": reason}]})))
+    if wants_usage and isinstance(completion.get("usage"), dict):
+        frames.append(writer.usage(completion["usage"]))
+    return b"".join((*frames, DONE))

@@ -1,0 +1,49 @@
+"""A call of a client: what is known of it before anything is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from compat.errors import BadRequest
+from compat.translate.base import WireApi
+from compat.wire.envelope import Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request of a client, checked as far as every call is."""
+
+    request_id: str
+    envelope: Envelope
+    model: str
+    is_stream: bool
+    wants_usage: bool
+    client: str
+    received_s: float
+    wire_api: WireApi = "openai.chat"
+
+
+def call_from(envelope: Envelope, *, request_id: str, client: str, received_s: float) -> Call:
+    """The call that an envelope stands for. `BadRequest` when the keys that every call needs are missing or of the wrong type."""
+    model = envelope.value("model")
+    if not isinstance(model, str) or not model.strip():
+        raise BadRequest("'model' must be a name: see GET /v1/models.", param="model")
+    stream = envelope.value("stream")
+    if stream is not None and not isinstance(stream, bool):
+        raise BadRequest("'stream' must be true or false.", param="stream")
+    if not envelope.starts_with("messages", b"["):
+        raise BadRequest("'messages' must be a list of messages.", param="messages")
+    if not envelope["messages"][1:-1].strip():
+        raise BadRequest("'messages' must hold at least one message.", param="messages")
+    options = envelope.value("stream_options") or {}
+    if not isinstance(options, dict):
+        raise BadRequest("'stream_options' must be an object.", param="stream_options")
+    return Call(
+        request_id,
+        envelope,
+        model.strip(),
+        is_stream=bool(stream),
+        wants_usage=options.get("include_usage") is True,
+        client=client,
+        received_s=received_s,
+    )

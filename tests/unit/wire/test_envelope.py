@@ -1,0 +1,93 @@
+"""The envelope: top-level keys with their text, and nothing lost when one of them changes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compat.errors import BadRequest
+from compat.wire.envelope import Envelope
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+documents = st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), json_values, max_size=6)
+
+
+@given(documents, st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", "\t: ")]), st.booleans())
+def test_every_key_has_the_value_that_the_client_wrote(document: dict[str, object], separators: tuple[str, str], ascii_only: bool) -> None:
+    body = f" {json.dumps(document, separators=separators, ensure_ascii=ascii_only)}\n".encode()
+    envelope = Envelope(body)
+    assert len(envelope) == len(document)
+    assert {key: json.loads(text) for key, text in envelope.items()} == document
+
+
+@given(documents, documents)
+def test_a_change_leaves_the_other_keys_as_they_were(document: dict[str, object], changes: dict[str, object]) -> None:
+    body = json.dumps(document).encode()
+    changed = Envelope(body).replaced({key: json.dumps(value).encode() for key, value in changes.items()})
+    assert json.loads(changed) == {**document, **changes}
+
+
+def test_untouched_bytes_stay() -> None:
+    body = b'{ "model" :  "a" , "n": 1.0e+5, "text":"\\u00e9" }'
+    assert Envelope(body).replaced({"model": b'"b"'}) == body.replace(b'"a"', b'"b"')
+    assert Envelope(b"{}").replaced({"a": b"1"}) == b'{"a":1}'
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", "not valid JSON"),
+        (b"{", "not valid JSON"),
+        (b"[]", "must be a JSON object"),
+        (b'"x"', "must be a JSON object"),
+        (b"null", "must be a JSON object"),
+        (b'{"a": NaN}', "not valid JSON"),
+        (b'{"a": 01}', "not valid JSON"),
+        (b'{"a": "\xff"}', "not valid UTF-8"),
+        (b'{"a": "\x01"}', "not valid JSON"),
+        (b'{"a": 1} x', "not valid JSON"),
+        (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
+        (b'{"a": 1, "a": 1}', "occurs twice"),
+        (b'{"a": 1, "a": 2}', "occurs twice"),
+        (b'{"a": 21, "a": 2}', "occurs twice"),
+        (b'{"a": 2, "a": 21}', "occurs twice"),
+        (b'{"model": "x", "\\u006dodel": "y"}', "occurs twice"),
+    ],
+)
+def test_what_is_not_one_json_object_is_refused(body: bytes, words: str) -> None:
+    with pytest.raises(BadRequest, match=words):
+        Envelope(body)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (rb"\ud83d", "\ufffd"),
+        (rb"\udc00 a", "\ufffd a"),
+        (rb"\ud83d\ude00", "\U0001f600"),
+        (rb"\\ud83d", r"\ud83d"),
+        (rb"\\\ud83d", "\\\ufffd"),
+        (rb"\ud83d\ud83d\ude00", "\ufffd\U0001f600"),
+    ],
+)
+def test_half_a_surrogate_pair_is_repaired(text: bytes, expected: str) -> None:
+    envelope = Envelope(b'{"lone": "\\ud83d", "a": "' + text + b'"}')
+    assert envelope.was_repaired
+    assert envelope.value("a") == expected
+
+
+def test_a_value_is_decoded_on_demand() -> None:
+    envelope = Envelope(b'{"a": {"b": [1]}, "n": null}')
+    assert envelope.value("a") == {"b": [1]}
+    assert envelope.value("n", 5) is None
+    assert envelope.value("x", 5) == 5
+    assert envelope.starts_with("a", b"{")
+    assert not envelope.starts_with("x", b"{")
+    assert list(envelope) == ["a", "n"]
