@@ -29,7 +29,9 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class MessagesFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a model behaves behind Anthropic's Messages API. The defaults are those of the newest family.
+    """How a model behaves behind Anthropic's Messages API.
+
+    The defaults are for a model that is no Claude, on a server of its own that speaks this protocol; Claude's families are in the data.
 
     thinking           which `thinking.type` values it takes: `adaptive` only, `both`, `enabled` (a budget) only, or `none`
     thinking_default   what happens when a request says nothing: `off`, `on`, or `always` (can't be switched off)
@@ -46,11 +48,11 @@ class MessagesFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     thinking: Literal["adaptive", "both", "enabled", "none"] = "adaptive"
     thinking_default: Literal["off", "on", "always"] = "on"
     efforts: tuple[Effort, ...] = ("low", "medium", "high", "xhigh", "max")
-    sampling: Literal["none", "one", "all"] = "none"
-    prefill: bool = False
+    sampling: Literal["none", "one", "all"] = "all"
+    prefill: bool = True
     forced_tools: Literal["always", "unless_enabled", "never"] = "always"
-    structured_output: bool = True
-    system_in_middle: bool = True
+    structured_output: bool = False
+    system_in_middle: bool = False
     cache_minimum: int = 1024
     bound_thinking: bool = False
 
@@ -110,7 +112,7 @@ class Catalog:
         known = self._by_upstream_id.get((upstream_kind, upstream_id)) or self.models.get(upstream_id)
         if known is not None:
             return known
-        bare_id = upstream_id.rsplit("/", 1)[-1]
+        bare_id = upstream_id.rsplit("/", 1)[-1].replace(".", "-")
         for pattern, family in self._families.items():
             if fnmatch.fnmatchcase(bare_id, pattern):
                 return msgspec.structs.replace(family, id=upstream_id, display_name=upstream_id)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import requests
 
@@ -17,6 +19,9 @@ from compat.process.server import Server, open_listener
 from compat.settings import load_settings, merge
 from tests.fakes.openai_answers import respond
 from tests.fakes.upstream import FakeUpstream
+
+hypothesis.settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("steady")
 
 
 class RunningGateway:
@@ -51,8 +56,6 @@ class RunningGateway:
     def log_lines(self) -> list[dict[str, Any]]:
         self.gateway.log.flush()
         text = self._log_path.read_text() if self._log_path.exists() else ""
-        import json
-
         return [json.loads(line) for line in text.splitlines()]
 
     def calls(self) -> list[dict[str, Any]]:

@@ -83,7 +83,7 @@ class _Hangup(Exception):
 
 @dataclass
 class FakeUpstream:
-    """The running server. `connections` counts those opened, `open_connections` those open now, `abandoned` the answers that a client left."""
+    """The running server. `connections` counts those opened, `open_connections` those open now, `abandoned` answers that were left."""
 
     default: Answer | Responder | None = None
     tls: Any = None

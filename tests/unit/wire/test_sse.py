@@ -32,7 +32,9 @@ def test_byte_by_byte_gives_the_same(case: SseCase) -> None:
 
 @given(st.data())
 def test_any_split_gives_the_same(data: st.DataObject) -> None:
-    text = data.draw(st.lists(st.sampled_from([b"data: a", b"\n", b"\r", b"\r\n", b"\n\n", b": c", b"event: x", "é\u2028".encode()]))).copy()
+    text = data.draw(
+        st.lists(st.sampled_from([b"data: a", b"\n", b"\r", b"\r\n", b"\n\n", b": c", b"event: x", "é\u2028".encode()]))
+    ).copy()
     whole = b"".join(text)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=6)))
     pieces = [whole[start:end] for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
@@ -41,9 +43,10 @@ def test_any_split_gives_the_same(data: st.DataObject) -> None:
 
 def test_an_event_without_end_is_bounded() -> None:
     splitter = EventSplitter(max_event_bytes=100)
+    for _ in range(6):
+        splitter.feed(b"data: aaaaaaaaaa")
     with pytest.raises(UpstreamBroken, match="more than 100 bytes"):
-        for _ in range(20):
-            splitter.feed(b"data: aaaaaaaaaa")
+        splitter.feed(b"data: aaaaaaaaaa")
 
 
 def test_a_frame_is_one_event() -> None:
