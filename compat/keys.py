@@ -22,6 +22,11 @@ class ClientKeys:
     def __init__(self, keys: Mapping[str, KeySettings]) -> None:
         self._hashes = {name: bytes.fromhex(key.hash.removeprefix("sha256:")) for name, key in keys.items()}
 
+    @property
+    def are_required(self) -> bool:
+        """Whether a call needs one of the keys."""
+        return bool(self._hashes)
+
     def client_of(self, authorization: str, x_api_key: str = "") -> str:
         """The name of the client whose key these headers hold. Errors: `InvalidKey`."""
         if not self._hashes:

@@ -199,7 +199,7 @@ class CallRun:
         if translator is None:
             raise NoUpstream(f"No translation to the wire API {kind.wire_api} of {deployment.upstream.name}.")
         if kind.is_lenient:
-            check_messages(self.call.envelope)
+            check_messages(self.call.envelope, takes_images=deployment.model.images or not deployment.is_embedded)
         ctx = self._context(deployment)
         request = translator.request(self.call.envelope, ctx)
         self.notes = request.notes

@@ -25,7 +25,14 @@ def pages_blueprint(gateway: Gateway) -> flask.Blueprint:
     def index() -> flask.Response:
         base_url = f"{flask.request.scheme}://{flask.request.host}/v1"
         routes = {name: route_text(gateway, name) for name in gateway.catalog.aliases}
-        page = flask.render_template("index.html", base_url=base_url, routes=routes, health=health_report(gateway), version=__version__)
+        page = flask.render_template(
+            "index.html",
+            base_url=base_url,
+            routes=routes,
+            health=health_report(gateway),
+            keys_required=gateway.keys.are_required,
+            version=__version__,
+        )
         response = flask.Response(page)
         response.headers.update(_HEADERS)
         return response

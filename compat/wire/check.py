@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from compat.errors import BadRequest
+from compat.errors import BadRequest, Unsupported
 from compat.wire.envelope import Envelope
 
 
@@ -48,16 +48,27 @@ _decode = msgspec.json.Decoder(_Request).decode
 _LEAST = {"max_tokens": 1, "max_completion_tokens": 1, "temperature": 0, "top_p": 0, "n": 1}
 
 
-def check_messages(envelope: Envelope) -> None:
-    """`BadRequest`, naming the place, unless every message has a known role and content of the right type, and the numbers are in range."""
+def check_messages(envelope: Envelope, *, takes_images: bool = True) -> None:
+    """`BadRequest`, naming the place, unless every message has a known role and content of the right type, and the numbers are in range.
+
+    Without `takes_images` a part that is no text is `Unsupported`.
+    """
     try:
         request = _decode(envelope.body)
     except msgspec.ValidationError as error:
         raise BadRequest(f"The request is malformed: {error}.") from error
     for position, message in enumerate(request.messages):
+        if not takes_images and isinstance(message.content, list):
+            _check_text_only(message.content, f"messages[{position}].content")
         if message.content is None and not message.tool_calls and message.role != "assistant":
             raise BadRequest(f"messages[{position}] has no content.", param=f"messages[{position}].content")
     for name, least in _LEAST.items():
         value = getattr(request, name)
         if value is not None and value < least:
             raise BadRequest(f"'{name}' must be at least {least}.", param=name)
+
+
+def _check_text_only(parts: list[_Part], where: str) -> None:
+    for number, part in enumerate(parts):
+        if part.type != "text":
+            raise Unsupported(f"{where}[{number}] is of type '{part.type[:50]}': this model reads text only.", param=where)
