@@ -1,4 +1,4 @@
-"""Translators: one file per pair of wire APIs, found in `TRANSLATORS`. Pure: no I/O, no clock, no randomness."""
+"""Pure translations between wire APIs, one module (and its parts) per pair."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from compat.translate.base import Translator, WireApi
+from compat.translate.openai_anthropic import OPENAI_ANTHROPIC
 from compat.translate.openai_openai import OPENAI_OPENAI
 
 TRANSLATORS: Mapping[tuple[WireApi, WireApi], Translator] = MappingProxyType(
     {
         ("openai.chat", "openai.chat"): OPENAI_OPENAI,
+        ("openai.chat", "anthropic.messages"): OPENAI_ANTHROPIC,
     }
 )
-"""(the client's wire API, the upstream's wire API) -> translator."""
+"""(client's wire API, upstream's wire API) -> how to get from one to the other."""

@@ -28,11 +28,35 @@ class ThinkingRecord:
     """Signed thinking blocks of one assistant turn, to be kept for the turns that follow it.
 
     `tool_call_ids` are the ids of the tool calls in the same turn, as the client sees them; `blocks` are the upstream's blocks,
-    verbatim and in order.
+    verbatim and in order, with marks for what stood between them: `{"type": "text", "chars": N}`, `{"type": "tool_use", "id": ...}`.
     """
 
     tool_call_ids: tuple[str, ...]
     blocks: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerMemory:
+    """What the answer's translation must know of the request's.
+
+    `client_names` maps the upstream's names of tools to the client's where they differ; `answer_tool` is the tool whose input is the
+    answer's text, if there is one.
+    """
+
+    client_names: Mapping[str, str] = field(default_factory=dict)
+    answer_tool: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """What an upstream said before it paused: content blocks, verbatim, and token counts in its own words."""
+
+    blocks: tuple[Any, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+def _no_thinking(_: Sequence[str]) -> Mapping[str, ThinkingRecord]:
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +65,8 @@ class TranslationContext:
 
     `alias` is the name the client asked for, `target` the upstream's id of the model, `model` its facts from the catalog.
     `completion_id` and `created_s` identify the answer (clock and randomness are the caller's). `wants_usage` tells whether the
-    client asked for the usage chunk. `refused_parameters` are those that this deployment was seen to refuse; `thinking` looks kept
-    thinking up by tool-call id. `sends_usage_option` tells whether this upstream knows `stream_options`, `unwanted_fields` are
+    client asked for the usage chunk. `refused_parameters` are those that this deployment was seen to refuse; `find_thinking`
+    looks kept thinking up by tool-call ids. `memory` is the request's, for its answer; `continuation` is set when a pause is resumed. `sends_usage_option` tells whether this upstream knows `stream_options`, `unwanted_fields` are
     fields of messages and tools that it refuses. `upstream_name` is the user's word for it, for error messages.
     """
 
@@ -57,27 +81,36 @@ class TranslationContext:
     unwanted_fields: frozenset[str] = frozenset()
     upstream_name: str = "the upstream"
     refused_parameters: frozenset[str] = frozenset()
-    thinking: Mapping[str, ThinkingRecord] = field(default_factory=dict)
+    find_thinking: Callable[[Sequence[str]], Mapping[str, ThinkingRecord]] = _no_thinking
+    memory: AnswerMemory = field(default_factory=AnswerMemory)
+    continuation: Continuation | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TranslatedRequest:
-    """The body for the upstream, extra headers for it, and notes on what translation changed (`dropped=temperature`)."""
+    """The body for the upstream, extra headers for it, and notes on what translation changed (`dropped=temperature`).
+
+    `segments` are digests of the prompt's parts in the order in which the upstream caches them, by name (`tools`, `system`,
+    `messages[3]`); empty where there is no such cache.
+    """
 
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    memory: AnswerMemory = field(default_factory=AnswerMemory)
+    segments: tuple[tuple[str, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class TranslatedAnswer:
-    """A whole answer in the client's wire API."""
+    """A whole answer in the client's wire API; with a `continuation` there is none yet, and the call is to be resumed with it."""
 
     body: bytes
     usage: Usage | None
     finish_reason: str | None
     notes: tuple[str, ...] = ()
     thinking: ThinkingRecord | None = None
+    continuation: Continuation | None = None
 
 
 class StreamTranslator(abc.ABC):
@@ -85,7 +118,7 @@ class StreamTranslator(abc.ABC):
 
     `is_committed` turns true with the first content (text, reasoning, a tool call, a refusal): from then on no other attempt may be made.
     `is_finished` turns true when the upstream's own end mark was seen. `usage`, `finish_reason`, `notes` and `thinking` are final
-    once it is. `failure` is an error that the stream ended with: frames that came before it, in the same bytes, are still returned.
+    once it is. `continuation` is set when it paused: then `resume` is called, and the next part is fed, instead of `finish`. `failure` is an error that the stream ended with: frames that came before it, in the same bytes, are still returned.
     """
 
     def __init__(self, ctx: TranslationContext) -> None:
@@ -97,6 +130,7 @@ class StreamTranslator(abc.ABC):
         self.notes: list[str] = []
         self.thinking: ThinkingRecord | None = None
         self.failure: GatewayError | None = None
+        self.continuation: Continuation | None = None
         self._splitter = EventSplitter()
 
     def feed(self, data: bytes) -> bytes:
@@ -113,6 +147,12 @@ class StreamTranslator(abc.ABC):
         """The upstream closed the stream, or said that it is at its end; the last frames with `[DONE]`. Errors: any `UpstreamError`."""
         frames = [self.translate_event(block) for block in self._splitter.finish()]
         return b"".join((*frames, self.translate_end()))
+
+    def resume(self) -> None:
+        """Take the events of the next part of a paused answer. Only for translators that set `continuation`."""
+        self.is_finished = False
+        self.continuation = None
+        self._splitter = EventSplitter()
 
     def abort(self, error: GatewayError) -> bytes:
         """The frame that tells the client that its answer ends here, without a `finish_reason` and without `[DONE]`."""

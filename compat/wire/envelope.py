@@ -50,7 +50,7 @@ class Envelope(Mapping[str, bytes]):
         except msgspec.DecodeError as error:
             raise BadRequest(f"The body is not valid JSON: {error}.") from error
         if self.was_repaired:
-            body = _repair(body)
+            body = repaired(body)
             values = _decode(body)
         self.body = body
         self._spans = _find_spans(body, values)
@@ -96,13 +96,14 @@ def _read(body: bytes) -> tuple[dict[str, msgspec.Raw], bool]:
     try:
         return _decode(body), False
     except msgspec.DecodeError:
-        repaired = _repair(body)
-        if repaired == body:
+        whole = repaired(body)
+        if whole == body:
             raise
-        return _decode(repaired), True
+        return _decode(whole), True
 
 
-def _repair(body: bytes) -> bytes:
+def repaired(body: bytes) -> bytes:
+    """JSON text with each lone half of a surrogate pair replaced by U+FFFD."""
     return _LONE_SURROGATE.sub(lambda match: match["kept"] or rb"\ufffd", body)
 
 

@@ -64,9 +64,10 @@ class ChunkWriter:
         """Any other delta."""
         return b'%s,"choices":[{"index":0,"delta":%s,"finish_reason":null}]}\n\n' % (self._head, jsonio.encode(delta))
 
-    def finish(self, reason: str) -> bytes:
-        """The empty delta that ends the answer."""
-        return b'%s},"finish_reason":%s}]}\n\n' % (self._delta_head, jsonio.encode(reason))
+    def finish(self, reason: str, more: Mapping[str, Any] | None = None) -> bytes:
+        """The empty delta that ends the answer; `more` are further fields of its choice."""
+        ending = jsonio.encode({"finish_reason": reason, **(more or {})})[1:]
+        return b"%s},%s]}\n\n" % (self._delta_head, ending)
 
     def usage(self, usage: Mapping[str, Any]) -> bytes:
         """The usage chunk, which has no choice."""

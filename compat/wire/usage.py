@@ -9,12 +9,16 @@ from compat.catalog import Price
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts of one answer in the client's terms: `prompt_tokens` includes what was read from and written to a cache."""
+    """Token counts of one answer in the client's terms: `prompt_tokens` includes what was read from and written to a cache.
+
+    `cache_write_tokens` includes those that were written to live for an hour.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
     reasoning_tokens: int = 0
     is_estimate: bool = False
 
@@ -25,6 +29,7 @@ def cost_of(usage: Usage, price: Price) -> float:
     return (
         plain * price.input
         + usage.cache_read_tokens * price.cache_read
-        + usage.cache_write_tokens * price.cache_write
+        + (usage.cache_write_tokens - usage.cache_write_1h_tokens) * price.cache_write
+        + usage.cache_write_1h_tokens * price.cache_write_1h
         + usage.completion_tokens * price.output
     ) / 1_000_000

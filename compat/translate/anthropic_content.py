@@ -1,0 +1,211 @@
+"""Content parts of OpenAI messages as content blocks of Anthropic's: text, images, files.
+
+Media types are taken from the bytes, not from the label (translation rule 22); URLs are handed on, never fetched. A part that has no
+counterpart is an error that names it: content never vanishes. Blank text is left out (rule 14), a cache marker stays on its block (rule 15).
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from compat.errors import BadRequest, Unsupported
+from compat.translate.notes import Notes
+
+Block: TypeAlias = dict[str, Any]
+
+_DATA_URL = re.compile(r"data:(?P<type>[^;,]*)(?:;[^;,]*)*?(?P<base64>;base64)?,", re.IGNORECASE)
+_IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+_REASONING = frozenset({"thinking", "redacted_thinking", "reasoning"})
+_SNIFF_CHARS = 64
+_MAGIC = (
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), "image/png"),
+    (re.compile(rb"\xff\xd8\xff"), "image/jpeg"),
+    (re.compile(rb"GIF8[79]a"), "image/gif"),
+    (re.compile(rb"RIFF....WEBP", re.DOTALL), "image/webp"),
+    (re.compile(rb"%PDF-"), "application/pdf"),
+)
+
+
+def text_block(text: str) -> Block:
+    """A block of text."""
+    return {"type": "text", "text": text}
+
+
+def marker_of(carrier: Mapping[str, Any]) -> Block | None:
+    """The cache marker that an object carries, cleaned; `ttl` is kept where it is one of the API's."""
+    marker = carrier.get("cache_control")
+    if not isinstance(marker, dict) or marker.get("type") != "ephemeral":
+        return None
+    ttl = marker.get("ttl")
+    return {"type": "ephemeral", "ttl": ttl} if ttl in {"5m", "1h"} else {"type": "ephemeral"}
+
+
+def mark_last(blocks: list[Block], carrier: Mapping[str, Any]) -> None:
+    """Put the marker of a message on the last of the blocks that it became."""
+    marker = marker_of(carrier)
+    if marker is not None and blocks:
+        blocks[-1]["cache_control"] = marker
+
+
+def text_blocks(content: Any, where: str, notes: Notes) -> list[Block]:
+    """The blocks of a content that can hold text only (a string, or text and refusal parts). Errors: `BadRequest`, `Unsupported`.
+
+    Reasoning among an assistant's parts is left out: it has no signature that this upstream would take.
+    """
+    if content is None:
+        return []
+    if isinstance(content, str):
+        return [text_block(content)] if content.strip() else []
+    blocks = []
+    for place, part in _parts(content, where):
+        if part["type"] in _REASONING:
+            notes.add("thinking", "omitted")
+            continue
+        text = part.get("text") if part["type"] == "text" else part.get("refusal") if part["type"] == "refusal" else None
+        if text is None:
+            raise Unsupported(f"{place}: a part of type '{part['type'][:50]}' is not possible here.", param=place)
+        blocks += _marked_text(text, part, place)
+    return blocks
+
+
+def content_blocks(content: Any, where: str, notes: Notes) -> list[Block]:
+    """The blocks of a user's content or a tool's result. Errors: `BadRequest`, `Unsupported`."""
+    if content is None:
+        return []
+    if isinstance(content, str):
+        return [text_block(content)] if content.strip() else []
+    blocks: list[Block] = []
+    for place, part in _parts(content, where):
+        kind = part["type"]
+        if kind in {"text", "input_text"}:
+            blocks += _marked_text(part.get("text"), part, place)
+            continue
+        if kind in {"image_url", "input_image"}:
+            block = _image(part, place, notes)
+        elif kind in {"file", "input_file"}:
+            block = _file(part, place)
+        elif kind in {"image", "document"} and isinstance(part.get("source"), dict):  # a block of the upstream's own protocol
+            block = {key: value for key, value in part.items() if key != "cache_control"}
+        else:
+            raise Unsupported(f"{place}: content of type '{kind[:50]}' can't be given to this model.", param=place)
+        marker = marker_of(part)
+        blocks.append(block if marker is None else {**block, "cache_control": marker})
+    return blocks
+
+
+def holds_images(value: Any) -> bool:
+    """Whether a decoded value is a list of content parts, an image among them."""
+    if not isinstance(value, list) or not value:
+        return False
+    kinds = [part.get("type") if isinstance(part, dict) else None for part in value]
+    return all(kind in {"text", "image_url", "image"} for kind in kinds) and any(kind != "text" for kind in kinds)
+
+
+def _parts(content: Any, where: str) -> list[tuple[str, dict[str, Any]]]:
+    if not isinstance(content, list):
+        raise BadRequest(f"{where} must be a string or a list of parts.", param=where)
+    parts = []
+    for number, part in enumerate(content):
+        place = f"{where}[{number}]"
+        if isinstance(part, str):
+            part = {"type": "text", "text": part}  # noqa: PLW2901  # LangChain and others write text parts as bare strings
+        if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+            raise BadRequest(f"{place} must be an object with a type.", param=place)
+        parts.append((place, part))
+    return parts
+
+
+def _marked_text(text: Any, part: dict[str, Any], place: str) -> list[Block]:
+    if not isinstance(text, str):
+        raise BadRequest(f"{place}.text must be a string.", param=place)
+    if not text.strip():
+        return []
+    block = text_block(text)
+    mark_last([block], part)
+    return [block]
+
+
+def _image(part: dict[str, Any], place: str, notes: Notes) -> Block:
+    image = part.get("image_url")
+    url = image.get("url") if isinstance(image, dict) else image
+    if isinstance(image, dict) and image.get("detail") not in {None, "auto"}:
+        notes.add("dropped", "detail")
+    if not isinstance(url, str) or not url:
+        raise BadRequest(f"{place}.image_url.url must be a string.", param=place)
+    if url[:8].lower().startswith(("http://", "https://")):
+        return {"type": "image", "source": {"type": "url", "url": url}}
+    label, data = _data_of(url, place)
+    media_type = _sniffed(data, place) or label
+    if media_type == "application/pdf":
+        return _pdf(data, None)
+    if media_type not in _IMAGE_TYPES:
+        raise Unsupported(f"{place}: images must be PNG, JPEG, GIF or WebP, not '{media_type[:50]}'.", param=place)
+    return {"type": "image", "source": {"type": "base64", "media_type": media_type, "data": data}}
+
+
+def _file(part: dict[str, Any], place: str) -> Block:
+    file = part.get("file") if isinstance(part.get("file"), dict) else part
+    assert isinstance(file, dict)
+    data = file.get("file_data")
+    if not isinstance(data, str) or not data:
+        raise Unsupported(f"{place}: a file must hold its 'file_data'; ids of files at another service mean nothing here.", param=place)
+    name = file.get("filename") if isinstance(file.get("filename"), str) else None
+    if data[:8].lower().startswith(("http://", "https://")):
+        return _titled({"type": "document", "source": {"type": "url", "url": data}}, name)
+    label, encoded = _data_of(data, place) if data[:5].lower() == "data:" else ("", "".join(data.split()))
+    media_type = _sniffed(encoded, place) or label
+    if media_type == "application/pdf":
+        return _pdf(encoded, name)
+    if media_type in _IMAGE_TYPES:
+        return {"type": "image", "source": {"type": "base64", "media_type": media_type, "data": encoded}}
+    if media_type.startswith("text/"):
+        text = _decoded_text(encoded, place)
+        return _titled({"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": text}}, name)
+    raise Unsupported(f"{place}: files must be PDF, text or images, not '{media_type[:50] or 'of an unknown type'}'.", param=place)
+
+
+def _pdf(data: str, name: str | None) -> Block:
+    return _titled({"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": data}}, name)
+
+
+def _titled(block: Block, name: str | None) -> Block:
+    return {**block, "title": name[:500]} if name else block
+
+
+def _data_of(url: str, place: str) -> tuple[str, str]:
+    """Media type and base64 text of a data URL (RFC 2397)."""
+    match = _DATA_URL.match(url)
+    if match is None:
+        raise BadRequest(f"{place} must hold an http(s) URL or a data URL.", param=place)
+    if match["base64"] is None:
+        raise Unsupported(f"{place}: a data URL must be in base64.", param=place)
+    data = url[match.end() :]
+    if any(character in data for character in " \r\n\t"):
+        data = "".join(data.split())
+    label = match["type"].lower()
+    return "image/jpeg" if label == "image/jpg" else label, data
+
+
+def _sniffed(data: str, place: str) -> str:
+    """The media type that the first bytes tell, or nothing. `BadRequest` where they are not base64."""
+    head = data[:_SNIFF_CHARS]
+    try:
+        first = binascii.a2b_base64(head[: len(head) // 4 * 4].encode("ascii"), strict_mode=True)
+    except (ValueError, UnicodeEncodeError) as error:
+        raise BadRequest(f"{place} holds data that is not base64.", param=place) from error
+    if not first:
+        raise BadRequest(f"{place} holds no data.", param=place)
+    return next((media_type for magic, media_type in _MAGIC if magic.match(first)), "")
+
+
+def _decoded_text(data: str, place: str) -> str:
+    try:
+        text = binascii.a2b_base64(data.encode("ascii")).decode("utf-8")
+    except (ValueError, UnicodeEncodeError) as error:
+        raise BadRequest(f"{place} holds text that is not UTF-8 in base64.", param=place) from error
+    if not text.strip():
+        raise BadRequest(f"{place} holds no text.", param=place)
+    return text

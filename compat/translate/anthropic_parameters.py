@@ -1,0 +1,330 @@
+"""The parameters of a request: limits, sampling, thinking, structure, and the rest.
+
+What a model takes is data (`compat.catalog.MessagesFacts`), and what a deployment was seen to refuse comes with the context. Every change is
+noted (translation rules 9, 10, 11, 21, 23, 24 and 26).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from compat import jsonio
+from compat.catalog import MessagesFacts
+from compat.errors import BadRequest, Unsupported
+from compat.translate.anthropic_content import Block
+from compat.translate.anthropic_schema import clean_schema
+from compat.translate.base import TranslationContext
+from compat.translate.notes import Notes
+from compat.wire.envelope import Envelope
+
+ANSWER_TOOL = "answer_as_json"
+MIN_BUDGET = 1024
+BINDING_BETA = "thinking-binding-controls-2026-08-01"
+
+_BUDGETS = {"low": 4096, "medium": 10_000, "high": 20_000, "xhigh": 32_000, "max": 60_000}
+_LEVELS = ("low", "medium", "high", "xhigh", "max")
+_EFFORTS = {"minimal": "low", **{level: level for level in _LEVELS}}
+_READ_ELSEWHERE = frozenset(
+    {"model", "messages", "stream", "stream_options", "tools", "tool_choice", "parallel_tool_calls", "cache_control", "n"}
+)
+_READ_HERE = frozenset(
+    {"max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "stop", "response_format", "reasoning_effort", "reasoning"}
+    | {"thinking", "user", "metadata", "service_tier", "functions", "function_call"}
+)
+_WITHOUT_EFFECT = frozenset({"store", "promptCacheKey", "prompt_cache_key", "safety_identifier"})
+"""Hints to another service, with no effect on the answer."""
+_DEFAULTS: Mapping[str, Any] = {
+    "frequency_penalty": 0,
+    "presence_penalty": 0,
+    "logprobs": False,
+    "top_logprobs": 0,
+    "logit_bias": {},
+    "modalities": ["text"],
+    "verbosity": "medium",
+    "include_reasoning": True,
+}
+_SERVICE_TIERS = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """How the model is to think: the `thinking` object and effort of the request (each may be missing)."""
+
+    config: Block | None = None
+    effort: str | None = None
+
+    @property
+    def is_on(self) -> bool:
+        """Whether kept thinking may be put back."""
+        return self.config is not None and self.config["type"] != "disabled"
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether the request has a budget of its own: forced tools and a history without thinking are refused then."""
+        return self.config is not None and self.config["type"] == "enabled"
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """How the answer is to be structured: natively by a format, by a forced tool, or by words to the model."""
+
+    format: Block | None = None
+    tool: Block | None = None
+    instruction: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """The top level of the request for the upstream, less model, messages, system and tools; and headers that go with it."""
+
+    fields: Block
+    thinking: Thinking
+    structure: Structure
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_parameters(envelope: Envelope, ctx: TranslationContext, notes: Notes, *, has_tools: bool, may_think: bool = True) -> Parameters:
+    """The parameters for this model. Without `may_think` thinking is off where it can be. Errors: `BadRequest`, `Unsupported`."""
+    refused, facts = ctx.refused_parameters, ctx.model.messages
+    _check_unknown(envelope, notes)
+    limit, is_default_limit = _max_tokens(envelope, ctx, notes)
+    thinking = _thinking(envelope, ctx, notes) if may_think else _without_thinking(facts)
+    if thinking.is_enabled:
+        limit, thinking = _with_room(limit, thinking, ctx, notes, is_default_limit=is_default_limit)
+    structure = _structure(envelope, ctx, notes, has_tools=has_tools, thinking=thinking)
+    fields: Block = {"max_tokens": limit}
+    fields |= _sampling(envelope, facts, refused, notes, is_thinking=thinking.is_on)
+    fields |= _stop(envelope, notes)
+    output: Block = {}
+    if thinking.effort is not None:
+        output["effort"] = thinking.effort
+    if structure.format is not None:
+        output["format"] = structure.format
+    if output:
+        fields["output_config"] = output
+    if thinking.config is not None:
+        fields["thinking"] = thinking.config
+    fields |= _identity(envelope, refused, notes)
+    headers = {"anthropic-beta": BINDING_BETA} if "block_binding" in (thinking.config or {}) else {}
+    return Parameters(fields, thinking, structure, headers)
+
+
+def _check_unknown(envelope: Envelope, notes: Notes) -> None:
+    count = envelope.value("n")
+    if count is not None and count != 1:
+        raise Unsupported("'n' must be 1: this model gives one answer per call.", param="n")
+    for key in ("functions", "function_call"):
+        if envelope.value(key) is not None:
+            raise Unsupported(f"'{key}' was replaced by 'tools' and 'tool_choice'.", param=key)
+    for key in envelope:
+        if key in _READ_ELSEWHERE or key in _READ_HERE or key in _WITHOUT_EFFECT:
+            continue
+        value = envelope.value(key)
+        if value is not None and value != _DEFAULTS.get(key):
+            notes.add("dropped", key)
+
+
+def _number(envelope: Envelope, name: str) -> float | int | None:
+    value = envelope.value(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadRequest(f"'{name}' must be a number.", param=name)
+    return value
+
+
+def _max_tokens(envelope: Envelope, ctx: TranslationContext, notes: Notes) -> tuple[int, bool]:
+    """The limit, and whether it is the model's own because the client named none."""
+    named = [name for name in ("max_completion_tokens", "max_tokens") if envelope.value(name) is not None]
+    if not named:
+        return ctx.model.max_output, True
+    value = _number(envelope, named[0])
+    if value is None or value < 1 or value != int(value):
+        raise BadRequest(f"'{named[0]}' must be a whole number of at least 1.", param=named[0])
+    if value > ctx.model.max_output:
+        notes.add("clamped", named[0])
+        return ctx.model.max_output, False
+    return int(value), False
+
+
+# Thinking.
+
+
+def _thinking(envelope: Envelope, ctx: TranslationContext, notes: Notes) -> Thinking:
+    """By what the client asks for: `reasoning_effort`, `reasoning` (OpenRouter's), or `thinking` in the upstream's own words."""
+    facts, refused = ctx.model.messages, ctx.refused_parameters
+    effort, budget = _asked_effort(envelope)
+    if effort is None and budget is None:
+        return Thinking(_shown(facts, refused) if facts.thinking_default != "off" and facts.thinking == "adaptive" else None)
+    if facts.thinking == "none" or "thinking" in refused:
+        if effort != "none":
+            notes.add("dropped", "reasoning_effort")
+        return Thinking()
+    if effort == "none":
+        if facts.thinking_default == "always":
+            notes.add("clamped", "reasoning_effort")
+            return Thinking(_shown(facts, refused), _effort("low", facts, refused, notes))
+        return _without_thinking(facts)
+    if facts.thinking == "enabled":
+        return Thinking({"type": "enabled", "budget_tokens": budget or _BUDGETS[effort or "medium"]})
+    level = effort or next(level for level in _LEVELS if (budget or 0) <= _BUDGETS[level] or level == "max")
+    if budget is not None:
+        notes.add("thinking", "adaptive")
+    return Thinking(_shown(facts, refused), _effort(level, facts, refused, notes))
+
+
+def _without_thinking(facts: MessagesFacts) -> Thinking:
+    return Thinking({"type": "disabled"} if facts.thinking_default == "on" and facts.thinking == "adaptive" else None)
+
+
+def _shown(facts: MessagesFacts, refused: frozenset[str]) -> Block | None:
+    """Adaptive thinking whose summary is shown, bound blocks that no longer fit are dropped by the API instead of refused."""
+    if "thinking" in refused:
+        return None
+    config: Block = {"type": "adaptive"}
+    if facts.thinking == "adaptive" and "thinking.display" not in refused:
+        config["display"] = "summarized"
+    if facts.bound_thinking and "thinking.block_binding" not in refused:
+        config["block_binding"] = {"prefix_mismatch_behavior": "drop_block"}
+    return config
+
+
+def _asked_effort(envelope: Envelope) -> tuple[str | None, int | None]:
+    """The effort that the client names (`none` for off), or a budget of tokens."""
+    effort, budget = envelope.value("reasoning_effort"), None
+    reasoning = envelope.value("reasoning")
+    if isinstance(reasoning, dict):
+        effort = reasoning.get("effort", effort)
+        budget = reasoning.get("max_tokens")
+        if reasoning.get("enabled") is False:
+            effort = "none"
+        elif reasoning.get("enabled") is True and effort is None and budget is None:
+            effort = "medium"
+    thinking = envelope.value("thinking")
+    if isinstance(thinking, dict) and effort is None:
+        kind = thinking.get("type")
+        budget = thinking.get("budget_tokens", budget) if kind == "enabled" else budget
+        effort = {"disabled": "none", "adaptive": "high"}.get(str(kind))
+    if budget is not None and (isinstance(budget, bool) or not isinstance(budget, int) or budget < 0):
+        raise BadRequest("The budget for thinking must be a whole number of tokens.", param="reasoning")
+    if effort is None or effort == "none":
+        return effort, budget or None
+    if not isinstance(effort, str) or effort not in _EFFORTS:
+        raise BadRequest(f"'reasoning_effort' must be one of none, {', '.join(_EFFORTS)}.", param="reasoning_effort")
+    return _EFFORTS[effort], None
+
+
+def _effort(level: str, facts: MessagesFacts, refused: frozenset[str], notes: Notes) -> str | None:
+    """The level, or the highest below it that the model has."""
+    if not facts.efforts or {"output_config", "output_config.effort"} & refused:
+        return None
+    if level in facts.efforts:
+        return level
+    notes.add("clamped", "reasoning_effort")
+    rank = _LEVELS.index(level)
+    return next((known for known in reversed(facts.efforts) if _LEVELS.index(known) <= rank), facts.efforts[0])
+
+
+def _with_room(limit: int, thinking: Thinking, ctx: TranslationContext, notes: Notes, *, is_default_limit: bool) -> tuple[int, Thinking]:
+    """Limit and budget that fit: 1024 <= budget < limit. A limit that leaves no room is raised, if the model's maximum allows it."""
+    assert thinking.config is not None
+    budget = max(int(thinking.config["budget_tokens"]), MIN_BUDGET)
+    most = ctx.model.max_output
+    if not is_default_limit and limit < 2 * MIN_BUDGET:
+        limit = min(limit + MIN_BUDGET, most)
+        notes.add("raised", "max_tokens")
+    budget = min(budget, max(limit // 2, MIN_BUDGET) if budget >= limit else budget)
+    if budget >= limit:
+        notes.add("dropped", "reasoning_effort")
+        return limit, Thinking()
+    return limit, Thinking({"type": "enabled", "budget_tokens": budget})
+
+
+# Sampling, stop sequences, structure, identity.
+
+
+def _sampling(envelope: Envelope, facts: MessagesFacts, refused: frozenset[str], notes: Notes, *, is_thinking: bool) -> Block:
+    temperature, top_p, top_k = (_number(envelope, name) for name in ("temperature", "top_p", "top_k"))
+    chosen: Block = {}
+    if temperature is not None and (temperature < 0 or temperature > 2):
+        raise BadRequest("'temperature' must be between 0 and 2.", param="temperature")
+    if top_p is not None and (top_p < 0 or top_p > 1):
+        raise BadRequest("'top_p' must be between 0 and 1.", param="top_p")
+    if temperature is not None and temperature > 1:
+        notes.add("clamped", "temperature")
+        temperature = 1
+    dropped = []
+    for name, value, default in (("temperature", temperature, 1), ("top_p", top_p, 1), ("top_k", top_k, None)):
+        if value is None or value == default:
+            continue
+        is_possible = facts.sampling != "none" and name not in refused and not (facts.sampling == "one" and name == "top_p" and chosen)
+        if is_thinking:
+            is_possible = is_possible and name == "top_p" and value >= 0.95
+        if is_possible:
+            chosen[name] = int(value) if name == "top_k" else value
+        else:
+            dropped.append(name)
+    notes.add_all("dropped", dropped)
+    return chosen
+
+
+def _stop(envelope: Envelope, notes: Notes) -> Block:
+    stop = envelope.value("stop")
+    sequences = [stop] if isinstance(stop, str) else stop
+    if sequences is None:
+        return {}
+    if not isinstance(sequences, list) or not all(isinstance(sequence, str) for sequence in sequences):
+        raise BadRequest("'stop' must be a string or a list of strings.", param="stop")
+    kept = [sequence for sequence in sequences if sequence.strip()]
+    if len(kept) < len(sequences):
+        notes.add("dropped", "stop(whitespace)")
+    return {"stop_sequences": kept} if kept else {}
+
+
+def _structure(envelope: Envelope, ctx: TranslationContext, notes: Notes, *, has_tools: bool, thinking: Thinking) -> Structure:
+    wanted = envelope.value("response_format")
+    if wanted is None:
+        return Structure()
+    kind = wanted.get("type") if isinstance(wanted, dict) else None
+    if kind == "text":
+        return Structure()
+    if kind == "json_object":
+        return Structure(instruction="Answer with one JSON object and nothing else: no prose around it and no code fence.")
+    if kind != "json_schema" or not isinstance(wanted.get("json_schema"), dict):
+        raise BadRequest("'response_format' must be of type text, json_object or json_schema.", param="response_format")
+    facts = ctx.model.messages
+    schema = wanted["json_schema"].get("schema")
+    cleaned = clean_schema(schema)
+    is_native = facts.structured_output and not {"output_config", "output_config.format"} & ctx.refused_parameters
+    if is_native and cleaned is not None:
+        return Structure(format={"type": "json_schema", "schema": cleaned})
+    is_forcible = facts.forced_tools == "always" or (facts.forced_tools == "unless_enabled" and not thinking.is_enabled)
+    if is_forcible and not has_tools and schema.get("type") == "object":
+        notes.add("response_format", "tool")
+        return Structure(tool={"name": ANSWER_TOOL, "description": "Gives the final answer.", "input_schema": schema})
+    notes.add("response_format", "instruction")
+    words = str(jsonio.encode(schema), "utf-8")
+    return Structure(instruction=f"Answer with JSON that fits this schema and nothing else, without a code fence:\n{words}")
+
+
+def _identity(envelope: Envelope, refused: frozenset[str], notes: Notes) -> Block:
+    """`user` and metadata, and the service tier."""
+    fields: Block = {}
+    metadata, user = envelope.value("metadata"), envelope.value("user")
+    named = metadata.get("user_id") if isinstance(metadata, dict) else None
+    for key in metadata if isinstance(metadata, dict) else ():
+        if key != "user_id":
+            notes.add("dropped", f"metadata.{key}")
+    user_id = named if isinstance(named, str) else user
+    if isinstance(user_id, str) and user_id and "metadata" not in refused:
+        fields["metadata"] = {"user_id": user_id[:256]}
+    tier = envelope.value("service_tier")
+    if tier is not None:
+        known = _SERVICE_TIERS.get(tier) if isinstance(tier, str) else None
+        if known is not None and "service_tier" not in refused:
+            fields["service_tier"] = known
+        else:
+            notes.add("dropped", "service_tier")
+    return fields

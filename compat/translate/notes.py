@@ -1,0 +1,35 @@
+"""Receipts: what a translation changed, gathered while it works and told in `x-compat-notes` and the call log.
+
+A note is `verb=subject`; equal notes are counted: `thinking=restored(2)`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_MAX_NOTES = 24
+_SUBJECT = re.compile(r"[^A-Za-z0-9_.@()\[\]/:-]")
+
+
+class Notes:
+    """Notes in the order of their first appearance. Mutable."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+
+    def add(self, verb: str, subject: str) -> None:
+        """Note `verb=subject`. A subject may hold a client's words: it is cut and cleaned."""
+        note = f"{verb}={_SUBJECT.sub('_', subject[:60])}"
+        self._counts[note] = self._counts.get(note, 0) + 1
+
+    def add_all(self, verb: str, subjects: Iterable[str]) -> None:
+        """Note each subject."""
+        for subject in subjects:
+            self.add(verb, subject)
+
+    def told(self) -> tuple[str, ...]:
+        """The notes, each once, with a count where there were several; a bounded number of them."""
+        told = [note if count == 1 else f"{note}({count})" for note, count in self._counts.items()]
+        more = len(told) - _MAX_NOTES
+        return tuple(told) if more <= 0 else (*told[:_MAX_NOTES], f"more={more}")

@@ -1,0 +1,139 @@
+"""OpenAI chat completions to Anthropic's Messages API and back.
+
+    request    anthropic_messages (turns), anthropic_content (parts), anthropic_tools, anthropic_parameters, anthropic_cache (breakpoints)
+    response   anthropic_answer
+    stream     anthropic_stream
+    error      upstream_errors
+
+The request is one parse, one pass and one serialisation of each part. What a model takes is data of the catalog; no name is compared.
+Inputs are never changed: every block is new, arguments of tool calls keep their bytes. Whatever is changed on the way is noted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from compat import jsonio
+from compat.errors import GatewayError
+from compat.translate.anthropic_answer import carried_blocks, translate_answer
+from compat.translate.anthropic_cache import plan_cache
+from compat.translate.anthropic_content import Block, text_block
+from compat.translate.anthropic_messages import Conversation, read_messages, tool_call_ids
+from compat.translate.anthropic_parameters import Parameters, read_parameters
+from compat.translate.anthropic_stream import AnthropicStream
+from compat.translate.anthropic_tools import Toolbox, read_tools
+from compat.translate.base import AnswerMemory, TranslatedRequest, TranslationContext, Translator
+from compat.translate.notes import Notes
+from compat.translate.upstream_errors import refusal_of
+from compat.wire.envelope import Envelope
+
+_DIGEST_BYTES = 8
+
+
+def translate_request(envelope: Envelope, ctx: TranslationContext) -> TranslatedRequest:
+    """The client's call for this upstream (see `Translator.request`). Errors: `BadRequest`, `Unsupported`."""
+    messages = envelope.value("messages")
+    notes = Notes()
+    parameters, conversation, toolbox = _read(envelope, messages, ctx, notes, may_think=True)
+    if parameters.thinking.is_enabled and conversation.lacks_thinking:
+        # The API refuses thinking with a budget in a tool round whose own thinking is lost (rule 7).
+        notes = Notes()
+        notes.add("thinking", "off(lost)")
+        parameters, conversation, toolbox = _read(envelope, messages, ctx, notes, may_think=False)
+    tools, choice, system = list(toolbox.tools), toolbox.choice, list(conversation.system)
+    structure = parameters.structure
+    if structure.tool is not None:
+        tools, choice = [structure.tool], {"type": "tool", "name": structure.tool["name"]}
+    if structure.instruction:
+        system.append(text_block(structure.instruction))
+    turns = conversation.messages
+    if ctx.continuation is not None:
+        turns = _resumed(turns, carried_blocks(ctx.continuation.blocks))
+    if "cache_control" not in ctx.refused_parameters:
+        minimum = ctx.model.messages.cache_minimum
+        plan_cache(tools, system, turns, cache_minimum=minimum, size_chars=len(envelope.body))
+    document: Block = {"model": ctx.target, **parameters.fields}
+    if choice is not None and "tool_choice" not in ctx.refused_parameters:
+        document["tool_choice"] = choice
+    if ctx.is_stream:
+        document["stream"] = True
+    parts = {"tools": tools, "system": system, "messages": turns}
+    document |= {name: [msgspec.Raw(jsonio.encode(item)) for item in items] for name, items in parts.items() if items}
+    memory = AnswerMemory(toolbox.client_names, structure.tool["name"] if structure.tool is not None else "")
+    return TranslatedRequest(jsonio.encode(document), parameters.headers, notes.told(), memory, tuple(_segments(document, parts)))
+
+
+def _read(
+    envelope: Envelope, messages: Any, ctx: TranslationContext, notes: Notes, *, may_think: bool
+) -> tuple[Parameters, Conversation, Toolbox]:
+    facts = ctx.model.messages
+    tools = envelope.value("tools")
+    parameters = read_parameters(envelope, ctx, notes, has_tools=bool(tools), may_think=may_think)
+    is_restoring = parameters.thinking.is_on and "messages.thinking" not in ctx.refused_parameters
+    ids = tool_call_ids(messages) if is_restoring and isinstance(messages, list) else []
+    records = ctx.find_thinking(ids) if ids else {}
+    conversation = read_messages(
+        messages,
+        records,
+        notes,
+        system_in_middle=facts.system_in_middle and "messages.role" not in ctx.refused_parameters,
+        prefill=facts.prefill and not parameters.thinking.is_on and "messages.prefill" not in ctx.refused_parameters,
+    )
+    toolbox = read_tools(
+        tools,
+        envelope.value("tool_choice"),
+        envelope.value("parallel_tool_calls"),
+        facts,
+        notes,
+        is_thinking_enabled=parameters.thinking.is_enabled,
+        used_names=conversation.tool_names,
+    )
+    return parameters, conversation, toolbox
+
+
+def _resumed(turns: Sequence[Block], carried: list[Any]) -> list[Block]:
+    """The conversation with what the model said before it paused (rule 17)."""
+    return [*turns, {"role": "assistant", "content": carried}] if carried else list(turns)
+
+
+def _segments(document: Mapping[str, Any], parts: Mapping[str, Sequence[Any]]) -> list[tuple[str, bytes]]:
+    """Digests of the prompt's parts in the cache's order: tools, system, each message; markers aside (rule 27)."""
+    segments = []
+    for name in ("tools", "system"):
+        if parts[name]:
+            text = b"".join(_unmarked(raw, item) for raw, item in zip(document[name], parts[name], strict=True))
+            segments.append((name, _digest(text)))
+    for number, (raw, message) in enumerate(zip(document["messages"], parts["messages"], strict=True)):
+        segments.append((f"messages[{number}]", _digest(_unmarked(raw, message))))
+    return segments
+
+
+def _unmarked(raw: msgspec.Raw, item: Any) -> bytes:
+    """The item's text without its markers; the text as it stands where it has none."""
+    text = bytes(raw)
+    if b'"cache_control":' not in text:
+        return text
+    content = item.get("content")
+    if isinstance(content, list):
+        return jsonio.encode({**item, "content": [_bare(block) for block in content]})
+    return jsonio.encode(_bare(item))
+
+
+def _bare(block: Any) -> Any:
+    return {key: value for key, value in block.items() if key != "cache_control"} if isinstance(block, dict) else block
+
+
+def _digest(text: bytes) -> bytes:
+    return hashlib.blake2b(text, digest_size=_DIGEST_BYTES).digest()
+
+
+def translate_error(status: int, headers: Mapping[str, str], body: bytes, ctx: TranslationContext) -> GatewayError:
+    """The error for a refused call (see `Translator.error`)."""
+    return refusal_of(status, headers, body, ctx.upstream_name)
+
+
+OPENAI_ANTHROPIC = Translator(request=translate_request, response=translate_answer, stream=AnthropicStream, error=translate_error)
