@@ -1,7 +1,8 @@
 """The prompt-cache planner (optimisation 9): where the breakpoints of a request go.
 
-Anthropic caches a prefix (tools, then system, then messages) up to a block that is marked, at most four blocks may be, and a marker also reads
-what was written at most 20 blocks before it. So the client's markers are respected, and completed with what an agent's next turn needs:
+Anthropic caches a prefix (tools, then system, then messages) up to a block that is marked, at most four blocks may be, and a marker also
+reads what was written at most 20 blocks before it. So the client's markers are respected, and completed with what an agent's next turn
+needs:
 
 - the end of `system`, or of the tools where there is no system: they stay the same for a whole session
 - the end of the last turn, where this call writes

@@ -66,8 +66,9 @@ class TranslationContext:
     `alias` is the name the client asked for, `target` the upstream's id of the model, `model` its facts from the catalog.
     `completion_id` and `created_s` identify the answer (clock and randomness are the caller's). `wants_usage` tells whether the
     client asked for the usage chunk. `refused_parameters` are those that this deployment was seen to refuse; `find_thinking`
-    looks kept thinking up by tool-call ids. `memory` is the request's, for its answer; `continuation` is set when a pause is resumed. `sends_usage_option` tells whether this upstream knows `stream_options`, `unwanted_fields` are
-    fields of messages and tools that it refuses. `upstream_name` is the user's word for it, for error messages.
+    looks kept thinking up by tool-call ids. `memory` is the request's, for its answer; `continuation` is set when a pause is resumed.
+    `sends_usage_option` tells whether this upstream knows `stream_options`, `unwanted_fields` are fields of messages and tools that it
+    refuses. `upstream_name` is the user's word for it, for error messages.
     """
 
     alias: str
@@ -118,7 +119,8 @@ class StreamTranslator(abc.ABC):
 
     `is_committed` turns true with the first content (text, reasoning, a tool call, a refusal): from then on no other attempt may be made.
     `is_finished` turns true when the upstream's own end mark was seen. `usage`, `finish_reason`, `notes` and `thinking` are final
-    once it is. `continuation` is set when it paused: then `resume` is called, and the next part is fed, instead of `finish`. `failure` is an error that the stream ended with: frames that came before it, in the same bytes, are still returned.
+    once it is. `continuation` is set when it paused: then `resume` is called, and the next part is fed, instead of `finish`. `failure` is
+    an error that the stream ended with: frames that came before it, in the same bytes, are still returned.
     """
 
     def __init__(self, ctx: TranslationContext) -> None:
