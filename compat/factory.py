@@ -27,9 +27,10 @@ from compat.process.embedded import EmbeddedEngine
 from compat.routing.discovery import Discovery
 from compat.routing.router import Deployment, Router
 from compat.routing.upstreams import EMBEDDED_KIND, configured_upstreams, local_candidates
-from compat.settings import Settings
+from compat.settings import Settings, VaultSettings
 from compat.upstream.client import Transport, Upstream, UpstreamClient
 from compat.upstream.models_list import list_models
+from compat.vault import MemoryVault, ThinkingVault
 
 
 class SystemClock:
@@ -69,7 +70,8 @@ def build_gateway(
     local = local_candidates(settings, environment, upstreams)
     discovery = Discovery(settings.discovery, router, local, list_models, log.event)
     client = transport or UpstreamClient()
-    return Gateway(settings, catalog, router, discovery, client, engine, log, ClientKeys(settings.keys), clock, clock.monotonic())
+    vault = _vault(settings.vault, base_dir, clock, log)
+    return Gateway(settings, catalog, router, discovery, client, engine, log, ClientKeys(settings.keys), vault, clock, clock.monotonic())
 
 
 def create_app(gateway: Gateway) -> Front:
@@ -80,6 +82,11 @@ def create_app(gateway: Gateway) -> Front:
     for make_blueprint in (chat_blueprint, models_blueprint, health_blueprint, pages_blueprint):
         app.register_blueprint(make_blueprint(gateway))
     return Front(app, gateway.settings.server, gateway.clock.new_id)
+
+
+def _vault(settings: VaultSettings, base_dir: Path, clock: Clock, log: CallLog) -> ThinkingVault:
+    """Where thinking is kept; in memory with no room where it is switched off."""
+    return MemoryVault(max_bytes=settings.max_mb * 2**20 if settings.enabled else 0, ttl_s=settings.ttl_days * 86_400, clock=clock.now)
 
 
 def _embedded_deployment(settings: Settings, catalog: Catalog) -> Deployment | None:

@@ -11,9 +11,12 @@ from compat.catalog import Catalog
 from compat.keys import ClientKeys
 from compat.process.embedded import EmbeddedEngine
 from compat.routing.discovery import Discovery
+from compat.routing.learnt import LearntRefusals
+from compat.routing.prompt_cache import PromptCacheWatch
 from compat.routing.router import Router
 from compat.settings import Settings
 from compat.upstream.client import Transport
+from compat.vault import ThinkingVault
 
 
 class Clock(Protocol):
@@ -53,7 +56,10 @@ class Gateway:
     engine: EmbeddedEngine | None
     log: CallLog
     keys: ClientKeys
+    vault: ThinkingVault
     clock: Clock
     started_s: float
+    refusals: LearntRefusals = field(default_factory=LearntRefusals)
+    cache_watch: PromptCacheWatch = field(default_factory=PromptCacheWatch)
     gauges: Gauges = field(default_factory=Gauges)
     stop_transport: Callable[[], None] = lambda: None

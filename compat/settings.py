@@ -140,6 +140,18 @@ class EmbeddedSettings(Section, frozen=True):
     cache_dir: str = ""
 
 
+class VaultSettings(Section, frozen=True):
+    """`[vault]`: signed thinking, kept for clients that don't send it back.
+
+    `path` is the SQLite file, relative to where `app.py` is; empty: memory only. Oldest records go first beyond `max_mb`.
+    """
+
+    enabled: bool = True
+    path: str = "data/thinking.sqlite"
+    max_mb: Positive = 256
+    ttl_days: Positive = 14
+
+
 class Settings(Section, frozen=True):
     """The whole configuration. `environment` holds the variables that were looked at, `source` the file that was read."""
 
@@ -152,6 +164,7 @@ class Settings(Section, frozen=True):
     log: LogSettings = LogSettings()
     keys: dict[str, KeySettings] = {}
     embedded: EmbeddedSettings = EmbeddedSettings()
+    vault: VaultSettings = VaultSettings()
 
 
 _UNKNOWN_FIELD = re.compile(r"unknown field `(?P<key>[^`]+)`(?: - at `\$\.?(?P<path>[^`]*)`)?")

@@ -174,8 +174,13 @@ def _written_model(data: bytes, model: str | None) -> bytes:
 def translate_request(envelope: Envelope, ctx: TranslationContext) -> TranslatedRequest:
     """The client's body for this upstream (see `Translator.request`)."""
     changes: dict[str, bytes] = {"model": jsonio.encode(ctx.target)}
-    notes: list[str] = []
-    if ctx.is_stream and ctx.sends_usage_option:
+    refused = [name for name in sorted(ctx.refused_parameters) if name in envelope]
+    notes = [f"dropped={name}" for name in refused]
+    if "max_tokens" in refused:  # reasoning models of OpenAI know the newer spelling only
+        changes["max_completion_tokens"] = envelope["max_tokens"]
+    if refused:
+        envelope = envelope.without(refused)
+    if ctx.is_stream and ctx.sends_usage_option and "stream_options" not in ctx.refused_parameters:
         options = envelope.value("stream_options") or {}
         if not isinstance(options, dict):
             raise BadRequest("'stream_options' must be an object.", param="stream_options")

@@ -11,7 +11,7 @@ no upstream takes it, and refusing it would end an agent's session for one chara
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -74,6 +74,11 @@ class Envelope(Mapping[str, bytes]):
         """Whether the value of `key` begins with `opening` (`[`, `{`, `"`): its JSON type, without decoding it."""
         span = self._spans.get(key)
         return span is not None and self.body.startswith(opening, span[0])
+
+    def without(self, keys: Collection[str]) -> Envelope:
+        """An envelope that lacks `keys`, the others byte for byte."""
+        kept = [jsonio.encode(key) + b":" + self[key] for key in self if key not in keys]
+        return Envelope(b"{" + b",".join(kept) + b"}")
 
     def replaced(self, changes: Mapping[str, bytes]) -> bytes:
         """A new body: the values of `changes` (JSON texts) in place of theirs, new keys at the end, every other byte unchanged."""

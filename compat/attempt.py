@@ -1,0 +1,297 @@
+"""One attempt: one call at one deployment, from the translated request to the last byte.
+
+    attempt.whole()    -> a whole answer
+    attempt.frames()   -> the frames of a streamed answer
+
+Both are steps: generators that hand out frames, or a heartbeat whenever the client has heard nothing for too long, and return a result.
+What came of the attempt (usage, notes, thinking) is in its fields when it ends, however it ends. A refused optional parameter is left out
+and remembered (translation rule 11), a paused answer is resumed (rule 17): both within one attempt, for the client sees one answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TypeVar
+
+from compat.call import Call
+from compat.errors import GatewayError, NoUpstream, UpstreamBroken, UpstreamTimeout
+from compat.gateway import Gateway
+from compat.routing.router import Deployment
+from compat.translate import TRANSLATORS
+from compat.translate.base import StreamTranslator, ThinkingRecord, TranslatedAnswer, TranslationContext, Translator
+from compat.translate.refusals import PASSING, refused_parameter
+from compat.upstream.client import Secret, Upstream
+from compat.upstream.http1 import Exchange, Head
+from compat.wire.check import check_messages
+from compat.wire.openai import completion_frames
+from compat.wire.sse import KEEP_ALIVE
+from compat.wire.usage import Usage
+
+MAX_WHOLE_BYTES = 64 * 1024 * 1024
+MAX_ERROR_BYTES = 256 * 1024
+MAX_LEARNT = 4
+MAX_RESUMPTIONS = 8
+_DRAIN_S = 0.05
+
+T = TypeVar("T")
+Steps = Generator[bytes, None, T]
+"""Work that hands out frames while it goes on, and returns a `T`."""
+
+
+@dataclass(slots=True)
+class Pulse:
+    """When the client last heard something, in the clock's seconds; a heartbeat is due `heartbeat_s` later."""
+
+    last_frame_s: float
+    heartbeat_s: float
+
+
+@dataclass(slots=True)
+class Attempt:
+    """The progress of one attempt. One use only; `close` always follows.
+
+    `upstream_calls` counts requests that were sent. `first_content_s` is the clock's time of the commit point. `segments` are the digests
+    of the prompt (`TranslatedRequest.segments`).
+    """
+
+    gateway: Gateway
+    call: Call
+    deployment: Deployment
+    pulse: Pulse
+    upstream_calls: int = 0
+    usage: Usage | None = None
+    finish_reason: str | None = None
+    notes: tuple[str, ...] = ()
+    thinking: ThinkingRecord | None = None
+    segments: tuple[tuple[str, bytes], ...] = ()
+    first_content_s: float | None = None
+    is_complete: bool = False
+    _learnt: tuple[str, ...] = ()
+    _exchange: Exchange | None = None
+    _translator: Translator = field(init=False)
+
+    def __post_init__(self) -> None:
+        kind = self.deployment.upstream.kind
+        translator = TRANSLATORS.get((self.call.wire_api, kind.wire_api))
+        if translator is None:
+            raise NoUpstream(f"No translation to the wire API {kind.wire_api} of {self.deployment.upstream.name}.")
+        self._translator = translator
+
+    def whole(self) -> Steps[bytes]:
+        """The body of a whole answer. Errors: any `GatewayError`."""
+        answer = yield from self._answer(self._context())
+        return answer.body
+
+    def frames(self) -> Steps[None]:
+        """The frames of a streamed answer. Errors: any `GatewayError`; after the commit point it is the answer's end."""
+        ctx = self._context()
+        stream: StreamTranslator | None = None
+        held = b""
+        for _ in range(MAX_RESUMPTIONS):
+            exchange, ctx, head = yield from self._open(ctx)
+            if stream is None and _media_type(head) == "application/json":  # a whole answer to a streaming request becomes a stream
+                answer = yield from self._answer(ctx, exchange)
+                self.first_content_s = self.gateway.clock.monotonic()
+                self.is_complete = True
+                yield completion_frames(answer.body, wants_usage=self.call.wants_usage)
+                return
+            stream = stream or self._translator.stream(ctx)
+            held = yield from self._relay(exchange, stream, held)
+            if stream.continuation is None:
+                break
+            ctx = replace(ctx, continuation=stream.continuation)
+            stream.resume()
+            self._drain(exchange)
+        assert stream is not None
+        last = held + stream.finish()
+        self.usage, self.finish_reason, self.thinking = stream.usage, stream.finish_reason, stream.thinking
+        self.notes += tuple(stream.notes)
+        self.is_complete = True
+        yield last
+        self._drain(exchange)
+
+    def close(self) -> None:
+        """Let go of the upstream; what it still does is ended."""
+        if self._exchange is not None:
+            self._exchange.close()
+            self._exchange = None
+
+    # Answers.
+
+    def _answer(self, ctx: TranslationContext, exchange: Exchange | None = None) -> Steps[TranslatedAnswer]:
+        for _ in range(MAX_RESUMPTIONS):
+            if exchange is None:
+                exchange, ctx, _head = yield from self._open(ctx)
+            body = yield from self._read_all(exchange, MAX_WHOLE_BYTES)
+            answer = self._translator.response(body, ctx)
+            if answer.continuation is None:
+                self.usage, self.finish_reason, self.thinking = answer.usage, answer.finish_reason, answer.thinking
+                self.notes += answer.notes
+                return answer
+            ctx = replace(ctx, continuation=answer.continuation)
+            self.close()
+            exchange = None
+        raise UpstreamBroken(f"{self.deployment.upstream.name} paused its answer again and again.")
+
+    def _relay(self, exchange: Exchange, stream: StreamTranslator, held: bytes) -> Steps[bytes]:
+        """Hand out frames until the upstream's end; what came before the first content is held back, and returned if none came."""
+        upstream = self.deployment.upstream
+        silence_s = upstream.timeouts.silence_s
+        clock = self.gateway.clock.monotonic
+        last_data_s = clock()
+        while not stream.is_finished:
+            data = exchange.receive(self._wait_s(last_data_s + silence_s))
+            if data is None:
+                if clock() - last_data_s >= silence_s:
+                    raise UpstreamTimeout(f"{upstream.name} was silent for {silence_s:g} s.")
+                yield from self._heartbeat()
+                continue
+            if data == b"":
+                break
+            last_data_s = clock()
+            frames = stream.feed(data)
+            if self.first_content_s is not None:
+                if frames:
+                    yield frames
+            elif stream.is_committed:
+                self.first_content_s = clock()
+                yield held + frames
+                held = b""
+            else:
+                held += frames
+                yield from self._heartbeat()
+            if stream.failure is not None:
+                raise stream.failure
+        return held
+
+    # Requests.
+
+    def _open(self, ctx: TranslationContext) -> Steps[tuple[Exchange, TranslationContext, Head]]:
+        """Send the call and wait for a 200; a refused parameter that the call can do without is left out."""
+        deployment = self.deployment
+        if deployment.upstream.kind.is_lenient:
+            check_messages(self.call.envelope, takes_images=deployment.model.images or not deployment.is_embedded)
+        for _ in range(MAX_LEARNT):
+            request = self._translator.request(self.call.envelope, ctx)
+            self.notes = (*request.notes, *self._learnt)
+            self.segments = request.segments
+            ctx = replace(ctx, memory=request.memory)
+            exchange, head = yield from self._send(request.body, request.headers)
+            if head.status == 200:
+                if _media_type(head) in {"text/html", "application/xhtml+xml"}:
+                    raise UpstreamBroken(f"{deployment.upstream.name} answered with a web page: check its base_url.")
+                return exchange, ctx, head
+            body = yield from self._read_all(exchange, MAX_ERROR_BYTES, keeps_part=True)
+            error = self._translator.error(head.status, head.headers, body, ctx)
+            name = refused_parameter(error)
+            if name is None or name in ctx.refused_parameters:
+                break
+            ctx = self._learn(name, ctx)
+        raise error
+
+    def _send(self, body: bytes, headers: Mapping[str, str]) -> Steps[tuple[Exchange, Head]]:
+        upstream = self.deployment.upstream
+        clock = self.gateway.clock.monotonic
+        deadline_s = clock() + upstream.timeouts.first_byte_s
+        if self.deployment.is_embedded:
+            upstream = yield from self._await_engine(upstream, deadline_s)
+        self.close()
+        self.upstream_calls += 1
+        exchange = self._exchange = self.gateway.transport.open(upstream, "chat", body, headers)
+        while (head := exchange.receive_head(self._wait_s(deadline_s))) is None:
+            if clock() >= deadline_s:
+                raise UpstreamTimeout(f"{upstream.name} did not answer within {upstream.timeouts.first_byte_s:g} s.")
+            yield from self._heartbeat()
+        return exchange, head
+
+    def _learn(self, name: str, ctx: TranslationContext) -> TranslationContext:
+        self._learnt += (f"learnt={name}",)
+        if name not in PASSING:
+            self.gateway.refusals.learn(self.deployment.name, name)
+            self.gateway.log.event("parameter.refused", {"deployment": self.deployment.name, "parameter": name})
+        return replace(ctx, refused_parameters=ctx.refused_parameters | {name})
+
+    def _context(self) -> TranslationContext:
+        clock, call, deployment = self.gateway.clock, self.call, self.deployment
+        kind = deployment.upstream.kind
+        return TranslationContext(
+            alias=call.model,
+            target=deployment.target,
+            model=deployment.model,
+            completion_id=f"chatcmpl-{clock.new_id()}",
+            created_s=int(clock.now()),
+            is_stream=call.is_stream,
+            wants_usage=call.wants_usage,
+            sends_usage_option=kind.sends_usage_option,
+            unwanted_fields=kind.unwanted_fields,
+            upstream_name=deployment.upstream.name,
+            refused_parameters=self.gateway.refusals.of(deployment.name),
+            find_thinking=partial(self.gateway.vault.find, call.client, deployment.target),
+        )
+
+    def _await_engine(self, upstream: Upstream, deadline_s: float) -> Steps[Upstream]:
+        engine = self.gateway.engine
+        if engine is None:
+            raise NoUpstream("The embedded model is switched off.")
+        while (endpoint := engine.endpoint(self._wait_s(deadline_s))) is None:
+            if self.gateway.clock.monotonic() >= deadline_s:
+                raise NoUpstream(f"The embedded model is not ready yet: {engine.status().detail}.", retry_after_s=10)
+            yield from self._heartbeat()
+        return Upstream(upstream.name, upstream.kind, f"{endpoint.base_url}/v1", (Secret(endpoint.api_key),), timeouts=upstream.timeouts)
+
+    # Reading and waiting.
+
+    def _read_all(self, exchange: Exchange, max_bytes: int, *, keeps_part: bool = False) -> Steps[bytes]:
+        """The whole body. With `keeps_part` a longer or broken one is cut short, else it is an error."""
+        parts: list[bytes] = []
+        size = 0
+        upstream = self.deployment.upstream
+        silence_s = upstream.timeouts.silence_s
+        clock = self.gateway.clock.monotonic
+        last_data_s = clock()
+        while True:
+            try:
+                data = exchange.receive(self._wait_s(last_data_s + silence_s))
+            except UpstreamBroken:
+                if keeps_part:
+                    break
+                raise
+            if data is None:
+                if clock() - last_data_s >= silence_s:
+                    raise UpstreamTimeout(f"{upstream.name} was silent for {silence_s:g} s.")
+                yield from self._heartbeat()
+                continue
+            if data == b"":
+                break
+            last_data_s = clock()
+            parts.append(data)
+            size += len(data)
+            if size > max_bytes:
+                if keeps_part:
+                    break
+                raise UpstreamBroken(f"{upstream.name} sent an answer of more than {max_bytes} bytes.")
+        return b"".join(parts)[:max_bytes]
+
+    def _wait_s(self, deadline_s: float) -> float:
+        """How long a wait may last: until a heartbeat is due or the deadline, at least a moment."""
+        now_s = self.gateway.clock.monotonic()
+        return max(min(self.pulse.last_frame_s + self.pulse.heartbeat_s, deadline_s) - now_s, 0.001)
+
+    def _heartbeat(self) -> Steps[None]:
+        """A comment, if the client heard nothing for too long."""
+        now_s = self.gateway.clock.monotonic()
+        if now_s - self.pulse.last_frame_s >= self.pulse.heartbeat_s:
+            self.pulse.last_frame_s = now_s
+            yield KEEP_ALIVE
+
+    def _drain(self, exchange: Exchange) -> None:
+        """Read the last bytes of the body's framing, which follow the answer's end, so that the connection can be used again."""
+        with contextlib.suppress(GatewayError):
+            exchange.receive(_DRAIN_S)
+
+
+def _media_type(head: Head) -> str:
+    return head.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -1,0 +1,203 @@
+"""Which deployment and key a conversation goes to: the same ones as before, so that its prompt cache holds.
+
+    session = session_of(call.envelope, call.client, x_session_id)
+    candidates = affinity.plan(session, route)      # tried in this order
+    affinity.keep(session, route, candidates[0])    # the one that answered
+
+A session is what the client says it is (`x-session-id`), else what the conversation began with: the text of its first system and user
+messages, which stay the same while it grows. Only they are decoded, never the whole list, and markers that clients move about
+(`cache_control`) don't count.
+
+New sessions are spread by weighted rendezvous hashing: every worker comes to the same choice by itself, shares follow the weights, and when
+a deployment comes or goes only its own sessions move. A session that a failover has moved is remembered. Priorities stay above all that: a
+session is bound within its group of equal priority, so it comes back from a spare deployment as soon as the first choice is well again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from compat import jsonio
+from compat.routing.router import Deployment, Route
+from compat.settings import Positive, PositiveSeconds, Section
+from compat.upstream.client import Secret
+from compat.wire.envelope import Envelope
+
+MAX_HEAD_BYTES = 128 * 1024
+"""How much of the messages is looked at; what is longer counts by its beginning."""
+
+_MAX_TOKENS = 4096
+_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{},"]', re.DOTALL)
+_ROLES = frozenset({"system", "developer", "user"})
+
+
+class AffinitySettings(Section, frozen=True):
+    """`[affinity]`: whether conversations stay on one deployment and key; at most `max_sessions` are remembered, each for `ttl_s`."""
+
+    enabled: bool = True
+    max_sessions: Positive = 10_000
+    ttl_s: PositiveSeconds = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A deployment and which of its upstream's keys to call it with; `key_index` is 0 where there is none."""
+
+    deployment: Deployment
+    key_index: int = 0
+
+    @property
+    def key(self) -> Secret | None:
+        """The key itself."""
+        keys = self.deployment.upstream.keys
+        return keys[self.key_index] if keys else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Placement:
+    deployment_name: str
+    key_index: int
+    until_s: float
+
+
+class Affinity:
+    """Sessions and where they are. Mutable: the placements, least recently used first; no step of it waits."""
+
+    def __init__(self, settings: AffinitySettings, clock: Callable[[], float]) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._placements: OrderedDict[tuple[str, str], _Placement] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._placements)
+
+    def plan(self, session: str, route: Route) -> list[Candidate]:
+        """Every deployment with every key, in the order in which a call of `session` tries them.
+
+        With affinity switched off, any string that differs from call to call serves as `session`, and shares follow the weights.
+        """
+        placement = self._find(session, route)
+        candidates: list[Candidate] = []
+        for group in route.groups:
+            names = [deployment.name for deployment in group.deployments]
+            order = rendezvous(session, names, group.weights)
+            if placement is not None and placement.deployment_name in names:
+                order = _first(names.index(placement.deployment_name), order)
+            for position in order:
+                candidates += _with_keys(session, group.deployments[position], placement)
+        return candidates
+
+    def keep(self, session: str, route: Route, candidate: Candidate) -> None:
+        """Remember that `candidate` answered."""
+        if not self._settings.enabled:
+            return
+        until_s = self._clock() + self._settings.ttl_s
+        key = (session, route.name)
+        self._placements[key] = _Placement(candidate.deployment.name, candidate.key_index, until_s)
+        self._placements.move_to_end(key)
+        if len(self._placements) > self._settings.max_sessions:
+            self._placements.popitem(last=False)
+
+    def _find(self, session: str, route: Route) -> _Placement | None:
+        placement = self._placements.get((session, route.name))
+        if placement is None or placement.until_s > self._clock():
+            return placement
+        del self._placements[session, route.name]
+        return None
+
+
+def after_failure(candidates: Sequence[Candidate], failed: Candidate, *, is_key_at_fault: bool) -> list[Candidate]:
+    """What is left to try. Other keys of the same upstream come next where the key was at fault, and last where the upstream was."""
+    rest = [candidate for candidate in candidates if candidate != failed]
+    name = failed.deployment.upstream.name
+    return sorted(rest, key=lambda candidate: (candidate.deployment.upstream.name == name) is not is_key_at_fault)
+
+
+def session_of(envelope: Envelope, client: str, session_id: str = "") -> str:
+    """The session of a call: 32 hexadecimal digits that no two clients share. `session_id` is the client's own word (`x-session-id`)."""
+    digest = hashlib.blake2b(client.encode("utf-8", "surrogatepass"), digest_size=16)
+    parts = [b"id", session_id.encode("utf-8", "surrogatepass")] if session_id else _beginning(envelope)
+    for part in parts:
+        digest.update(b"\0%d\0" % len(part))
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def rendezvous(session: str, names: Sequence[str], weights: Sequence[int]) -> list[int]:
+    """The positions of `names`, best first for `session`: weighted rendezvous hashing."""
+    scores = [weight / -math.log(_lot(session, name)) for name, weight in zip(names, weights, strict=True)]
+    return sorted(range(len(names)), key=lambda position: -scores[position])
+
+
+def _lot(session: str, name: str) -> float:
+    """A number between 0 and 1, both excluded, the same for the same words everywhere."""
+    digest = hashlib.blake2b(f"{session}\0{name}".encode("utf-8", "surrogatepass"), digest_size=6).digest()
+    return (int.from_bytes(digest, "big") + 0.5) / 2**48
+
+
+def _with_keys(session: str, deployment: Deployment, placement: _Placement | None) -> list[Candidate]:
+    count = len(deployment.upstream.keys)
+    if count < 2:
+        return [Candidate(deployment)]
+    upstream = deployment.upstream.name
+    order = rendezvous(session, [f"{upstream}#{index}" for index in range(count)], [1] * count)
+    if placement is not None and placement.deployment_name == deployment.name and placement.key_index < count:
+        order = _first(placement.key_index, order)
+    return [Candidate(deployment, index) for index in order]
+
+
+def _first(position: int, order: list[int]) -> list[int]:
+    return [position, *(other for other in order if other != position)]
+
+
+def _beginning(envelope: Envelope) -> list[bytes]:
+    """The texts a conversation began with: those of its first two messages that are not answers."""
+    head = envelope.get("messages", b"")[:MAX_HEAD_BYTES]
+    elements, seen = first_elements(head, 2)
+    parts: list[bytes] = []
+    for element in elements:
+        message = jsonio.decode(element)
+        if isinstance(message, dict) and message.get("role") in _ROLES:
+            parts += [str(message["role"]).encode(), *_texts(message.get("content"))]
+    return parts or elements[:1] or [head[:seen]]
+
+
+def _texts(content: Any) -> Iterator[bytes]:
+    """A message's text, the same whether it is written as a string or as parts; other parts count as they are."""
+    if not isinstance(content, list):
+        yield content.encode() if isinstance(content, str) else jsonio.encode(content)
+        return
+    for part in content:
+        is_text = isinstance(part, dict) and isinstance(part.get("text"), str)
+        yield part["text"].encode() if is_text else jsonio.encode(part)
+
+
+def first_elements(array: bytes, count: int) -> tuple[list[bytes], int]:
+    """The JSON texts of the first `count` elements of an array that may be cut off, and how many bytes were looked at.
+
+    There are none when the array ends, or has more brackets and commas than are worth counting, before they are whole.
+    """
+    elements: list[bytes] = []
+    depth = start = 0
+    for number, token in enumerate(_TOKEN.finditer(array)):
+        mark = array[token.start()]
+        if number >= _MAX_TOKENS or token[0] == b'"':
+            return [], token.start()
+        if mark in b"[{":
+            depth += 1
+            start = start or token.end()
+        is_end = depth == 1 and mark in b",]"
+        if is_end and array[start : token.start()].strip():
+            elements.append(array[start : token.start()])
+            start = token.end()
+        if is_end and (mark == ord("]") or len(elements) == count):
+            return elements, token.end()
+        if mark in b"]}":
+            depth -= 1
+    return [], len(array)

@@ -1,0 +1,26 @@
+"""What deployments were seen to refuse: optional parameters by name, remembered while the process lives (translation rule 11)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+MAX_DEPLOYMENTS = 1000
+
+
+class LearntRefusals:
+    """Deployment -> parameters that it refuses. Mutable; bounded, the longest unused goes first."""
+
+    def __init__(self, max_deployments: int = MAX_DEPLOYMENTS) -> None:
+        self._max = max_deployments
+        self._by_deployment: OrderedDict[str, frozenset[str]] = OrderedDict()
+
+    def of(self, deployment: str) -> frozenset[str]:
+        """The parameters that `deployment` refuses."""
+        return self._by_deployment.get(deployment, frozenset())
+
+    def learn(self, deployment: str, parameter: str) -> None:
+        """Remember one more."""
+        self._by_deployment[deployment] = self.of(deployment) | {parameter}
+        self._by_deployment.move_to_end(deployment)
+        while len(self._by_deployment) > self._max:
+            self._by_deployment.popitem(last=False)

@@ -1,0 +1,65 @@
+"""Which optional parameter an upstream refused, read from its words (translation rule 11).
+
+    "`temperature` is deprecated for this model"                                    -> temperature
+    "output_config.effort: Extra inputs are not permitted"                          -> output_config.effort
+    "Unsupported parameter: 'max_tokens' ... Use 'max_completion_tokens' instead."  -> max_tokens
+    "messages.1.content.0: Invalid `signature` in `thinking` block"                 -> messages.thinking
+
+Only what a call can do without is looked for: everything else is the client's to hear of.
+"""
+
+from __future__ import annotations
+
+import re
+
+from compat.errors import ContextTooLong, GatewayError, UpstreamRefusal
+
+PASSING = frozenset({"messages.thinking", "messages.prefill"})
+"""Refused for what one conversation holds: never remembered for a deployment."""
+
+_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), name)
+    for pattern, name in (
+        (r"messages\.\d+\.content\.\d+.*(?:signature|thinking)|(?:signature|expected).{0,40}`?thinking`? block", "messages.thinking"),
+        (r"does not support (?:assistant message )?prefill|must end with a user message", "messages.prefill"),
+        (r"role.{0,20}system|system.{0,10}role|unexpected role", "messages.role"),
+        (r"thinking\.(?:adaptive\.)?block_binding|block_binding", "thinking.block_binding"),
+        (r"thinking\.(?:adaptive\.|enabled\.)?display", "thinking.display"),
+        (r"\boutput_config\.effort\b|\beffort\b.{0,60}(?:not supported|extra inputs|invalid|unsupported)", "output_config.effort"),
+        (r"\boutput_config\.format\b|\boutput_format\b", "output_config.format"),
+        (r"\boutput_config\b", "output_config"),
+        (r"\btool_choice\b", "tool_choice"),
+        (r"\bcache_control\b", "cache_control"),
+        (r"\bservice_tier\b", "service_tier"),
+        (r"\bmetadata\b", "metadata"),
+        (r"\btop_k\b", "top_k"),
+        (r"\btemperature\b.{0,60}\btop_p\b", "top_p"),
+        (r"\btemperature\b", "temperature"),
+        (r"\btop_p\b", "top_p"),
+        (r"\bthinking\b", "thinking"),
+        (r"\breasoning_effort\b", "reasoning_effort"),
+        (r"\bmax_tokens\b.{0,120}\bmax_completion_tokens\b", "max_tokens"),
+        (r"\bstream_options\b", "stream_options"),
+        (r"\bparallel_tool_calls\b", "parallel_tool_calls"),
+        (r"\b(frequency_penalty|presence_penalty|logit_bias|logprobs|top_logprobs|seed|verbosity|store)\b", ""),
+    )
+)
+_REFUSED = re.compile(
+    r"not support|unsupported|deprecated|not permitted|not allowed|not available|unexpected|unknown|unrecognized|extra|invalid|cannot|can't"
+    r"|may not|must (?:be|not|end)|incompatible|removed|expected|bound to",
+    re.IGNORECASE,
+)
+
+
+def refused_parameter(error: GatewayError) -> str | None:
+    """The parameter that a refusal names, or `None`. Statuses other than 400 and 422 refuse the call, not a parameter of it."""
+    if not isinstance(error, UpstreamRefusal) or isinstance(error, ContextTooLong) or error.status not in {400, 422}:
+        return None
+    if _REFUSED.search(error.message) is None and error.code not in {"unsupported_parameter", "unsupported_value", "unknown_parameter"}:
+        return None
+    words = f"{error.param}: {error.message}" if error.param else error.message
+    for pattern, name in _PATTERNS:
+        match = pattern.search(words)
+        if match is not None:
+            return name or match[1].lower()
+    return None
