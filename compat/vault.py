@@ -92,7 +92,7 @@ def pack(record: ThinkingRecord) -> bytes | None:
     """A checksum and JSON; `None` for what JSON can't hold. One wrong bit would make the upstream refuse a signature."""
     try:
         body = _encode((record.tool_call_ids, [dict(block) for block in record.blocks]))
-    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError):
         return None
     return zlib.crc32(body).to_bytes(4, "big") + body
 
@@ -161,8 +161,7 @@ class Memory:
     def _drop(self, entry: Entry) -> None:
         self.size_bytes -= self._sizes.pop(entry)
         for key in entry.keys:
-            if self._by_key.get(key) is entry:
-                del self._by_key[key]
+            del self._by_key[key]
 
 
 class MemoryVault:

@@ -50,7 +50,7 @@ _CREATE = (
     "COMMIT",
 )
 _READ = """
-    SELECT calls.key, turns.body, turns.used_s FROM calls JOIN turns ON turns.id = calls.turn
+    SELECT calls.key, CAST(turns.body AS BLOB), CAST(turns.used_s AS REAL) FROM calls JOIN turns ON turns.id = calls.turn
     WHERE calls.key IN (SELECT value FROM json_each(?)) AND turns.used_s > ?"""
 _USE = "UPDATE turns SET used_s = max(used_s, ?) WHERE id IN (SELECT turn FROM calls WHERE key IN (SELECT value FROM json_each(?)))"
 _DROP_OLDEST = "DELETE FROM turns WHERE id IN (SELECT id FROM turns ORDER BY used_s, id LIMIT ?)"
@@ -59,6 +59,12 @@ _BROKEN = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _NOT_READY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_ERROR})  # ERROR: tables that are just being made
 
 Identity = tuple[int, int]
+
+
+class _Foreign(sqlite3.DatabaseError):
+    """A good file that is not ours."""
+
+    sqlite_errorcode = sqlite3.SQLITE_NOTADB
 
 
 class SqliteVault(BufferedVault):
@@ -186,12 +192,11 @@ class SqliteStore:
         with self._path_lock():
             self._writer_file = _private_file(self._path)
             self._writer = writer = self._connect(self._path, self._busy_s)
-            for statement in _OPEN:
+            is_empty = _pragma(writer, "schema_version") == 0
+            if not is_empty and _pragma(writer, "user_version") != _VERSION:
+                raise _Foreign("belongs to another program or version")
+            for statement in (*_OPEN, *_CREATE) if is_empty else _OPEN:
                 writer.execute(statement).fetchall()
-            version = _pragma(writer, "user_version")
-            if version != _VERSION:
-                for statement in _CREATE if version == 0 else ("SELECT 'of another version' FROM no_table",):
-                    writer.execute(statement)
         return writer
 
     def _open_reader(self) -> sqlite3.Connection | None:

@@ -47,7 +47,9 @@ class Handler(WSGIHandler):  # type: ignore[misc]
         super().handle()
 
     def read_requestline(self) -> Any:
-        """Wait for a request: shortly for the first one, longer between two."""
+        """Wait for a request: shortly for the first one, longer between two. Others come first, so that no busy client is served alone."""
+        if not self.is_first:
+            gevent.sleep(0)
         self.socket.settimeout(HEAD_TIMEOUT_S if self.is_first else IDLE_TIMEOUT_S)
         self.is_first = False
         line = super().read_requestline()

@@ -33,7 +33,7 @@ MAX_HEAD_BYTES = 128 * 1024
 """How much of the messages is looked at; what is longer counts by its beginning."""
 
 _MAX_TOKENS = 4096
-_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{},"]', re.DOTALL)
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},"]', re.DOTALL)
 _ROLES = frozenset({"system", "developer", "user"})
 
 
@@ -121,12 +121,12 @@ def after_failure(candidates: Sequence[Candidate], failed: Candidate, *, is_key_
 
 def session_of(envelope: Envelope, client: str, session_id: str = "") -> str:
     """The session of a call: 32 hexadecimal digits that no two clients share. `session_id` is the client's own word (`x-session-id`)."""
-    digest = hashlib.blake2b(client.encode("utf-8", "surrogatepass"), digest_size=16)
+    digest = hashlib.sha256(client.encode("utf-8", "surrogatepass"))
     parts = [b"id", session_id.encode("utf-8", "surrogatepass")] if session_id else _beginning(envelope)
     for part in parts:
         digest.update(b"\0%d\0" % len(part))
         digest.update(part)
-    return digest.hexdigest()
+    return digest.hexdigest()[:32]
 
 
 def rendezvous(session: str, names: Sequence[str], weights: Sequence[int]) -> list[int]:
