@@ -1,0 +1,124 @@
+"""`/healthz`: what it tells, and that it tells no secret."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from werkzeug.test import Client
+
+from compat.endpoints.health import embedded_report, health_report, route_text
+from compat.factory import create_app
+from compat.gateway import Gateway
+from compat.routing.discovery import UpstreamState
+from tests.unit.builders import KEY, StillClock, make_gateway
+
+UPSTREAMS = {
+    "up": {"kind": "openai", "base_url": "http://up.example/v1", "api_keys": [KEY, KEY + "2"], "headers": {"x-token": "canary"}},
+    "two": {"kind": "ollama"},
+}
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Gateway:
+    return make_gateway(tmp_path, {"upstreams": UPSTREAMS, "models": {"m": {"route": ["up/a", "two/b"]}, "lost": {"route": ["gone/x"]}}})
+
+
+def test_a_sound_gateway_is_ok(gateway: Gateway) -> None:
+    report = health_report(gateway)
+    assert report["status"] == "ok"
+    assert (report["uptime_s"], report["in_flight"], report["calls"]) == (0.0, 0, 0)
+    assert report["log"] == {"dropped": 0, "fault": ""}
+    assert report["embedded"] == {"state": "disabled"}
+    assert set(report["routes"]) == set(gateway.catalog.aliases)
+
+
+def test_an_upstream_is_told_with_its_state_and_the_number_of_its_keys(gateway: Gateway) -> None:
+    gateway.discovery.states["two"] = UpstreamState("ok", "3 models")
+    rows = health_report(gateway)["upstreams"]
+    assert rows[0] == {
+        "name": "up",
+        "kind": "openai",
+        "wire_api": "openai.chat",
+        "base_url": "http://up.example/v1",
+        "keys": 2,
+        "state": "unknown",
+        "detail": "",
+    }
+    assert (rows[1]["name"], rows[1]["keys"], rows[1]["state"], rows[1]["detail"]) == ("two", 0, "ok", "3 models")
+
+
+def test_an_upstream_that_discovery_never_heard_of_is_unknown(gateway: Gateway) -> None:
+    del gateway.discovery.states["up"]
+    assert (health_report(gateway)["upstreams"][0]["state"], health_report(gateway)["upstreams"][0]["detail"]) == ("unknown", "")
+
+
+def fail_upstream(gateway: Gateway) -> None:
+    gateway.discovery.states["up"] = UpstreamState("failing", "wrong key")
+
+
+def fail_log(gateway: Gateway) -> None:
+    gateway.log.fault = "disk full"
+
+
+def drain(gateway: Gateway) -> None:
+    gateway.gauges.is_draining = True
+
+
+@pytest.mark.parametrize(
+    ("faults", "status"),
+    [([fail_upstream], "degraded"), ([fail_log], "degraded"), ([drain], "draining"), ([fail_upstream, drain], "draining")],
+)
+def test_what_does_not_work_shows_in_the_status(gateway: Gateway, faults: list[Any], status: str) -> None:
+    for fault in faults:
+        fault(gateway)
+    assert health_report(gateway)["status"] == status
+
+
+def test_time_and_calls_are_counted(gateway: Gateway) -> None:
+    assert isinstance(gateway.clock, StillClock)
+    gateway.clock.monotonic_s += 12.34
+    gateway.gauges.in_flight, gateway.gauges.calls, gateway.log.dropped = 2, 7, 3
+    report = health_report(gateway)
+    assert (report["uptime_s"], report["in_flight"], report["calls"], report["log"]["dropped"]) == (12.3, 2, 7, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("m", "up/a, then two/b"),
+        ("up/x", "up/x"),
+        ("lost", "No upstream of the route of 'lost' is configured."),
+    ],
+)
+def test_a_route_is_told_in_words(gateway: Gateway, name: str, text: str) -> None:
+    assert route_text(gateway, name) == text
+
+
+def test_the_embedded_model_says_what_it_is(tmp_path: Path) -> None:
+    gateway = make_gateway(tmp_path, {"embedded": {"enabled": True, "cache_dir": str(tmp_path)}})
+    assert gateway.engine is not None
+    status = gateway.engine.status()
+    assert embedded_report(gateway) == {
+        "state": status.state,
+        "detail": status.detail,
+        "model": status.model,
+        "role": "demonstration and fallback",
+    }
+    assert health_report(gateway)["upstreams"] == []
+    assert embedded_report(replace(gateway, engine=None)) == {"state": "disabled"}
+
+
+def test_the_endpoint_is_never_cached_and_tells_no_secret(gateway: Gateway) -> None:
+    answer = Client(create_app(gateway)).get("/healthz")
+    assert (answer.status_code, answer.content_type, answer.headers["cache-control"]) == (200, "application/json", "no-store")
+    assert answer.json == health_report(gateway)
+    assert "canary" not in answer.text
+
+
+def test_only_reading_is_allowed(gateway: Gateway) -> None:
+    answer = Client(create_app(gateway)).post("/healthz")
+    assert (answer.status_code, answer.json["error"]["code"]) == (405, "method_not_allowed")
+    assert "GET" in answer.headers["allow"]

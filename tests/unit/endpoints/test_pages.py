@@ -1,0 +1,90 @@
+"""The page for people: what it shows, and that nothing in it can do harm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from werkzeug.test import Client
+
+from compat import __version__
+from compat.factory import create_app
+from compat.gateway import Gateway
+from compat.keys import new_key
+from compat.routing.discovery import UpstreamState
+from tests.unit.builders import KEY, make_gateway
+
+UPSTREAMS = {"up": {"kind": "openai", "base_url": "http://up.example/v1", "api_keys": [KEY]}}
+
+
+def page(gateway: Gateway, path: str = "/", **headers: str) -> str:
+    answer = Client(create_app(gateway)).get(path, headers=headers)
+    assert (answer.status_code, answer.content_type) == (200, "text/html; charset=utf-8")
+    return answer.text
+
+
+@pytest.mark.parametrize("path", ["/", "/v1", "/v1/"])
+def test_the_page_shows_where_each_name_goes(tmp_path: Path, path: str) -> None:
+    gateway = make_gateway(tmp_path, {"upstreams": UPSTREAMS, "models": {"claude-4-sonnet": {"route": ["up/theirs"]}}})
+    text = page(gateway, path)
+    assert "<code>claude-4-sonnet</code></td><td>up/theirs</td>" in text
+    assert all(f"<code>{name}</code>" in text for name in gateway.catalog.aliases)
+    assert f"version {__version__}" in text
+    assert "No upstream is configured" not in text
+
+
+def test_the_page_gives_the_address_that_it_was_asked_at(tmp_path: Path) -> None:
+    assert '"apiUrl": "http://127.0.0.1:1234/v1/chat/completions"' in page(make_gateway(tmp_path), host="127.0.0.1:1234")
+
+
+def test_without_an_upstream_the_page_says_what_answers(tmp_path: Path) -> None:
+    text = page(make_gateway(tmp_path))
+    assert "No upstream is configured: answers come from a small embedded model (disabled)" in text
+
+
+@pytest.mark.parametrize("with_key", [False, True])
+def test_the_page_tells_whether_any_key_works(tmp_path: Path, with_key: bool) -> None:
+    keys = {"ada": {"hash": new_key()[1]}} if with_key else {}
+    assert ("as long as it is one of yours" in page(make_gateway(tmp_path, {"keys": keys}))) is with_key
+
+
+def test_what_others_wrote_is_escaped(tmp_path: Path) -> None:
+    gateway = make_gateway(tmp_path, {"upstreams": UPSTREAMS})
+    gateway.router.learn(gateway.router.upstreams, {"up": ["<script>alert(1)</script>"]})
+    text = page(gateway)
+    assert "<script" not in text
+    assert "up/&lt;script&gt;" in text
+
+
+def test_the_page_may_load_nothing_from_elsewhere_and_run_nothing_inline(tmp_path: Path) -> None:
+    headers = Client(create_app(make_gateway(tmp_path))).get("/").headers
+    rules = dict(rule.strip().split(" ", 1) for rule in headers["content-security-policy"].split(";"))
+    assert rules["default-src"] == rules["frame-ancestors"] == rules["form-action"] == rules["base-uri"] == "'none'"
+    assert rules["script-src"] == rules["style-src"] == "'self'"
+    assert (headers["x-content-type-options"], headers["referrer-policy"], headers["cache-control"]) == (
+        "nosniff",
+        "no-referrer",
+        "no-store",
+    )
+
+
+def test_the_page_has_no_inline_code_and_its_style_is_served(tmp_path: Path) -> None:
+    gateway = make_gateway(tmp_path)
+    text = page(gateway)
+    assert not any(mark in text for mark in ("<style", "style=", "onclick", "javascript:", "http-equiv"))
+    assert 'href="/static/page.css"' in text
+    with Client(create_app(gateway)).get("/static/page.css") as style:
+        assert (style.status_code, style.content_type) == (200, "text/css; charset=utf-8")
+
+
+def test_the_page_tells_no_secret(tmp_path: Path) -> None:
+    gateway = make_gateway(tmp_path, {"upstreams": UPSTREAMS})
+    gateway.discovery.states["up"] = UpstreamState("failing", "wrong")
+    text = page(gateway)
+    assert "canary" not in text
+    assert '<strong class="degraded">degraded</strong>' in text
+
+
+def test_another_page_is_an_error_in_openais_shape(tmp_path: Path) -> None:
+    answer = Client(create_app(make_gateway(tmp_path))).get("/nowhere/<b>")
+    assert (answer.status_code, answer.content_type, answer.json["error"]["code"]) == (404, "application/json", "unknown_url")
