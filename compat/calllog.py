@@ -20,7 +20,7 @@ from typing import Any, TextIO
 import msgspec
 from gevent import monkey
 
-from compat.settings import LogSettings
+from compat.sections import LogSettings
 
 FLUSH_S = 0.25
 MAX_QUEUED = 10_000

@@ -27,7 +27,8 @@ from compat.process.embedded import EmbeddedEngine
 from compat.routing.discovery import Discovery
 from compat.routing.router import Deployment, Router
 from compat.routing.upstreams import EMBEDDED_KIND, configured_upstreams, local_candidates
-from compat.settings import Settings, VaultSettings
+from compat.sections import VaultSettings
+from compat.settings import Settings
 from compat.upstream.client import Transport, Upstream, UpstreamClient
 from compat.upstream.models_list import list_models
 from compat.vault import MemoryVault, ThinkingVault

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Mapping
 
 from compat.errors import InvalidKey
-from compat.settings import KeySettings
+from compat.sections import KeySettings
 
 ANONYMOUS = "anonymous"
 

@@ -12,14 +12,27 @@ import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
 
-Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
-Seconds = Annotated[float, msgspec.Meta(ge=0)]
-PositiveSeconds = Annotated[float, msgspec.Meta(gt=0)]
-Positive = Annotated[int, msgspec.Meta(ge=1)]
+from compat.sections import (
+    AdmissionSettings,
+    AffinitySettings,
+    CircuitSettings,
+    DiscoverySettings,
+    EmbeddedSettings,
+    KeySettings,
+    LogSettings,
+    ModelSettings,
+    RescueSettings,
+    RetrySettings,
+    Section,
+    ServerSettings,
+    TimeoutSettings,
+    UpstreamSettings,
+    VaultSettings,
+)
 
 LOOPBACK_ADDRESSES = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -28,143 +41,23 @@ class SettingsError(Exception):
     """A configuration that can't be used; the message is one line for the person who wrote it."""
 
 
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A table of the configuration file."""
-
-
-class ServerSettings(Section, frozen=True):
-    """`[server]`: where the gateway listens and whom it serves.
-
-    `allowed_hosts` and `allowed_origins` extend the loopback names, `shutdown_s` bounds how long running answers may finish,
-    `heartbeat_s` is the silence after which a stream gets a comment, `max_body_bytes` bounds a request.
-    """
-
-    host: str = "127.0.0.1"
-    port: Port = 28889
-    allowed_hosts: tuple[str, ...] = ()
-    allowed_origins: tuple[str, ...] = ()
-    max_body_bytes: Positive = 32 * 1024 * 1024
-    body_timeout_s: PositiveSeconds = 60.0
-    heartbeat_s: PositiveSeconds = 10.0
-    shutdown_s: Seconds = 30.0
-    max_connections: Positive = 10_000
-
-
-class TimeoutSettings(Section, frozen=True):
-    """`[timeouts]`, and `timeouts` of an upstream: seconds to connect, until the first byte of an answer, and of silence within one."""
-
-    connect_s: PositiveSeconds = 5.0
-    first_byte_s: PositiveSeconds = 300.0
-    silence_s: PositiveSeconds = 300.0
-
-
-class UpstreamSettings(Section, frozen=True):
-    """`[upstreams.NAME]`: a server that is called. `kind` is a row of the table of kinds; the other keys override the row.
-
-    `models` names the models it offers, where it has no list of its own. `timeouts` overrides keys of `[timeouts]`.
-    """
-
-    kind: str
-    base_url: str = ""
-    api_keys: tuple[str, ...] = ()
-    headers: dict[str, str] = {}
-    models: tuple[str, ...] = ()
-    timeouts: dict[str, PositiveSeconds] = {}
-    ca_file: str = ""
-
-    def __repr__(self) -> str:
-        """Without keys and header values: they are secrets, and a `repr` ends up in tracebacks."""
-        return f"UpstreamSettings(kind={self.kind!r}, base_url={self.base_url!r}, {len(self.api_keys)} keys, headers={list(self.headers)})"
-
-
-class RouteStep(Section, frozen=True):
-    """One deployment of a route: `to` is `upstream/model`. Lower `priority` is tried first; equal ones share calls by `weight`."""
-
-    to: str
-    weight: Positive = 1
-    priority: int | None = None
-
-
-class ModelSettings(Section, frozen=True):
-    """`[models."NAME"]`: a public name of your own, or another route for a known one. `facts` overrides fields of the catalog."""
-
-    route: tuple[str | RouteStep, ...] = ()
-    facts: dict[str, Any] = {}
-
-
-class RetrySettings(Section, frozen=True):
-    """`[retry]`: `attempts` is the bound for one call, over all deployments; 1 switches retries and failover off."""
-
-    attempts: Positive = 3
-
-
-class DiscoverySettings(Section, frozen=True):
-    """`[discovery]`: whether upstreams are asked for their model lists, and local servers are looked for.
-
-    Local servers are Ollama, LM Studio and llama-server at their usual ports.
-    """
-
-    enabled: bool = True
-    interval_s: PositiveSeconds = 3600.0
-    local_interval_s: PositiveSeconds = 15.0
-
-
-class LogSettings(Section, frozen=True):
-    """`[log]`: JSON lines in `file`, rotated at `max_bytes` with `backups` old files kept; `terminal` prints a readable line as well."""
-
-    file: str = "logs/openai_compat.log"
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    max_bytes: Positive = 20 * 1024 * 1024
-    backups: Annotated[int, msgspec.Meta(ge=0)] = 5
-    terminal: bool = True
-
-
-class KeySettings(Section, frozen=True):
-    """`[keys.NAME]`: a client key, stored as `sha256:<hex>`. With none configured, any key is accepted."""
-
-    hash: Annotated[str, msgspec.Meta(pattern="^sha256:[0-9a-f]{64}$")]
-
-
-class EmbeddedSettings(Section, frozen=True):
-    """`[embedded]`: the model on this machine that answers when no upstream is configured.
-
-    `model` is a preset (`smollm2-135m-instruct`, `qwen2.5-coder-0.5b-instruct`) or the path of a `.gguf` file.
-    `cache_dir` is where fetched models are kept; empty: the user's cache folder.
-    """
-
-    enabled: bool = True
-    model: str = "smollm2-135m-instruct"
-    context_tokens: Positive = 8192
-    parallel: Positive = 4
-    threads: Annotated[int, msgspec.Meta(ge=0)] = 0
-    cache_dir: str = ""
-
-
-class VaultSettings(Section, frozen=True):
-    """`[vault]`: signed thinking, kept for clients that don't send it back.
-
-    `path` is the SQLite file, relative to where `app.py` is; empty: memory only. Oldest records go first beyond `max_mb`.
-    """
-
-    enabled: bool = True
-    path: str = "data/thinking.sqlite"
-    max_mb: Positive = 256
-    ttl_days: Positive = 14
-
-
 class Settings(Section, frozen=True):
     """The whole configuration. `environment` holds the variables that were looked at, `source` the file that was read."""
 
     server: ServerSettings = ServerSettings()
     timeouts: TimeoutSettings = TimeoutSettings()
-    upstreams: dict[str, UpstreamSettings] = {}
-    models: dict[str, ModelSettings] = {}
+    upstreams: dict[str, UpstreamSettings] = msgspec.field(default_factory=dict)
+    models: dict[str, ModelSettings] = msgspec.field(default_factory=dict)
     retry: RetrySettings = RetrySettings()
     discovery: DiscoverySettings = DiscoverySettings()
     log: LogSettings = LogSettings()
-    keys: dict[str, KeySettings] = {}
+    keys: dict[str, KeySettings] = msgspec.field(default_factory=dict)
     embedded: EmbeddedSettings = EmbeddedSettings()
     vault: VaultSettings = VaultSettings()
+    circuit: CircuitSettings = CircuitSettings()
+    affinity: AffinitySettings = AffinitySettings()
+    concurrency: AdmissionSettings = AdmissionSettings()
+    rescue: RescueSettings = RescueSettings()
 
 
 _UNKNOWN_FIELD = re.compile(r"unknown field `(?P<key>[^`]+)`(?: - at `\$\.?(?P<path>[^`]*)`)?")
@@ -178,7 +71,7 @@ def load_settings(path: Path | None, environment: Mapping[str, str], overrides: 
     Raises `SettingsError`.
     """
     where = str(path) if path else "the defaults"
-    document: dict[str, Any] = {}
+    document: dict[str, Any] = msgspec.field(default_factory=dict)
     if path is not None:
         try:
             document = msgspec.toml.decode(path.read_bytes())

@@ -181,7 +181,7 @@ class SqliteStore:
         writer.execute("COMMIT")
         self._gauges = (count, used_bytes)
         if not changes and _pragma(writer, "page_count") * _pragma(writer, "page_size") > self._max_bytes:
-            writer.execute("PRAGMA incremental_vacuum").fetchall()
+            writer.executescript("PRAGMA incremental_vacuum")  # execute() would free a single page
 
     def _open_writer(self) -> sqlite3.Connection:
         """The connection to the file that is at the path now, which is created if there is none."""

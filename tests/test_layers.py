@@ -18,7 +18,7 @@ MAX_LINES = 400
 # Layer -> (modules of compat that belong to it, what it may import of compat besides itself and lower layers, third-party packages).
 # Ordered from the bottom to the top; a layer may import every layer above it in this list.
 LAYERS: list[tuple[str, tuple[str, ...], frozenset[str]]] = [
-    ("vocabulary", ("wire", "errors", "settings", "jsonio", "catalog"), frozenset({"msgspec"})),
+    ("vocabulary", ("wire", "errors", "sections", "settings", "jsonio", "catalog"), frozenset({"msgspec"})),
     ("pure", ("translate",), frozenset({"msgspec"})),
     ("http out", ("upstream",), frozenset({"requests", "httptools", "msgspec"})),
     (
@@ -32,7 +32,7 @@ LAYERS: list[tuple[str, tuple[str, ...], frozenset[str]]] = [
         frozenset({"msgspec", "gevent", "pybreaker"}),
     ),
     ("gateway", ("gateway",), frozenset()),
-    ("use case", ("pipeline", "attempt", "call"), frozenset()),
+    ("use case", ("pipeline", "attempt", "rescue", "call"), frozenset()),
     ("http in", ("endpoints",), frozenset({"flask", "werkzeug", "gevent"})),
     ("server", ("process.server",), frozenset({"gevent"})),
     ("root", ("factory", "banner", "check"), frozenset({"flask"})),

@@ -7,7 +7,7 @@ from typing import Any
 import gevent
 
 from compat.errors import BadRequest, BodyTooLarge, RequestTimeout, WrongMediaType
-from compat.settings import ServerSettings
+from compat.sections import ServerSettings
 
 _JSON = "application/json"
 

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from compat.errors import ForbiddenOrigin, GatewayError, MisdirectedHost
-from compat.settings import ServerSettings, is_loopback
+from compat.sections import ServerSettings
+from compat.settings import is_loopback
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]

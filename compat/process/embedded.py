@@ -22,7 +22,7 @@ from compat.errors import NoUpstream
 from compat.process.child import Child, child_environment, exit_reason
 from compat.process.model_file import PRESETS, ModelFileError, Preset, cache_folder, distrust, locate
 from compat.process.progress import FetchProgress
-from compat.settings import EmbeddedSettings
+from compat.sections import EmbeddedSettings
 
 READY_S = 300.0
 """A child that has not loaded its model by then never will."""

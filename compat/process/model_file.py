@@ -33,7 +33,7 @@ from typing import IO
 import platformdirs
 
 from compat.process.child import end_with_parent
-from compat.settings import EmbeddedSettings
+from compat.sections import EmbeddedSettings
 
 _CHUNK_BYTES = 1024 * 1024
 _STALE_S = 24 * 3600

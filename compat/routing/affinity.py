@@ -25,7 +25,7 @@ from typing import Any
 
 from compat import jsonio
 from compat.routing.router import Deployment, Route
-from compat.settings import Positive, PositiveSeconds, Section
+from compat.sections import Positive, PositiveSeconds, Section
 from compat.upstream.client import Secret
 from compat.wire.envelope import Envelope
 
@@ -34,7 +34,7 @@ MAX_HEAD_BYTES = 128 * 1024
 
 _MAX_TOKENS = 4096
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},"]', re.DOTALL)
-_ROLES = frozenset({"system", "developer", "user"})
+_ROLES = ("system", "developer", "user")
 
 
 class AffinitySettings(Section, frozen=True):

@@ -35,7 +35,7 @@ from typing import Protocol
 from pybreaker import STATE_CLOSED, STATE_OPEN, CircuitBreaker, CircuitMemoryStorage
 
 from compat.errors import MAX_RETRY_AFTER_S, GatewayError, NoUpstream
-from compat.settings import Positive, PositiveSeconds, Section
+from compat.sections import Positive, PositiveSeconds, Section
 
 PROBE_RETRY_AFTER_S = 2
 _MAX_CAUSE_CHARS = 500

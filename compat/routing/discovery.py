@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from compat.errors import GatewayError
 from compat.routing.router import Router
-from compat.settings import DiscoverySettings
+from compat.sections import DiscoverySettings
 from compat.upstream.client import Upstream
 
 ListModels = Callable[[Upstream, float], Sequence[str]]

@@ -35,7 +35,7 @@ from compat.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from compat.settings import Positive, PositiveSeconds, Section
+from compat.sections import Positive, PositiveSeconds, Section
 
 WINDOW_S = 60
 _ASKED_JITTER = 0.1

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from compat.catalog import Catalog, Model
 from compat.errors import ModelNotFound, NoUpstream
 from compat.routing.upstreams import EMBEDDED_KIND
-from compat.settings import ModelSettings, RouteStep
+from compat.sections import ModelSettings, RouteStep
 from compat.upstream.client import Upstream
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import urllib.parse
 from collections.abc import Iterator, Mapping
 
-from compat.settings import Settings, SettingsError, UpstreamSettings, timeouts_of
+from compat.sections import UpstreamSettings
+from compat.settings import Settings, SettingsError, timeouts_of
 from compat.upstream.client import Secret, Upstream
 from compat.upstream.kinds import UPSTREAM_KINDS, UpstreamKind
 from compat.upstream.pool import origin_of

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from compat import __version__
-from compat.settings import TimeoutSettings
+from compat.sections import TimeoutSettings
 from compat.upstream.http1 import Exchange
 from compat.upstream.kinds import UpstreamKind
 from compat.upstream.pool import ConnectionPool, Origin, origin_of, proxy_headers, request_target
