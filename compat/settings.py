@@ -71,7 +71,7 @@ def load_settings(path: Path | None, environment: Mapping[str, str], overrides: 
     Raises `SettingsError`.
     """
     where = str(path) if path else "the defaults"
-    document: dict[str, Any] = msgspec.field(default_factory=dict)
+    document: dict[str, Any] = {}
     if path is not None:
         try:
             document = msgspec.toml.decode(path.read_bytes())

@@ -174,7 +174,7 @@ class Gate:
         self._typical_s = 1.0
 
     def enter(self, client: str, size_bytes: int, is_stream: bool, deadline_s: float) -> Ticket:
-        """A ticket that is admitted at once or waits in the queue, until `deadline_s` on the injected clock. `NoUpstream` when it is full."""
+        """A ticket that is admitted at once, or waits until `deadline_s` on the injected clock. `NoUpstream` when the queue is full."""
         now_s = self._clock()
         is_small = is_stream and size_bytes <= self._settings.small_bytes
         ticket = Ticket(self, client, size_bytes, is_small, min(deadline_s, now_s + self._settings.queue_wait_s), self._clock)
