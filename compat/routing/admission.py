@@ -32,7 +32,7 @@ import msgspec
 from gevent.event import Event
 
 from compat.errors import MAX_RETRY_AFTER_S, GatewayError, NoUpstream, UpstreamOverloaded, UpstreamRateLimit
-from compat.sections import Positive, PositiveSeconds, Section
+from compat.sections import AdmissionSettings
 
 Outcome = Literal["ok", "overloaded", "failed", "cancelled"]
 """How a call ended, as far as the limit is concerned."""
@@ -43,26 +43,6 @@ _BATCH = 8
 _LEAST_LATENCY_S = 0.001
 
 Share = Annotated[float, msgspec.Meta(gt=0, lt=1)]
-
-
-class AdmissionSettings(Section, frozen=True):
-    """`[concurrency]`: calls at once per upstream, adapted between `min_limit` and `max_limit`, from `first_limit` on.
-
-    A 429 or 529 shrinks the limit to `shrink_to` of what runs; so do answers that begin `slow_factor` times later than the best ones of
-    `slow_window_s`, but never below `min_limit_when_slow`. `queue_length` calls may wait, each for `queue_wait_s`. A streaming request of
-    `small_bytes` or less goes ahead.
-    """
-
-    first_limit: Positive = 512
-    min_limit: Positive = 1
-    max_limit: Positive = 1024
-    min_limit_when_slow: Positive = 8
-    shrink_to: Share = 0.7
-    slow_factor: Annotated[float, msgspec.Meta(gt=1)] = 3.0
-    slow_window_s: PositiveSeconds = 300.0
-    queue_length: Positive = 256
-    queue_wait_s: PositiveSeconds = 30.0
-    small_bytes: Positive = 128 * 1024
 
 
 def outcome_of(error: GatewayError | None) -> Outcome:

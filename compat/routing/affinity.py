@@ -25,7 +25,7 @@ from typing import Any
 
 from compat import jsonio
 from compat.routing.router import Deployment, Route
-from compat.sections import Positive, PositiveSeconds, Section
+from compat.sections import AffinitySettings
 from compat.upstream.client import Secret
 from compat.wire.envelope import Envelope
 
@@ -35,14 +35,6 @@ MAX_HEAD_BYTES = 128 * 1024
 _MAX_TOKENS = 4096
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},"]', re.DOTALL)
 _ROLES = ("system", "developer", "user")
-
-
-class AffinitySettings(Section, frozen=True):
-    """`[affinity]`: whether conversations stay on one deployment and key; at most `max_sessions` are remembered, each for `ttl_s`."""
-
-    enabled: bool = True
-    max_sessions: Positive = 10_000
-    ttl_s: PositiveSeconds = 3600.0
 
 
 @dataclass(frozen=True, slots=True)

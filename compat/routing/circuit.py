@@ -35,19 +35,10 @@ from typing import Protocol
 from pybreaker import STATE_CLOSED, STATE_OPEN, CircuitBreaker, CircuitMemoryStorage
 
 from compat.errors import MAX_RETRY_AFTER_S, GatewayError, NoUpstream
-from compat.sections import Positive, PositiveSeconds, Section
+from compat.sections import CircuitSettings
 
 PROBE_RETRY_AFTER_S = 2
 _MAX_CAUSE_CHARS = 500
-
-
-class CircuitSettings(Section, frozen=True):
-    """`[circuit]`: `failures` in a row open a circuit; after `cooldown_s` one call probes, and `successes` in a row close it again."""
-
-    failures: Positive = 5
-    cooldown_s: PositiveSeconds = 15.0
-    successes: Positive = 1
-    max_circuits: Positive = 10_000
 
 
 class Clock(Protocol):

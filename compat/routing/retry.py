@@ -21,9 +21,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal
-
-import msgspec
+from typing import Literal
 
 from compat.errors import (
     GatewayError,
@@ -35,27 +33,11 @@ from compat.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from compat.sections import Positive, PositiveSeconds, Section
+from compat.sections import RetrySettings
 
 WINDOW_S = 60
 _ASKED_JITTER = 0.1
 _ASKED_JITTER_S = 1.0
-
-
-class RetrySettings(Section, frozen=True):
-    """`[retry]`: `attempts` is the bound for one call, over all deployments; 1 switches retries and failover off.
-
-    Of the calls of a minute, `budget_percent` and `budget_calls` more may be followed by a wait and another attempt at the same deployment.
-    Waits begin at `first_wait_s` and grow to `max_wait_s`; an upstream's own `retry-after` is obeyed up to `max_retry_after_s`.
-    """
-
-    attempts: Positive = 3
-    tries_per_deployment: Positive = 2
-    budget_percent: Annotated[float, msgspec.Meta(ge=0, le=100)] = 10.0
-    budget_calls: Annotated[int, msgspec.Meta(ge=0)] = 3
-    first_wait_s: PositiveSeconds = 0.25
-    max_wait_s: PositiveSeconds = 8.0
-    max_retry_after_s: PositiveSeconds = 30.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """One upstream as the pipeline sees it: prepared request heads, one pool per key, keys shared out in turn.
 
-    UpstreamClient.open(upstream, path, body, headers) -> Exchange
+    UpstreamClient.open(upstream, endpoint, body, headers, key) -> Exchange
 
 Keys leave here, in the request to their own upstream, and nowhere else: `Secret` has no readable `repr`, and no error of this module
 holds one.
@@ -51,8 +51,11 @@ class Upstream:
 class Transport(Protocol):
     """How a request reaches an upstream: the seam for tests."""
 
-    def open(self, upstream: Upstream, endpoint: str, body: bytes, headers: Mapping[str, str]) -> Exchange:
-        """POST `body` to an endpoint of `upstream`. Errors: `UpstreamUnreachable`, `UpstreamTimeout`."""
+    def open(self, upstream: Upstream, endpoint: str, body: bytes, headers: Mapping[str, str], key: Secret | None = None) -> Exchange:
+        """POST `body` to an endpoint of `upstream`, under `key` or else the next of its keys.
+
+        Errors: `UpstreamUnreachable`, `UpstreamTimeout`.
+        """
         ...
 
 
@@ -61,7 +64,7 @@ class _Lane:
     """What is prepared for one upstream and one key: its pool, and the head of a request per endpoint, less what differs per call."""
 
     pool: ConnectionPool
-    heads: Mapping[str, bytes]
+    heads: Mapping[str, bytes] = field(repr=False)
 
 
 class UpstreamClient:
@@ -72,9 +75,12 @@ class UpstreamClient:
         self._lanes: dict[tuple[str, str, Secret | None], _Lane] = {}
         self._turns: dict[str, itertools.count[int]] = {}
 
-    def open(self, upstream: Upstream, endpoint: str, body: bytes, headers: Mapping[str, str]) -> Exchange:
-        """POST `body` to an endpoint (`chat`, `embeddings`) of `upstream`. Errors: `UpstreamUnreachable`, `UpstreamTimeout`."""
-        lane = self._lane_of(upstream, self._next_key(upstream))
+    def open(self, upstream: Upstream, endpoint: str, body: bytes, headers: Mapping[str, str], key: Secret | None = None) -> Exchange:
+        """POST `body` to an endpoint (`chat`, `embeddings`) of `upstream`, under `key`; without one the upstream's take turns.
+
+        Errors: `UpstreamUnreachable`, `UpstreamTimeout`.
+        """
+        lane = self._lane_of(upstream, key or self._next_key(upstream))
         more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         head = b"%s%scontent-length: %d\r\n\r\n" % (lane.heads[endpoint], more.encode("latin-1"), len(body))
         return lane.pool.open(head + body)

@@ -332,7 +332,8 @@ def test_a_call_without_tool_history_does_not_touch_the_store(bench: Bench, make
 
 @lasting_vault
 def test_the_background_writes_what_is_kept(bench: Bench, make: Make) -> None:
-    vault, reader = make(bench), make(bench)
+    vault = bench.sqlite(busy_s=30.0) if make is Bench.sqlite else make(bench)
+    reader = make(bench)
     vault.start()
     for name in "abc":
         vault.keep("ada", "claude-x", turn(name))
