@@ -11,7 +11,8 @@ and remembered (translation rule 11), a paused answer is resumed (rule 17): both
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Mapping
+import math
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
@@ -35,6 +36,8 @@ MAX_ERROR_BYTES = 256 * 1024
 MAX_LEARNT = 4
 MAX_RESUMPTIONS = 8
 _DRAIN_S = 0.05
+_CALL_MARK = b'"tool_calls":'
+"""It can't occur in a text, where its quotes are escaped."""
 
 T = TypeVar("T")
 Steps = Generator[bytes, None, T]
@@ -48,10 +51,23 @@ class Pulse:
     last_frame_s: float
     heartbeat_s: float
 
+    def left_s(self, now_s: float) -> float:
+        """Seconds until a heartbeat is due, at least a moment."""
+        return max(self.last_frame_s + self.heartbeat_s - now_s, 0.001)
+
+    def beat(self, now_s: float) -> Iterator[bytes]:
+        """A comment, if it is due."""
+        if now_s - self.last_frame_s >= self.heartbeat_s:
+            self.last_frame_s = now_s
+            yield KEEP_ALIVE
+
 
 @dataclass(slots=True)
 class Attempt:
     """The progress of one attempt. One use only; `close` always follows.
+
+    `key` is the credential to call with, `deadline_s` the clock's time at which the call must be over, `hold_bytes`
+    how much of a tool call may be held back.
 
     `upstream_calls` counts requests that were sent. `first_content_s` is the clock's time of the commit point. `segments` are the digests
     of the prompt (`TranslatedRequest.segments`).
@@ -61,14 +77,17 @@ class Attempt:
     call: Call
     deployment: Deployment
     pulse: Pulse
+    key: Secret | None = None
+    deadline_s: float = math.inf
+    hold_bytes: int = 0
     upstream_calls: int = 0
     usage: Usage | None = None
     finish_reason: str | None = None
     notes: tuple[str, ...] = ()
-    thinking: ThinkingRecord | None = None
     segments: tuple[tuple[str, bytes], ...] = ()
     first_content_s: float | None = None
     is_complete: bool = False
+    _shows_calls: bool = False
     _learnt: tuple[str, ...] = ()
     _exchange: Exchange | None = None
     _translator: Translator = field(init=False)
@@ -99,7 +118,10 @@ class Attempt:
                 yield completion_frames(answer.body, wants_usage=self.call.wants_usage)
                 return
             stream = stream or self._translator.stream(ctx)
-            held = yield from self._relay(exchange, stream, held)
+            try:
+                held = yield from self._relay(exchange, stream, held)
+            finally:
+                self.usage = stream.usage
             if stream.continuation is None:
                 break
             ctx = replace(ctx, continuation=stream.continuation)
@@ -107,7 +129,8 @@ class Attempt:
             self._drain(exchange)
         assert stream is not None
         last = held + stream.finish()
-        self.usage, self.finish_reason, self.thinking = stream.usage, stream.finish_reason, stream.thinking
+        self.usage, self.finish_reason = stream.usage, stream.finish_reason
+        self._keep(stream.thinking)
         self.notes += tuple(stream.notes)
         self.is_complete = True
         yield last
@@ -119,6 +142,11 @@ class Attempt:
             self._exchange.close()
             self._exchange = None
 
+    def _keep(self, record: ThinkingRecord | None) -> None:
+        """Keep thinking for later turns, before the client can ask for one."""
+        if record is not None:
+            self.gateway.vault.keep(self.call.client, self.deployment.target, record)
+
     # Answers.
 
     def _answer(self, ctx: TranslationContext, exchange: Exchange | None = None) -> Steps[TranslatedAnswer]:
@@ -128,7 +156,8 @@ class Attempt:
             body = yield from self._read_all(exchange, MAX_WHOLE_BYTES)
             answer = self._translator.response(body, ctx)
             if answer.continuation is None:
-                self.usage, self.finish_reason, self.thinking = answer.usage, answer.finish_reason, answer.thinking
+                self.usage, self.finish_reason = answer.usage, answer.finish_reason
+                self._keep(answer.thinking)
                 self.notes += answer.notes
                 return answer
             ctx = replace(ctx, continuation=answer.continuation)
@@ -137,35 +166,38 @@ class Attempt:
         raise UpstreamBroken(f"{self.deployment.upstream.name} paused its answer again and again.")
 
     def _relay(self, exchange: Exchange, stream: StreamTranslator, held: bytes) -> Steps[bytes]:
-        """Hand out frames until the upstream's end; what came before the first content is held back, and returned if none came."""
+        """Hand out frames until the upstream's end; what came before the first content is held back, and returned if none came.
+
+        So are the frames of a tool call until the answer is complete: an upstream that dies in the middle of one can be asked again.
+        """
         upstream = self.deployment.upstream
         silence_s = upstream.timeouts.silence_s
         clock = self.gateway.clock.monotonic
         last_data_s = clock()
         while not stream.is_finished:
-            data = exchange.receive(self._wait_s(last_data_s + silence_s))
+            data = exchange.receive(self._wait_s(min(last_data_s + silence_s, self.deadline_s)))
             if data is None:
-                if clock() - last_data_s >= silence_s:
-                    raise UpstreamTimeout(f"{upstream.name} was silent for {silence_s:g} s.")
+                self._check_silence(last_data_s)
                 yield from self._heartbeat()
                 continue
             if data == b"":
                 break
             last_data_s = clock()
-            frames = stream.feed(data)
-            if self.first_content_s is not None:
-                if frames:
-                    yield frames
-            elif stream.is_committed:
-                self.first_content_s = clock()
-                yield held + frames
+            held += stream.feed(data)
+            if stream.is_committed and held and not self._holds(held):
+                self.first_content_s = self.first_content_s or clock()
+                self._shows_calls = self._shows_calls or _CALL_MARK in held
+                yield held
                 held = b""
             else:
-                held += frames
                 yield from self._heartbeat()
             if stream.failure is not None:
                 raise stream.failure
         return held
+
+    def _holds(self, frames: bytes) -> bool:
+        """Whether these frames are better shown later: a tool call begins in them, and is not too long yet."""
+        return not self._shows_calls and len(frames) <= self.hold_bytes and _CALL_MARK in frames
 
     # Requests.
 
@@ -195,15 +227,15 @@ class Attempt:
     def _send(self, body: bytes, headers: Mapping[str, str]) -> Steps[tuple[Exchange, Head]]:
         upstream = self.deployment.upstream
         clock = self.gateway.clock.monotonic
-        deadline_s = clock() + upstream.timeouts.first_byte_s
+        deadline_s = min(clock() + upstream.timeouts.first_byte_s, self.deadline_s)
         if self.deployment.is_embedded:
             upstream = yield from self._await_engine(upstream, deadline_s)
         self.close()
         self.upstream_calls += 1
-        exchange = self._exchange = self.gateway.transport.open(upstream, "chat", body, headers)
+        exchange = self._exchange = self.gateway.transport.open(upstream, "chat", body, headers, self.key)
         while (head := exchange.receive_head(self._wait_s(deadline_s))) is None:
             if clock() >= deadline_s:
-                raise UpstreamTimeout(f"{upstream.name} did not answer within {upstream.timeouts.first_byte_s:g} s.")
+                raise UpstreamTimeout(f"{upstream.name} did not answer in time ({upstream.timeouts.first_byte_s:g} s for the first byte).")
             yield from self._heartbeat()
         return exchange, head
 
@@ -254,14 +286,13 @@ class Attempt:
         last_data_s = clock()
         while True:
             try:
-                data = exchange.receive(self._wait_s(last_data_s + silence_s))
+                data = exchange.receive(self._wait_s(min(last_data_s + silence_s, self.deadline_s)))
             except UpstreamBroken:
                 if keeps_part:
                     break
                 raise
             if data is None:
-                if clock() - last_data_s >= silence_s:
-                    raise UpstreamTimeout(f"{upstream.name} was silent for {silence_s:g} s.")
+                self._check_silence(last_data_s)
                 yield from self._heartbeat()
                 continue
             if data == b"":
@@ -275,17 +306,21 @@ class Attempt:
                 raise UpstreamBroken(f"{upstream.name} sent an answer of more than {max_bytes} bytes.")
         return b"".join(parts)[:max_bytes]
 
+    def _check_silence(self, last_data_s: float) -> None:
+        """`UpstreamTimeout` when the upstream was silent for too long, or the call's time is over."""
+        upstream, now_s = self.deployment.upstream, self.gateway.clock.monotonic()
+        if now_s - last_data_s >= upstream.timeouts.silence_s:
+            raise UpstreamTimeout(f"{upstream.name} was silent for {upstream.timeouts.silence_s:g} s.")
+        if now_s >= self.deadline_s:
+            raise UpstreamTimeout(f"{upstream.name} did not end its answer within the call's {upstream.timeouts.total_s:g} s.")
+
     def _wait_s(self, deadline_s: float) -> float:
         """How long a wait may last: until a heartbeat is due or the deadline, at least a moment."""
         now_s = self.gateway.clock.monotonic()
         return max(min(self.pulse.last_frame_s + self.pulse.heartbeat_s, deadline_s) - now_s, 0.001)
 
-    def _heartbeat(self) -> Steps[None]:
-        """A comment, if the client heard nothing for too long."""
-        now_s = self.gateway.clock.monotonic()
-        if now_s - self.pulse.last_frame_s >= self.pulse.heartbeat_s:
-            self.pulse.last_frame_s = now_s
-            yield KEEP_ALIVE
+    def _heartbeat(self) -> Iterator[bytes]:
+        return self.pulse.beat(self.gateway.clock.monotonic())
 
     def _drain(self, exchange: Exchange) -> None:
         """Read the last bytes of the body's framing, which follow the answer's end, so that the connection can be used again."""

@@ -11,7 +11,7 @@ from compat.wire.envelope import Envelope
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request of a client, checked as far as every call is."""
+    """One request of a client, checked as far as every call is. `session_id` is the client's own word for its conversation."""
 
     request_id: str
     envelope: Envelope
@@ -20,10 +20,11 @@ class Call:
     wants_usage: bool
     client: str
     received_s: float
+    session_id: str = ""
     wire_api: WireApi = "openai.chat"
 
 
-def call_from(envelope: Envelope, *, request_id: str, client: str, received_s: float) -> Call:
+def call_from(envelope: Envelope, *, request_id: str, client: str, received_s: float, session_id: str = "") -> Call:
     """The call that an envelope stands for. `BadRequest` when the keys that every call needs are missing or of the wrong type."""
     model = envelope.value("model")
     if not isinstance(model, str) or not model.strip():
@@ -46,4 +47,5 @@ def call_from(envelope: Envelope, *, request_id: str, client: str, received_s: f
         wants_usage=options.get("include_usage") is True,
         client=client,
         received_s=received_s,
+        session_id=session_id,
     )

@@ -9,7 +9,9 @@ Prompts, answers and keys are never part of a record: records are built from nam
 from __future__ import annotations
 
 import collections
+import contextlib
 import datetime
+import json
 import logging.handlers
 import sys
 import threading
@@ -26,6 +28,7 @@ FLUSH_S = 0.25
 MAX_QUEUED = 10_000
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _start_thread = monkey.get_original("_thread", "start_new_thread")
+_make_lock = monkey.get_original("_thread", "allocate_lock")
 _sleep = monkey.get_original("time", "sleep")
 
 Record = dict[str, Any]
@@ -43,6 +46,7 @@ class CallLog:
         self._handler: logging.handlers.RotatingFileHandler | None = None
         self._minimum = _LEVELS[settings.level]
         self._is_closed = threading.Event()
+        self._writing = _make_lock()  # the writer's thread and whoever calls `flush` write one after the other
         self.dropped = 0
         self.fault = ""
 
@@ -66,35 +70,39 @@ class CallLog:
 
     def flush(self) -> None:
         """Write what is queued now, in the caller's own time: for the end of the process and for tests."""
-        while self._queue:
-            number, time_s, event, fields = self._queue.popleft()
-            self._to_file(number, time_s, event, fields)
-            if self._settings.terminal:
-                self._to_terminal(time_s, event, fields)
-        if self._handler is not None:
-            self._handler.flush()
+        with self._writing:
+            while self._queue:
+                number, time_s, event, fields = self._queue.popleft()
+                self._to_file(number, time_s, event, fields)
+                if self._settings.terminal:
+                    self._to_terminal(time_s, event, fields)
+            if self._handler is not None:
+                self._handler.flush()
 
     def close(self) -> None:
         """Write what is left and close the file."""
         self._is_closed.set()
         self.flush()
-        if self._handler is not None:
-            self._handler.close()
-            self._handler = None
+        with self._writing:
+            if self._handler is not None:
+                self._handler.close()
+                self._handler = None
 
     def _run(self) -> None:
         while not self._is_closed.is_set():
-            _sleep(FLUSH_S)
             self.flush()
+            _sleep(FLUSH_S)
 
     def _to_file(self, number: int, time_s: float, event: str, fields: Mapping[str, Any]) -> None:
         stamp = datetime.datetime.fromtimestamp(time_s, datetime.UTC).isoformat(timespec="milliseconds")
-        line = msgspec.json.encode({"time": stamp, "level": _level_name(number), "event": event, **fields}, enc_hook=str).decode()
         try:
+            line = _visible(msgspec.json.encode({"time": stamp, "level": _level_name(number), "event": event, **fields}, enc_hook=str).decode())
             handler = self._handler or self._open()
             handler.emit(logging.LogRecord("openai_compat", number, "", 0, line, None, None))
         except OSError as error:
             self._note_fault(str(error.strerror or error))
+        except (ValueError, OverflowError) as error:  # a number or a text that JSON can't hold
+            self._note_fault(str(error))
         else:
             self.fault = ""
 
@@ -109,7 +117,8 @@ class CallLog:
     def _note_fault(self, words: str) -> None:
         self.dropped += 1
         if not self.fault:
-            self._terminal.write(f"The log file {self._path} can't be written: {words}. Calls go on.\n")
+            with contextlib.suppress(OSError, ValueError):
+                self._terminal.write(f"The log file {self._path} can't be written: {words}. Calls go on.\n")
         self.fault = words
 
     def _to_terminal(self, time_s: float, event: str, fields: Mapping[str, Any]) -> None:
@@ -146,6 +155,13 @@ def readable(event: str, fields: Mapping[str, Any]) -> str:
     else:
         line = event + "".join(f" {key}={value}" for key, value in fields.items())
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)
+
+
+def _visible(line: str) -> str:
+    """JSON text whose invisible characters (DEL, C1 controls, U+2028, marks of direction) are escaped; JSON itself escapes fewer."""
+    if line.isprintable():
+        return line
+    return "".join(character if character.isprintable() else json.dumps(character)[1:-1] for character in line)
 
 
 def _level_name(number: int) -> str:

@@ -16,6 +16,8 @@ from typing import Any, Literal
 import msgspec
 
 Effort = Literal["low", "medium", "high", "xhigh", "max"]
+_COMPARED_CHARS = 100
+"""Of a name that is looked for: comparing takes time and memory by the square of its length."""
 
 
 class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -120,13 +122,13 @@ class Catalog:
 
     def nearest_names(self, name: str, candidates: Iterable[str]) -> list[str]:
         """Up to three names that look like `name`, best first."""
-        return difflib.get_close_matches(name.lower(), sorted(set(candidates)), n=3, cutoff=0.4)
+        return difflib.get_close_matches(name[:_COMPARED_CHARS].lower(), sorted(set(candidates)), n=3, cutoff=0.4)
 
 
 def load_catalog(overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Catalog:
     """The packaged catalog with the fields of `overrides` (model id -> fields of `Model`) laid over it.
 
-    A model may name a `family` whose fields it starts from. `msgspec.ValidationError` names a wrong field.
+    A model may name `like`, a family whose fields it starts from. `msgspec.ValidationError` names a wrong field.
     """
     data = resources.files("compat").joinpath("data/catalog.toml").read_bytes()
     file = msgspec.toml.decode(data, type=_CatalogFile, strict=True)
@@ -135,10 +137,17 @@ def load_catalog(overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Ca
     for name, row in (overrides or {}).items():
         rows[name] = _merge(rows.get(name, {}), row)
     for name, row in rows.items():
-        base = file.families[row.pop("like")] if "like" in row else {}
+        base = _family(file, row.pop("like")) if "like" in row else {}
         models[name] = msgspec.convert({"id": name, "display_name": name, **_merge(base, row)}, Model)
     families = {pattern: msgspec.convert({"id": pattern, **row}, Model) for pattern, row in file.families.items()}
     return Catalog(models, file.aliases, families)
+
+
+def _family(file: _CatalogFile, pattern: Any) -> Mapping[str, Any]:
+    found = file.families.get(pattern) if isinstance(pattern, str) else None
+    if found is None:
+        raise msgspec.ValidationError(f"{pattern!r} is not a family of the catalog ({', '.join(file.families)}) - at `$.like`")
+    return found
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

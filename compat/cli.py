@@ -76,11 +76,12 @@ def serve(gateway: Gateway) -> int:
     port = listener.getsockname()[1]
     setproctitle.setproctitle(f"openai_compat: gateway {server_settings.host}:{port}")
     server = Server(listener, create_app(gateway), gateway)
+    stopping = watch_signals()
     start_background(gateway)
     server.start()
     print(banner(gateway, port), file=sys.stderr, flush=True)
     gateway.log.event("gateway.started", {"version": __version__, "host": server_settings.host, "port": port, "pid": os.getpid()})
-    _wait_for_signal()
+    stopping.wait()
     gateway.log.event("gateway.stopping", {"in_flight": gateway.gauges.in_flight})
     left = server.stop(server_settings.shutdown_s)
     gateway.log.event("gateway.stopped", {"ended_by_force": left})
@@ -91,6 +92,7 @@ def serve(gateway: Gateway) -> int:
 def start_background(gateway: Gateway) -> None:
     """Start the log, discovery, and, where no upstream is to be had, the embedded model."""
     gateway.log.start()
+    gateway.vault.start()
     if gateway.settings.discovery.enabled:
         gateway.discovery.refresh_local()
     gateway.discovery.start()
@@ -103,6 +105,7 @@ def stop_background(gateway: Gateway) -> None:
     gateway.discovery.stop()
     if gateway.engine is not None:
         gateway.engine.stop()
+    gateway.vault.close()
     gateway.log.close()
 
 
@@ -118,8 +121,8 @@ def raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _wait_for_signal() -> None:
-    """Until the first SIGINT or SIGTERM; a second SIGINT ends the process at once."""
+def watch_signals() -> gevent.event.Event:
+    """Set at the first SIGINT or SIGTERM; a second SIGINT ends the process at once."""
     stopping = gevent.event.Event()
 
     def on_signal(*_: object) -> None:
@@ -128,7 +131,7 @@ def _wait_for_signal() -> None:
 
     gevent.signal_handler(signal.SIGTERM, on_signal)
     gevent.signal_handler(signal.SIGINT, on_signal)
-    stopping.wait()
+    return stopping
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,6 +6,7 @@ create_app(gateway)          -> a WSGI application
 
 from __future__ import annotations
 
+import random
 import time
 import uuid
 from collections.abc import Mapping
@@ -24,7 +25,12 @@ from compat.endpoints.pages import pages_blueprint
 from compat.gateway import Clock, Gateway
 from compat.keys import ClientKeys
 from compat.process.embedded import EmbeddedEngine
+from compat.routing.admission import Gates
+from compat.routing.affinity import Affinity
+from compat.routing.circuit import CircuitChange, Circuits
 from compat.routing.discovery import Discovery
+from compat.routing.plan import Policies
+from compat.routing.retry import Retries
 from compat.routing.router import Deployment, Router
 from compat.routing.upstreams import EMBEDDED_KIND, configured_upstreams, local_candidates
 from compat.sections import VaultSettings
@@ -32,6 +38,7 @@ from compat.settings import Settings
 from compat.upstream.client import Transport, Upstream, UpstreamClient
 from compat.upstream.models_list import list_models
 from compat.vault import MemoryVault, ThinkingVault
+from compat.vault_sqlite import SqliteVault
 
 
 class SystemClock:
@@ -71,8 +78,20 @@ def build_gateway(
     local = local_candidates(settings, environment, upstreams)
     discovery = Discovery(settings.discovery, router, local, list_models, log.event)
     client = transport or UpstreamClient()
-    vault = _vault(settings.vault, base_dir, clock, log)
-    return Gateway(settings, catalog, router, discovery, client, engine, log, ClientKeys(settings.keys), vault, clock, clock.monotonic())
+    return Gateway(
+        settings=settings,
+        catalog=catalog,
+        router=router,
+        discovery=discovery,
+        transport=client,
+        engine=engine,
+        log=log,
+        keys=ClientKeys(settings.keys),
+        vault=_vault(settings.vault, base_dir, clock, log),
+        policies=_policies(settings, clock, log),
+        clock=clock,
+        started_s=clock.monotonic(),
+    )
 
 
 def create_app(gateway: Gateway) -> Front:
@@ -85,9 +104,28 @@ def create_app(gateway: Gateway) -> Front:
     return Front(app, gateway.settings.server, gateway.clock.new_id)
 
 
+def _policies(settings: Settings, clock: Clock, log: CallLog) -> Policies:
+    """What calls share: circuits, retries, affinity, admission."""
+
+    def on_change(change: CircuitChange) -> None:
+        fields = {"circuit": str(change.key), "state": change.state, "failures": change.failures, "cause": change.cause}
+        log.event(f"circuit.{change.state}", fields)
+
+    return Policies(
+        Circuits(settings.circuit, clock, on_change),
+        Retries(settings.retry, clock.monotonic, random.random),
+        Affinity(settings.affinity, clock.monotonic),
+        Gates(settings.concurrency, clock.monotonic),
+    )
+
+
 def _vault(settings: VaultSettings, base_dir: Path, clock: Clock, log: CallLog) -> ThinkingVault:
     """Where thinking is kept; in memory with no room where it is switched off."""
-    return MemoryVault(max_bytes=settings.max_mb * 2**20 if settings.enabled else 0, ttl_s=settings.ttl_days * 86_400, clock=clock.now)
+    max_bytes, ttl_s = settings.max_mb * 2**20 if settings.enabled else 0, settings.ttl_days * 86_400
+    if not settings.enabled or not settings.path:
+        return MemoryVault(max_bytes=max_bytes, ttl_s=ttl_s, clock=clock.now)
+    path = base_dir / Path(settings.path).expanduser()
+    return SqliteVault(path, max_bytes=max_bytes, ttl_s=ttl_s, clock=clock.now, on_event=log.event)
 
 
 def _embedded_deployment(settings: Settings, catalog: Catalog) -> Deployment | None:

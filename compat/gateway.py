@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
+
+import gevent
 
 from compat.calllog import CallLog
 from compat.catalog import Catalog
@@ -12,6 +14,7 @@ from compat.keys import ClientKeys
 from compat.process.embedded import EmbeddedEngine
 from compat.routing.discovery import Discovery
 from compat.routing.learnt import LearntRefusals
+from compat.routing.plan import Policies
 from compat.routing.prompt_cache import PromptCacheWatch
 from compat.routing.router import Router
 from compat.settings import Settings
@@ -37,11 +40,23 @@ class Clock(Protocol):
 
 @dataclass(slots=True)
 class Gauges:
-    """What is going on just now. Mutable: every field."""
+    """What is going on just now. Mutable: every field. `serving` are the greenlets that serve calls."""
 
     in_flight: int = 0
     calls: int = 0
     is_draining: bool = False
+    serving: set[Any] = field(default_factory=set)
+
+    def enter(self) -> None:
+        """A call begins, in the running greenlet."""
+        self.in_flight += 1
+        self.calls += 1
+        self.serving.add(gevent.getcurrent())
+
+    def leave(self) -> None:
+        """A call is over."""
+        self.in_flight -= 1
+        self.serving.discard(gevent.getcurrent())
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +72,7 @@ class Gateway:
     log: CallLog
     keys: ClientKeys
     vault: ThinkingVault
+    policies: Policies
     clock: Clock
     started_s: float
     refusals: LearntRefusals = field(default_factory=LearntRefusals)

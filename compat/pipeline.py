@@ -3,188 +3,257 @@
     CallRun(gateway, call).whole()   -> the body of a whole answer
     CallRun(gateway, call).frames()  -> the frames of a streamed answer, heartbeats among them
 
-Each deployment of the route gets an attempt (`compat/attempt.py`): translation may run again, for inputs are never changed. The *commit
-point* is the first content of the answer: before it another attempt may be made, after it the stream is carried on or ended with an error
-event. Whatever happens, the upstream is closed and one record goes to the log.
+A plan (`compat/routing/plan.py`) says where the call goes and what follows a failure; each place gets an attempt (`compat/attempt.py`):
+translation may run again, for inputs are never changed. The *commit point* is the first content of the answer: before it another attempt
+may be made, after it the stream is carried on (`compat/rescue.py`) or ended with an error event. Whatever happens, the upstream is closed,
+the circuit and the gate are told, and one record goes to the log.
 
-Attempts hand out a heartbeat whenever the client has heard nothing for too long; `whole` drops them.
+Steps hand out a heartbeat whenever the client has heard nothing for too long; `whole` drops them.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+
+import gevent
 
 from compat.attempt import Attempt, Pulse, Steps, T
 from compat.call import Call
-from compat.errors import GatewayError
+from compat.errors import ClientGone, GatewayError, InternalError
 from compat.gateway import Gateway
+from compat.record import record_of
+from compat.rescue import MAX_SHOWN_BYTES, Shown, Splice, added_usage, can_rescue, read_shown, rest_of, takes_prefill
+from compat.routing.admission import Ticket, outcome_of
+from compat.routing.affinity import session_of
+from compat.routing.plan import CallPlan, Place
 from compat.routing.router import Deployment
 from compat.translate.base import note_values
-from compat.wire.usage import cost_of
+from compat.wire.usage import Usage
 
 
 @dataclass(slots=True)
 class CallRun:
-    """The progress of one call; the endpoint reads `headers` when it knows the first bytes of the answer. One use only."""
+    """The progress of one call; the endpoint reads `headers` when it knows the first bytes of the answer. One use only.
+
+    Mutable: everything but the first two fields. `died` are the deployments that died in the middle of the answer, `usage_before` what
+    their parts cost, `_shown` the frames that the client got, while they are few enough for a rescue.
+    """
 
     gateway: Gateway
     call: Call
-    attempts: int = 0
-    _attempt: Attempt | None = None
+    attempt: Attempt | None = None
+    bytes_out: int = 0
+    first_content_s: float | None = None
+    died: tuple[Deployment, ...] = ()
+    usage_before: Usage | None = None
+    _plan: CallPlan | None = None
     _pulse: Pulse = field(init=False)
-    _bytes_out: int = 0
+    _place: Place | None = None
+    _ticket: Ticket | None = None
+    _carried: Shown | None = None
+    _shown: list[bytes] | None = None
     _is_settled: bool = False
 
     def __post_init__(self) -> None:
         self._pulse = Pulse(self.call.received_s, self.gateway.settings.server.heartbeat_s)
+        self._shown = [] if self._may_rescue() else None
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts were made."""
+        return self._plan.attempts if self._plan is not None else 0
 
     def whole(self) -> bytes:
         """The body of the answer. Errors: any `GatewayError`, `ClientGone`."""
         self._begin()
         try:
-            for attempt in self._plan():
-                try:
-                    body = _result(attempt.whole())
-                except GatewayError as error:
-                    self._attempt_failed(attempt, error)
-                else:
-                    self._bytes_out = len(body)
-                    self._settle("ok", None)
-                    return body
-            raise AssertionError("unreachable: the last attempt's error leaves the loop")
+            body = _result(self._attempts(Attempt.whole))
         except GatewayError as error:
             self._settle("error", error)
             raise
+        else:
+            self.bytes_out = len(body)
+            self._settle("ok", None)
+            return body
         finally:
-            self._settle("cancelled", None)
+            self._settle_early()
 
     def frames(self) -> Iterator[bytes]:
         """The frames of the answer. A `GatewayError` leaves only before the first frame; a later one becomes the last frame."""
         self._begin()
-        has_begun = False
         clock = self.gateway.clock.monotonic
+        has_begun = False
         try:
-            for attempt in self._plan():
-                try:
-                    for frame in attempt.frames():
-                        has_begun = True
-                        self._pulse.last_frame_s = clock()
-                        self._bytes_out += len(frame)
-                        yield frame
-                except GatewayError as error:
-                    self._attempt_failed(attempt, error)
-                else:
-                    self._settle("ok", None)
-                    return
+            for frame in self._attempts(Attempt.frames):
+                has_begun = True
+                self._pulse.last_frame_s = clock()
+                self.bytes_out += len(frame)
+                self._remember(frame)
+                yield frame
+            self._settle("ok", None)
         except GatewayError as error:
             self._settle("error", error)
             if not has_begun:
                 raise
             yield error.frame()
         finally:
-            is_complete = self._attempt is not None and self._attempt.is_complete
-            self._settle("ok" if is_complete else "cancelled", None)
+            self._settle_early()
 
     def headers(self) -> list[tuple[str, str]]:
         """What the client is told about the way its call took."""
-        attempt = self._attempt
         headers = [("x-compat-attempts", str(self.attempts))]
-        if attempt is not None:
-            headers.append(("x-compat-upstream", _header_text(attempt.deployment.name)))
-            if attempt.notes:
-                headers.append(("x-compat-notes", _header_text(note_values(attempt.notes))))
+        if self.attempt is not None:
+            headers.append(("x-compat-upstream", _header_text(self.attempt.deployment.name)))
+            if self.attempt.notes:
+                headers.append(("x-compat-notes", _header_text(note_values(self.attempt.notes))))
         return headers
 
     # Attempts.
 
-    def _plan(self) -> Iterator[Attempt]:
-        """An attempt for each deployment of the route, in turn, as many as the settings allow."""
-        router = self.gateway.router
-        order: list[Deployment] = router.order(router.resolve(self.call.model))
-        for deployment in itertools.islice(itertools.cycle(order), self.gateway.settings.retry.attempts):
-            self.attempts += 1
-            self._attempt = Attempt(self.gateway, self.call, deployment, self._pulse)
-            yield self._attempt
+    def _attempts(self, run: Callable[[Attempt], Steps[T]]) -> Steps[T]:
+        """Attempts, one after the other, until one gives an answer. Errors: that of the last one, `ModelNotFound`, `NoUpstream`."""
+        while True:
+            place = self._next_place()
+            attempt = self.attempt = self._attempt_at(place)
+            try:
+                yield from self._enter(place)
+                steps = run(attempt)
+                result = yield from (steps if self._carried is None else _spliced(steps, self._splice(attempt)))
+            except GatewayError as error:
+                self._end_attempt(error)
+                if attempt.first_content_s is None and self._carried is None:
+                    yield from self._after_failure(attempt, error)
+                else:
+                    self._carry_on(attempt, error)
+            else:
+                self._end_attempt(None)
+                return result
 
-    def _attempt_failed(self, attempt: Attempt, error: GatewayError) -> None:
-        """Let the next attempt be made, or raise `error` where none may be."""
-        attempt.close()
-        is_last = self.attempts >= self.gateway.settings.retry.attempts
-        if attempt.first_content_s is not None or not error.retryable or is_last:
+    def _next_place(self) -> Place:
+        plan = self._plan = self._plan or self._make_plan()
+        place = self._place = plan.next()
+        return place
+
+    def _attempt_at(self, place: Place) -> Attempt:
+        assert self._plan is not None
+        deployment = place.candidate.deployment
+        call = self.call if self._carried is None else rest_of(self.call, self._carried, deployment)
+        hold_bytes = self.gateway.settings.rescue.hold_tool_calls_bytes if self._may_rescue() else 0
+        return Attempt(self.gateway, call, deployment, self._pulse, place.candidate.key, self._plan.deadline_s, hold_bytes)
+
+    def _enter(self, place: Place) -> Steps[None]:
+        """Wait until the upstream has room for the call. Errors: `NoUpstream`."""
+        assert self._plan is not None
+        call = self.call
+        gate = self.gateway.policies.gates.of(place.candidate.deployment.upstream.name)
+        ticket = self._ticket = gate.enter(call.client, len(call.envelope.body), call.is_stream, self._plan.deadline_s)
+        while not ticket.wait(self._pulse.left_s(self.gateway.clock.monotonic())):
+            yield from self._pulse.beat(self.gateway.clock.monotonic())
+
+    def _make_plan(self) -> CallPlan:
+        gateway, call = self.gateway, self.call
+        route = gateway.router.resolve(call.model)
+        session = session_of(call.envelope, call.client, call.session_id) if gateway.settings.affinity.enabled else call.request_id
+        total_s = max(deployment.upstream.timeouts.total_s for deployment in route.deployments)
+        return CallPlan(gateway.policies, route, session, call.received_s + total_s)
+
+    def _end_attempt(self, error: GatewayError | None) -> None:
+        """Tell circuit and gate how it ended, and let go of the upstream. `None`: it gave the whole answer."""
+        attempt, ticket, place, plan = self.attempt, self._ticket, self._place, self._plan
+        if attempt is not None:
+            attempt.close()
+            self.first_content_s = self.first_content_s or attempt.first_content_s
+        if ticket is not None:
+            began_s = attempt.first_content_s if attempt is not None and self.call.is_stream else None
+            ticket.release(outcome_of(error), began_s - ticket.admitted_s if began_s is not None else None)
+        if error is None and plan is not None and place is not None:
+            plan.succeeded(place)
+
+    def _after_failure(self, attempt: Attempt, error: GatewayError) -> Steps[None]:
+        """Wait, or leave it at that, so that the next attempt can be made; or raise `error` where none may be."""
+        plan, place, clock = self._plan, self._place, self.gateway.clock.monotonic
+        assert plan is not None
+        assert place is not None
+        decision = plan.failed(place, error, clock(), is_committed=False)
+        if decision.action == "stop":
             raise error
-        self.gateway.log.write(
-            "attempt.failed",
-            {"request_id": self.call.request_id, "deployment": attempt.deployment.name, "attempt": self.attempts, "error": error.message},
-            "warning",
-        )
+        self._tell("attempt.failed", attempt, error, decision.reason)
+        until_s = clock() + decision.wait_s
+        while (left_s := until_s - clock()) > 0:
+            gevent.sleep(min(left_s, self._pulse.left_s(clock())))
+            yield from self._pulse.beat(clock())
+
+    def _carry_on(self, attempt: Attempt, error: GatewayError) -> None:
+        """Let the next attempt carry the answer on; or raise `error` where that can't be done honestly."""
+        settings, plan, place = self.gateway.settings, self._plan, self._place
+        assert plan is not None
+        assert place is not None
+        is_wanted = error.retryable and len(self.died) < settings.rescue.times and settings.retry.attempts > 1
+        shown = read_shown(self._shown) if is_wanted and self._may_rescue() and self._shown is not None else Shown()
+        if not (can_rescue(self.call, shown) and plan.rescued_from(place, error)):
+            place.permit.failed(error)
+            raise error
+        self._tell("answer.carried_on", attempt, error, f"carried on after {len(shown.text)} characters")
+        self.died = (*self.died, attempt.deployment)
+        self.usage_before = added_usage(self.usage_before, attempt.usage or shown.estimate)
+        self._carried = shown
+
+    def _splice(self, attempt: Attempt) -> Splice:
+        assert self._carried is not None
+        is_prefilled = takes_prefill(self.call, attempt.deployment)
+        return Splice(self.call, self._carried, self.usage_before or Usage(), self.died, removes_overlap=not is_prefilled)
+
+    def _may_rescue(self) -> bool:
+        row = self.gateway.settings.models.get(self.call.model)
+        wanted = row.rescue if row is not None and row.rescue is not None else self.gateway.settings.rescue.enabled
+        return wanted and self.call.is_stream
+
+    def _remember(self, frames: bytes) -> None:
+        """Keep what the client was shown, as long as it is little enough to be worth it."""
+        if self._shown is not None:
+            self._shown.append(frames)
+            if self.bytes_out > MAX_SHOWN_BYTES:
+                self._shown = None
+
+    def _tell(self, event: str, attempt: Attempt, error: GatewayError, reason: str) -> None:
+        fields = {"request_id": self.call.request_id, "deployment": attempt.deployment.name, "attempt": self.attempts}
+        self.gateway.log.write(event, {**fields, "error": error.message, "then": reason}, "warning")
 
     # Begin and end.
 
     def _begin(self) -> None:
-        gauges = self.gateway.gauges
-        gauges.in_flight += 1
-        gauges.calls += 1
+        self.gateway.gauges.enter()
+
+    def _settle_early(self) -> None:
+        """The end of a call that did not get to its own: its client left, or something failed that never should."""
+        failure = sys.exception()
+        if self.attempt is not None and self.attempt.is_complete:
+            self._settle("ok", None)
+        elif failure is None or isinstance(failure, ClientGone | GeneratorExit):
+            self._settle("cancelled", None)
+        else:
+            self._settle("error", InternalError(type(failure).__name__))
 
     def _settle(self, outcome: str, error: GatewayError | None) -> None:
-        """Close the upstream, keep what later turns need, and write the record; the first call counts."""
+        """Let go of everything, and write the record; the first call counts."""
         if self._is_settled:
             return
         self._is_settled = True
-        gateway, attempt = self.gateway, self._attempt
-        gateway.gauges.in_flight -= 1
+        gateway, attempt = self.gateway, self.attempt
+        gateway.gauges.leave()
         if attempt is not None:
+            if attempt.is_complete:
+                self._end_attempt(None)
             attempt.close()
-            if attempt.thinking is not None:
-                gateway.vault.keep(self.call.client, attempt.deployment.target, attempt.thinking)
-        gateway.log.write("call", self._record(outcome, error), "error" if outcome == "error" and error and error.status >= 500 else "info")
-
-    def _record(self, outcome: str, error: GatewayError | None) -> dict[str, object]:
-        call, attempt = self.call, self._attempt
-        now_s = self.gateway.clock.monotonic()
-        record: dict[str, object] = {
-            "request_id": call.request_id,
-            "client": call.client,
-            "model": call.model,
-            "deployment": attempt.deployment.name if attempt else None,
-            "attempts": self.attempts,
-            "stream": call.is_stream,
-            "outcome": outcome,
-            "status": error.status if error else 499 if outcome == "cancelled" else 200,
-            "duration_ms": round((now_s - call.received_s) * 1000, 1),
-            "bytes_in": len(call.envelope.body),
-            "bytes_out": self._bytes_out,
-        }
-        if attempt is not None:
-            record |= self._of_attempt(attempt)
-        if error is not None:
-            record["error"] = error.message
-            record["code"] = error.code
-        return record
-
-    def _of_attempt(self, attempt: Attempt) -> dict[str, object]:
-        """What the record tells of the attempt that ended the call."""
-        record: dict[str, object] = {}
-        if attempt.first_content_s is not None:
-            record["ttft_ms"] = round((attempt.first_content_s - self.call.received_s) * 1000, 1)
-        usage = attempt.usage
-        if usage is not None:
-            record["prompt_tokens"] = usage.prompt_tokens
-            record["completion_tokens"] = usage.completion_tokens
-            record["cache_read_tokens"] = usage.cache_read_tokens
-            record["cache_write_tokens"] = usage.cache_write_tokens
-            record["cost_usd"] = cost_of(usage, attempt.deployment.model.price)
-            if attempt.segments:
-                watch, client = self.gateway.cache_watch, self.call.client
-                lost = watch.first_change(client, attempt.deployment.name, attempt.segments, was_read=usage.cache_read_tokens > 0)
-                if lost is not None:
-                    record["cache_lost"] = lost
-        if attempt.finish_reason:
-            record["finish_reason"] = attempt.finish_reason
-        if attempt.notes:
-            record["notes"] = note_values(attempt.notes)
-        return record
+        if self._ticket is not None:
+            self._ticket.release()
+        if self._place is not None and self._plan is not None:
+            self._plan.left(self._place)
+        gateway.log.write(
+            "call", record_of(self, outcome, error), "error" if outcome == "error" and error and error.status >= 500 else "info"
+        )
 
 
 def _result(steps: Steps[T]) -> T:
@@ -195,6 +264,18 @@ def _result(steps: Steps[T]) -> T:
         except StopIteration as end:
             value: T = end.value
             return value
+
+
+def _spliced(steps: Steps[T], splice: Splice) -> Steps[T]:
+    """The steps, their frames made the continuation of what was shown."""
+    while True:
+        try:
+            frames = splice.feed(next(steps))
+        except StopIteration as end:
+            value: T = end.value
+            return value
+        if frames:
+            yield frames
 
 
 def _header_text(text: str) -> str:

@@ -38,11 +38,15 @@ class ServerSettings(Section, frozen=True):
 
 
 class TimeoutSettings(Section, frozen=True):
-    """`[timeouts]`, and `timeouts` of an upstream: seconds to connect, until the first byte of an answer, and of silence within one."""
+    """`[timeouts]`, and `timeouts` of an upstream: seconds to connect, until the first byte of an answer, of silence within one.
+
+    `total_s` bounds a whole call, with all its attempts; the longest of a route's upstreams counts.
+    """
 
     connect_s: PositiveSeconds = 5.0
     first_byte_s: PositiveSeconds = 300.0
     silence_s: PositiveSeconds = 300.0
+    total_s: PositiveSeconds = 3600.0
 
 
 class UpstreamSettings(Section, frozen=True):
@@ -143,7 +147,7 @@ class RescueSettings(Section, frozen=True):
 
     enabled: bool = True
     times: Positive = 2
-    hold_tool_calls_bytes: Annotated[int, msgspec.Meta(ge=0)] = 64 * 1024
+    hold_tool_calls_bytes: Annotated[int, msgspec.Meta(ge=0)] = 16 * 1024
 
 
 class DiscoverySettings(Section, frozen=True):

@@ -1,7 +1,9 @@
 """The configuration: defaults, `config.toml`, the environment; checked at start, frozen afterwards.
 
 Every key is optional. A wrong or unknown key ends the start with one line that names the key and the file (`SettingsError`).
-A value written `env:NAME` is taken from the environment, so that a configuration file need not hold a secret.
+Keys and headers of an upstream that are written `env:NAME` are taken from the environment, so that a configuration file need not hold a
+secret. A variable that is missing is passed over where the upstream has other keys; else it ends the start, for what was written down
+must not be replaced by something else.
 
     load_settings(arguments) -> Settings       config.toml, then the environment, then the command line
 """
@@ -9,13 +11,17 @@ A value written `env:NAME` is taken from the environment, so that a configuratio
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import re
-from collections.abc import Mapping
+import types
+import typing
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from compat.catalog import Model, load_catalog
 from compat.sections import (
     AdmissionSettings,
     AffinitySettings,
@@ -34,15 +40,13 @@ from compat.sections import (
     VaultSettings,
 )
 
-LOOPBACK_ADDRESSES = frozenset({"127.0.0.1", "::1", "localhost"})
-
 
 class SettingsError(Exception):
     """A configuration that can't be used; the message is one line for the person who wrote it."""
 
 
-class Settings(Section, frozen=True):
-    """The whole configuration. `environment` holds the variables that were looked at, `source` the file that was read."""
+class ConfigurationFile(Section, frozen=True):
+    """Everything that a configuration file may hold."""
 
     server: ServerSettings = ServerSettings()
     timeouts: TimeoutSettings = TimeoutSettings()
@@ -60,9 +64,17 @@ class Settings(Section, frozen=True):
     rescue: RescueSettings = RescueSettings()
 
 
+class Settings(ConfigurationFile, frozen=True):
+    """The whole configuration; `source` is the file that was read, for messages."""
+
+    source: str = "the defaults"
+
+
 _UNKNOWN_FIELD = re.compile(r"unknown field `(?P<key>[^`]+)`(?: - at `\$\.?(?P<path>[^`]*)`)?")
 _AT = re.compile(r"(?P<what>.*) - at `\$\.?(?P<path>[^`]*)`")
 _UPSTREAM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER_VALUE = re.compile(r"[\t -~\xa1-\xff]*")
 
 
 def load_settings(path: Path | None, environment: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> Settings:
@@ -70,7 +82,7 @@ def load_settings(path: Path | None, environment: Mapping[str, str], overrides: 
 
     Raises `SettingsError`.
     """
-    where = str(path) if path else "the defaults"
+    where = str(path) if path else Settings().source
     document: dict[str, Any] = {}
     if path is not None:
         try:
@@ -81,11 +93,12 @@ def load_settings(path: Path | None, environment: Mapping[str, str], overrides: 
             raise SettingsError(f"{path}: is not valid TOML: {error}.") from error
     document = merge(document, overrides or {})
     try:
-        settings = msgspec.convert(document, Settings)
+        read = msgspec.convert(document, ConfigurationFile)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"{where}: {_explain(str(error), document)}") from error
-    _check(settings, where)
-    return _with_environment(settings, environment, where)
+        raise SettingsError(f"{where}: {_explain(str(error), document, ConfigurationFile)}") from error
+    settings = Settings(**{name: getattr(read, name) for name in read.__struct_fields__}, source=where)
+    _check(settings)
+    return _with_environment(settings, environment)
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,72 +110,77 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _explain(message: str, document: Mapping[str, Any]) -> str:
-    """msgspec's words with the key in the file's own spelling, and the name that was probably meant."""
+def _explain(message: str, document: Any, kind: Any, under: Iterable[str] = ()) -> str:
+    """msgspec's words with the key in the file's own spelling, and the name that was probably meant.
+
+    `document` did not fit the type `kind`; `under` is where it stands in the file.
+    """
     if unknown := _UNKNOWN_FIELD.search(message):
-        path = _written_path(unknown["path"] or "", document)
-        known = _fields_at(path)
+        path, table = _written_path(unknown["path"] or "", document, kind)
+        known = [field.name for field in msgspec.structs.fields(_struct_of(table))]
         near = difflib.get_close_matches(unknown["key"], known, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else f"; known keys: {', '.join(known)}." if known else "."
-        return f"unknown key '{'.'.join([*path, unknown['key']])}'{hint}"
+        hint = f"; did you mean '{near[0]}'?" if near else f"; known keys: {', '.join(known)}."
+        return f"unknown key '{'.'.join([*under, *path, unknown['key']])}'{hint}"
     if at := _AT.fullmatch(message):
-        return f"key '{'.'.join(_written_path(at['path'], document))}': {at['what']}."
+        path, _ = _written_path(at["path"], document, kind)
+        return f"key '{'.'.join([*under, *path])}': {at['what']}."
     return f"{message}."
 
 
-def _written_path(path: str, document: Mapping[str, Any]) -> list[str]:
-    """`upstreams[...].kind` as keys of the file; `[...]` stands for the first entry, in order, whose value does not fit."""
-    parts = re.findall(r"\[\.\.\.\]|\[\d+\]|[^.\[\]]+", path)
+def _written_path(path: str, document: Any, kind: Any) -> tuple[list[str], Any]:
+    """`upstreams[...].kind` as keys of the file, and the type of what stands there; `[...]` is the first entry that does not fit."""
     keys: list[str] = []
-    here: Any = document
-    for position, part in enumerate(parts):
+    for part in re.findall(r"\[\.\.\.\]|\[\d+\]|[^.\[\]]+", path):
         key = part.strip("[]")
-        if part == "[...]" and isinstance(here, Mapping):
-            key = _misfit(here, keys, parts[position + 1 :])
+        if part == "[...]":
+            key = _misfit(document, _type_within(kind, key))
         keys.append(key)
-        here = here.get(key) if isinstance(here, Mapping) else None
-    return keys
+        kind = _type_within(kind, key)
+        if isinstance(document, list):
+            document = document[int(key)]
+        else:
+            document = document.get(key) if isinstance(document, Mapping) else None
+    return keys, kind
 
 
-def _misfit(table: Mapping[str, Any], path: list[str], _rest: list[str]) -> str:
-    kind = _ENTRY_TYPES.get(".".join(path))
+def _misfit(table: Mapping[str, Any], kind: Any) -> str:
     for name, value in table.items():
         try:
-            msgspec.convert(value, kind or Any)
+            msgspec.convert(value, kind)
         except msgspec.ValidationError:
             return name
     return "..."
 
 
-_ENTRY_TYPES: Mapping[str, type] = {"upstreams": UpstreamSettings, "models": ModelSettings, "keys": KeySettings}
+def _type_within(kind: Any, key: str) -> Any:
+    """The type of what `key` names in a table, or an index in a list, of the type `kind`."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is dict:
+        return arguments[1]
+    if origin is tuple:
+        return arguments[0]
+    return next((field.type for field in msgspec.structs.fields(_struct_of(kind)) if field.name == key), Any)
 
 
-def _fields_at(path: list[str]) -> list[str]:
-    here: Any = Settings
-    for part in path:
-        if part in _ENTRY_TYPES and here is Settings:
-            here = _ENTRY_TYPES[part]
-            continue
-        fields = {field.name: field.type for field in msgspec.structs.fields(here)}
-        if part in fields and isinstance(fields[part], type) and issubclass(fields[part], Section):
-            here = fields[part]
-    return [field.name for field in msgspec.structs.fields(here)]
+def _struct_of(kind: Any) -> Any:
+    """The table among the types that `kind` allows."""
+    choices = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    return next(choice for choice in choices if isinstance(choice, type) and issubclass(choice, msgspec.Struct))
 
 
-def _check(settings: Settings, where: str) -> None:
+def _check(settings: Settings) -> None:
     """What types can't say. Raises `SettingsError`."""
+    where = settings.source
     for name, upstream in settings.upstreams.items():
         if not _UPSTREAM_NAME.fullmatch(name):
             raise SettingsError(f"{where}: key 'upstreams.{name}': a name has letters, digits, '.', '_' and '-' only.")
         try:
             timeouts_of(settings, upstream)
         except TypeError as error:
-            raise SettingsError(f"{where}: key 'upstreams.{name}.timeouts': knows connect_s, first_byte_s and silence_s only.") from error
+            known = ", ".join(TimeoutSettings.__struct_fields__)
+            raise SettingsError(f"{where}: key 'upstreams.{name}.timeouts': knows {known} only.") from error
     for model, row in settings.models.items():
-        for step in row.route:
-            target = step if isinstance(step, str) else step.to
-            if "/" not in target:
-                raise SettingsError(f"{where}: key 'models.{model}.route': '{target}' must be written upstream/model.")
+        _check_model(model, row, where)
     if not is_loopback(settings.server.host) and not settings.keys:
         raise SettingsError(
             f"{where}: key 'server.host': {settings.server.host} can be reached from other machines, so client keys are required. "
@@ -170,25 +188,75 @@ def _check(settings: Settings, where: str) -> None:
         )
 
 
-def _with_environment(settings: Settings, environment: Mapping[str, str], where: str) -> Settings:
+def _check_model(name: str, row: ModelSettings, where: str) -> None:
+    for step in row.route:
+        target = step if isinstance(step, str) else step.to
+        if "/" not in target:
+            raise SettingsError(f"{where}: key 'models.{name}.route': '{target}' must be written upstream/model.")
+    if row.facts:
+        try:
+            load_catalog({name: row.facts})
+        except msgspec.ValidationError as error:
+            raise SettingsError(f"{where}: {_explain(str(error), row.facts, Model, ('models', name, 'facts'))}") from error
+
+
+def _with_environment(settings: Settings, environment: Mapping[str, str]) -> Settings:
     def filled(name: str, upstream: UpstreamSettings) -> UpstreamSettings:
-        keys = []
-        for key in upstream.api_keys:
-            if not key.startswith("env:"):
-                keys.append(key)
-            elif value := environment.get(key[4:], "").strip():
-                keys += [part.strip() for part in value.split(",") if part.strip()]
-        for key in keys:
-            if not key.isascii() or not key.isprintable() or " " in key:
-                raise SettingsError(f"{where}: key 'upstreams.{name}.api_keys': a key holds characters that can't be sent in a header.")
-        return msgspec.structs.replace(upstream, api_keys=tuple(keys))
+        where = f"{settings.source}: key 'upstreams.{name}"
+        keys = _keys_of(upstream.api_keys, environment, f"{where}.api_keys'")
+        headers = {header: _header_of(header, value, environment, f"{where}.headers'") for header, value in upstream.headers.items()}
+        return msgspec.structs.replace(upstream, api_keys=keys, headers=headers)
 
     return msgspec.structs.replace(settings, upstreams={name: filled(name, row) for name, row in settings.upstreams.items()})
 
 
+def _keys_of(written: Iterable[str], environment: Mapping[str, str], where: str) -> tuple[str, ...]:
+    keys: list[str] = []
+    missing: list[str] = []
+    for key in written:
+        if not key.startswith("env:"):
+            keys.append(_sound_key(key, where))
+        elif found := key_list(environment.get(key[4:], ""), where):
+            keys += found
+        else:
+            missing.append(key[4:])
+    if missing and not keys:
+        raise SettingsError(f"{where}: the environment has no {' and no '.join(missing)}.")
+    return tuple(keys)
+
+
+def key_list(value: str, where: str) -> list[str]:
+    """The keys in `value`, separated by commas. `SettingsError`, which begins with `where`, for one that no header can hold."""
+    return [_sound_key(key.strip(), where) for key in value.split(",") if key.strip()]
+
+
+def _sound_key(key: str, where: str) -> str:
+    if not key:
+        raise SettingsError(f"{where}: a key is empty.")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise SettingsError(f"{where}: a key holds characters that can't be sent in a header.")
+    return key
+
+
+def _header_of(name: str, written: str, environment: Mapping[str, str], where: str) -> str:
+    value = written
+    if written.startswith("env:"):
+        value = environment.get(written[4:], "").strip()
+        if not value:
+            raise SettingsError(f"{where}: {name}: the environment has no {written[4:]}.")
+    if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+        raise SettingsError(f"{where}: {name!a}: holds characters that can't be sent in a header.")
+    return value
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach a server that listens on `host`."""
-    return host in LOOPBACK_ADDRESSES or host.startswith("127.")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def timeouts_of(settings: Settings, upstream: UpstreamSettings) -> TimeoutSettings:

@@ -10,6 +10,8 @@ from compat.errors import BadRequest, BodyTooLarge, RequestTimeout, WrongMediaTy
 from compat.sections import ServerSettings
 
 _JSON = "application/json"
+_MAX_DIGITS = 18
+"""Of a `Content-Length`; `int` refuses thousands of them."""
 
 
 def read_json_body(environ: dict[str, Any], settings: ServerSettings) -> bytes:
@@ -21,8 +23,8 @@ def read_json_body(environ: dict[str, Any], settings: ServerSettings) -> bytes:
     if encoding not in {"", "identity"}:
         raise WrongMediaType(f"The body's Content-Encoding '{encoding[:40]}' is not supported.")
     limit = settings.max_body_bytes
-    length = environ.get("CONTENT_LENGTH") or ""
-    if length.isdigit() and int(length) > limit:
+    length = _length_bytes(environ.get("CONTENT_LENGTH") or "")
+    if length is not None and length > limit:
         raise BodyTooLarge(f"The body has {length} bytes; the limit is {limit} (server.max_body_bytes).")
     try:
         with gevent.Timeout(settings.body_timeout_s, RequestTimeout(f"The body did not arrive within {settings.body_timeout_s:g} s.")):
@@ -31,6 +33,15 @@ def read_json_body(environ: dict[str, Any], settings: ServerSettings) -> bytes:
         raise BadRequest(f"The body could not be read: {error}.") from error
     if len(body) > limit:
         raise BodyTooLarge(f"The body has more than {limit} bytes, the limit (server.max_body_bytes).")
-    if length.isdigit() and len(body) < int(length):
+    if length is not None and len(body) < length:
         raise BadRequest("The body ended before its Content-Length.")
     return body
+
+
+def _length_bytes(written: str) -> int | None:
+    """The value of `Content-Length` (RFC 9110, section 8.6: digits of ASCII only); one beyond all measure is a very long one."""
+    if not written:
+        return None
+    if not (written.isascii() and written.isdigit()):
+        raise BadRequest(f"The Content-Length {written[:40]!r} is not a number.")
+    return int(written) if len(written) < _MAX_DIGITS else 10**_MAX_DIGITS

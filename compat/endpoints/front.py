@@ -33,11 +33,19 @@ def canonical_path(path: str) -> str:
     if bare.endswith(_MODELS):
         return "/v1/models"
     before, found, model_id = bare.partition(_MODELS + "/")
-    if found and not before.strip("/").replace("v1", "").strip("/"):
+    if found and _is_base(before):
         return f"/v1/models/{model_id}"
     if bare.strip("/") == "v1":
         return "/"
     return path
+
+
+def _is_base(path: str) -> bool:
+    """Whether `path` is nothing but what stands before an endpoint: any number of `/v1`, a whole URL in front of them."""
+    parts = [part for part in path.split("/") if part]
+    if parts and parts[0].lower() in {"http:", "https:"}:
+        parts = parts[2:]
+    return all(part == "v1" for part in parts)
 
 
 class Front:

@@ -42,7 +42,7 @@ def health_report(gateway: Gateway) -> dict[str, Any]:
         }
         for upstream in gateway.router.upstreams.values()
     ]
-    is_faulty = any(row["state"] == "failing" for row in upstreams) or bool(gateway.log.fault)
+    is_faulty = any(row["state"] == "failing" for row in upstreams) or bool(gateway.log.fault) or bool(gateway.vault.fault)
     report: dict[str, Any] = {
         "status": "draining" if gateway.gauges.is_draining else "degraded" if is_faulty else "ok",
         "version": __version__,
@@ -52,6 +52,10 @@ def health_report(gateway: Gateway) -> dict[str, Any]:
         "upstreams": upstreams,
         "routes": {name: route_text(gateway, name) for name in gateway.catalog.aliases},
         "embedded": embedded_report(gateway),
+        "circuits": gateway.policies.circuits.report(),
+        "concurrency": gateway.policies.gates.report(),
+        "retries": gateway.policies.retries.budget.report(),
+        "vault": {"entries": gateway.vault.entries, "bytes": gateway.vault.size_bytes, "fault": gateway.vault.fault},
         "log": {"dropped": gateway.log.dropped, "fault": gateway.log.fault},
     }
     return report

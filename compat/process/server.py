@@ -14,12 +14,13 @@ from typing import Any
 import gevent
 from gevent.pywsgi import WSGIHandler, WSGIServer
 
-from compat.errors import BadRequest
+from compat.errors import BadRequest, ShuttingDown
 from compat.gateway import Gateway
 
 HEAD_TIMEOUT_S = 30.0
 IDLE_TIMEOUT_S = 120.0
 _POLL_S = 0.05
+_LAST_WORDS_S = 1.0
 
 
 def open_listener(host: str, port: int) -> socket.socket:
@@ -95,7 +96,10 @@ class Server:
         self._server.start()
 
     def stop(self, bound_s: float) -> int:
-        """Stop accepting, let running calls finish for at most `bound_s`; how many were still running then."""
+        """Stop accepting, let running calls finish for at most `bound_s`; how many were still running then.
+
+        Those are ended with an error that tells their clients why.
+        """
         gauges = self._gateway.gauges
         gauges.is_draining = True
         self._server.close()
@@ -104,5 +108,10 @@ class Server:
         while gauges.in_flight and clock() < deadline_s:
             gevent.sleep(_POLL_S)
         left = gauges.in_flight
+        for greenlet in list(gauges.serving):
+            gevent.kill(greenlet, ShuttingDown("The gateway is shutting down, and this answer took too long to wait for."), block=False)
+        deadline_s = clock() + _LAST_WORDS_S
+        while gauges.in_flight and clock() < deadline_s:
+            gevent.sleep(_POLL_S)
         self._server.stop(timeout=0)
         return left

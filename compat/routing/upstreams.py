@@ -1,12 +1,15 @@
-"""Which upstreams there are: rows of the configuration, and rows of the table of kinds whose key is in the environment."""
+"""Which upstreams there are: rows of the configuration, and rows of the table of kinds whose key is in the environment.
+
+A key of the environment leaves for the address of its own kind only: a row of the configuration that names another address has the keys
+that it lists itself, and no others.
+"""
 
 from __future__ import annotations
 
-import urllib.parse
 from collections.abc import Iterator, Mapping
 
 from compat.sections import UpstreamSettings
-from compat.settings import Settings, SettingsError, timeouts_of
+from compat.settings import Settings, SettingsError, key_list, timeouts_of
 from compat.upstream.client import Secret, Upstream
 from compat.upstream.kinds import UPSTREAM_KINDS, UpstreamKind
 from compat.upstream.pool import origin_of
@@ -36,26 +39,31 @@ def local_candidates(settings: Settings, environment: Mapping[str, str], taken: 
 def _from_settings(name: str, row: UpstreamSettings, settings: Settings, environment: Mapping[str, str]) -> Upstream:
     kind = UPSTREAM_KINDS.get(row.kind)
     if kind is None:
-        raise SettingsError(f"key 'upstreams.{name}.kind': '{row.kind}' is not one of {', '.join(UPSTREAM_KINDS)}.")
-    base_url = row.base_url.rstrip("/") or _base_url(kind, environment)
-    _check_url(base_url, f"key 'upstreams.{name}.base_url'")
-    keys = row.api_keys or tuple(_keys(environment.get(kind.key_variable, "")))
+        raise SettingsError(f"{settings.source}: key 'upstreams.{name}.kind': '{row.kind}' is not one of {', '.join(UPSTREAM_KINDS)}.")
+    kinds_url = _base_url(kind, environment)
+    base_url = row.base_url.rstrip("/") or kinds_url
+    _check_url(base_url, f"{settings.source}: key 'upstreams.{name}.base_url'" if row.base_url else _variable(kind.base_url_variable))
+    keys = row.api_keys or (_keys(kind, environment) if base_url == kinds_url else ())
     secrets = tuple(Secret(key) for key in keys)
     return Upstream(name, kind, base_url, secrets, row.headers, row.models, timeouts_of(settings, row), row.ca_file)
 
 
 def _from_environment(settings: Settings, environment: Mapping[str, str]) -> Iterator[Upstream]:
     for kind in UPSTREAM_KINDS.values():
-        keys = _keys(environment.get(kind.key_variable, "")) if kind.key_variable else []
+        keys = _keys(kind, environment)
         if not keys:
             continue
         base_url = _base_url(kind, environment)
-        _check_url(base_url, f"environment variable {kind.base_url_variable}")
+        _check_url(base_url, _variable(kind.base_url_variable))
         yield Upstream(kind.name, kind, base_url, tuple(Secret(key) for key in keys), timeouts=settings.timeouts)
 
 
-def _keys(value: str) -> list[str]:
-    return [key.strip() for key in value.split(",") if key.strip()]
+def _keys(kind: UpstreamKind, environment: Mapping[str, str]) -> list[str]:
+    return key_list(environment.get(kind.key_variable, ""), _variable(kind.key_variable)) if kind.key_variable else []
+
+
+def _variable(name: str) -> str:
+    return f"environment variable {name}"
 
 
 def _base_url(kind: UpstreamKind, environment: Mapping[str, str]) -> str:
@@ -63,9 +71,12 @@ def _base_url(kind: UpstreamKind, environment: Mapping[str, str]) -> str:
 
 
 def _check_url(url: str, where: str) -> None:
+    """`SettingsError`, which begins with `where`, for an address that no request can be sent to, or that holds a secret: it is shown."""
     try:
+        if "@" in url.rpartition("://")[2].partition("/")[0]:
+            raise ValueError("a URL can't hold a user name or a password; use api_keys or headers")
+        if not url.isascii() or not url.isprintable() or " " in url:
+            raise ValueError(f"{url!a} holds characters that can't be sent")
         origin_of(url)
-        if urllib.parse.urlsplit(url).username:
-            raise ValueError("a URL can't hold a user name; use api_keys or headers")
     except ValueError as error:
         raise SettingsError(f"{where}: {error}.") from error

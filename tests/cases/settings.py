@@ -40,7 +40,7 @@ REFUSED: list[tuple[str, str]] = [
     (UP + "[upstreams.b]\nkind = 5", "key 'upstreams.b.kind': Expected `str`, got `int`."),
     (UP + "api_keys = [1]", "key 'upstreams.a.api_keys.0': Expected `str`, got `int`."),
     (UP + 'api_keys = "sk-x"', "key 'upstreams.a.api_keys': Expected `array`, got `str`."),
-    (UP + "[upstreams.a.timeouts]\nconect_s = 5", "key 'upstreams.a.timeouts': knows connect_s, first_byte_s and silence_s only."),
+    (UP + "[upstreams.a.timeouts]\nconect_s = 5", "key 'upstreams.a.timeouts': knows connect_s, first_byte_s, silence_s"),
     ('[upstreams."a b"]\nkind = "openai"', "key 'upstreams.a b': a name has letters, digits, '.', '_' and '-' only."),
     ('[upstreams."a/b"]\nkind = "openai"', "key 'upstreams.a/b': a name has letters, digits, '.', '_' and '-' only."),
     ('[models.x]\nroute = ["a"]', "key 'models.x.route': 'a' must be written upstream/model."),
@@ -70,6 +70,25 @@ REFUSED: list[tuple[str, str]] = [
     (UP + 'api_keys = ["sk\\r\\nx: y"]', "key 'upstreams.a.api_keys': a key holds characters that can't be sent in a header."),
     (UP + 'api_keys = ["sk-\\u2026"]', "key 'upstreams.a.api_keys': a key holds characters that can't be sent in a header."),
     (UP + 'api_keys = ["env:ODD"]', "key 'upstreams.a.api_keys': a key holds characters that can't be sent in a header."),
+    (UP + 'api_keys = ["sk-1", ""]', "key 'upstreams.a.api_keys': a key is empty."),
+    # headers that can't be sent
+    (UP + 'headers = { x-a = "\\u6f22" }', "key 'upstreams.a.headers': 'x-a': holds characters that can't be sent in a header."),
+    (UP + 'headers = { x-a = "1\\r\\nx-b: 2" }', "key 'upstreams.a.headers': 'x-a': holds characters that can't be sent in a header."),
+    (UP + 'headers = { x-a = "env:TWO_LINES" }', "key 'upstreams.a.headers': 'x-a': holds characters that can't be sent in a header."),
+    (UP + 'headers = { "x a" = "1" }', "key 'upstreams.a.headers': 'x a': holds characters that can't be sent in a header."),
+    (UP + 'headers = { "x\\n" = "1" }', "key 'upstreams.a.headers': 'x\\n': holds characters that can't be sent in a header."),
+    # variables that the environment does not have, where nothing else can be sent
+    (UP + 'api_keys = ["env:NOBODY"]', "key 'upstreams.a.api_keys': the environment has no NOBODY."),
+    (UP + 'api_keys = ["env:NOBODY", "env:EMPTY"]', "key 'upstreams.a.api_keys': the environment has no NOBODY and no EMPTY."),
+    (UP + 'headers = { x-a = "env:NOBODY" }', "key 'upstreams.a.headers': x-a: the environment has no NOBODY."),
+    (UP + 'headers = { x-a = "env:EMPTY" }', "key 'upstreams.a.headers': x-a: the environment has no EMPTY."),
+    # facts that don't fit
+    ("[models.x.facts]\ncontxt = 5", "unknown key 'models.x.facts.contxt'; did you mean 'context'?"),
+    ("[models.x.facts.price]\ninputs = 5", "unknown key 'models.x.facts.price.inputs'; did you mean 'input'?"),
+    ("[models.x.facts.ids]\nopenai = 5", "key 'models.x.facts.ids.openai': Expected `str`, got `int`."),
+    ('[models.x]\nfacts = { context = "much" }', "key 'models.x.facts.context': Expected `int`, got `str`."),
+    ('[models.x]\nfacts = { like = "nobody" }', "key 'models.x.facts.like': 'nobody' is not a family of the catalog (claude-"),
+    ("[models.x]\nfacts = { like = 5 }", "key 'models.x.facts.like': 5 is not a family of the catalog (claude-"),
 ]
 
 # a whole file, one key of every section and its place in the settings

@@ -58,9 +58,9 @@ class AgentApi(AnthropicApi):
         if done >= self.rounds or not body.get("tools"):
             yield text(f"Task done after {done} rounds.")
             return
-        if number % 4 == 1:
+        if number % 4 == 2:
             yield text(f"Step {number}: next file. ✓")
-            if number % 8 == 1 and _is_interleaved(body):
+            if number % 8 == 2 and _is_interleaved(body):
                 yield from _thinking(body, facts, number, is_opening=False)
         for place in range(2 if number % 3 == 2 else 1):
             tool = body["tools"][(number + place) % len(body["tools"])]

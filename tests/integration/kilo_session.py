@@ -22,9 +22,31 @@ MARK = {"cache_control": {"type": "ephemeral"}}
 PIXEL = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(24)).decode()
 PICTURE = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}}
 _NAMES = (
-    "read write edit glob grep list bash task todo_read todo_write web_fetch diagnostics symbols rename format lint test build commit diff"
-    " screenshot browse recall ask"
-).split()
+    "read",
+    "write",
+    "edit",
+    "glob",
+    "grep",
+    "list",
+    "bash",
+    "task",
+    "todo_read",
+    "todo_write",
+    "web_fetch",
+    "diagnostics",
+    "symbols",
+    "rename",
+    "format",
+    "lint",
+    "test",
+    "build",
+    "commit",
+    "diff",
+    "screenshot",
+    "browse",
+    "recall",
+    "ask",
+)
 _HABITS = (
     "Paths are absolute, or relative to the working directory.",
     "Prefer it to the shell for whatever it can do.",
@@ -32,7 +54,7 @@ _HABITS = (
     "Its output is cut after two thousand lines; ask for a part where you need one.",
     "Independent calls belong into one message, so that they run at the same time.",
     "Errors come back as text: read them before you try again.",
-    'Quote with care: "double", \'single\', `back` – and don\'t escape what needs no escape.',
+    "Quote with care: \"double\", 'single', `back` – and don't escape what needs no escape.",
 )
 
 
@@ -185,7 +207,14 @@ class KiloSession:
         marked = [0, *range(max(len(self.messages) - 2, 1), len(self.messages))]
         messages = [_marked(message, MARK if number in marked else None) for number, message in enumerate(self.messages)]
         rest = {"reasoning_effort": self.effort} if self.effort else {}
-        return {**self._fields, "model": self.model, "messages": messages, **rest, "stream": True, "stream_options": {"include_usage": True}}
+        return {
+            **self._fields,
+            "model": self.model,
+            "messages": messages,
+            **rest,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
 
     def take(self, reply: Reply) -> None:
         """Go on from an answer: run its tools, or give the next task."""

@@ -100,5 +100,16 @@ def test_a_wrong_field_is_named() -> None:
         load_catalog({"mine": {"contxt": 1}})
 
 
+@pytest.mark.parametrize("family", ["no-such-family", 5])
+def test_an_unknown_family_is_named(family: object) -> None:
+    with pytest.raises(msgspec.ValidationError, match=f"{family!r} is not a family of the catalog"):
+        load_catalog({"mine": {"like": family}})
+
+
+def test_a_model_starts_from_the_facts_of_its_family() -> None:
+    model = load_catalog({"mine": {"like": "claude-opus-5-5*", "context": 5}}).models["mine"]
+    assert (model.id, model.context, model.max_output) == ("mine", 5, 128_000)
+
+
 def test_near_names_are_found(catalog: Catalog) -> None:
     assert catalog.nearest_names("Claude-4-Sonet", catalog.aliases)[0] == "claude-4-sonnet"

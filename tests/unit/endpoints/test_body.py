@@ -70,7 +70,7 @@ def test_a_length_beyond_the_limit_is_refused_before_it_is_read() -> None:
         read_json_body({"CONTENT_TYPE": "application/json", "CONTENT_LENGTH": "11"}, SMALL)
 
 
-@pytest.mark.parametrize("environ", [{}, {"CONTENT_LENGTH": ""}, {"CONTENT_LENGTH": "-1"}, {"CONTENT_LENGTH": "5"}])
+@pytest.mark.parametrize("environ", [{}, {"CONTENT_LENGTH": ""}, {"CONTENT_LENGTH": "5"}])
 def test_a_longer_body_than_was_told_is_refused_once_it_shows(environ: dict[str, str]) -> None:
     with pytest.raises(BodyTooLarge, match="more than 10 bytes"):
         read(b"x" * 11, **environ)
@@ -81,13 +81,15 @@ def test_a_body_that_ends_early_is_refused() -> None:
         read(b"{", CONTENT_LENGTH="2")
 
 
-@pytest.mark.xfail(
-    strict=True, raises=ValueError, reason="str.isdigit is true of digits that int refuses, and of more of them than it takes"
+@pytest.mark.parametrize(
+    ("length", "error"),
+    [("\xb2", BadRequest), ("-1", BadRequest), ("+2", BadRequest), ("2, 2", BadRequest), ("\u0662", BadRequest), ("9" * 5000, BodyTooLarge)],
+    ids=["superscript", "negative", "a sign", "two", "other digits", "5000 digits"],
 )
-@pytest.mark.parametrize("length", ["\xb2", "9" * 5000], ids=["superscript", "5000 digits"])
-def test_a_garbled_length_is_the_clients_error(length: str) -> None:
-    with pytest.raises(GatewayError):
+def test_a_garbled_length_is_the_clients_error(length: str, error: type[GatewayError]) -> None:
+    with pytest.raises(error) as caught:
         read(CONTENT_LENGTH=length)
+    assert len(caught.value.message) < 200
 
 
 @pytest.mark.parametrize("error", [OSError("unexpected end of file"), ValueError("bad chunk"), ConnectionResetError("gone")])

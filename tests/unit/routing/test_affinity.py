@@ -14,7 +14,6 @@ from compat.catalog import Model
 from compat.routing.affinity import (
     MAX_HEAD_BYTES,
     Affinity,
-    AffinitySettings,
     Candidate,
     after_failure,
     first_elements,
@@ -22,6 +21,7 @@ from compat.routing.affinity import (
     session_of,
 )
 from compat.routing.router import Deployment, Group, Route
+from compat.sections import AffinitySettings
 from compat.upstream.client import Secret, Upstream
 from compat.upstream.kinds import UPSTREAM_KINDS
 from compat.wire.envelope import Envelope

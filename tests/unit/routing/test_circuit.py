@@ -23,7 +23,8 @@ from compat.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from compat.routing.circuit import Circuit, CircuitChange, CircuitKey, Circuits, CircuitSettings, Permit, fingerprint_of, memory_storage
+from compat.routing.circuit import Circuit, CircuitChange, CircuitKey, Circuits, Permit, fingerprint_of, memory_storage
+from compat.sections import CircuitSettings
 from tests.unit.builders import StillClock
 
 KEY = CircuitKey("ada", fingerprint_of("sk-canary-0123456789"), "big")

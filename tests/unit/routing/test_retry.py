@@ -28,7 +28,8 @@ from compat.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from compat.routing.retry import Decision, Progress, Retries, RetryBudget, RetrySettings, is_key_at_fault, retry_decision
+from compat.routing.retry import Decision, Progress, Retries, RetryBudget, is_key_at_fault, retry_decision
+from compat.sections import RetrySettings
 from tests.unit.builders import StillClock
 
 SETTINGS = RetrySettings()

@@ -1,0 +1,117 @@
+"""Where a call goes next: one plan per call, over its route's deployments and keys.
+
+    plan = CallPlan(policies, route, session, deadline_s)
+    place = plan.next()                    # a candidate that its circuit admits; NoUpstream when there is none
+    ...                                    # the attempt
+    plan.succeeded(place)                  # or: decision = plan.failed(place, error, is_committed=...)
+    plan.left(place)                       # always: a hang-up says nothing about the upstream
+
+The order is affinity's, whether a deployment may be called is its circuit's word, what follows a failure is for `retry_decision`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from compat.errors import GatewayError, NoUpstream
+from compat.routing.admission import Gates
+from compat.routing.affinity import Affinity, Candidate, after_failure
+from compat.routing.circuit import Circuit, CircuitKey, Circuits, Permit, fingerprint_of
+from compat.routing.retry import Decision, Progress, Retries, is_key_at_fault
+from compat.routing.router import Route
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """The policy objects that calls share."""
+
+    circuits: Circuits
+    retries: Retries
+    affinity: Affinity
+    gates: Gates
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A candidate, and the circuit's leave to call it."""
+
+    candidate: Candidate
+    permit: Permit
+
+
+@dataclass(slots=True)
+class CallPlan:
+    """One call's way over its candidates. Mutable: all but the first four fields."""
+
+    policies: Policies
+    route: Route
+    session: str
+    deadline_s: float
+    attempts: int = 0
+    _candidates: list[Candidate] = field(init=False)
+    _tries: dict[tuple[str, int], int] = field(default_factory=dict)
+    _previous_wait_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._candidates = self.policies.affinity.plan(self.session, self.route)
+        self.policies.retries.note_call()
+
+    def next(self) -> Place:
+        """The first candidate that may be called now. The error of the first that may not, when none may: `NoUpstream`."""
+        refusal: NoUpstream | None = None
+        for candidate in self._candidates:
+            try:
+                permit = self._circuit(candidate).admit()
+            except NoUpstream as error:
+                refusal = refusal or error
+                continue
+            self.attempts += 1
+            self._tries[_name(candidate)] = self._tries.get(_name(candidate), 0) + 1
+            return Place(candidate, permit)
+        raise refusal or NoUpstream("Every deployment of this route has failed.")
+
+    def failed(self, place: Place, error: GatewayError, now_s: float, *, is_committed: bool) -> Decision:
+        """What to do after `error`; where it is to go on, `next` gives another candidate."""
+        place.permit.failed(error)
+        rest = after_failure(self._candidates, place.candidate, is_key_at_fault=is_key_at_fault(error))
+        others = sum(self._circuit(candidate).is_admitting for candidate in rest)
+        tries = self._tries.get(_name(place.candidate), 0)
+        is_open = not self._circuit(place.candidate).is_admitting
+        progress = Progress(self.attempts, tries, others, self.deadline_s - now_s, self._previous_wait_s, is_committed)
+        decision = self.policies.retries.decide(error, progress)
+        if decision.action == "wait" and is_open and others:
+            decision = Decision("next", "its circuit opened")
+        if decision.action == "wait":
+            self._previous_wait_s = decision.wait_s
+        elif decision.action == "next":
+            self._candidates = rest
+        return decision
+
+    def rescued_from(self, place: Place, error: GatewayError) -> bool:
+        """Give up on a candidate that died in the middle of its answer; whether another attempt may be made."""
+        place.permit.failed(error)
+        rest = after_failure(self._candidates, place.candidate, is_key_at_fault=False)
+        if any(self._circuit(candidate).is_admitting for candidate in rest):
+            self._candidates = rest
+            return True
+        return self._circuit(place.candidate).is_admitting
+
+    def succeeded(self, place: Place) -> None:
+        """The answer is complete: the session stays here."""
+        place.permit.succeeded()
+        self.policies.affinity.keep(self.session, self.route, place.candidate)
+
+    def left(self, place: Place) -> None:
+        """The attempt is over, however it ended."""
+        place.permit.release()
+
+    def _circuit(self, candidate: Candidate) -> Circuit:
+        key = candidate.key
+        deployment = candidate.deployment
+        return self.policies.circuits.of(
+            CircuitKey(deployment.upstream.name, fingerprint_of(key.reveal()) if key else "", deployment.target)
+        )
+
+
+def _name(candidate: Candidate) -> tuple[str, int]:
+    return candidate.deployment.name, candidate.key_index
