@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
@@ -67,7 +67,7 @@ class Attempt:
     """The progress of one attempt. One use only; `close` always follows.
 
     `key` is the credential to call with, `deadline_s` the clock's time at which the call must be over, `hold_bytes`
-    how much of a tool call may be held back.
+    how much of a tool call may be held back, `on_content` hears of the commit point.
 
     `upstream_calls` counts requests that were sent. `first_content_s` is the clock's time of the commit point. `segments` are the digests
     of the prompt (`TranslatedRequest.segments`).
@@ -80,6 +80,7 @@ class Attempt:
     key: Secret | None = None
     deadline_s: float = math.inf
     hold_bytes: int = 0
+    on_content: Callable[[], None] = lambda: None
     upstream_calls: int = 0
     usage: Usage | None = None
     finish_reason: str | None = None
@@ -185,7 +186,9 @@ class Attempt:
             last_data_s = clock()
             held += stream.feed(data)
             if stream.is_committed and held and not self._holds(held):
-                self.first_content_s = self.first_content_s or clock()
+                if self.first_content_s is None:
+                    self.first_content_s = clock()
+                    self.on_content()
                 self._shows_calls = self._shows_calls or _CALL_MARK in held
                 yield held
                 held = b""

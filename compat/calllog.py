@@ -96,13 +96,15 @@ class CallLog:
     def _to_file(self, number: int, time_s: float, event: str, fields: Mapping[str, Any]) -> None:
         stamp = datetime.datetime.fromtimestamp(time_s, datetime.UTC).isoformat(timespec="milliseconds")
         try:
-            line = _visible(msgspec.json.encode({"time": stamp, "level": _level_name(number), "event": event, **fields}, enc_hook=str).decode())
+            line = _visible(
+                msgspec.json.encode({"time": stamp, "level": _level_name(number), "event": event, **fields}, enc_hook=str).decode()
+            )
             handler = self._handler or self._open()
             handler.emit(logging.LogRecord("openai_compat", number, "", 0, line, None, None))
         except OSError as error:
             self._note_fault(str(error.strerror or error))
-        except (ValueError, OverflowError) as error:  # a number or a text that JSON can't hold
-            self._note_fault(str(error))
+        except UnicodeEncodeError:  # half a surrogate pair, which no file can hold
+            self.dropped += 1
         else:
             self.fault = ""
 

@@ -32,6 +32,7 @@ from compat.routing.discovery import Discovery
 from compat.routing.plan import Policies
 from compat.routing.retry import Retries
 from compat.routing.router import Deployment, Router
+from compat.routing.single_flight import SingleFlight
 from compat.routing.upstreams import EMBEDDED_KIND, configured_upstreams, local_candidates
 from compat.sections import VaultSettings
 from compat.settings import Settings
@@ -89,6 +90,7 @@ def build_gateway(
         keys=ClientKeys(settings.keys),
         vault=_vault(settings.vault, base_dir, clock, log),
         policies=_policies(settings, clock, log),
+        flights=SingleFlight(settings.single_flight),
         clock=clock,
         started_s=clock.monotonic(),
     )

@@ -17,6 +17,8 @@ from compat.routing.learnt import LearntRefusals
 from compat.routing.plan import Policies
 from compat.routing.prompt_cache import PromptCacheWatch
 from compat.routing.router import Router
+from compat.routing.single_flight import SingleFlight
+from compat.sections import SingleFlightSettings
 from compat.settings import Settings
 from compat.upstream.client import Transport
 from compat.vault import ThinkingVault
@@ -75,6 +77,7 @@ class Gateway:
     policies: Policies
     clock: Clock
     started_s: float
+    flights: SingleFlight[Any] = field(default_factory=lambda: SingleFlight(SingleFlightSettings()))
     refusals: LearntRefusals = field(default_factory=LearntRefusals)
     cache_watch: PromptCacheWatch = field(default_factory=PromptCacheWatch)
     gauges: Gauges = field(default_factory=Gauges)

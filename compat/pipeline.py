@@ -14,14 +14,14 @@ Steps hand out a heartbeat whenever the client has heard nothing for too long; `
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 
 import gevent
 
 from compat.attempt import Attempt, Pulse, Steps, T
 from compat.call import Call
-from compat.errors import ClientGone, GatewayError, InternalError
+from compat.errors import ClientGone, GatewayError, InternalError, NoUpstream
 from compat.gateway import Gateway
 from compat.record import record_of
 from compat.rescue import MAX_SHOWN_BYTES, Shown, Splice, added_usage, can_rescue, read_shown, rest_of, takes_prefill
@@ -80,7 +80,7 @@ class CallRun:
         finally:
             self._settle_early()
 
-    def frames(self) -> Iterator[bytes]:
+    def frames(self) -> Generator[bytes, None, None]:
         """The frames of the answer. A `GatewayError` leaves only before the first frame; a later one becomes the last frame."""
         self._begin()
         clock = self.gateway.clock.monotonic
@@ -109,6 +109,11 @@ class CallRun:
             if self.attempt.notes:
                 headers.append(("x-compat-notes", _header_text(note_values(self.attempt.notes))))
         return headers
+
+    def note_shared(self, leader: CallRun) -> None:
+        """The record of a call that was never begun, since it shares the answer of another one."""
+        fields = {"request_id": self.call.request_id, "client": self.call.client, "shared_with": leader.call.request_id}
+        self.gateway.log.write("call.shared", fields, "info")
 
     # Attempts.
 
@@ -141,7 +146,9 @@ class CallRun:
         deployment = place.candidate.deployment
         call = self.call if self._carried is None else rest_of(self.call, self._carried, deployment)
         hold_bytes = self.gateway.settings.rescue.hold_tool_calls_bytes if self._may_rescue() else 0
-        return Attempt(self.gateway, call, deployment, self._pulse, place.candidate.key, self._plan.deadline_s, hold_bytes)
+        return Attempt(
+            self.gateway, call, deployment, self._pulse, place.candidate.key, self._plan.deadline_s, hold_bytes, place.permit.committed
+        )
 
     def _enter(self, place: Place) -> Steps[None]:
         """Wait until the upstream has room for the call. Errors: `NoUpstream`."""
@@ -151,6 +158,8 @@ class CallRun:
         ticket = self._ticket = gate.enter(call.client, len(call.envelope.body), call.is_stream, self._plan.deadline_s)
         while not ticket.wait(self._pulse.left_s(self.gateway.clock.monotonic())):
             yield from self._pulse.beat(self.gateway.clock.monotonic())
+        if place.permit.is_stale:
+            raise NoUpstream(f"{place.candidate.deployment.upstream.name} failed while the call waited for it.", retry_after_s=2)
 
     def _make_plan(self) -> CallPlan:
         gateway, call = self.gateway, self.call

@@ -121,8 +121,8 @@ class AffinitySettings(Section, frozen=True):
 class AdmissionSettings(Section, frozen=True):
     """`[concurrency]`: calls at once per upstream, adapted between `min_limit` and `max_limit`, from `first_limit` on.
 
-    A 429 or 529 shrinks the limit to `shrink_to` of what runs; so do answers that begin `slow_factor` times later than the best ones of the
-    last minutes, but never below `min_limit_when_slow`. `queue_length` calls may wait, each for `queue_wait_s`. A streaming request of
+    A 429 or 529 shrinks the limit to `shrink_to` of what runs; so do answers that begin `slow_factor` times later than the best ones of
+    `slow_window_s`, but never below `min_limit_when_slow`. `queue_length` calls may wait, each for `queue_wait_s`. A streaming request of
     `small_bytes` or less goes ahead.
     """
 
@@ -131,11 +131,20 @@ class AdmissionSettings(Section, frozen=True):
     max_limit: Positive = 1024
     min_limit_when_slow: Positive = 8
     shrink_to: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.7
-    slow_factor: Annotated[float, msgspec.Meta(gt=1)] = 4.0
+    slow_factor: Annotated[float, msgspec.Meta(gt=1)] = 3.0
     slow_window_s: PositiveSeconds = 300.0
     queue_length: Positive = 256
     queue_wait_s: PositiveSeconds = 30.0
     small_bytes: Positive = 128 * 1024
+
+
+class SingleFlightSettings(Section, frozen=True):
+    """`[single_flight]`: whether identical calls share one upstream call, how much of it is kept, how far it may run ahead of its
+    readers."""
+
+    enabled: bool = True
+    record_bytes: Positive = 1024 * 1024
+    ahead_bytes: Positive = 256 * 1024
 
 
 class RescueSettings(Section, frozen=True):

@@ -35,6 +35,7 @@ from compat.sections import (
     RetrySettings,
     Section,
     ServerSettings,
+    SingleFlightSettings,
     TimeoutSettings,
     UpstreamSettings,
     VaultSettings,
@@ -62,6 +63,7 @@ class ConfigurationFile(Section, frozen=True):
     affinity: AffinitySettings = AffinitySettings()
     concurrency: AdmissionSettings = AdmissionSettings()
     rescue: RescueSettings = RescueSettings()
+    single_flight: SingleFlightSettings = SingleFlightSettings()
 
 
 class Settings(ConfigurationFile, frozen=True):

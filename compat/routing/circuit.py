@@ -263,6 +263,11 @@ class Permit:
         self._is_settled = False
         self.era = era
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether the circuit opened since: the call that was admitted should not be made."""
+        return self.era != self._circuit.era
+
     def committed(self) -> None:
         """The first content came: a probe has told what it was sent for, and does not hold others up until its last word.
 

@@ -74,7 +74,9 @@ class CallPlan:
         """What to do after `error`; where it is to go on, `next` gives another candidate."""
         place.permit.failed(error)
         rest = after_failure(self._candidates, place.candidate, is_key_at_fault=is_key_at_fault(error))
-        others = sum(self._circuit(candidate).is_admitting for candidate in rest)
+        here = place.candidate.deployment.upstream.name
+        usable = [one for one in rest if is_key_at_fault(error) or one.deployment.upstream.name != here]
+        others = sum(self._circuit(candidate).is_admitting for candidate in usable)
         tries = self._tries.get(_name(place.candidate), 0)
         is_open = not self._circuit(place.candidate).is_admitting
         progress = Progress(self.attempts, tries, others, self.deadline_s - now_s, self._previous_wait_s, is_committed)

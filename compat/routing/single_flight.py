@@ -28,20 +28,9 @@ import gevent
 from gevent.event import Event
 
 from compat.errors import GatewayError, InternalError, RequestTimeout
-from compat.sections import Positive, Section
+from compat.sections import SingleFlightSettings
 
 T = TypeVar("T")
-
-
-class SingleFlightSettings(Section, frozen=True):
-    """`[single_flight]`: whether identical calls share one upstream call.
-
-    `record_bytes` of it are kept for those who join later; it runs at most `ahead_bytes` ahead of its readers.
-    """
-
-    enabled: bool = True
-    record_bytes: Positive = 1024 * 1024
-    ahead_bytes: Positive = 256 * 1024
 
 
 def flight_key(client: str, body: bytes, *, idempotency_key: str = "", retry_count: str = "") -> str | None:

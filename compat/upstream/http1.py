@@ -2,10 +2,11 @@
 
 The parser is llhttp (through httptools): a strict C parser that hands over what a read holds. The socket is ours for one reason:
 while an upstream thinks, the caller must get control back (to send a heartbeat, to see that the client left) and go on waiting
-afterwards. `http.client`, and with it urllib3 and requests, can't read on after a time-out.
+afterwards. `http.client`, and with it urllib3 and requests, can't read on after a time-out. For the same reason a call makes one read
+at most: an upstream that sends without end, or a byte now and then, does not outlast the caller's deadlines. What is kept of it is bounded.
 
     Exchange.receive_head(timeout_s) -> Head | None      None: nothing yet
-    Exchange.receive(timeout_s)      -> bytes | None     None: silence; b"" once the body is complete
+    Exchange.receive(timeout_s)      -> bytes | None     None: nothing yet; b"" once the body is complete
     Exchange.close()                                     gives the connection back when the answer was read to its end
 
 Errors: `UpstreamUnreachable` before an answer, `UpstreamBroken` within one. Foreign exceptions are mapped here and in `pool`, nowhere else.
@@ -15,17 +16,17 @@ from __future__ import annotations
 
 import socket
 import ssl
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import httptools
 
 from compat.errors import UpstreamBroken, UpstreamError, UpstreamUnreachable
+from compat.upstream.inflate import Inflater, inflater_of
 
 READ_BYTES = 64 * 1024
 MAX_HEAD_BYTES = 64 * 1024
-MAX_INFLATE_RATIO_BYTES = 64 * 1024 * 1024
+"""The most that is read for a head, interim answers included, and the most between two pieces of a body, or after the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class Exchange:
         self._parser = httptools.HttpResponseParser(self)
         self._received = 0
         self._keeps_alive = False
-        self._inflate: zlib._Decompress | None = None
+        self._inflate: Inflater | None = None
         self._pending_head: dict[str, str] = {}
 
     def receive_head(self, timeout_s: float) -> Head | None:
@@ -97,35 +98,48 @@ class Exchange:
         if data is not None:
             self._received += len(data)
             self._feed(data)
-            if parsed.head is None and self._received > MAX_HEAD_BYTES:
+            if parsed.head is not None:
+                self._received = 0
+            elif self._received > MAX_HEAD_BYTES:
                 raise UpstreamBroken(f"The upstream sent more than {MAX_HEAD_BYTES} bytes of headers.")
         return parsed.head
 
     def receive(self, timeout_s: float) -> bytes | None:
-        """The next bytes of the body, as many as are there; `None` after `timeout_s` of silence, `b""` at the end."""
-        parsed = self._parsed
-        while True:
-            if parsed.body:
-                data = parsed.body[0] if len(parsed.body) == 1 else b"".join(parsed.body)
-                parsed.body = []
-                data = data if self._inflate is None else self._inflated(data)
-                if data:
-                    return data
-            if parsed.is_complete:
-                return b""
-            read = self._read(timeout_s)
-            if read is None:
-                return None
-            if read == b"":
-                self._end_by_close()
-            else:
-                self._feed(read)
+        """The next bytes of the body, as many as are there; `None` when one read, of at most `timeout_s`, gave none; `b""` at the end."""
+        data = self._take()
+        if data or self._parsed.is_complete:
+            return data
+        read = self._read(timeout_s)
+        if read is None:
+            return None
+        if read == b"":
+            self._end_by_close()
+        else:
+            self._feed(read)
+            self._bound_framing(len(read))
+        data = self._take()
+        return data if data or self._parsed.is_complete else None
 
     def close(self) -> None:
         """End the exchange; the second call does nothing. An answer that was not read to its end takes its connection with it."""
         if self._after_close is not _nothing:
             after_close, self._after_close = self._after_close, _nothing
             after_close(self._connection, self._parsed.is_complete and self._keeps_alive and not self._parsed.body)
+
+    def _take(self) -> bytes:
+        """Bytes of the body that are there; `b""` when there are none, or when it has come to its end."""
+        parsed, inflate = self._parsed, self._inflate
+        data = b""
+        if parsed.body:
+            data = parsed.body[0] if len(parsed.body) == 1 else b"".join(parsed.body)
+            parsed.body = []
+        if inflate is None:
+            return data
+        inflate.feed(data)
+        data = inflate.take()
+        if not data and parsed.is_complete:
+            inflate.finish()
+        return data
 
     def _read_first(self, timeout_s: float) -> bytes | None:
         """Bytes of the head. A reused connection that turns out to be closed is replaced, as long as no byte of an answer came."""
@@ -177,21 +191,24 @@ class Exchange:
         parsed.is_complete = True
         self._keeps_alive = False
 
-    def _inflated(self, data: bytes) -> bytes:
-        assert self._inflate is not None
-        try:
-            plain = self._inflate.decompress(data, MAX_INFLATE_RATIO_BYTES)
-        except zlib.error as error:
-            raise UpstreamBroken(f"The upstream's compressed answer is damaged: {error}.") from error
-        if self._inflate.unconsumed_tail:
-            raise UpstreamBroken("The upstream's compressed answer is too large.")
-        return plain
+    def _bound_framing(self, size: int) -> None:
+        """Bound what is no content: trailers, extensions of chunks. The parser keeps a line of them until it ends."""
+        parsed = self._parsed
+        self._received = 0 if parsed.body or parsed.is_complete else self._received + size
+        if self._received > MAX_HEAD_BYTES:
+            raise UpstreamBroken(f"The upstream sent more than {MAX_HEAD_BYTES} bytes of framing without content.")
 
     # The parser's callbacks.
 
+    def on_message_begin(self) -> None:
+        if self._parsed.is_complete:
+            self._keeps_alive = False  # a second answer that nobody asked for
+
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._parsed.head is not None:
+            return  # a trailer: nobody reads it
         key = name.decode("latin-1").lower()
-        text = value.decode("latin-1")
+        text = value.decode("latin-1").strip(" \t")
         headers = self._pending_head
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
 
@@ -202,13 +219,8 @@ class Exchange:
             return
         parsed = self._parsed
         if parsed.head is not None:
-            self._keeps_alive = False  # a second answer that nobody asked for
             return
-        encoding = headers.get("content-encoding", "identity").strip().lower()
-        if encoding in {"gzip", "x-gzip", "deflate"}:
-            self._inflate = zlib.decompressobj(47)
-        elif encoding not in {"identity", ""}:
-            raise UpstreamBroken(f"The upstream compressed its answer with {encoding[:40]}, which was not asked for.")
+        self._inflate = inflater_of(headers.get("content-encoding", ""))
         parsed.has_length = "content-length" in headers or "transfer-encoding" in headers
         parsed.head = Head(status, headers)
         self._keeps_alive = self._parser.should_keep_alive()

@@ -9,6 +9,7 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent import monkey
 
 from compat.calllog import MAX_QUEUED, CallLog, readable
 from compat.settings import LogSettings
@@ -157,10 +158,9 @@ def test_after_the_end_everything_is_in_the_file(bench: Any) -> None:
     assert [line["n"] for line in log.lines()] == [1]
 
 
-@pytest.mark.parametrize("value", ["\ud800", 10**400])
-def test_what_json_cant_hold_costs_its_own_line_only(bench: Any, value: Any) -> None:
+def test_what_a_file_cant_hold_costs_its_own_line_only(bench: Any) -> None:
     log = bench()
-    log.log.write("call", {"n": value})
+    log.log.write("call", {"n": "\ud800"})
     log.log.write("call", {"n": 2})
     assert [line["n"] for line in log.lines()] == [2]
     assert log.log.dropped == 1

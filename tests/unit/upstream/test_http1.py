@@ -229,18 +229,15 @@ def test_an_inflated_answer_is_bounded() -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 12, len(ZIPPED) - 1])
-@pytest.mark.xfail(strict=True, reason="http1.py _end_by_close: a zlib stream that did not come to its end is taken for a whole answer")
 def test_a_compressed_answer_that_is_cut_is_broken(cut: int) -> None:
     with pytest.raises(UpstreamBroken):
         Opened(OK + b"content-encoding: gzip\r\n\r\n" + ZIPPED[:cut], END).read()
 
 
-@pytest.mark.xfail(strict=True, reason="http1.py _inflated: what follows the first gzip member is dropped (RFC 1952, section 2.2)")
 def test_all_members_of_a_gzip_stream_are_read() -> None:
     assert Opened(with_length(ZIPPED + ZIPPED, b"content-encoding: gzip")).read()[2] == b"Hello there." * 2
 
 
-@pytest.mark.xfail(strict=True, reason="http1.py on_header: white space after a value is kept as part of it (RFC 9110, section 5.5)")
 def test_white_space_around_a_header_is_no_part_of_it() -> None:
     assert Opened(with_length(b"", b"x-a:\t b \t")).head().headers["x-a"] == "b"
 
@@ -257,9 +254,6 @@ def test_bytes_after_the_end_do_not_touch_the_answer_but_cost_the_connection(ans
     assert (status, body, is_reusable) == (200, b"Hello", False)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="http1.py _feed: a second answer whose head is still incomplete goes unnoticed, and the pool reuses it"
-)
 @pytest.mark.parametrize("extra", [b"H", b"HTTP/1.1 200 OK\r\ncontent-le"])
 def test_the_beginning_of_a_second_answer_costs_the_connection(extra: bytes) -> None:
     assert Opened(ANSWER + extra).read() == (200, {"content-length": "5"}, b"Hello", False)

@@ -1,0 +1,28 @@
+"""Flask-Limiter, without its request hook.
+
+The hook costs more than the rest of a request's dispatch, also where a route has no limit. So the extension is bound to an application
+that serves nothing: its storage and strategy serve `compat/limits.py`, and `limiter.limit("60/minute")` still guards a view that it
+decorates, in whatever application that is.
+"""
+
+from __future__ import annotations
+
+import flask
+import flask_limiter
+import flask_limiter.util
+
+from compat.redis_link import limiter_options
+
+MEMORY = "memory://"
+
+
+def make_limiter(storage_url: str = MEMORY) -> flask_limiter.Limiter:
+    """The one `Limiter`, which counts at `storage_url` (`redis://...`). `limits.errors.ConfigurationError` for what is not a storage."""
+    limiter = flask_limiter.Limiter(
+        flask_limiter.util.get_remote_address,
+        strategy="fixed-window",
+        storage_uri=storage_url,
+        storage_options=limiter_options(storage_url),
+    )
+    limiter.init_app(flask.Flask("compat.limiter"))
+    return limiter

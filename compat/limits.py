@@ -1,0 +1,317 @@
+"""Limits and budgets: who may call now, what is left, and a place for each call's share before its size is known.
+
+    reservation = limits.admit(client, model, estimate)     # TooManyRequests, BudgetSpent
+    reservation.headers()                                   # x-ratelimit-*
+    reservation.settle(usage, cost_usd)                     # or .cancel(): the first of both counts
+
+A call is admitted while a window has something left, and takes its estimate out of it in the same step (one atomic addition in the storage
+of Flask-Limiter, in memory or in Redis): of any number of calls at once, at most one passes the limit. `settle` puts the true figures in
+the place of the estimate. A rule's strategy in Flask-Limiter, `hit`, is that addition and a comparison; here the sum itself is needed, to
+say what is left and because a call larger than what is left, or than the whole limit, is still served when it is the first to be so.
+
+Budgets outlive the process: when a budget is seen first, what was spent in its window is read from the usage store, and again every few
+seconds, so that workers with a memory of their own hear of each other. While Redis is gone, only that is known, and everything else is let
+through (`Link`).
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+import gevent
+from limits.strategies import RateLimiter
+
+from compat.catalog import Price
+from compat.errors import MAX_RETRY_AFTER_S, ClientError, GatewayError, TooManyRequests
+from compat.limit_rules import MICRO, LimitSettings, Measure, Rule, budget_rules, parse_rules
+from compat.redis_link import Link
+from compat.wire.usage import Usage
+
+BYTES_PER_TOKEN = 3
+"""Of a request's JSON: fewer than there are, so that an estimate is rather too large."""
+
+SPENT_TTL_S = 5.0
+_BEGUN = 1_000_000
+_POLL_S = 0.005
+_POLLS = 40
+_MAX_KNOWN = 10_000
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class BudgetSpent(ClientError):
+    """A budget is used up until its window ends: more tries don't help, and with this status Kilo Code and the SDKs make none."""
+
+    status = 402
+    type = "insufficient_quota"
+    code = "budget_spent"
+
+
+class Limiter(Protocol):
+    """The part of Flask-Limiter's `Limiter` that is used."""
+
+    @property
+    def limiter(self) -> RateLimiter:
+        """Its strategy, with its storage."""
+        ...
+
+
+class Clock(Protocol):
+    """Time."""
+
+    def now(self) -> float:
+        """Seconds since 1970."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a call may use: tokens, and dollars for them."""
+
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    prompt_usd: float = 0.0
+    output_usd: float = 0.0
+
+
+def estimate_of(body_bytes: int, max_output_tokens: int, price: Price) -> Estimate:
+    """The most that a call is likely to use: a request of `body_bytes`, nothing of it in a cache, answered at full length."""
+    prompt_tokens = body_bytes // BYTES_PER_TOKEN + 1
+    dearest = max(price.input, price.cache_write, price.cache_write_1h)
+    return Estimate(prompt_tokens, max_output_tokens, prompt_tokens * dearest / 1_000_000, max_output_tokens * price.output / 1_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class _Hold:
+    """What a call took from one window. `used_before` is what others had taken, `key` is empty where nothing was counted."""
+
+    rule: Rule
+    name: str
+    key: str
+    taken: int
+    used_before: int
+    end_s: float
+
+    @property
+    def left(self) -> int:
+        return max(self.rule.amount - self.used_before - self.taken, 0)
+
+
+@dataclass(slots=True)
+class Reservation:
+    """A call's share of its windows; the first of `settle` and `cancel` counts. Mutable: what is held."""
+
+    _limits: Limits
+    _estimate: Estimate
+    holds: list[_Hold] = field(default_factory=list)
+    _is_settled: bool = False
+
+    def headers(self) -> list[tuple[str, str]]:
+        """`x-ratelimit-limit-requests` and the like, for what the call has seen; OpenAI's names, `usd` besides."""
+        return _headers(self.holds, self._limits.clock.now())
+
+    def settle(self, usage: Usage | None, cost_usd: float = 0.0) -> None:
+        """The call is over. Without `usage` (a client that left early) its prompt is taken to have been read, and no more."""
+        estimate = self._estimate
+        actual: dict[Measure, int] = {
+            "requests": 1,
+            "tokens": usage.prompt_tokens + usage.completion_tokens if usage else estimate.prompt_tokens,
+            "usd": round((cost_usd if usage else estimate.prompt_usd) * MICRO),
+        }
+        self._correct(actual)
+
+    def cancel(self) -> None:
+        """The call came to nothing that an upstream would charge, or was refused: it has taken nothing."""
+        self._correct({"requests": 0, "tokens": 0, "usd": 0})
+
+    def _correct(self, actual: dict[Measure, int]) -> None:
+        if not self._is_settled:
+            self._is_settled = True
+            self._limits.correct([(hold, actual[hold.rule.measure]) for hold in self.holds if hold.key])
+
+
+class Limits:
+    """All limits. Mutable: which budgets were seen, and what was last known to be spent; the counts are in the storage.
+
+    `spent(client, since_s)` tells the dollars that a client has spent by the usage store. `later` runs a correction: at once for a storage
+    in memory, in a greenlet (`gevent.spawn`) for one that is asked over a network.
+    """
+
+    def __init__(
+        self,
+        settings: LimitSettings,
+        limiter: Limiter,
+        clock: Clock,
+        link: Link,
+        *,
+        spent: Callable[[str, float], float] = lambda _client, _since_s: 0.0,
+        later: Callable[[Callable[[], None]], object] = lambda run: run(),
+    ) -> None:
+        self._limiter = limiter
+        self.clock = clock
+        self._link = link
+        self._spent = spent
+        self._later = later
+        self._client_rules = {name: parse_rules(text, "client", f"limits.clients.{name}") for name, text in settings.clients.items()}
+        self._any_client = parse_rules(settings.client, "client", "limits.client")
+        self._model_rules = {name: parse_rules(text, "model", f"limits.models.{name}") for name, text in settings.models.items()}
+        self._any_model = parse_rules(settings.model, "model", "limits.model")
+        self._budget_rules = {name: budget_rules(budget) for name, budget in settings.budgets.items()}
+        self._any_budget = budget_rules(settings.budget)
+        self._known: dict[tuple[Rule, str], tuple[float, float, int]] = {}
+        self._begun: dict[tuple[Rule, str], str] = {}
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with the storage just now; empty when all is well."""
+        return self._link.fault
+
+    def admit(self, client: str, model: str, estimate: Estimate) -> Reservation:
+        """Take `estimate` out of every window of `client` and `model`. Errors: `BudgetSpent`, `TooManyRequests`; nothing is taken then."""
+        reservation = Reservation(self, estimate)
+        amounts: dict[Measure, int] = {
+            "requests": 1,
+            "tokens": estimate.prompt_tokens + estimate.output_tokens,
+            "usd": math.ceil((estimate.prompt_usd + estimate.output_usd) * MICRO),
+        }
+        now_s = self.clock.now()
+        try:
+            for rule, name in self._rules_of(client, model):
+                amount = amounts[rule.measure]
+                if amount == 0:  # what costs nothing is not refused for its cost
+                    continue
+                hold = self._take(rule, name, amount, now_s)
+                reservation.holds.append(hold)
+                if hold.used_before >= rule.amount:
+                    raise _refusal(hold, now_s, _headers(reservation.holds, now_s))
+        except BaseException:  # a client's hang-up among them, while Redis was asked
+            reservation.cancel()
+            raise
+        return reservation
+
+    def headers(self, client: str, model: str) -> list[tuple[str, str]]:
+        """What is left to a client and a model just now, as `Reservation.headers` has it."""
+        now_s = self.clock.now()
+        holds = []
+        for rule, name in self._rules_of(client, model):
+            begin_s, end_s = rule.window(now_s)
+            key = _key(rule, name, begin_s)
+            used = self._get(key)
+            if rule.scope == "budget":
+                used = max(used, self._known_spent(rule, name, begin_s))
+            holds.append(_Hold(rule, name, key, 0, used, end_s))
+        return _headers(holds, now_s)
+
+    def correct(self, actual: Sequence[tuple[_Hold, int]]) -> None:
+        """Put true amounts in the place of what was taken. A window that is over stays as it was."""
+        now_s = self.clock.now()
+        changes = [(hold, amount - hold.taken) for hold, amount in actual if now_s < hold.end_s and amount != hold.taken]
+
+        def run() -> None:
+            for hold, change in changes:
+                self._add(hold.key, hold.end_s - now_s, change)
+
+        if changes:
+            self._later(run)
+
+    def _rules_of(self, client: str, model: str) -> Iterable[tuple[Rule, str]]:
+        """The rules of a call, each with the name it counts under; budgets first, for their refusal is the last word."""
+        for rule in self._budget_rules.get(client, self._any_budget):
+            yield rule, client
+        for rule in self._client_rules.get(client, self._any_client):
+            yield rule, client
+        for rule in self._model_rules.get(model, self._any_model):
+            yield rule, model
+
+    def _take(self, rule: Rule, name: str, amount: int, now_s: float) -> _Hold:
+        begin_s, end_s = rule.window(now_s)
+        key = _key(rule, name, begin_s)
+        least = 0
+        if rule.scope == "budget":
+            least = self._known_spent(rule, name, begin_s)
+            if self._begun.get((rule, name)) != key:
+                self._begin(rule, name, key, end_s - now_s, least)
+        total = self._add(key, end_s - now_s, amount)
+        if total is None:
+            return _Hold(rule, name, "", amount, least, end_s)
+        return _Hold(rule, name, key, amount, max(total - amount, least), end_s)
+
+    def _known_spent(self, rule: Rule, client: str, begin_s: float) -> int:
+        """Millionths of a dollar that the usage store knew of, a few seconds ago at most."""
+        now_s = self.clock.now()
+        known = self._known.get((rule, client))
+        if known is None or known[0] != begin_s or abs(now_s - known[1]) >= SPENT_TTL_S:
+            known = (begin_s, now_s, round(self._spent(client, begin_s) * MICRO))
+            _put(self._known, (rule, client), known)
+        return known[2]
+
+    def _begin(self, rule: Rule, name: str, key: str, left_s: float, spent: int) -> None:
+        """Begin to count in a budget's window at what was spent before: in one process only, for which the others wait a moment."""
+        mark = f"{key}/begun"
+        state = self._add(mark, left_s, 1)
+        if state == 1:
+            if spent:
+                self._add(key, left_s, spent)
+            self._add(mark, left_s, _BEGUN)
+        else:
+            for _ in range(_POLLS):
+                if state is None or state > _BEGUN:
+                    break
+                gevent.sleep(_POLL_S)
+                state = self._get(mark)
+        if state is not None:
+            _put(self._begun, (rule, name), key)
+
+    def _add(self, key: str, left_s: float, amount: int) -> int | None:
+        return self._link.ask(lambda: self._limiter.limiter.storage.incr(key, math.ceil(left_s) + 1, amount))
+
+    def _get(self, key: str) -> int:
+        return self._link.ask(lambda: self._limiter.limiter.storage.get(key)) or 0
+
+
+def _put(cache: dict[K, V], key: K, value: V) -> None:
+    """Keep `value`; a cache of what is known elsewhere as well is simply emptied when it is full."""
+    if len(cache) >= _MAX_KNOWN:
+        cache.clear()
+    cache[key] = value
+
+
+def _key(rule: Rule, name: str, begin_s: float) -> str:
+    """Where a rule counts for a name, in the window that begins at `begin_s`. Names are hashed whole: they may hold anything."""
+    return rule.item.key_for(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=32).hexdigest(), int(begin_s))
+
+
+def _headers(holds: Sequence[_Hold], now_s: float) -> list[tuple[str, str]]:
+    """Three headers for each measure, of the rule that has the least left."""
+    tightest: dict[Measure, _Hold] = {}
+    for hold in holds:
+        other = tightest.get(hold.rule.measure)
+        if other is None or hold.left < other.left:
+            tightest[hold.rule.measure] = hold
+    headers = []
+    for measure, hold in tightest.items():
+        unit = MICRO if measure == "usd" else 1
+        headers += [
+            (f"x-ratelimit-limit-{measure}", f"{hold.rule.amount / unit:.10g}"),
+            (f"x-ratelimit-remaining-{measure}", f"{hold.left / unit:.10g}"),
+            (f"x-ratelimit-reset-{measure}", f"{math.ceil(hold.end_s - now_s)}s"),
+        ]
+    return headers
+
+
+def _refusal(hold: _Hold, now_s: float, headers: list[tuple[str, str]]) -> GatewayError:
+    """The words name the moment, not a number of seconds: Kilo Code would wait as long as a text says."""
+    rule = hold.rule
+    moment = datetime.datetime.fromtimestamp(hold.end_s, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    owner = f"the {'model' if rule.scope == 'model' else 'client'} '{hold.name[:100]}'"
+    if rule.scope == "budget":
+        words = f"The budget of {owner}, {rule}, is spent ({rule.show(hold.used_before)}); it is renewed at {moment}."
+        return BudgetSpent(words, headers=tuple(headers))
+    words = f"The limit of {owner}, {rule}, is reached; it is renewed at {moment}."
+    return TooManyRequests(words, retry_after_s=max(min(hold.end_s - now_s, MAX_RETRY_AFTER_S), 1), headers=tuple(headers))

@@ -1,0 +1,101 @@
+"""A Redis server as the gateway uses it: quick answers or none, and never in a call's way.
+
+    client = redis_client("redis://...")          # for the answer cache and the thinking vault
+    options = limiter_options("redis://...")      # `storage_options` of Flask-Limiter
+    link = Link("limits", clock.monotonic, on_event, LIMITER_ERRORS)
+    link.ask(lambda: client.get(key))             # None while the server can't be used
+
+While a server fails, it is left alone for `RETRY_S` between two tries, and calls go on without it. That is said once, and once more
+when it is well again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from limits.errors import StorageError
+
+TIMEOUT_S = 0.5
+RETRY_S = 5.0
+KEY_PREFIX = "openai-compat"
+LIMITER_ERRORS: tuple[type[Exception], ...] = (StorageError,)
+
+OnEvent = Callable[[str, Mapping[str, Any]], None]
+T = TypeVar("T")
+
+
+class Link:
+    """How a server is doing. Mutable: every field; no step of it waits but the question itself.
+
+    `fault` is what is wrong just now, in words for a person; empty when all is well. `clock` is a monotonic one. `on_event` is told
+    `<name>.failed` and `<name>.recovered`. Only `errors` are the server's; others leave.
+    """
+
+    def __init__(self, name: str, clock: Callable[[], float], on_event: OnEvent, errors: tuple[type[Exception], ...]) -> None:
+        self._name = name
+        self._clock = clock
+        self._on_event = on_event
+        self._errors = errors
+        self._retry_at_s: float | None = None
+        self.fault = ""
+
+    def ask(self, question: Callable[[], T]) -> T | None:
+        """The answer to `question`; `None` where the server failed, or did so a moment ago."""
+        if self._retry_at_s is not None:
+            now_s = self._clock()
+            if now_s < self._retry_at_s:
+                return None
+            self._retry_at_s = now_s + RETRY_S  # others stay away while this one tries
+        try:
+            answer = question()
+        except self._errors as error:
+            self._note_fault(error)
+            return None
+        if self.fault:
+            self._retry_at_s = None
+            self.fault = ""
+            self._on_event(f"{self._name}.recovered", {})
+        return answer
+
+    def _note_fault(self, error: Exception) -> None:
+        """The kind of error only: its text may name the server's address with a password."""
+        self._retry_at_s = self._clock() + RETRY_S
+        was_well = not self.fault
+        self.fault = f"Redis can't be used: {type(error.__cause__ or error).__name__}"
+        if was_well:
+            self._on_event(f"{self._name}.failed", {"reason": self.fault})
+
+
+def redis_client(url: str) -> Any:
+    """A client of `redis.Redis`, which connects at its first use. `ValueError` for what is not a URL of Redis."""
+    import redis
+
+    return redis.Redis.from_url(url, **_options())
+
+
+def redis_errors() -> tuple[type[Exception], ...]:
+    """What a client of `redis_client` raises when the server can't be used."""
+    import redis
+
+    return (redis.RedisError, OSError)
+
+
+def limiter_options(url: str) -> dict[str, Any]:
+    """The `storage_options` of Flask-Limiter for the storage at `url` (`memory://`, `redis://...`): its errors are `LIMITER_ERRORS`."""
+    if url.startswith("memory:"):
+        return {"wrap_exceptions": True}
+    return {"wrap_exceptions": True, "key_prefix": f"{KEY_PREFIX}:limits", **_options()}
+
+
+def _options() -> dict[str, Any]:
+    """One more try at once, for a pooled connection that the server has closed; never after a timeout, when a command may have run."""
+    from redis.backoff import NoBackoff
+    from redis.exceptions import ConnectionError as Disconnected
+    from redis.retry import Retry
+
+    return {
+        "socket_timeout": TIMEOUT_S,
+        "socket_connect_timeout": TIMEOUT_S,
+        "retry": Retry(NoBackoff(), 1, supported_errors=(Disconnected,)),
+    }
