@@ -18,7 +18,7 @@ from functools import partial
 from typing import TypeVar
 
 from compat.call import Call
-from compat.errors import GatewayError, NoUpstream, UpstreamBroken, UpstreamTimeout
+from compat.errors import GatewayError, NoUpstream, UpstreamBroken, UpstreamFault, UpstreamTimeout
 from compat.gateway import Gateway
 from compat.routing.router import Deployment
 from compat.translate import TRANSLATORS
@@ -36,6 +36,10 @@ MAX_ERROR_BYTES = 256 * 1024
 MAX_LEARNT = 4
 MAX_RESUMPTIONS = 8
 _DRAIN_S = 0.05
+_ERROR_BODY_S = 5.0
+"""How long the words of a refusal may take; its status is known by then."""
+_END_S = 5.0
+"""How long an upstream may be silent after a `finish_reason`, before its end mark."""
 _CALL_MARK = b'"tool_calls":'
 """It can't occur in a text, where its quotes are escaped."""
 
@@ -67,7 +71,7 @@ class Attempt:
     """The progress of one attempt. One use only; `close` always follows.
 
     `key` is the credential to call with, `deadline_s` the clock's time at which the call must be over, `hold_bytes`
-    how much of a tool call may be held back, `on_content` hears of the commit point.
+    how much of a tool call may be held back, `on_content` hears of the commit point. `is_rest` tells that another one began the answer.
 
     `upstream_calls` counts requests that were sent. `first_content_s` is the clock's time of the commit point. `segments` are the digests
     of the prompt (`TranslatedRequest.segments`).
@@ -81,6 +85,7 @@ class Attempt:
     deadline_s: float = math.inf
     hold_bytes: int = 0
     on_content: Callable[[], None] = lambda: None
+    is_rest: bool = False
     upstream_calls: int = 0
     usage: Usage | None = None
     finish_reason: str | None = None
@@ -88,6 +93,7 @@ class Attempt:
     segments: tuple[tuple[str, bytes], ...] = ()
     first_content_s: float | None = None
     is_complete: bool = False
+    _held: bytes = b""
     _shows_calls: bool = False
     _learnt: tuple[str, ...] = ()
     _exchange: Exchange | None = None
@@ -109,18 +115,20 @@ class Attempt:
         """The frames of a streamed answer. Errors: any `GatewayError`; after the commit point it is the answer's end."""
         ctx = self._context()
         stream: StreamTranslator | None = None
-        held = b""
         for _ in range(MAX_RESUMPTIONS):
             exchange, ctx, head = yield from self._open(ctx)
             if stream is None and _media_type(head) == "application/json":  # a whole answer to a streaming request becomes a stream
                 answer = yield from self._answer(ctx, exchange)
-                self.first_content_s = self.gateway.clock.monotonic()
+                self._show()
                 self.is_complete = True
                 yield completion_frames(answer.body, wants_usage=self.call.wants_usage)
                 return
             stream = stream or self._translator.stream(ctx)
             try:
-                held = yield from self._relay(exchange, stream, held)
+                yield from self._relay(exchange, stream)
+            except UpstreamFault:
+                if stream.finish_reason is None:  # else all of the answer came, and only its end mark is missing
+                    raise
             finally:
                 self.usage = stream.usage
             if stream.continuation is None:
@@ -129,11 +137,12 @@ class Attempt:
             stream.resume()
             self._drain(exchange)
         assert stream is not None
-        last = held + stream.finish()
+        last = self._held + _finished(stream)
         self.usage, self.finish_reason = stream.usage, stream.finish_reason
         self._keep(stream.thinking)
         self.notes += tuple(stream.notes)
         self.is_complete = True
+        self._show()
         yield last
         self._drain(exchange)
 
@@ -144,8 +153,8 @@ class Attempt:
             self._exchange = None
 
     def _keep(self, record: ThinkingRecord | None) -> None:
-        """Keep thinking for later turns, before the client can ask for one."""
-        if record is not None:
+        """Keep thinking for later turns, before the client can ask for one; not that of half a turn."""
+        if record is not None and not self.is_rest:
             self.gateway.vault.keep(self.call.client, self.deployment.target, record)
 
     # Answers.
@@ -166,37 +175,41 @@ class Attempt:
             exchange = None
         raise UpstreamBroken(f"{self.deployment.upstream.name} paused its answer again and again.")
 
-    def _relay(self, exchange: Exchange, stream: StreamTranslator, held: bytes) -> Steps[bytes]:
-        """Hand out frames until the upstream's end; what came before the first content is held back, and returned if none came.
+    def _relay(self, exchange: Exchange, stream: StreamTranslator) -> Steps[None]:
+        """Hand out frames until the upstream's end; what came before the first content is held back, for another attempt may be made.
 
         So are the frames of a tool call until the answer is complete: an upstream that dies in the middle of one can be asked again.
         """
-        upstream = self.deployment.upstream
-        silence_s = upstream.timeouts.silence_s
+        silence_s = self.deployment.upstream.timeouts.silence_s
         clock = self.gateway.clock.monotonic
         last_data_s = clock()
         while not stream.is_finished:
             data = exchange.receive(self._wait_s(min(last_data_s + silence_s, self.deadline_s)))
             if data is None:
-                self._check_silence(last_data_s)
+                self._check_silence(last_data_s, silence_s)
                 yield from self._heartbeat()
                 continue
             if data == b"":
                 break
             last_data_s = clock()
-            held += stream.feed(data)
-            if stream.is_committed and held and not self._holds(held):
-                if self.first_content_s is None:
-                    self.first_content_s = clock()
-                    self.on_content()
-                self._shows_calls = self._shows_calls or _CALL_MARK in held
-                yield held
-                held = b""
+            self._held += stream.feed(data)
+            if stream.is_committed and self._held and not self._holds(self._held):
+                frames, self._held = self._held, b""
+                self._show()
+                self._shows_calls = self._shows_calls or _CALL_MARK in frames
+                yield frames
             else:
                 yield from self._heartbeat()
             if stream.failure is not None:
                 raise stream.failure
-        return held
+            if stream.finish_reason is not None and self.call.envelope.value("n") in {None, 1}:
+                silence_s = min(silence_s, _END_S)
+
+    def _show(self) -> None:
+        """Note the commit point, just before the first frames are handed out."""
+        if self.first_content_s is None:
+            self.first_content_s = self.gateway.clock.monotonic()
+            self.on_content()
 
     def _holds(self, frames: bytes) -> bool:
         """Whether these frames are better shown later: a tool call begins in them, and is not too long yet."""
@@ -238,7 +251,11 @@ class Attempt:
         exchange = self._exchange = self.gateway.transport.open(upstream, "chat", body, headers, self.key)
         while (head := exchange.receive_head(self._wait_s(deadline_s))) is None:
             if clock() >= deadline_s:
-                raise UpstreamTimeout(f"{upstream.name} did not answer in time ({upstream.timeouts.first_byte_s:g} s for the first byte).")
+                is_over = deadline_s == self.deadline_s
+                bound_s = upstream.timeouts.total_s if is_over else upstream.timeouts.first_byte_s
+                raise UpstreamTimeout(
+                    f"{upstream.name} did not answer in time ({bound_s:g} s for the {'call' if is_over else 'first byte'})."
+                )
             yield from self._heartbeat()
         return exchange, head
 
@@ -280,22 +297,24 @@ class Attempt:
     # Reading and waiting.
 
     def _read_all(self, exchange: Exchange, max_bytes: int, *, keeps_part: bool = False) -> Steps[bytes]:
-        """The whole body. With `keeps_part` a longer or broken one is cut short, else it is an error."""
+        """The whole body. With `keeps_part` a longer, slower or broken one is cut short, else it is an error."""
         parts: list[bytes] = []
         size = 0
         upstream = self.deployment.upstream
         silence_s = upstream.timeouts.silence_s
         clock = self.gateway.clock.monotonic
-        last_data_s = clock()
-        while True:
+        begun_s = last_data_s = clock()
+        while not (keeps_part and clock() >= begun_s + _ERROR_BODY_S):
+            until_s = begun_s + _ERROR_BODY_S if keeps_part else last_data_s + silence_s
             try:
-                data = exchange.receive(self._wait_s(min(last_data_s + silence_s, self.deadline_s)))
+                data = exchange.receive(self._wait_s(min(until_s, self.deadline_s)))
             except UpstreamBroken:
                 if keeps_part:
                     break
                 raise
             if data is None:
-                self._check_silence(last_data_s)
+                if not keeps_part:
+                    self._check_silence(last_data_s, silence_s)
                 yield from self._heartbeat()
                 continue
             if data == b"":
@@ -309,11 +328,11 @@ class Attempt:
                 raise UpstreamBroken(f"{upstream.name} sent an answer of more than {max_bytes} bytes.")
         return b"".join(parts)[:max_bytes]
 
-    def _check_silence(self, last_data_s: float) -> None:
+    def _check_silence(self, last_data_s: float, silence_s: float) -> None:
         """`UpstreamTimeout` when the upstream was silent for too long, or the call's time is over."""
         upstream, now_s = self.deployment.upstream, self.gateway.clock.monotonic()
-        if now_s - last_data_s >= upstream.timeouts.silence_s:
-            raise UpstreamTimeout(f"{upstream.name} was silent for {upstream.timeouts.silence_s:g} s.")
+        if now_s - last_data_s >= silence_s:
+            raise UpstreamTimeout(f"{upstream.name} was silent for {silence_s:g} s.")
         if now_s >= self.deadline_s:
             raise UpstreamTimeout(f"{upstream.name} did not end its answer within the call's {upstream.timeouts.total_s:g} s.")
 
@@ -333,3 +352,13 @@ class Attempt:
 
 def _media_type(head: Head) -> str:
     return head.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _finished(stream: StreamTranslator) -> bytes:
+    """The last frames. Errors: any `UpstreamError`, unless all of the answer came and only what followed it was cut."""
+    try:
+        return stream.finish()
+    except UpstreamFault:
+        if stream.finish_reason is None:
+            raise
+        return stream.finish()  # without the part of an event that was left

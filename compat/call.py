@@ -8,6 +8,8 @@ from compat.errors import BadRequest
 from compat.translate.base import WireApi
 from compat.wire.envelope import Envelope
 
+MAX_MODEL_CHARS = 500
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -29,6 +31,8 @@ def call_from(envelope: Envelope, *, request_id: str, client: str, received_s: f
     model = envelope.value("model")
     if not isinstance(model, str) or not model.strip():
         raise BadRequest("'model' must be a name: see GET /v1/models.", param="model")
+    if len(model) > MAX_MODEL_CHARS:
+        raise BadRequest(f"'model' must be a name of at most {MAX_MODEL_CHARS} characters.", param="model")
     stream = envelope.value("stream")
     if stream is not None and not isinstance(stream, bool):
         raise BadRequest("'stream' must be true or false.", param="stream")

@@ -7,6 +7,7 @@ argument, a bad configuration, a taken port.
 from __future__ import annotations
 
 import argparse
+import datetime
 import os
 import signal
 import sys
@@ -14,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import dotenv
 import gevent
 import gevent.event
 import msgspec
@@ -23,11 +23,15 @@ import setproctitle
 from compat import __version__
 from compat.banner import banner
 from compat.check import check
+from compat.endpoints.models import model_rows
 from compat.factory import build_gateway, create_app
 from compat.gateway import Gateway
 from compat.keys import new_key
 from compat.process.server import Server, open_listener
-from compat.settings import Settings, SettingsError, load_settings
+from compat.process.service_configuration import read_configuration
+from compat.settings import SettingsError
+from compat.setup.clients import CLIENTS
+from compat.setup.command import ANY_KEY, SetupOrder, gateway_url, run_setup
 from compat.upstream.models_list import list_models
 
 EXIT_FAULT = 1
@@ -48,18 +52,35 @@ def main(argv: Sequence[str], base_dir: Path) -> int:
     except (SettingsError, msgspec.ValidationError) as error:
         print(f"openai-compat: {error}", file=sys.stderr)
         return EXIT_START
+    if arguments.command == "setup":
+        return setup(arguments, gateway, environment)
     if arguments.check:
         return 0 if check(gateway, list_models, print) else EXIT_FAULT
     return serve(gateway)
 
 
-def read_configuration(base_dir: Path, overrides: Mapping[str, Any], config: str | None = None) -> tuple[Settings, Mapping[str, str]]:
-    """The settings, and the environment with `.env` beneath it. Raises `SettingsError`."""
-    values = dotenv.dotenv_values(base_dir / ".env")
-    environment = {**{name: value for name, value in values.items() if value is not None}, **os.environ}
-    named = config or environment.get("OPENAI_COMPAT_CONFIG")
-    path = Path(named) if named else base_dir / "config.toml"
-    return load_settings(path if named or path.exists() else None, environment, overrides), environment
+def setup(arguments: argparse.Namespace, gateway: Gateway, environment: Mapping[str, str]) -> int:
+    """Set a client up for this gateway, or the one at `--url`. Returns the exit code."""
+    server = gateway.settings.server
+    host = "127.0.0.1" if server.host in {"0.0.0.0", "::"} else server.host  # noqa: S104  # compared, not bound
+    try:
+        base_url = gateway_url(arguments.url or f"http://{f'[{host}]' if ':' in host else host}:{server.port}")
+    except ValueError as error:
+        print(f"openai-compat: {error}", file=sys.stderr)
+        return EXIT_START
+    order = SetupOrder(
+        client=arguments.client,
+        base_url=base_url,
+        key=arguments.key,
+        prints_only=arguments.print,
+        proves=not arguments.no_proof,
+        home=Path.home(),
+        folder=Path.cwd(),
+        environment=environment,
+        now=datetime.datetime.now().astimezone(),
+        rows=lambda: model_rows(gateway),
+    )
+    return run_setup(order, print)
 
 
 def serve(gateway: Gateway) -> int:
@@ -142,6 +163,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--check", action="store_true", help="show the resolved configuration, test each upstream, and exit")
     parser.add_argument("--new-key", action="store_true", help="make a client key, show it with its hash, and exit")
     parser.add_argument("--version", action="version", version=f"openai-compat {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands, instead of serving")
+    client = commands.add_parser("setup", help="set up a client (kilo, opencode, roo, ...) and prove that it works")
+    client.add_argument("client", choices=list(CLIENTS), help="which client")
+    client.add_argument("--print", action="store_true", help="print the configuration, and change nothing")
+    client.add_argument("--url", help="address of the gateway (default: that of this configuration)")
+    client.add_argument(
+        "--key", default=ANY_KEY, help=f"key that the client sends (default {ANY_KEY}; any works where no client keys are set)"
+    )
+    client.add_argument("--no-proof", action="store_true", help="leave out the test at the end, which costs a few tokens")
     return parser
 
 

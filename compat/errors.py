@@ -37,6 +37,7 @@ and `body()`. Foreign exceptions (sockets, TLS, parsers) are mapped to these in 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import msgspec
@@ -80,6 +81,14 @@ class GatewayError(Exception):
             self.type = type
         if code is not None:
             self.code = code
+
+    def redact(self, redacted: Callable[[str], str]) -> None:
+        """Pass every word of the upstream's through `redacted`, which takes its credentials out."""
+        self.message = redacted(self.message)
+        self.args = (self.message,)
+        self.type = redacted(self.type)
+        self.param = redacted(self.param) if self.param else self.param
+        self.code = redacted(self.code) if self.code else self.code
 
     def fields(self) -> dict[str, str | None]:
         """OpenAI's error object: message, type, param, code."""

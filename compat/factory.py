@@ -18,8 +18,11 @@ from compat.calllog import CallLog
 from compat.catalog import Catalog, Model, load_catalog
 from compat.endpoints.boundary import attach_boundary
 from compat.endpoints.chat import chat_blueprint
+from compat.endpoints.completions import completions_blueprint
+from compat.endpoints.embeddings import embeddings_blueprint
 from compat.endpoints.front import Front
 from compat.endpoints.health import health_blueprint
+from compat.endpoints.model_info import model_info_blueprint
 from compat.endpoints.models import models_blueprint
 from compat.endpoints.pages import pages_blueprint
 from compat.gateway import Clock, Gateway

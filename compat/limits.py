@@ -296,13 +296,16 @@ def _headers(holds: Sequence[_Hold], now_s: float) -> list[tuple[str, str]]:
             tightest[hold.rule.measure] = hold
     headers = []
     for measure, hold in tightest.items():
-        unit = MICRO if measure == "usd" else 1
         headers += [
-            (f"x-ratelimit-limit-{measure}", f"{hold.rule.amount / unit:.10g}"),
-            (f"x-ratelimit-remaining-{measure}", f"{hold.left / unit:.10g}"),
+            (f"x-ratelimit-limit-{measure}", _number(hold.rule.amount, measure)),
+            (f"x-ratelimit-remaining-{measure}", _number(hold.left, measure)),
             (f"x-ratelimit-reset-{measure}", f"{math.ceil(hold.end_s - now_s)}s"),
         ]
     return headers
+
+
+def _number(amount: int, measure: Measure) -> str:
+    return f"{amount / MICRO:.6f}".rstrip("0").rstrip(".") if measure == "usd" else str(amount)
 
 
 def _refusal(hold: _Hold, now_s: float, headers: list[tuple[str, str]]) -> GatewayError:

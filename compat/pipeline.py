@@ -5,8 +5,8 @@
 
 A plan (`compat/routing/plan.py`) says where the call goes and what follows a failure; each place gets an attempt (`compat/attempt.py`):
 translation may run again, for inputs are never changed. The *commit point* is the first content of the answer: before it another attempt
-may be made, after it the stream is carried on (`compat/rescue.py`) or ended with an error event. Whatever happens, the upstream is closed,
-the circuit and the gate are told, and one record goes to the log.
+may be made, after it the stream is carried on (`compat/rescue.py`, `compat/splice.py`) or ended with an error event. Whatever happens, the
+upstream is closed, the circuit and the gate are told, and one record goes to the log.
 
 Steps hand out a heartbeat whenever the client has heard nothing for too long; `whole` drops them.
 """
@@ -24,21 +24,21 @@ from compat.call import Call
 from compat.errors import ClientGone, GatewayError, InternalError, NoUpstream
 from compat.gateway import Gateway
 from compat.record import record_of
-from compat.rescue import MAX_SHOWN_BYTES, Shown, Splice, added_usage, can_rescue, read_shown, rest_of, takes_prefill
+from compat.rescue import Shown, ShownSoFar, Spent, can_rescue, estimate_of, rest_of, takes_prefill
 from compat.routing.admission import Ticket, outcome_of
 from compat.routing.affinity import session_of
 from compat.routing.plan import CallPlan, Place
 from compat.routing.router import Deployment
+from compat.splice import Splice
 from compat.translate.base import note_values
-from compat.wire.usage import Usage
 
 
 @dataclass(slots=True)
 class CallRun:
     """The progress of one call; the endpoint reads `headers` when it knows the first bytes of the answer. One use only.
 
-    Mutable: everything but the first two fields. `died` are the deployments that died in the middle of the answer, `usage_before` what
-    their parts cost, `_shown` the frames that the client got, while they are few enough for a rescue.
+    Mutable: everything but the first two fields. `died` are the deployments that died in the middle of the answer, `spent` is what their
+    parts cost; `_shown` is what the client got, where it may be carried on, `_carried` what it had when the present attempt began.
     """
 
     gateway: Gateway
@@ -47,18 +47,18 @@ class CallRun:
     bytes_out: int = 0
     first_content_s: float | None = None
     died: tuple[Deployment, ...] = ()
-    usage_before: Usage | None = None
+    spent: Spent | None = None
     _plan: CallPlan | None = None
     _pulse: Pulse = field(init=False)
     _place: Place | None = None
     _ticket: Ticket | None = None
     _carried: Shown | None = None
-    _shown: list[bytes] | None = None
+    _shown: ShownSoFar | None = None
     _is_settled: bool = False
 
     def __post_init__(self) -> None:
         self._pulse = Pulse(self.call.received_s, self.gateway.settings.server.heartbeat_s)
-        self._shown = [] if self._may_rescue() else None
+        self._shown = ShownSoFar() if self._may_rescue() and self.gateway.settings.retry.attempts > 1 else None
 
     @property
     def attempts(self) -> int:
@@ -90,7 +90,8 @@ class CallRun:
                 has_begun = True
                 self._pulse.last_frame_s = clock()
                 self.bytes_out += len(frame)
-                self._remember(frame)
+                if self._shown is not None:
+                    self._shown.add(frame)
                 yield frame
             self._settle("ok", None)
         except GatewayError as error:
@@ -125,10 +126,11 @@ class CallRun:
             try:
                 yield from self._enter(place)
                 steps = run(attempt)
-                result = yield from (steps if self._carried is None else _spliced(steps, self._splice(attempt)))
+                result = yield from (steps if self._carried is None else self._spliced(steps, attempt, self._carried))
             except GatewayError as error:
+                error.redact(attempt.deployment.upstream.redact)
                 self._end_attempt(error)
-                if attempt.first_content_s is None and self._carried is None:
+                if attempt.first_content_s is None:
                     yield from self._after_failure(attempt, error)
                 else:
                     self._carry_on(attempt, error)
@@ -147,7 +149,15 @@ class CallRun:
         call = self.call if self._carried is None else rest_of(self.call, self._carried, deployment)
         hold_bytes = self.gateway.settings.rescue.hold_tool_calls_bytes if self._may_rescue() else 0
         return Attempt(
-            self.gateway, call, deployment, self._pulse, place.candidate.key, self._plan.deadline_s, hold_bytes, place.permit.committed
+            self.gateway,
+            call,
+            deployment,
+            self._pulse,
+            place.candidate.key,
+            self._plan.deadline_s,
+            hold_bytes,
+            place.permit.committed,
+            is_rest=call is not self.call,
         )
 
     def _enter(self, place: Place) -> Steps[None]:
@@ -185,7 +195,7 @@ class CallRun:
         plan, place, clock = self._plan, self._place, self.gateway.clock.monotonic
         assert plan is not None
         assert place is not None
-        decision = plan.failed(place, error, clock(), is_committed=False)
+        decision = plan.failed(place, error, clock())
         if decision.action == "stop":
             raise error
         self._tell("attempt.failed", attempt, error, decision.reason)
@@ -196,35 +206,48 @@ class CallRun:
 
     def _carry_on(self, attempt: Attempt, error: GatewayError) -> None:
         """Let the next attempt carry the answer on; or raise `error` where that can't be done honestly."""
-        settings, plan, place = self.gateway.settings, self._plan, self._place
+        plan, place, rescue = self._plan, self._place, self.gateway.settings.rescue
         assert plan is not None
         assert place is not None
-        is_wanted = error.retryable and len(self.died) < settings.rescue.times and settings.retry.attempts > 1
-        shown = read_shown(self._shown) if is_wanted and self._may_rescue() and self._shown is not None else Shown()
-        if not (can_rescue(self.call, shown) and plan.rescued_from(place, error)):
+        has_time = self.gateway.clock.monotonic() < plan.deadline_s
+        is_wanted = has_time and error.retryable and len(self.died) < rescue.times
+        shown = self._shown.read() if is_wanted and self._shown is not None else None
+        if has_time:
             place.permit.failed(error)
+        if shown is None or not can_rescue(self.call, shown) or not plan.may_rescue(place):
             raise error
         self._tell("answer.carried_on", attempt, error, f"carried on after {len(shown.text)} characters")
+        told = attempt.usage or estimate_of(shown.tokens - (self._carried.tokens if self._carried is not None else 0))
+        self.spent = (self.spent or Spent()).plus(told, attempt.deployment.model.price)
         self.died = (*self.died, attempt.deployment)
-        self.usage_before = added_usage(self.usage_before, attempt.usage or shown.estimate)
         self._carried = shown
 
-    def _splice(self, attempt: Attempt) -> Splice:
-        assert self._carried is not None
-        is_prefilled = takes_prefill(self.call, attempt.deployment)
-        return Splice(self.call, self._carried, self.usage_before or Usage(), self.died, removes_overlap=not is_prefilled)
+    def _spliced(self, steps: Steps[T], attempt: Attempt, shown: Shown) -> Steps[T]:
+        """The steps of an attempt, their frames made the continuation of what was shown; a heartbeat where nothing is left of them."""
+
+        def was_prefilled() -> bool:
+            is_refused = any(note.startswith("prefill=") for note in attempt.notes)
+            return takes_prefill(self.call, attempt.deployment) and not is_refused
+
+        names = [deployment.name for deployment in (*self.died, attempt.deployment)]
+        splice = Splice(shown, self.spent or Spent(), names, was_prefilled, wants_usage=self.call.wants_usage)
+        while True:
+            try:
+                frames = splice.feed(next(steps))
+            except StopIteration as end:
+                value: T = end.value
+                return value
+            if frames:
+                yield frames
+            else:
+                yield from self._pulse.beat(self.gateway.clock.monotonic())
 
     def _may_rescue(self) -> bool:
-        row = self.gateway.settings.models.get(self.call.model)
-        wanted = row.rescue if row is not None and row.rescue is not None else self.gateway.settings.rescue.enabled
+        """Whether a broken answer is to be saved: wanted for its model, and streamed."""
+        settings = self.gateway.settings
+        row = settings.models.get(self.call.model)
+        wanted = row.rescue if row is not None and row.rescue is not None else settings.rescue.enabled
         return wanted and self.call.is_stream
-
-    def _remember(self, frames: bytes) -> None:
-        """Keep what the client was shown, as long as it is little enough to be worth it."""
-        if self._shown is not None:
-            self._shown.append(frames)
-            if self.bytes_out > MAX_SHOWN_BYTES:
-                self._shown = None
 
     def _tell(self, event: str, attempt: Attempt, error: GatewayError, reason: str) -> None:
         fields = {"request_id": self.call.request_id, "deployment": attempt.deployment.name, "attempt": self.attempts}
@@ -255,6 +278,7 @@ class CallRun:
         if attempt is not None:
             if attempt.is_complete:
                 self._end_attempt(None)
+            self.first_content_s = self.first_content_s or attempt.first_content_s
             attempt.close()
         if self._ticket is not None:
             self._ticket.release()
@@ -273,18 +297,6 @@ def _result(steps: Steps[T]) -> T:
         except StopIteration as end:
             value: T = end.value
             return value
-
-
-def _spliced(steps: Steps[T], splice: Splice) -> Steps[T]:
-    """The steps, their frames made the continuation of what was shown."""
-    while True:
-        try:
-            frames = splice.feed(next(steps))
-        except StopIteration as end:
-            value: T = end.value
-            return value
-        if frames:
-            yield frames
 
 
 def _header_text(text: str) -> str:

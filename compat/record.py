@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from compat.errors import GatewayError
 from compat.rescue import added_usage
 from compat.translate.base import note_values
-from compat.wire.usage import cost_of
+from compat.wire.usage import Usage, cost_of
 
 if TYPE_CHECKING:
     from compat.attempt import Attempt
@@ -46,13 +46,13 @@ def record_of(run: CallRun, outcome: str, error: GatewayError | None) -> dict[st
 def _of_attempt(run: CallRun, attempt: Attempt) -> dict[str, object]:
     """What the attempt that ended the call has to tell; tokens and cost are those of the whole answer."""
     record: dict[str, object] = {}
-    usage = added_usage(attempt.usage, run.usage_before)
+    usage, cost_usd = _spent(run, attempt)
     if usage is not None:
         record["prompt_tokens"] = usage.prompt_tokens
         record["completion_tokens"] = usage.completion_tokens
         record["cache_read_tokens"] = usage.cache_read_tokens
         record["cache_write_tokens"] = usage.cache_write_tokens
-        record["cost_usd"] = cost_of(usage, attempt.deployment.model.price)
+        record["cost_usd"] = cost_usd
         if usage.is_estimate:
             record["is_estimate"] = True
         if attempt.segments:
@@ -66,3 +66,11 @@ def _of_attempt(run: CallRun, attempt: Attempt) -> dict[str, object]:
     if attempt.notes:
         record["notes"] = note_values(attempt.notes)
     return record
+
+
+def _spent(run: CallRun, attempt: Attempt) -> tuple[Usage | None, float]:
+    """What the whole answer cost: the last attempt, and the parts of those that died."""
+    usage, cost_usd = attempt.usage, cost_of(attempt.usage, attempt.deployment.model.price) if attempt.usage is not None else 0.0
+    if run.spent is None:
+        return usage, cost_usd
+    return added_usage(run.spent.usage, usage) if usage is not None else run.spent.usage, run.spent.cost_usd + cost_usd

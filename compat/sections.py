@@ -23,7 +23,8 @@ class ServerSettings(Section, frozen=True):
     """`[server]`: where the gateway listens and whom it serves.
 
     `allowed_hosts` and `allowed_origins` extend the loopback names, `shutdown_s` bounds how long running answers may finish,
-    `heartbeat_s` is the silence after which a stream gets a comment, `max_body_bytes` bounds a request.
+    `heartbeat_s` is the silence after which a stream gets a comment, `max_body_bytes` bounds a request. Under gunicorn there are
+    `workers` processes, and those that a restart or a reload replaces may finish their answers for `drain_s`.
     """
 
     host: str = "127.0.0.1"
@@ -35,6 +36,8 @@ class ServerSettings(Section, frozen=True):
     heartbeat_s: PositiveSeconds = 10.0
     shutdown_s: Seconds = 30.0
     max_connections: Positive = 10_000
+    workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 2
+    drain_s: Seconds = 900.0
 
 
 class TimeoutSettings(Section, frozen=True):

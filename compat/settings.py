@@ -138,10 +138,7 @@ def _written_path(path: str, document: Any, kind: Any) -> tuple[list[str], Any]:
             key = _misfit(document, _type_within(kind, key))
         keys.append(key)
         kind = _type_within(kind, key)
-        if isinstance(document, list):
-            document = document[int(key)]
-        else:
-            document = document.get(key) if isinstance(document, Mapping) else None
+        document = document[int(key)] if isinstance(document, list) else document.get(key)
     return keys, kind
 
 

@@ -21,6 +21,7 @@ LAYERS: list[tuple[str, tuple[str, ...], frozenset[str]]] = [
     ("vocabulary", ("wire", "errors", "sections", "settings", "jsonio", "catalog"), frozenset({"msgspec"})),
     ("pure", ("translate",), frozenset({"msgspec"})),
     ("http out", ("upstream",), frozenset({"requests", "httptools", "msgspec"})),
+    ("setup", ("setup",), frozenset({"requests"})),
     (
         "engine",
         ("process.embedded", "process.supervisor", "process.child", "process.model_file", "process.progress", "process.engine"),
@@ -32,7 +33,7 @@ LAYERS: list[tuple[str, tuple[str, ...], frozenset[str]]] = [
         frozenset({"msgspec", "gevent", "pybreaker"}),
     ),
     ("gateway", ("gateway",), frozenset({"gevent"})),
-    ("use case", ("pipeline", "attempt", "record", "rescue", "call"), frozenset({"gevent"})),
+    ("use case", ("pipeline", "attempt", "record", "rescue", "splice", "call"), frozenset({"gevent"})),
     ("http in", ("endpoints",), frozenset({"flask", "werkzeug", "gevent"})),
     ("server", ("process.server",), frozenset({"gevent"})),
     ("root", ("factory", "banner", "check"), frozenset({"flask"})),

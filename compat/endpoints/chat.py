@@ -6,6 +6,7 @@ flight (`compat/routing/single_flight.py`); `x-compat-single-flight: off` switch
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Generator
 from typing import Any
 
@@ -90,16 +91,17 @@ def _streamed(run: CallRun, watch: ClientWatch, reader: Reader[CallRun] | None) 
     """The status is decided by the first frame: until then an error is an HTTP error, afterwards an event."""
     frames = run.frames() if reader is None else reader
     leader = run if reader is None else reader.leader
-    try:
-        with watch:
-            first = next(frames)
-    except GatewayError as error:
-        watch.close()
-        return error_answer(error, _headers(run, leader))
-    except ClientGone:
-        watch.close()
-        frames.close()
-        return flask.Response(status=499)
+    with contextlib.ExitStack() as unless_begun:
+        unless_begun.callback(frames.close)
+        unless_begun.callback(watch.close)
+        try:
+            with watch:
+                first = next(frames)
+        except GatewayError as error:
+            return error_answer(error, _headers(run, leader))
+        except ClientGone:
+            return flask.Response(status=499)
+        unless_begun.pop_all()
     response = flask.Response(WatchedFrames(first, frames, watch), content_type="text/event-stream; charset=utf-8")
     response.headers.extend([*_SSE_HEADERS, *_headers(run, leader)])
     return response

@@ -21,17 +21,17 @@ WsgiApp = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 REQUEST_ID = "compat.request_id"
 _SANE_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
-_CHAT = "/chat/completions"
 _MODELS = "/models"
+_ENDINGS = ("/chat/completions", "/completions", "/embeddings", "/model/info", _MODELS)
+"""Of the paths of endpoints; the longer one first where one ends with another."""
 
 
 def canonical_path(path: str) -> str:
     """The endpoint that a path stands for: clients join URLs, so `/v1` may be missing or doubled, or a whole URL may stand in front."""
     bare = path.rstrip("/") or "/"
-    if bare.endswith(_CHAT):
-        return "/v1/chat/completions"
-    if bare.endswith(_MODELS):
-        return "/v1/models"
+    for ending in _ENDINGS:
+        if bare.endswith(ending):
+            return f"/v1{ending}"
     before, found, model_id = bare.partition(_MODELS + "/")
     if found and _is_base(before):
         return f"/v1/models/{model_id}"

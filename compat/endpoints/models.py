@@ -30,7 +30,7 @@ def models_blueprint(gateway: Gateway) -> flask.Blueprint:
     @blueprint.get("/v1/models")
     def list_models() -> flask.Response:
         check_key()
-        return json_answer(jsonio.encode({"object": "list", "data": [model_row(gateway, route) for route in _routes(gateway)]}))
+        return json_answer(jsonio.encode({"object": "list", "data": model_rows(gateway)}))
 
     @blueprint.get("/v1/models/<path:model_id>")
     def get_model(model_id: str) -> flask.Response:
@@ -40,7 +40,12 @@ def models_blueprint(gateway: Gateway) -> flask.Blueprint:
     return blueprint
 
 
-def _routes(gateway: Gateway) -> list[Route]:
+def model_rows(gateway: Gateway) -> list[dict[str, Any]]:
+    """The list: every public name that leads somewhere."""
+    return [model_row(gateway, route) for route in listed_routes(gateway)]
+
+
+def listed_routes(gateway: Gateway) -> list[Route]:
     """The routes of all names that lead somewhere just now."""
     routes = []
     for name in gateway.router.names():

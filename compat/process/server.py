@@ -64,6 +64,18 @@ class Handler(WSGIHandler):  # type: ignore[misc]
         environ["compat.socket"] = self.socket
         return environ
 
+    def handle_one_response(self) -> None:
+        """Call the application and write its answer; the server knows meanwhile that it is not done."""
+        server = self.server
+        if not isinstance(server, _CountingServer):
+            super().handle_one_response()
+            return
+        server.answering += 1
+        try:
+            super().handle_one_response()
+        finally:
+            server.answering -= 1
+
     def _write_with_headers(self, data: bytes) -> None:
         self.headers_sent = True
         self.finalize_headers()
@@ -82,12 +94,18 @@ class Handler(WSGIHandler):  # type: ignore[misc]
         """The call log has the record."""
 
 
+class _CountingServer(WSGIServer):  # type: ignore[misc]
+    """gevent's server, which knows how many answers are not written to their end. Mutable: `answering`."""
+
+    answering = 0
+
+
 class Server:
     """The running server. Mutable: only through gevent's own."""
 
     def __init__(self, listener: socket.socket, app: Any, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._server = WSGIServer(
+        self._server = _CountingServer(
             listener, app, handler_class=Handler, log=None, error_log=None, spawn=gateway.settings.server.max_connections
         )
 
@@ -103,15 +121,17 @@ class Server:
         gauges = self._gateway.gauges
         gauges.is_draining = True
         self._server.close()
-        clock = self._gateway.clock.monotonic
-        deadline_s = clock() + bound_s
-        while gauges.in_flight and clock() < deadline_s:
-            gevent.sleep(_POLL_S)
-        left = gauges.in_flight
+        self._wait(bound_s)
+        left: int = self._server.answering
         for greenlet in list(gauges.serving):
-            gevent.kill(greenlet, ShuttingDown("The gateway is shutting down, and this answer took too long to wait for."), block=False)
-        deadline_s = clock() + _LAST_WORDS_S
-        while gauges.in_flight and clock() < deadline_s:
-            gevent.sleep(_POLL_S)
+            gevent.kill(greenlet, ShuttingDown("The gateway is shutting down, and this answer took too long to wait for."))
+        self._wait(_LAST_WORDS_S)
         self._server.stop(timeout=0)
         return left
+
+    def _wait(self, bound_s: float) -> None:
+        """Until all answers are written, for at most `bound_s`. A call that is over may still have bytes to send."""
+        clock = self._gateway.clock.monotonic
+        deadline_s = clock() + bound_s
+        while self._server.answering and clock() < deadline_s:
+            gevent.sleep(_POLL_S)

@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from compat import jsonio
+from compat.errors import GatewayError, NoUpstream, UpstreamUnreachable
+from compat.routing.retry import is_key_at_fault
 from compat.routing.router import Deployment, Route
 from compat.sections import AffinitySettings
 from compat.upstream.client import Secret
@@ -105,10 +107,26 @@ class Affinity:
 
 
 def after_failure(candidates: Sequence[Candidate], failed: Candidate, *, is_key_at_fault: bool) -> list[Candidate]:
-    """What is left to try. Other keys of the same upstream come next where the key was at fault, and last where the upstream was."""
-    rest = [candidate for candidate in candidates if candidate != failed]
-    name = failed.deployment.upstream.name
-    return sorted(rest, key=lambda candidate: (candidate.deployment.upstream.name == name) is not is_key_at_fault)
+    """What is left to try, in this order.
+
+    Where the key was at fault: other keys of the same upstream first. Where the upstream was: other upstreams, then the same upstream's
+    other models, and last the same model under another key.
+    """
+
+    def rank(one: Candidate) -> int:
+        is_here = one.deployment.upstream.name == failed.deployment.upstream.name
+        if is_key_at_fault:
+            return 0 if is_here and one.key_index != failed.key_index else 1
+        return 0 if not is_here else 1 if one.deployment != failed.deployment else 2
+
+    return sorted((candidate for candidate in candidates if candidate != failed), key=rank)
+
+
+def may_help(error: GatewayError, failed: Candidate, other: Candidate) -> bool:
+    """Whether `other` may give what `failed` did not, for this reason: not the same again under another key, nor a server that is down."""
+    if is_key_at_fault(error) or other.deployment.upstream.name != failed.deployment.upstream.name:
+        return True
+    return other.deployment != failed.deployment and not isinstance(error, UpstreamUnreachable | NoUpstream)
 
 
 def session_of(envelope: Envelope, client: str, session_id: str = "") -> str:

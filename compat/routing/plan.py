@@ -3,7 +3,7 @@
     plan = CallPlan(policies, route, session, deadline_s)
     place = plan.next()                    # a candidate that its circuit admits; NoUpstream when there is none
     ...                                    # the attempt
-    plan.succeeded(place)                  # or: decision = plan.failed(place, error, is_committed=...)
+    plan.succeeded(place)                  # or: decision = plan.failed(place, error, now_s), before any content
     plan.left(place)                       # always: a hang-up says nothing about the upstream
 
 The order is affinity's, whether a deployment may be called is its circuit's word, what follows a failure is for `retry_decision`.
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from compat.errors import GatewayError, NoUpstream
 from compat.routing.admission import Gates
-from compat.routing.affinity import Affinity, Candidate, after_failure
+from compat.routing.affinity import Affinity, Candidate, after_failure, may_help
 from compat.routing.circuit import Circuit, CircuitKey, Circuits, Permit, fingerprint_of
 from compat.routing.retry import Decision, Progress, Retries, is_key_at_fault
 from compat.routing.router import Route
@@ -41,7 +41,7 @@ class Place:
 
 @dataclass(slots=True)
 class CallPlan:
-    """One call's way over its candidates. Mutable: all but the first four fields."""
+    """One call's way over its candidates. Mutable: all but the first four fields. `attempts` counts all that were made."""
 
     policies: Policies
     route: Route
@@ -49,6 +49,7 @@ class CallPlan:
     deadline_s: float
     attempts: int = 0
     _candidates: list[Candidate] = field(init=False)
+    _attempts_before: int = 0
     _tries: dict[tuple[str, int], int] = field(default_factory=dict)
     _previous_wait_s: float = 0.0
 
@@ -70,33 +71,33 @@ class CallPlan:
             return Place(candidate, permit)
         raise refusal or NoUpstream("Every deployment of this route has failed.")
 
-    def failed(self, place: Place, error: GatewayError, now_s: float, *, is_committed: bool) -> Decision:
-        """What to do after `error`; where it is to go on, `next` gives another candidate."""
+    def failed(self, place: Place, error: GatewayError, now_s: float) -> Decision:
+        """What to do after `error`, which came before any content; where it is to go on, `next` gives another candidate."""
         place.permit.failed(error)
         rest = after_failure(self._candidates, place.candidate, is_key_at_fault=is_key_at_fault(error))
-        here = place.candidate.deployment.upstream.name
-        usable = [one for one in rest if is_key_at_fault(error) or one.deployment.upstream.name != here]
-        others = sum(self._circuit(candidate).is_admitting for candidate in usable)
-        tries = self._tries.get(_name(place.candidate), 0)
-        is_open = not self._circuit(place.candidate).is_admitting
-        progress = Progress(self.attempts, tries, others, self.deadline_s - now_s, self._previous_wait_s, is_committed)
+        others = sum(may_help(error, place.candidate, one) and self._circuit(one).is_admitting for one in rest)
+        progress = Progress(
+            attempts=self.attempts - self._attempts_before,
+            tries_here=self._tries.get(_name(place.candidate), 0),
+            others=others,
+            remaining_s=self.deadline_s - now_s,
+            previous_wait_s=self._previous_wait_s,
+            is_open=not self._circuit(place.candidate).is_admitting,
+        )
         decision = self.policies.retries.decide(error, progress)
-        if decision.action == "wait" and is_open and others:
-            decision = Decision("next", "its circuit opened")
         if decision.action == "wait":
             self._previous_wait_s = decision.wait_s
         elif decision.action == "next":
             self._candidates = rest
         return decision
 
-    def rescued_from(self, place: Place, error: GatewayError) -> bool:
-        """Give up on a candidate that died in the middle of its answer; whether another attempt may be made."""
-        place.permit.failed(error)
+    def may_rescue(self, place: Place) -> bool:
+        """Whether somebody may carry on the answer in whose middle a candidate died; it comes last from now on, and attempts count anew."""
         rest = after_failure(self._candidates, place.candidate, is_key_at_fault=False)
-        if any(self._circuit(candidate).is_admitting for candidate in rest):
-            self._candidates = rest
-            return True
-        return self._circuit(place.candidate).is_admitting
+        self._candidates = [*rest, place.candidate]
+        self._attempts_before = self.attempts
+        self._tries.clear()
+        return any(self._circuit(candidate).is_admitting for candidate in self._candidates)
 
     def succeeded(self, place: Place) -> None:
         """The answer is complete: the session stays here."""

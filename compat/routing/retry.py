@@ -4,8 +4,8 @@
 the first that fits wins:
 
 1. Content was shown, the time is up, the attempts are used up, or another attempt can't help (the request is at fault): stop.
-2. The fault lies with this deployment (its key, its credit, no such model there, circuit open, queue full, a parameter it has no word for):
-   the next one.
+2. The fault lies with this deployment (its key, its credit, no such model there, queue full, a parameter it has no word for), or its
+   circuit is open now: the next one.
 3. The upstream asks for a longer wait than `max_retry_after_s`: the next one.
 4. It could not be reached, or took its whole time: the next one, if there is one. Asking again would double what the client has waited.
 5. It was asked `tries_per_deployment` times: the next one, if there is one.
@@ -45,7 +45,7 @@ class Progress:
     """How far a call has come when an attempt fails.
 
     `attempts` and `tries_here` count the failed one; `others` are candidates that would take the call now. `previous_wait_s` is the last
-    wait that was drawn, 0 before the first.
+    wait that was drawn, 0 before the first. `is_open`: its circuit would refuse another try.
     """
 
     attempts: int
@@ -54,6 +54,7 @@ class Progress:
     remaining_s: float
     previous_wait_s: float = 0.0
     is_committed: bool = False
+    is_open: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,8 @@ def _reason_to_stop(error: GatewayError, progress: Progress, settings: RetrySett
 def _reason_to_go_on(error: GatewayError, progress: Progress, settings: RetrySettings, wait_s: float, *, has_budget: bool) -> str:
     if _is_deployment_at_fault(error):
         return "this deployment can't serve the call"
+    if progress.is_open:
+        return "its circuit is open"
     if (error.retry_after_s or 0.0) > settings.max_retry_after_s:
         return f"the upstream asks for a wait of {error.retry_after_s:g} s"
     if progress.others and isinstance(error, UpstreamTimeout | UpstreamUnreachable):

@@ -24,6 +24,9 @@ from compat.routing.upstreams import EMBEDDED_KIND
 from compat.sections import ModelSettings, RouteStep
 from compat.upstream.client import Upstream
 
+_MAX_KEPT_ROUTES = 10_000
+_MAX_KEPT_CHARS = 500
+
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
@@ -86,7 +89,7 @@ class Router:
         self.upstreams: Mapping[str, Upstream] = dict(upstreams)
         self.offers: Mapping[str, tuple[str, ...]] = {}
         self._routes: dict[str, Route] = {}
-        self._turns: dict[str, itertools.count[int]] = {}
+        self._turns: dict[tuple[str, int], itertools.count[int]] = {}
 
     def learn(self, upstreams: Mapping[str, Upstream], offers: Mapping[str, Sequence[str]]) -> None:
         """Take what discovery found: the upstreams there are now, and the model ids each of them lists."""
@@ -99,19 +102,20 @@ class Router:
         route = self._routes.get(name)
         if route is None:
             route = self._find(name)
-            self._routes[name] = route
-            if len(self._routes) > 10_000:
+            if len(self._routes) >= _MAX_KEPT_ROUTES:
                 self._routes = {}
+            if len(name) <= _MAX_KEPT_CHARS:
+                self._routes[name] = route
         return route
 
     def order(self, route: Route) -> list[Deployment]:
         """The deployments in the order this call tries them: by priority, and within one priority shared out by weight."""
         ordered: list[Deployment] = []
-        for group in route.groups:
+        for position, group in enumerate(route.groups):
             if len(group.deployments) == 1:
                 ordered += group.deployments
                 continue
-            turn = next(self._turns.setdefault(route.name, itertools.count()))
+            turn = next(self._turns.setdefault((route.name, position), itertools.count()))
             ordered += _rotated(group, turn)
         return ordered
 
@@ -151,9 +155,11 @@ class Router:
             upstream = self.upstreams.get(upstream_name)
             if upstream is not None:
                 entry = (self._deployment(upstream, target), row.weight)
-                groups.setdefault(position if row.priority is None else row.priority, []).append(entry)
             elif self._embedded is not None and upstream_name == self._embedded.upstream.name:
-                groups.setdefault(position, []).append((self._embedded, row.weight))
+                entry = (self._embedded, row.weight)
+            else:
+                continue
+            groups.setdefault(position if row.priority is None else row.priority, []).append(entry)
         if not groups:
             raise NoUpstream(f"No upstream of the route of '{name}' is configured.")
         ordered = [groups[priority] for priority in sorted(groups)]
@@ -184,10 +190,11 @@ class Router:
         found = []
         for upstream in self.upstreams.values():
             kind = upstream.kind
-            target = model.ids.get(kind.name, model.id)
+            its_id = model.ids.get(kind.name, model.id)
             listed = self._listed(upstream)
             is_presumed = kind.name in model.ids and (not listed or (upstream.base_url == kind.base_url and not upstream.models))
-            if target in listed or is_presumed:
+            target = next((name for name in (its_id, model.id) if name in listed), its_id if is_presumed else "")
+            if target:
                 found.append(Deployment(upstream, target, model))
         return found
 
@@ -198,7 +205,7 @@ class Router:
         model = self._catalog.models.get(name)
         if model is not None:
             return self._offering(model)
-        for kind_name in {upstream.kind.name for upstream in self.upstreams.values()}:
+        for kind_name in dict.fromkeys(upstream.kind.name for upstream in self.upstreams.values()):
             known = self._catalog.model_of(kind_name, name)
             if name in known.ids.values() and (found := self._offering(known)):
                 return found

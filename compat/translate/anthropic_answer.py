@@ -61,12 +61,12 @@ def translate_answer(body: bytes, ctx: TranslationContext) -> TranslatedAnswer:
         raise UpstreamBroken("The upstream's answer has no content or no stop_reason.")
     notes = Notes()
     before = ctx.continuation or Continuation()
-    counted = add_counts(before.counts, answer.usage)
+    counted = add_counts(before.counts, read_counts(answer.usage))
     whole = (*before.blocks, *(loaded(block) for block in blocks))
     if stop_reason == PAUSED:
         return TranslatedAnswer(b"", usage_of(counted), None, continuation=Continuation(whole, counted))
     reader = BlockReader(ctx, notes)
-    for block, raw in zip(whole, (*(b"" for _ in before.blocks), *map(bytes, blocks)), strict=True):
+    for block, raw in zip(whole, (*map(jsonio.encode, before.blocks), *map(bytes, blocks)), strict=True):
         reader.read(block, raw)
     message, finish_reason = reader.message(stop_reason, answer.stop_details)
     usage = usage_of(counted)
@@ -99,27 +99,32 @@ class BlockReader:
     def read(self, block: Any, raw: bytes) -> None:
         """One block, and its text: arguments keep the bytes that the model wrote. `UpstreamBroken` where it is none."""
         match block:
-            case {"type": "text", "text": str(text)}:
+            case {"type": "text"}:
+                text = words_of(block, "text")
                 self._annotations += annotations_of(block.get("citations"), len(self._text), len(self._text) + len(text), self._notes)
                 self._text += text
                 self._kept.text(text)
-            case {"type": "thinking", "thinking": str(thinking)}:
-                self._reasoning += thinking
+            case {"type": "thinking"}:
+                self._reasoning += words_of(block, "thinking")
                 self._kept.thinking(block)
             case {"type": "redacted_thinking"}:
                 self._kept.thinking(block)
             case {"type": "tool_use", "id": str(call_id), "name": str(name)}:
-                arguments = str(bytes(_decode_input(raw).input), "utf-8")
-                if name == self._ctx.memory.answer_tool:
-                    self._text += arguments
-                    return
-                client_name = self._ctx.memory.client_names.get(name, name)
-                self._calls.append({"id": call_id, "type": "function", "function": {"name": client_name, "arguments": arguments}})
-                self._kept.tool_use(call_id)
-            case {"type": str(kind)}:
+                self._tool_use(call_id, name, str(bytes(_decode_input(raw).input), "utf-8"))
+            case {"type": str(kind)} if kind != "tool_use":
                 self._notes.add("left_out", kind)
             case _:
                 raise UpstreamBroken("The upstream's answer holds something that is not a content block.")
+
+    def _tool_use(self, call_id: str, name: str, arguments: str) -> None:
+        if arguments == "null":
+            arguments = "{}"
+        if name == self._ctx.memory.answer_tool:
+            self._text += arguments
+            return
+        client_name = self._ctx.memory.client_names.get(name, name)
+        self._calls.append({"id": call_id, "type": "function", "function": {"name": client_name, "arguments": arguments}})
+        self._kept.tool_use(call_id)
 
     def message(self, stop_reason: str, stop_details: Any) -> tuple[dict[str, Any], str]:
         """The message and its finish_reason."""
@@ -139,6 +144,14 @@ class BlockReader:
     def record(self) -> ThinkingRecord | None:
         """The thinking to be kept."""
         return self._kept.record()
+
+
+def words_of(block: Mapping[str, Any], key: str) -> str:
+    """The text of a block, which some servers leave out where it is empty. `UpstreamBroken` where it is no text."""
+    words = block.get(key)
+    if words is not None and not isinstance(words, str):
+        raise UpstreamBroken("The upstream's answer holds something that is not a content block.")
+    return words or ""
 
 
 class ThinkingKeeper:
@@ -200,7 +213,8 @@ def annotations_of(citations: Any, start: int, end: int, notes: Notes) -> list[d
         if not isinstance(url, str):
             notes.add("left_out", "citation")
             continue
-        fields = {"url": url, "title": citation.get("title") or "", "start_index": start, "end_index": end}
+        title = citation.get("title")
+        fields = {"url": url, "title": title if isinstance(title, str) else "", "start_index": start, "end_index": end}
         found.append({"type": "url_citation", "url_citation": fields})
     return found
 
@@ -208,9 +222,8 @@ def annotations_of(citations: Any, start: int, end: int, notes: Notes) -> list[d
 _COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
 
-def add_counts(before: Mapping[str, int], raw: Any) -> dict[str, int]:
-    """The upstream's counts in its own words, added to those of earlier parts of the same answer."""
-    counts = read_counts(raw)
+def add_counts(before: Mapping[str, int], counts: Mapping[str, int]) -> dict[str, int]:
+    """Counts, added to those of earlier parts of the same answer."""
     return {name: counts.get(name, 0) + before.get(name, 0) for name in {*counts, *before}}
 
 
@@ -267,7 +280,14 @@ def loaded(text: msgspec.Raw | str) -> Any:
 
 
 def carried_blocks(blocks: Sequence[Any]) -> list[Any]:
-    """The blocks of a paused turn as they go back: verbatim, but for texts that the API would refuse."""
-    return [
-        block for block in blocks if not (isinstance(block, dict) and block.get("type") == "text" and not str(block.get("text")).strip())
-    ]
+    """The blocks of a paused turn as they go back: verbatim, less texts and thoughts that the API would refuse."""
+    return [block for block in blocks if _is_welcome(block)]
+
+
+def _is_welcome(block: Any) -> bool:
+    match block:
+        case {"type": "text"}:
+            return bool(words_of(block, "text").strip())
+        case {"type": "thinking"}:
+            return bool(block.get("signature"))
+    return True

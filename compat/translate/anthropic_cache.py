@@ -41,6 +41,11 @@ def plan_cache(tools: Sequence[Block], system: Sequence[Block], messages: Sequen
     _order_lives([place for place in places if "cache_control" in place])
 
 
+def strip_markers(tools: Sequence[Block], system: Sequence[Block], messages: Sequence[Block]) -> int:
+    """Take the markers of a request away, in place; how many there were."""
+    return sum(block.pop("cache_control", None) is not None for block in (*tools, *system, *_blocks_of(messages)))
+
+
 def _blocks_of(messages: Sequence[Block]) -> Iterator[Block]:
     for message in messages:
         yield from message["content"]

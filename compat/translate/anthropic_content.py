@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Mapping
+import urllib.parse
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+from compat import jsonio
 from compat.errors import BadRequest, Unsupported
 from compat.translate.notes import Notes
 
@@ -20,6 +22,9 @@ Block: TypeAlias = dict[str, Any]
 _DATA_URL = re.compile(r"data:(?P<type>[^;,]*)(?:;[^;,]*)*?(?P<base64>;base64)?,", re.IGNORECASE)
 _IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 _REASONING = frozenset({"thinking", "redacted_thinking", "reasoning"})
+_TEXTS = frozenset({"text", "input_text", "output_text"})
+_WEB = re.compile(r"https?://", re.IGNORECASE)
+_MEDIA_PART = re.compile(r'"type"\s*:\s*"(?:image|media|file|document)')
 _SNIFF_CHARS = 64
 _MAGIC = (
     (re.compile(rb"\x89PNG\r\n\x1a\n"), "image/png"),
@@ -41,7 +46,7 @@ def marker_of(carrier: Mapping[str, Any]) -> Block | None:
     if not isinstance(marker, dict) or marker.get("type") != "ephemeral":
         return None
     ttl = marker.get("ttl")
-    return {"type": "ephemeral", "ttl": ttl} if ttl in {"5m", "1h"} else {"type": "ephemeral"}
+    return {"type": "ephemeral", "ttl": ttl} if ttl in ("5m", "1h") else {"type": "ephemeral"}
 
 
 def mark_last(blocks: list[Block], carrier: Mapping[str, Any]) -> None:
@@ -65,8 +70,11 @@ def text_blocks(content: Any, where: str, notes: Notes) -> list[Block]:
         if part["type"] in _REASONING:
             notes.add("thinking", "omitted")
             continue
-        text = part.get("text") if part["type"] == "text" else part.get("refusal") if part["type"] == "refusal" else None
-        if text is None:
+        if part["type"] in _TEXTS:
+            text = part.get("text")
+        elif part["type"] == "refusal":
+            text = part.get("refusal")
+        else:
             raise Unsupported(f"{place}: a part of type '{part['type'][:50]}' is not possible here.", param=place)
         blocks += _marked_text(text, part, place)
     return blocks
@@ -81,28 +89,32 @@ def content_blocks(content: Any, where: str, notes: Notes) -> list[Block]:
     blocks: list[Block] = []
     for place, part in _parts(content, where):
         kind = part["type"]
-        if kind in {"text", "input_text"}:
+        if kind in _TEXTS:
             blocks += _marked_text(part.get("text"), part, place)
             continue
-        if kind in {"image_url", "input_image"}:
-            block = _image(part, place, notes)
-        elif kind in {"file", "input_file"}:
-            block = _file(part, place)
-        elif kind in {"image", "document"} and isinstance(part.get("source"), dict):  # a block of the upstream's own protocol
-            block = {key: value for key, value in part.items() if key != "cache_control"}
-        else:
+        reader = _READERS.get(kind)
+        if reader is None:
             raise Unsupported(f"{place}: content of type '{kind[:50]}' can't be given to this model.", param=place)
+        block = reader(part, place, notes)
         marker = marker_of(part)
         blocks.append(block if marker is None else {**block, "cache_control": marker})
     return blocks
 
 
-def holds_images(value: Any) -> bool:
-    """Whether a decoded value is a list of content parts, an image among them."""
-    if not isinstance(value, list) or not value:
-        return False
+def parts_in(text: str) -> list[Any] | None:
+    """Content parts that a client wrote as a JSON string, when there is more than text among them.
+
+    Kilo Code does so with the results of tools, and what its tools give it are parts of the AI SDK and of MCP servers.
+    """
+    if not text.startswith("[") or _MEDIA_PART.search(text) is None:
+        return None
+    try:
+        value = jsonio.decode(text)
+    except BadRequest:
+        return None
     kinds = [part.get("type") if isinstance(part, dict) else None for part in value]
-    return all(kind in {"text", "image_url", "image"} for kind in kinds) and any(kind != "text" for kind in kinds)
+    is_known = all(isinstance(kind, str) and (kind == "text" or kind in _READERS) for kind in kinds)
+    return value if is_known and any(kind != "text" for kind in kinds) else None
 
 
 def _parts(content: Any, where: str) -> list[tuple[str, dict[str, Any]]]:
@@ -132,13 +144,17 @@ def _marked_text(text: Any, part: dict[str, Any], place: str) -> list[Block]:
 def _image(part: dict[str, Any], place: str, notes: Notes) -> Block:
     image = part.get("image_url")
     url = image.get("url") if isinstance(image, dict) else image
-    if isinstance(image, dict) and image.get("detail") not in {None, "auto"}:
+    if isinstance(image, dict) and image.get("detail") not in (None, "auto"):
         notes.add("dropped", "detail")
     if not isinstance(url, str) or not url:
         raise BadRequest(f"{place}.image_url.url must be a string.", param=place)
-    if url[:8].lower().startswith(("http://", "https://")):
-        return {"type": "image", "source": {"type": "url", "url": url}}
+    if _WEB.match(url):
+        return {"type": "image", "source": _at(url)}
     label, data = _data_of(url, place)
+    return _pasted(label, data, place)
+
+
+def _pasted(label: str, data: str, place: str) -> Block:
     media_type = _sniffed(data, place) or label
     if media_type == "application/pdf":
         return _pdf(data, None)
@@ -147,16 +163,41 @@ def _image(part: dict[str, Any], place: str, notes: Notes) -> Block:
     return {"type": "image", "source": {"type": "base64", "media_type": media_type, "data": data}}
 
 
-def _file(part: dict[str, Any], place: str) -> Block:
+def _own(part: dict[str, Any], place: str, notes: Notes) -> Block:
+    """A block of the upstream's own protocol, or one of MCP's: `{"type": "image", "data": ..., "mimeType": ...}`."""
+    source = part.get("source")
+    if not isinstance(source, dict):
+        return _media(part, place, notes)
+    block = {key: value for key, value in part.items() if key != "cache_control"}
+    if part["type"] == "image" and source.get("type") == "base64" and isinstance(source.get("data"), str):
+        block |= _pasted(str(source.get("media_type")), _base64(source["data"], place), place)
+    return block
+
+
+def _media(part: dict[str, Any], place: str, notes: Notes) -> Block:
+    """Bytes in base64 with a label beside them, or an address, as the AI SDK writes them."""
+    data, url = part.get("data"), part.get("url")
+    name = part.get("filename")
+    if isinstance(data, str):
+        label = next((part[key] for key in ("mediaType", "mimeType", "media_type") if isinstance(part.get(key), str)), "")
+        return _file({"file_data": data if data[:5].lower() == "data:" else f"data:{label};base64,{data}", "filename": name}, place, notes)
+    if not isinstance(url, str):
+        raise Unsupported(f"{place}: content of type '{part['type'][:50]}' can't be given to this model.", param=place)
+    if part["type"] == "file-url":
+        return _file({"file_data": url, "filename": name}, place, notes)
+    return _image({"image_url": url}, place, notes)
+
+
+def _file(part: dict[str, Any], place: str, _: Notes) -> Block:
     file = part.get("file") if isinstance(part.get("file"), dict) else part
     assert isinstance(file, dict)
     data = file.get("file_data")
     if not isinstance(data, str) or not data:
         raise Unsupported(f"{place}: a file must hold its 'file_data'; ids of files at another service mean nothing here.", param=place)
     name = file.get("filename") if isinstance(file.get("filename"), str) else None
-    if data[:8].lower().startswith(("http://", "https://")):
-        return _titled({"type": "document", "source": {"type": "url", "url": data}}, name)
-    label, encoded = _data_of(data, place) if data[:5].lower() == "data:" else ("", "".join(data.split()))
+    if _WEB.match(data):
+        return _titled({"type": "document", "source": _at(data)}, name)
+    label, encoded = _data_of(data, place) if data[:5].lower() == "data:" else ("", _base64(data, place))
     media_type = _sniffed(encoded, place) or label
     if media_type == "application/pdf":
         return _pdf(encoded, name)
@@ -176,6 +217,12 @@ def _titled(block: Block, name: str | None) -> Block:
     return {**block, "title": name[:500]} if name else block
 
 
+def _at(url: str) -> Block:
+    """An address as a source; the API wants its scheme in lower case."""
+    scheme, _, rest = url.partition(":")
+    return {"type": "url", "url": f"{scheme.lower()}:{rest}"}
+
+
 def _data_of(url: str, place: str) -> tuple[str, str]:
     """Media type and base64 text of a data URL (RFC 2397)."""
     match = _DATA_URL.match(url)
@@ -183,11 +230,20 @@ def _data_of(url: str, place: str) -> tuple[str, str]:
         raise BadRequest(f"{place} must hold an http(s) URL or a data URL.", param=place)
     if match["base64"] is None:
         raise Unsupported(f"{place}: a data URL must be in base64.", param=place)
-    data = url[match.end() :]
+    label = match["type"].lower()
+    return "image/jpeg" if label == "image/jpg" else label, _base64(url[match.end() :], place)
+
+
+def _base64(data: str, place: str) -> str:
+    """Base64 as the API takes it: without line ends and escapes of a URL, with its padding."""
+    if "%" in data:
+        data = urllib.parse.unquote(data)
     if any(character in data for character in " \r\n\t"):
         data = "".join(data.split())
-    label = match["type"].lower()
-    return "image/jpeg" if label == "image/jpg" else label, data
+    lacking = -len(data) % 4
+    if lacking == 3:
+        raise BadRequest(f"{place} holds data that is not base64.", param=place)
+    return data + "=" * lacking
 
 
 def _sniffed(data: str, place: str) -> str:
@@ -210,3 +266,18 @@ def _decoded_text(data: str, place: str) -> str:
     if not text.strip():
         raise BadRequest(f"{place} holds no text.", param=place)
     return text
+
+
+_READERS: Mapping[str, Callable[[dict[str, Any], str, Notes], Block]] = {
+    "image_url": _image,
+    "input_image": _image,
+    "file": _file,
+    "input_file": _file,
+    "image": _own,
+    "document": _own,
+    "media": _media,
+    "image-data": _media,
+    "image-url": _media,
+    "file-data": _media,
+    "file-url": _media,
+}

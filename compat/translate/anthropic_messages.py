@@ -8,15 +8,16 @@ bytes (rule 27).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from compat import jsonio
 from compat.errors import BadRequest, Unsupported
-from compat.translate.anthropic_content import Block, content_blocks, holds_images, mark_last, marker_of, text_block, text_blocks
+from compat.translate.anthropic_content import Block, content_blocks, mark_last, marker_of, parts_in, text_block, text_blocks
+from compat.translate.anthropic_thinking import lacks_thinking, restored
 from compat.translate.anthropic_tools import fit_id, fit_name
 from compat.translate.base import ThinkingRecord
 from compat.translate.notes import Notes
@@ -25,12 +26,13 @@ from compat.wire.envelope import repaired
 _OPENING = "(The conversation begins here.)"
 CONTINUE = "Continue exactly where your last message ends."
 _MISSING = "The result of this call is not known: the call was interrupted."
+_REASONING = ("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks")
 _decode_arguments = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """`system` blocks, `messages`, the client's names of the tools in it, and whether the last tool round has its thinking."""
+    """`system` blocks, `messages`, the client's names of the tools in it, and whether the turn that goes on began without thinking."""
 
     system: list[Block]
     messages: list[Block]
@@ -64,8 +66,10 @@ def read_messages(
         if not isinstance(message, dict):
             raise BadRequest(f"{where} must be an object.", param=where)
         role = message.get("role")
-        if is_leading and role in {"system", "developer"}:
+        if is_leading and role in ("system", "developer"):
             blocks = text_blocks(message.get("content"), f"{where}.content", notes)
+            if not blocks:
+                notes.add("dropped", f"empty@{position}")
             mark_last(blocks, message)
             system += blocks
             continue
@@ -74,15 +78,24 @@ def read_messages(
         if handler is None:
             raise BadRequest(f"{where}.role must be system, developer, user, assistant or tool.", param=f"{where}.role")
         handler(turns, message, where, position)
-    return Conversation(system, turns.finish(prefill=prefill), tuple(turns.tool_names), turns.lacks_thinking)
+    whole = turns.finish(prefill=prefill)
+    return Conversation(system, whole, tuple(turns.tool_names), lacks_thinking(whole))
+
+
+@dataclass(frozen=True, slots=True)
+class _SystemWords:
+    """A system message in the middle, as blocks, and where the client has it."""
+
+    blocks: list[Block]
+    position: int
 
 
 @dataclass(slots=True)
 class _Turns:
     """The turns so far. Mutable: all but the first three fields.
 
-    `pending` are the calls of the last assistant message that have no result yet (client's id -> ours). `results` and `rest` gather what
-    lies between two assistant messages.
+    `pending` are the calls of the last assistant message that have no result yet, each by the client's id and ours. `results` and `rest`
+    gather what lies between two assistant messages.
     """
 
     notes: Notes
@@ -90,11 +103,10 @@ class _Turns:
     system_in_middle: bool
     messages: list[Block] = field(default_factory=list)
     tool_names: dict[str, None] = field(default_factory=dict)
-    lacks_thinking: bool = False
-    pending: dict[str, str] = field(default_factory=dict)
+    pending: list[tuple[str, str]] = field(default_factory=list)
     used_ids: set[str] = field(default_factory=set)
     results: list[Block] = field(default_factory=list)
-    rest: list[Block | list[Block]] = field(default_factory=list)
+    rest: list[Block | _SystemWords] = field(default_factory=list)
 
     def user(self, message: Mapping[str, Any], where: str, position: int) -> None:
         """A user's message."""
@@ -107,34 +119,23 @@ class _Turns:
         self.rest += blocks
 
     def system(self, message: Mapping[str, Any], where: str, position: int) -> None:
-        """A system message in the middle: in place natively where the model takes it, else as the user's words in a tag."""
+        """A system message in the middle, which stays where it is."""
         blocks = text_blocks(message.get("content"), f"{where}.content", self.notes)
-        if not blocks:
-            self.notes.add("dropped", f"empty@{position}")
-            return
         mark_last(blocks, message)
-        follows_user = bool(self.results or self.pending or self.rest)
-        if self.system_in_middle and follows_user:
-            self.rest.append(blocks)
-            return
-        self.notes.add("moved", f"system@{position}")
-        for block in blocks:
-            block["text"] = f"<system>\n{block['text']}\n</system>"
-        self.rest += blocks
+        if blocks:
+            self.rest.append(_SystemWords(blocks, position))
+        else:
+            self.notes.add("dropped", f"empty@{position}")
 
     def tool(self, message: Mapping[str, Any], where: str, position: int) -> None:
         """The result of a tool call; one without a call becomes the user's words."""
-        content = message.get("content")
-        if isinstance(content, str) and content.startswith("["):
-            content = _parts_in(content)
-        blocks = content_blocks(content, f"{where}.content", self.notes)
-        call_id = message.get("tool_call_id")
-        if not isinstance(call_id, str) or not call_id:  # some clients leave it out: then results come in the order of their calls
-            call_id = next(iter(self.pending), "")
-        ours = self.pending.pop(call_id, None)
+        blocks = self._result_blocks(message.get("content"), f"{where}.content")
+        ours = self._take_pending(message.get("tool_call_id"))
         if ours is None:
             self.notes.add("moved", f"stray_result@{position}")
-            self.rest += [text_block("The result of an earlier tool call:"), *blocks]
+            blocks.insert(0, text_block("The result of an earlier tool call:"))
+            mark_last(blocks, message)
+            self.rest += blocks
             return
         result: Block = {"type": "tool_result", "tool_use_id": ours}
         marker = next((block.pop("cache_control") for block in blocks if "cache_control" in block), None)
@@ -151,35 +152,31 @@ class _Turns:
         """The model's own turn: thinking, text, tool calls."""
         if message.get("function_call") is not None:
             raise Unsupported(f"{where}.function_call was replaced by tool_calls.", param=where)
-        self._flush_user()
         texts = text_blocks(message.get("content"), f"{where}.content", self.notes)
         refusal = message.get("refusal")
         if isinstance(refusal, str) and refusal.strip():
             texts.append(text_block(refusal))
         calls = message.get("tool_calls") or []
         if not isinstance(calls, list):
-            raise BadRequest(f"{where}.tool_calls must be a list.", param=where)
-        tools = [self._tool_use(call, f"{where}.tool_calls[{number}]") for number, call in enumerate(calls)]
-        record = next((self.records[call_id] for call_id in self.pending if call_id in self.records), None)
-        blocks = [*texts, *tools]
-        if record is not None:
-            blocks = _with_thinking(record, texts, tools)
-            self.notes.add("thinking", "restored")
-        elif message.get("reasoning_content") or message.get("reasoning"):
-            self.notes.add("thinking", "omitted")
-        self.lacks_thinking = bool(tools) and record is None
-        if not blocks:
+            raise BadRequest(f"{where}.tool_calls must be a list.", param=f"{where}.tool_calls")
+        has_reasoning = any(message.get(key) for key in _REASONING)
+        if not texts and not calls:
             self.notes.add("dropped", f"empty@{position}")
             return
-        if not tools and (marker := marker_of(message)) is not None:
-            blocks[-1]["cache_control"] = marker
+        self._flush_user()
+        tools = [self._tool_use(call, f"{where}.tool_calls[{number}]") for number, call in enumerate(calls)]
+        record = next((self.records[call_id] for call_id, _ in self.pending if call_id in self.records), None)
+        blocks = [*texts, *tools]
+        if record is not None:
+            blocks = restored(record, texts, tools)
+            self.notes.add("thinking", "restored")
+        elif has_reasoning:
+            self.notes.add("thinking", "omitted")
+        mark_last(blocks, message)
         if not self.messages:
             self.notes.add("added", "user@0")
             self.messages.append({"role": "user", "content": [text_block(_OPENING)]})
-        if self.messages[-1]["role"] == "assistant":
-            self.messages[-1]["content"] += blocks
-        else:
-            self.messages.append({"role": "assistant", "content": blocks})
+        self._append("assistant", blocks)
 
     def finish(self, *, prefill: bool) -> list[Block]:
         """All messages; the last one is the user's, unless the model takes a prefill."""
@@ -198,20 +195,44 @@ class _Turns:
         return self.messages
 
     def _flush_user(self) -> None:
-        """End the user's turn: results, then results that are missing, then the rest in its order."""
-        for ours in self.pending.values():
+        """End the user's turn: results, then results that are missing, then the rest in its order.
+
+        System messages at its end are native where the model takes them, which is between the user and the assistant only; all others are
+        the user's words in a tag.
+        """
+        for _, ours in self.pending:
             self.notes.add("added", "tool_result")
             self.results.append({"type": "tool_result", "tool_use_id": ours, "is_error": True, "content": _MISSING})
         blocks: list[Block] = [*self.results]
-        for item in self.rest:
-            if isinstance(item, list):
-                self._append("user", blocks)
-                self._append("system", item)
-                blocks = []
-            else:
+        last = max((number for number, item in enumerate(self.rest) if not isinstance(item, _SystemWords)), default=-1)
+        native: list[Block] = []
+        for number, item in enumerate(self.rest):
+            if not isinstance(item, _SystemWords):
                 blocks.append(item)
+            elif self.system_in_middle and blocks and number > last:
+                native += item.blocks
+            else:
+                self.notes.add("moved", f"system@{item.position}")
+                blocks += [{**block, "text": f"<system>\n{block['text']}\n</system>"} for block in item.blocks]
         self._append("user", blocks)
-        self.pending, self.results, self.rest = {}, [], []
+        self._append("system", native)
+        self.pending, self.results, self.rest = [], [], []
+
+    def _result_blocks(self, content: Any, where: str) -> list[Block]:
+        parts = parts_in(content) if isinstance(content, str) else None
+        if parts is not None:
+            with contextlib.suppress(BadRequest):  # it is what a tool printed, then
+                return content_blocks(parts, where, self.notes)
+        return content_blocks(content, where, self.notes)
+
+    def _take_pending(self, call_id: Any) -> str | None:
+        """Our id of the call that a result belongs to. Some clients leave the id out: then results come in the order of their calls."""
+        has_id = isinstance(call_id, str) and call_id != ""
+        for place, (client_id, ours) in enumerate(self.pending):
+            if client_id == call_id or not has_id:
+                del self.pending[place]
+                return ours
+        return None
 
     def _append(self, role: str, blocks: list[Block]) -> None:
         if not blocks:
@@ -238,7 +259,7 @@ class _Turns:
             number += 1
             ours = f"{base}-{number}"
         self.used_ids.add(ours)
-        self.pending[client_id] = ours
+        self.pending.append((client_id, ours))
         block: Block = {"type": "tool_use", "id": ours, "name": fit_name(name), "input": self._input(arguments)}
         mark_last([block], call)
         return block
@@ -268,43 +289,3 @@ _HANDLERS: Mapping[str, Callable[[_Turns, Mapping[str, Any], str, int], None]] =
     "tool": _Turns.tool,
     "assistant": _Turns.assistant,
 }
-
-
-def _parts_in(text: str) -> Any:
-    """Content parts that a client wrote as a JSON string, when an image is among them; else the string itself."""
-    if '"image' not in text:
-        return text
-    try:
-        value = jsonio.decode(text)
-    except BadRequest:
-        return text
-    return value if holds_images(value) else text
-
-
-def _with_thinking(record: ThinkingRecord, texts: list[Block], tools: list[Block]) -> list[Block]:
-    """The turn as the model wrote it: thinking blocks between the very texts and calls that they stood between.
-
-    Where the client's turn no longer fits the record, thinking comes first.
-    """
-    thinking = [dict(block) for block in record.blocks if block["type"] in {"thinking", "redacted_thinking"}]
-    whole = "".join(block["text"] for block in texts)
-    chars = sum(block["chars"] for block in record.blocks if block["type"] == "text")
-    calls = [block["id"] for block in record.blocks if block["type"] == "tool_use"]
-    if len(whole) != chars or len(calls) != len(tools):
-        return [*thinking, *texts, *tools]
-    return list(_laid_out(record, whole, tools))
-
-
-def _laid_out(record: ThinkingRecord, whole: str, tools: list[Block]) -> Iterator[Block]:
-    start = 0
-    ahead = iter(tools)
-    for block in record.blocks:
-        if block["type"] == "text":
-            text = whole[start : start + block["chars"]]
-            start += block["chars"]
-            if text.strip():
-                yield text_block(text)
-        elif block["type"] == "tool_use":
-            yield next(ahead)
-        else:
-            yield dict(block)

@@ -1,11 +1,12 @@
 """The parameters of a request: limits, sampling, thinking, structure, and the rest.
 
 What a model takes is data (`compat.catalog.MessagesFacts`), and what a deployment was seen to refuse comes with the context. Every change
-is noted (translation rules 9, 10, 11, 21, 23, 24 and 26).
+is noted (translation rules 10, 11, 21, 23, 24 and 26).
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,17 +16,14 @@ from compat.catalog import MessagesFacts
 from compat.errors import BadRequest, Unsupported
 from compat.translate.anthropic_content import Block
 from compat.translate.anthropic_schema import clean_schema
+from compat.translate.anthropic_thinking import BINDING_BETA, Thinking, read_thinking, with_room, without_thinking
+from compat.translate.anthropic_tools import input_schema
 from compat.translate.base import TranslationContext
 from compat.translate.notes import Notes
 from compat.wire.envelope import Envelope
 
 ANSWER_TOOL = "answer_as_json"
-MIN_BUDGET = 1024
-BINDING_BETA = "thinking-binding-controls-2026-08-01"
 
-_BUDGETS = {"low": 4096, "medium": 10_000, "high": 20_000, "xhigh": 32_000, "max": 60_000}
-_LEVELS = ("low", "medium", "high", "xhigh", "max")
-_EFFORTS = {"minimal": "low", **{level: level for level in _LEVELS}}
 _READ_ELSEWHERE = frozenset(
     {"model", "messages", "stream", "stream_options", "tools", "tool_choice", "parallel_tool_calls", "cache_control", "n"}
 )
@@ -45,25 +43,9 @@ _DEFAULTS: Mapping[str, Any] = {
     "verbosity": "medium",
     "include_reasoning": True,
 }
+_REFUSED_FORMATS = frozenset({"output_config", "output_config.format", "output_config.format.schema"})
+_MAX_USER_ID = 256
 _SERVICE_TIERS = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}
-
-
-@dataclass(frozen=True, slots=True)
-class Thinking:
-    """How the model is to think: the `thinking` object and effort of the request (each may be missing)."""
-
-    config: Block | None = None
-    effort: str | None = None
-
-    @property
-    def is_on(self) -> bool:
-        """Whether kept thinking may be put back."""
-        return self.config is not None and self.config["type"] != "disabled"
-
-    @property
-    def is_enabled(self) -> bool:
-        """Whether the request has a budget of its own: forced tools and a history without thinking are refused then."""
-        return self.config is not None and self.config["type"] == "enabled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +72,9 @@ def read_parameters(envelope: Envelope, ctx: TranslationContext, notes: Notes, *
     refused, facts = ctx.refused_parameters, ctx.model.messages
     _check_unknown(envelope, notes)
     limit, is_default_limit = _max_tokens(envelope, ctx, notes)
-    thinking = _thinking(envelope, ctx, notes) if may_think else _without_thinking(facts)
+    thinking = read_thinking(envelope, ctx, notes) if may_think else without_thinking(facts)
     if thinking.is_enabled:
-        limit, thinking = _with_room(limit, thinking, ctx, notes, is_default_limit=is_default_limit)
+        limit, thinking = with_room(limit, thinking, ctx, notes, is_default_limit=is_default_limit)
     structure = _structure(envelope, ctx, notes, has_tools=has_tools, thinking=thinking)
     fields: Block = {"max_tokens": limit}
     fields |= _sampling(envelope, facts, refused, notes, is_thinking=thinking.is_on)
@@ -149,99 +131,6 @@ def _max_tokens(envelope: Envelope, ctx: TranslationContext, notes: Notes) -> tu
     return int(value), False
 
 
-# Thinking.
-
-
-def _thinking(envelope: Envelope, ctx: TranslationContext, notes: Notes) -> Thinking:
-    """By what the client asks for: `reasoning_effort`, `reasoning` (OpenRouter's), or `thinking` in the upstream's own words."""
-    facts, refused = ctx.model.messages, ctx.refused_parameters
-    effort, budget = _asked_effort(envelope)
-    if effort is None and budget is None:
-        return Thinking(_shown(facts, refused) if facts.thinking_default != "off" and facts.thinking == "adaptive" else None)
-    if facts.thinking == "none" or "thinking" in refused:
-        if effort != "none":
-            notes.add("dropped", "reasoning_effort")
-        return Thinking()
-    if effort == "none":
-        if facts.thinking_default == "always":
-            notes.add("clamped", "reasoning_effort")
-            return Thinking(_shown(facts, refused), _effort("low", facts, refused, notes))
-        return _without_thinking(facts)
-    if facts.thinking == "enabled":
-        return Thinking({"type": "enabled", "budget_tokens": budget or _BUDGETS[effort or "medium"]})
-    level = effort or next(level for level in _LEVELS if (budget or 0) <= _BUDGETS[level] or level == "max")
-    if budget is not None:
-        notes.add("thinking", "adaptive")
-    return Thinking(_shown(facts, refused), _effort(level, facts, refused, notes))
-
-
-def _without_thinking(facts: MessagesFacts) -> Thinking:
-    return Thinking({"type": "disabled"} if facts.thinking_default == "on" and facts.thinking == "adaptive" else None)
-
-
-def _shown(facts: MessagesFacts, refused: frozenset[str]) -> Block | None:
-    """Adaptive thinking whose summary is shown, bound blocks that no longer fit are dropped by the API instead of refused."""
-    if "thinking" in refused:
-        return None
-    config: Block = {"type": "adaptive"}
-    if facts.thinking == "adaptive" and "thinking.display" not in refused:
-        config["display"] = "summarized"
-    if facts.bound_thinking and "thinking.block_binding" not in refused:
-        config["block_binding"] = {"prefix_mismatch_behavior": "drop_block"}
-    return config
-
-
-def _asked_effort(envelope: Envelope) -> tuple[str | None, int | None]:
-    """The effort that the client names (`none` for off), or a budget of tokens."""
-    effort, budget = envelope.value("reasoning_effort"), None
-    reasoning = envelope.value("reasoning")
-    if isinstance(reasoning, dict):
-        effort = reasoning.get("effort", effort)
-        budget = reasoning.get("max_tokens")
-        if reasoning.get("enabled") is False:
-            effort = "none"
-        elif reasoning.get("enabled") is True and effort is None and budget is None:
-            effort = "medium"
-    thinking = envelope.value("thinking")
-    if isinstance(thinking, dict) and effort is None:
-        kind = thinking.get("type")
-        budget = thinking.get("budget_tokens", budget) if kind == "enabled" else budget
-        effort = {"disabled": "none", "adaptive": "high"}.get(str(kind))
-    if budget is not None and (isinstance(budget, bool) or not isinstance(budget, int) or budget < 0):
-        raise BadRequest("The budget for thinking must be a whole number of tokens.", param="reasoning")
-    if effort is None or effort == "none":
-        return effort, budget or None
-    if not isinstance(effort, str) or effort not in _EFFORTS:
-        raise BadRequest(f"'reasoning_effort' must be one of none, {', '.join(_EFFORTS)}.", param="reasoning_effort")
-    return _EFFORTS[effort], None
-
-
-def _effort(level: str, facts: MessagesFacts, refused: frozenset[str], notes: Notes) -> str | None:
-    """The level, or the highest below it that the model has."""
-    if not facts.efforts or {"output_config", "output_config.effort"} & refused:
-        return None
-    if level in facts.efforts:
-        return level
-    notes.add("clamped", "reasoning_effort")
-    rank = _LEVELS.index(level)
-    return next((known for known in reversed(facts.efforts) if _LEVELS.index(known) <= rank), facts.efforts[0])
-
-
-def _with_room(limit: int, thinking: Thinking, ctx: TranslationContext, notes: Notes, *, is_default_limit: bool) -> tuple[int, Thinking]:
-    """Limit and budget that fit: 1024 <= budget < limit. A limit that leaves no room is raised, if the model's maximum allows it."""
-    assert thinking.config is not None
-    budget = max(int(thinking.config["budget_tokens"]), MIN_BUDGET)
-    most = ctx.model.max_output
-    if not is_default_limit and limit < 2 * MIN_BUDGET:
-        limit = min(limit + MIN_BUDGET, most)
-        notes.add("raised", "max_tokens")
-    budget = min(budget, max(limit // 2, MIN_BUDGET) if budget >= limit else budget)
-    if budget >= limit:
-        notes.add("dropped", "reasoning_effort")
-        return limit, Thinking()
-    return limit, Thinking({"type": "enabled", "budget_tokens": budget})
-
-
 # Sampling, stop sequences, structure, identity.
 
 
@@ -262,6 +151,8 @@ def _sampling(envelope: Envelope, facts: MessagesFacts, refused: frozenset[str],
         is_possible = facts.sampling != "none" and name not in refused and not (facts.sampling == "one" and name == "top_p" and chosen)
         if is_thinking:
             is_possible = is_possible and name == "top_p" and value >= 0.95
+        if name == "top_k":
+            is_possible = is_possible and value >= 0  # -1 is how some servers say that it is off
         if is_possible:
             chosen[name] = int(value) if name == "top_k" else value
         else:
@@ -297,13 +188,14 @@ def _structure(envelope: Envelope, ctx: TranslationContext, notes: Notes, *, has
     facts = ctx.model.messages
     schema = wanted["json_schema"].get("schema")
     cleaned = clean_schema(schema)
-    is_native = facts.structured_output and not {"output_config", "output_config.format"} & ctx.refused_parameters
+    is_native = facts.structured_output and not _REFUSED_FORMATS & ctx.refused_parameters
     if is_native and cleaned is not None:
         return Structure(format={"type": "json_schema", "schema": cleaned})
     is_forcible = facts.forced_tools == "always" or (facts.forced_tools == "unless_enabled" and not thinking.is_enabled)
-    if is_forcible and not has_tools and schema.get("type") == "object":
+    if is_forcible and not has_tools and schema.get("type") == "object" and "tool_choice" not in ctx.refused_parameters:
+        fitted = input_schema(schema, "response_format", notes)
         notes.add("response_format", "tool")
-        return Structure(tool={"name": ANSWER_TOOL, "description": "Gives the final answer.", "input_schema": schema})
+        return Structure(tool={"name": ANSWER_TOOL, "description": "Gives the final answer.", "input_schema": fitted})
     notes.add("response_format", "instruction")
     words = str(jsonio.encode(schema), "utf-8")
     return Structure(instruction=f"Answer with JSON that fits this schema and nothing else, without a code fence:\n{words}")
@@ -312,14 +204,11 @@ def _structure(envelope: Envelope, ctx: TranslationContext, notes: Notes, *, has
 def _identity(envelope: Envelope, refused: frozenset[str], notes: Notes) -> Block:
     """`user` and metadata, and the service tier."""
     fields: Block = {}
-    metadata, user = envelope.value("metadata"), envelope.value("user")
-    named = metadata.get("user_id") if isinstance(metadata, dict) else None
-    for key in metadata if isinstance(metadata, dict) else ():
-        if key != "user_id":
-            notes.add("dropped", f"metadata.{key}")
-    user_id = named if isinstance(named, str) else user
-    if isinstance(user_id, str) and user_id and "metadata" not in refused:
-        fields["metadata"] = {"user_id": user_id[:256]}
+    user_id = _user_id(envelope, notes)
+    if user_id and "metadata" in refused:
+        notes.add("dropped", "metadata")
+    elif user_id:
+        fields["metadata"] = {"user_id": user_id}
     tier = envelope.value("service_tier")
     if tier is not None:
         known = _SERVICE_TIERS.get(tier) if isinstance(tier, str) else None
@@ -328,3 +217,24 @@ def _identity(envelope: Envelope, refused: frozenset[str], notes: Notes) -> Bloc
         else:
             notes.add("dropped", "service_tier")
     return fields
+
+
+def _user_id(envelope: Envelope, notes: Notes) -> str:
+    """The id of the client's user; a digest of what the API would refuse: addresses of people, and texts of more than 256 characters."""
+    metadata, user = envelope.value("metadata"), envelope.value("user")
+    named = None
+    if isinstance(metadata, dict):
+        named = metadata.get("user_id")
+        notes.add_all("dropped", (f"metadata.{key}" for key in metadata if key != "user_id"))
+    elif metadata is not None:
+        notes.add("dropped", "metadata")
+    user_id = user if named is None else named
+    if user_id is None or user_id == "":
+        return ""
+    if not isinstance(user_id, str):
+        notes.add("dropped", "user")
+        return ""
+    if len(user_id) <= _MAX_USER_ID and "@" not in user_id:
+        return user_id
+    notes.add("hashed", "user")
+    return f"user-{hashlib.blake2s(user_id.encode('utf-8', 'surrogatepass'), digest_size=8).hexdigest()}"

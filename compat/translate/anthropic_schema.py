@@ -1,7 +1,8 @@
 """JSON schemas as Anthropic's structured outputs take them.
 
 Objects are closed, limits of numbers, strings and lists are told in the description instead (the API refuses them, the model reads them),
-`oneOf` becomes `anyOf`. A recursive schema can't be compiled there: `None` (translation rule 23).
+`oneOf` becomes `anyOf`; what can't be said there is `None` (translation rule 23). Schemas of tools are taken as they are, but for
+alternatives at their top, which are folded into one object.
 """
 
 from __future__ import annotations
@@ -12,59 +13,151 @@ from typing import Any
 from compat import jsonio
 from compat.errors import BadRequest
 
-_KEPT = frozenset({"type", "enum", "const", "title", "description", "default", "$ref"})
+_KEPT = frozenset({"type", "enum", "const", "title", "description", "default"})
 _FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"})
 _DEFINITIONS = ("$defs", "definitions")
+_BESIDE_REFERENCES = frozenset({"$ref", *_DEFINITIONS})
+COMBINATORS = ("anyOf", "oneOf", "allOf")
 _IGNORED = frozenset({"$schema", "$id", "additionalProperties", "unevaluatedProperties", "strict"})
 _MAX_DEPTH = 60
 
 
+class _Inexpressible(Exception):
+    """The dialect has no words for this schema."""
+
+
 def clean_schema(schema: Any) -> dict[str, Any] | None:
-    """`schema` in the API's dialect; `None` where it is recursive. `BadRequest` where it is not a schema of an object."""
+    """`schema` in the API's dialect; `None` where that can't say it. `BadRequest` where it is no object.
+
+    It can't say recursion, references to elsewhere, objects with keys of any name, and more than one part of `allOf`.
+    """
     if not isinstance(schema, dict):
         raise BadRequest("'response_format.json_schema.schema' must be an object.", param="response_format")
-    if _is_recursive(schema):
+    if _is_tangled(schema):
         return None
-    return _clean(schema, 0)
+    try:
+        return _clean(schema, 0)
+    except _Inexpressible:
+        return None
 
 
 def _clean(schema: Any, depth: int) -> dict[str, Any]:
     if not isinstance(schema, dict):  # `true`: anything goes
         return {}
-    if depth > _MAX_DEPTH:
-        raise BadRequest("'response_format' is nested too deeply.", param="response_format")
+    if depth > _MAX_DEPTH or _has_free_keys(schema):
+        raise _Inexpressible
+    if "$ref" in schema:
+        return {
+            key: _children(value, depth) if key in _DEFINITIONS else value for key, value in schema.items() if key in _BESIDE_REFERENCES
+        }
     cleaned: dict[str, Any] = {}
     told: dict[str, Any] = {}
     for key, value in schema.items():
-        if key in _KEPT:
-            cleaned[key] = value
-        elif key in {"properties", *_DEFINITIONS} and isinstance(value, dict):
-            cleaned[key] = {name: _clean(child, depth + 1) for name, child in value.items()}
-        elif key == "items" and not isinstance(value, list):
-            cleaned[key] = _clean(value, depth + 1)
-        elif key in {"anyOf", "oneOf", "allOf"} and isinstance(value, list):
-            cleaned["allOf" if key == "allOf" else "anyOf"] = [_clean(child, depth + 1) for child in value]
-        elif (
-            (key == "required" and isinstance(value, list))
-            or (key == "format" and value in _FORMATS)
-            or (key == "minItems" and value in {0, 1})
-        ):
-            cleaned[key] = value
+        entries = _entries(key, value, schema, depth)
+        if entries is not None:
+            cleaned |= entries
         elif key not in _IGNORED:
             told[key] = value
-    if "properties" in cleaned or cleaned.get("type") == "object":
+    if "properties" in cleaned or "object" in _types(cleaned):
         cleaned["additionalProperties"] = False
+    if "$ref" in cleaned:
+        return {key: value for key, value in cleaned.items() if key in _BESIDE_REFERENCES}
     if told:
         words = str(jsonio.encode(told), "utf-8")
         cleaned["description"] = f"{cleaned['description']} {words}" if cleaned.get("description") else words
     return cleaned
 
 
-def _is_recursive(schema: Mapping[str, Any]) -> bool:
-    """Whether a definition leads to itself by references."""
+def _entries(key: str, value: Any, schema: Mapping[str, Any], depth: int) -> dict[str, Any] | None:
+    """What a keyword becomes; `None` where the dialect does not have it."""
+    if key in _KEPT or _is_kept(key, value):
+        return {key: value}
+    if key in ("properties", *_DEFINITIONS) and isinstance(value, dict):
+        return {key: _children(value, depth)}
+    if key == "items" and not isinstance(value, list):
+        return {key: _clean(value, depth + 1)}
+    if key in ("anyOf", "oneOf") and isinstance(value, list):
+        return {"anyOf": [_clean(child, depth + 1) for child in value]}
+    if key == "allOf" and isinstance(value, list):
+        return _only(value, schema, depth)
+    return None
+
+
+def _children(value: Any, depth: int) -> dict[str, Any]:
+    return {name: _clean(child, depth + 1) for name, child in _items(value)}
+
+
+def _only(parts: list[Any], schema: Mapping[str, Any], depth: int) -> dict[str, Any]:
+    """The one part of an `allOf`. Closed objects can't be joined: what one names, the other refuses."""
+    if len(parts) != 1 or not schema.keys() <= {"allOf", "title", "description", "default", *_DEFINITIONS, *_IGNORED}:
+        raise _Inexpressible
+    return _clean(parts[0], depth + 1)
+
+
+def _is_kept(key: str, value: Any) -> bool:
+    return (
+        (key == "required" and isinstance(value, list))
+        or (key == "format" and isinstance(value, str) and value in _FORMATS)
+        or (key == "minItems" and value in (0, 1))
+    )
+
+
+def _types(schema: Mapping[str, Any]) -> list[Any]:
+    kind = schema.get("type")
+    return kind if isinstance(kind, list) else [kind]
+
+
+def _has_free_keys(schema: Mapping[str, Any]) -> bool:
+    """Whether this is an object whose keys the schema does not name: it can't be closed without losing them."""
+    rest = schema.get("additionalProperties")
+    if schema.get("patternProperties") or (isinstance(rest, dict) and rest):
+        return True
+    names_keys = rest is False or isinstance(schema.get("properties"), dict) or any(key in schema for key in ("$ref", *COMBINATORS))
+    return "object" in _types(schema) and not names_keys
+
+
+def folded(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """One object that takes what `schema` takes whatever alternatives it has at its top, where the API refuses them."""
+    own = _dict(schema.get("properties"))
+    found: dict[str, list[Any]] = {}
+    required = [name for name in _list(schema.get("required")) if isinstance(name, str)]
+    for key in COMBINATORS:
+        variants = [_target(schema, variant) for variant in _list(schema.get(key))]
+        for name, child in ((name, child) for variant in variants for name, child in _items(variant.get("properties"))):
+            if child not in found.setdefault(name, []):
+                found[name].append(child)
+        lists = [_list(variant.get("required")) for variant in variants]
+        names = dict.fromkeys(name for names in lists for name in names if isinstance(name, str))
+        required += [name for name in names if name not in required and (key == "allOf" or all(name in names for names in lists))]
+    properties = {name: children[0] if len(children) == 1 else {"anyOf": children} for name, children in found.items()}
+    rest = {key: value for key, value in schema.items() if key not in {*COMBINATORS, "required"}}
+    return {**rest, "properties": properties | own, **({"required": required} if required else {})}
+
+
+def _target(schema: Mapping[str, Any], variant: Any) -> dict[str, Any]:
+    """The variant, or the definition that it refers to."""
+    fields = _dict(variant)
+    reference = fields.get("$ref")
+    if not isinstance(reference, str):
+        return fields
+    return next((_dict(child) for key in _DEFINITIONS for name, child in _items(schema.get(key)) if reference == f"#/{key}/{name}"), {})
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _is_tangled(schema: Mapping[str, Any]) -> bool:
+    """Whether a definition leads to itself by references, or one leads nowhere."""
     definitions = {f"#/{key}/{name}": child for key in _DEFINITIONS for name, child in _items(schema.get(key))}
     definitions["#"] = schema
     leads_to = {name: _references(child, skips_definitions=name == "#") for name, child in definitions.items()}
+    if not set().union(*leads_to.values()) <= leads_to.keys():
+        return True
     for start in leads_to:
         seen: set[str] = set()
         ahead = list(leads_to[start])

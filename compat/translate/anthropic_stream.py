@@ -30,6 +30,7 @@ from compat.translate.anthropic_answer import (
     refusal_text,
     usage_object,
     usage_of,
+    words_of,
 )
 from compat.translate.base import Continuation, StreamTranslator, TranslationContext
 from compat.translate.notes import Notes
@@ -130,6 +131,8 @@ class AnthropicStream(StreamTranslator):
         """finish_reason, usage if it was asked for, and the end mark."""
         if not self.is_finished or self._stop_reason is None:
             raise UpstreamBroken("The upstream ended its answer without a message_stop.")
+        if self.continuation is not None:
+            raise UpstreamBroken("The upstream paused its answer again and again.")
         reason = self.finish_reason = finish_reason_of(self._stop_reason, has_calls=self._calls > 0, notes=self._receipt)
         self.thinking = self._kept.record()
         self.notes = list(self._receipt.told())
@@ -165,16 +168,16 @@ class AnthropicStream(StreamTranslator):
             raise UpstreamBroken("The upstream sent a content_block_start without a block.")
         block = self._open[event.index] = _Block(opening, text_start=self._text_chars)
         match opening:
-            case {"type": "text", "text": str(text)}:
-                return self._text(block, text)
-            case {"type": "thinking", "thinking": str(thinking)}:
-                block.signature = str(opening.get("signature") or "")
-                return self._thinking(block, thinking)
+            case {"type": "text"}:
+                return self._text(block, words_of(opening, "text"))
+            case {"type": "thinking"}:
+                block.signature = words_of(opening, "signature")
+                return self._thinking(block, words_of(opening, "thinking"))
             case {"type": "tool_use", "id": str(call_id), "name": str(name)}:
                 return self._tool_use(block, call_id, name)
             case {"type": "redacted_thinking"}:
                 return b""
-            case {"type": str(kind)}:
+            case {"type": str(kind)} if kind != "tool_use":
                 self._receipt.add("left_out", kind)
                 return b""
         raise UpstreamBroken("The upstream sent something that is not a content block.")
@@ -207,7 +210,7 @@ class AnthropicStream(StreamTranslator):
             case "text":
                 return self._end_text(block, whole)
             case "thinking":
-                self._carry({"type": "thinking", "thinking": whole, "signature": block.signature}, keeps=True)
+                self._carry({**block.opening, "thinking": whole, "signature": block.signature}, keeps=True)
             case "redacted_thinking":
                 self._carry(block.opening, keeps=True)
             case "tool_use":
@@ -277,7 +280,8 @@ class AnthropicStream(StreamTranslator):
 
     def _end_text(self, block: _Block, whole: str) -> bytes:
         self._kept.text(whole)
-        citations = [*(block.opening.get("citations") or ()), *block.citations]
+        opened = block.opening.get("citations")
+        citations = [*(opened if isinstance(opened, list) else ()), *block.citations]
         self._carry({"type": "text", "text": whole, **({"citations": citations} if citations else {})})
         annotations = annotations_of(citations, block.text_start, self._text_chars, self._receipt)
         return self._writer.delta({"annotations": annotations}) if annotations else b""

@@ -15,12 +15,12 @@ from typing import Any
 from compat.catalog import MessagesFacts
 from compat.errors import BadRequest, Unsupported
 from compat.translate.anthropic_content import Block, marker_of
+from compat.translate.anthropic_schema import COMBINATORS, folded
 from compat.translate.notes import Notes
 
 MAX_NAME = 64
 _UNFIT = re.compile(r"[^A-Za-z0-9_-]")
 _SERVER_TOOL = re.compile(r"[a-z_]+_\d{8}")
-_COMBINATORS = ("anyOf", "oneOf", "allOf")
 
 
 def fit_name(name: str) -> str:
@@ -72,6 +72,10 @@ def read_tools(
         if block["name"] != name:
             client_names[block["name"]] = name
     if not blocks:
+        if tools and allowed is not None:
+            raise BadRequest("'tool_choice' leaves none of the tools.", param="tool_choice")
+        if _picked(choice).get("type") in ("any", "tool"):
+            notes.add("dropped", "tool_choice")
         return _stand_ins(used_names, notes)
     picked = _choice(choice, parallel, facts, notes, is_thinking_enabled=is_thinking_enabled, names=blocks)
     return Toolbox(list(blocks.values()), picked, client_names)
@@ -110,7 +114,10 @@ def _tool(tool: Any, place: str, notes: Notes) -> tuple[str, Block]:
     block: Block = {"name": fit_name(name)}
     if description:
         block["description"] = description
-    block["input_schema"] = _input_schema(function.get("parameters"), place, notes)
+    parameters = function.get("parameters")
+    if parameters is not None and not isinstance(parameters, dict):
+        raise BadRequest(f"{place}.function.parameters must be an object.", param=place)
+    block["input_schema"] = input_schema(parameters or {"properties": {}}, f"{place}.parameters", notes)
     return name, block | _marked(marker or marker_of(function))
 
 
@@ -118,28 +125,12 @@ def _marked(marker: Block | None) -> Block:
     return {} if marker is None else {"cache_control": marker}
 
 
-def _input_schema(parameters: Any, place: str, notes: Notes) -> Block:
+def input_schema(parameters: Mapping[str, Any], what: str, notes: Notes) -> Block:
     """The schema of a tool's input: an object at its top, alternatives there folded into one (the API refuses them)."""
-    if parameters is None:
-        return {"type": "object", "properties": {}}
-    if not isinstance(parameters, dict):
-        raise BadRequest(f"{place}.function.parameters must be an object.", param=place)
-    schema = {"type": "object", **parameters} if parameters.get("type") != "object" else parameters
-    if schema.get("type") != "object":
-        schema = {**schema, "type": "object"}
-    variants = [variant for key in _COMBINATORS for variant in _list(schema.get(key)) if isinstance(variant, dict)]
-    if any(key in schema for key in _COMBINATORS):
-        notes.add("simplified", f"{place}.parameters")
-        properties: Block = {}
-        for variant in variants:
-            properties |= _dict(variant.get("properties"))
-        rest = {key: value for key, value in schema.items() if key not in _COMBINATORS}
-        return {**rest, "properties": properties | _dict(schema.get("properties"))}
-    return schema
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+    if any(key in parameters for key in COMBINATORS):
+        notes.add("simplified", what)
+        parameters = folded(parameters)
+    return {"type": "object", **parameters, **({"type": "object"} if parameters.get("type") != "object" else {})}
 
 
 def _dict(value: Any) -> dict[str, Any]:
@@ -150,7 +141,9 @@ def _allowed(choice: Any) -> set[str] | None:
     """The names that a choice of kind `allowed_tools` leaves; `None` where all are."""
     if not isinstance(choice, dict) or choice.get("type") != "allowed_tools":
         return None
-    rows = _list(_dict(choice.get("allowed_tools")).get("tools"))
+    rows = _dict(choice.get("allowed_tools")).get("tools")
+    if not isinstance(rows, list):
+        return set()
     return {str(_dict(_dict(row).get("function")).get("name") or _dict(row).get("name")) for row in rows}
 
 
@@ -179,9 +172,9 @@ def _picked(choice: Any) -> Block:
     elif isinstance(choice, dict):
         kind = choice.get("type")
         name = _dict(choice.get("function")).get("name") or choice.get("name")
-        if kind in {"function", "tool"} and isinstance(name, str) and name:
+        if kind in ("function", "tool") and isinstance(name, str) and name:
             return {"type": "tool", "name": fit_name(name)}
-        if kind in {"auto", "none", "any", "required"}:
+        if kind in ("auto", "none", "any", "required"):
             return _picked(kind)
         if kind == "allowed_tools":
             return _picked(_dict(choice.get("allowed_tools")).get("mode", "auto"))

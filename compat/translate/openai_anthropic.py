@@ -1,6 +1,7 @@
 """OpenAI chat completions to Anthropic's Messages API and back.
 
-    request    anthropic_messages (turns), anthropic_content (parts), anthropic_tools, anthropic_parameters, anthropic_cache (breakpoints)
+    request    anthropic_messages (turns), anthropic_content (parts), anthropic_tools, anthropic_parameters, anthropic_thinking,
+               anthropic_schema, anthropic_cache (breakpoints)
     response   anthropic_answer
     stream     anthropic_stream
     error      upstream_errors
@@ -18,10 +19,10 @@ from typing import Any
 import msgspec
 
 from compat import jsonio
-from compat.errors import GatewayError
+from compat.errors import BadRequest, GatewayError
 from compat.translate.anthropic_answer import carried_blocks, translate_answer
-from compat.translate.anthropic_cache import plan_cache
-from compat.translate.anthropic_content import Block, text_block
+from compat.translate.anthropic_cache import plan_cache, strip_markers
+from compat.translate.anthropic_content import Block, mark_last, text_block
 from compat.translate.anthropic_messages import Conversation, read_messages, tool_call_ids
 from compat.translate.anthropic_parameters import Parameters, read_parameters
 from compat.translate.anthropic_stream import AnthropicStream
@@ -36,28 +37,40 @@ _DIGEST_BYTES = 8
 
 def translate_request(envelope: Envelope, ctx: TranslationContext) -> TranslatedRequest:
     """The client's call for this upstream (see `Translator.request`). Errors: `BadRequest`, `Unsupported`."""
+    try:
+        return _translate(envelope, ctx)
+    except RecursionError as error:  # what can just be read can be too deep to be written
+        raise BadRequest("The body is nested too deeply.") from error
+
+
+def _translate(envelope: Envelope, ctx: TranslationContext) -> TranslatedRequest:
     messages = envelope.value("messages")
     notes = Notes()
     parameters, conversation, toolbox = _read(envelope, messages, ctx, notes, may_think=True)
     if parameters.thinking.is_enabled and conversation.lacks_thinking:
-        # The API refuses thinking with a budget in a tool round whose own thinking is lost (rule 7).
+        # The API refuses thinking with a budget in a turn whose own thinking is lost (rule 7).
         notes = Notes()
         notes.add("thinking", "off(lost)")
         parameters, conversation, toolbox = _read(envelope, messages, ctx, notes, may_think=False)
     tools, choice, system = list(toolbox.tools), toolbox.choice, list(conversation.system)
     structure = parameters.structure
     if structure.tool is not None:
-        tools, choice = [structure.tool], {"type": "tool", "name": structure.tool["name"]}
+        tools, choice = [*tools, structure.tool], {"type": "tool", "name": structure.tool["name"]}
     if structure.instruction:
         system.append(text_block(structure.instruction))
     turns = conversation.messages
+    mark_last(turns[-1]["content"], {"cache_control": envelope.value("cache_control")})
     if ctx.continuation is not None:
         turns = _resumed(turns, carried_blocks(ctx.continuation.blocks))
     if "cache_control" not in ctx.refused_parameters:
         minimum = ctx.model.messages.cache_minimum
         plan_cache(tools, system, turns, cache_minimum=minimum, size_chars=len(envelope.body))
+    elif strip_markers(tools, system, turns):
+        notes.add("dropped", "cache_control")
     document: Block = {"model": ctx.target, **parameters.fields}
-    if choice is not None and "tool_choice" not in ctx.refused_parameters:
+    if choice is not None and "tool_choice" in ctx.refused_parameters:
+        notes.add("dropped", "tool_choice")
+    elif choice is not None:
         document["tool_choice"] = choice
     if ctx.is_stream:
         document["stream"] = True

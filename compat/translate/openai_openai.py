@@ -2,10 +2,10 @@
 
 Request: the model's name; `stream_options.include_usage` is switched on, so that every call can be counted; message fields that the
 upstream would refuse are left out. Answer: the model's name is the one that the client asked for. A stream is made regular: role in
-the first chunk, one id, `created` and model, usage in one last chunk when it was asked for, one `[DONE]`; an end without
-`finish_reason` is an error.
+the first chunk, one id, `created` and model, a delta in each choice, usage in one last chunk when it was asked for, one `[DONE]`; an end
+without `finish_reason` is an error.
 
-Every chunk is decoded just far enough to see that it is one (a typed `msgspec` decode of five fields, about a microsecond).
+Every chunk is decoded just far enough to see that it is one (a typed `msgspec` decode of a few fields, about a microsecond).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from compat.translate.base import (
     TranslationContext,
     Translator,
 )
-from compat.translate.upstream_errors import event_error, refusal_of
-from compat.wire.envelope import Envelope
+from compat.translate.upstream_errors import error_fields, event_error, refusal_of
+from compat.wire.envelope import Envelope, repaired
 from compat.wire.sse import DONE, data_frame, parse_event
-from compat.wire.usage import Usage, cost_of
+from compat.wire.usage import MAX_TOKENS, Usage, cost_of
 
 
 class _Delta(msgspec.Struct):
@@ -50,8 +50,13 @@ class _FirstChoice(msgspec.Struct):
     finish_reason: str | None = None
 
 
+class _AnyDelta(msgspec.Struct):
+    """Whatever it holds."""
+
+
 class _Choice(msgspec.Struct):
     index: int = 0
+    delta: _AnyDelta | None = None
     finish_reason: str | None = None
 
 
@@ -98,19 +103,34 @@ class PassthroughStream(StreamTranslator):
 
     def translate_event(self, block: bytes) -> bytes:
         """One chunk, or nothing for a comment, a usage chunk or the end mark."""
-        data = parse_event(block).data
+        name, data = parse_event(block)
         if not data or self.is_finished:
             return b""
         if data == b"[DONE]":
             self.is_finished = True
             return b""
+        if name == b"error":
+            raise event_error(error_fields(data), self.ctx.upstream_name)
+        if b"\n" in data:  # an event of several lines: between two tokens, for a JSON string holds no line end
+            data = data.replace(b"\n", b" ")
         try:
-            chunk = _decode_chunk(data) if self.is_committed else _decode_first(data)
+            chunk = self._decoded(data)
+        except UpstreamBroken:
+            whole = repaired(data)  # half a surrogate pair, as in `Envelope`
+            if whole == data:
+                raise
+            data, chunk = whole, self._decoded(whole)
+        if chunk.error is not None or chunk.type == "error":
+            raise event_error(error_fields(data), self.ctx.upstream_name)
+        return self._chunk(data, chunk)
+
+    def _decoded(self, data: bytes) -> _FirstChunk | _Chunk:
+        try:
+            if not data.isascii():
+                str(data, "utf-8")  # the decoder looks at the fields that it knows only
+            return _decode_chunk(data) if self.is_committed else _decode_first(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UpstreamBroken(f"The upstream sent an event that is not a chunk: {error}.") from error
-        if chunk.error is not None or chunk.type == "error":
-            raise event_error(chunk.error if chunk.error is not None else jsonio.decode(data), self.ctx.upstream_name)
-        return self._chunk(data, chunk)
 
     def _chunk(self, data: bytes, chunk: _FirstChunk | _Chunk) -> bytes:
         if chunk.usage is not None:
@@ -118,7 +138,7 @@ class PassthroughStream(StreamTranslator):
             self.usage = usage_of(chunk.usage)
         if not chunk.choices:  # a usage chunk, or one without a choice (Azure's filter results): told at the end, or not at all
             return b""
-        is_opening = self._count_choices(chunk.choices)
+        is_opening, are_whole = self._count_choices(chunk.choices)
         lacks_role = False
         if isinstance(chunk, _FirstChunk):
             deltas = [choice.delta for choice in chunk.choices or ()]
@@ -127,29 +147,40 @@ class PassthroughStream(StreamTranslator):
         if self._identity is None:
             self._identity = (chunk.id or self.ctx.completion_id, int(chunk.created or self.ctx.created_s))
             self._their_model = _written_model(data, chunk.model)
-        is_regular = chunk.usage is None and not lacks_role and (chunk.id, chunk.created) == self._identity
+        is_regular = are_whole and chunk.usage is None and not lacks_role and (chunk.id, chunk.created) == self._identity
         if is_regular and self._their_model and self._their_model in data:
             return data_frame(data.replace(self._their_model, self._our_model))
         return data_frame(self._regular(data, adds_role=lacks_role))
 
-    def _count_choices(self, choices: Sequence[_FirstChoice | _Choice]) -> bool:
-        """Note which choices began and ended; whether this chunk begins one."""
+    def _count_choices(self, choices: Sequence[_FirstChoice | _Choice]) -> tuple[bool, bool]:
+        """Note which choices began and ended; whether this chunk begins one, and whether all are as the protocol has them."""
         is_opening = False
+        are_whole = True
         for choice in choices:
             if choice.index not in self._seen_choices:
                 self._seen_choices.add(choice.index)
                 self._open_choices.add(choice.index)
                 is_opening = True
-            if choice.finish_reason is not None:
+            reason = choice.finish_reason
+            if reason:
                 self._open_choices.discard(choice.index)
-                self.finish_reason = choice.finish_reason
-        return is_opening
+                self.finish_reason = reason
+            if choice.delta is None or reason == "":  # some servers send an empty reason all along
+                are_whole = False
+        return is_opening, are_whole
 
     def _regular(self, data: bytes, *, adds_role: bool) -> bytes:
-        """The chunk written anew: our identity, no usage, and a role in its deltas where they open an answer without one."""
-        rest = {key: value for key, value in jsonio.decode(data).items() if key not in _IDENTITY_KEYS and key != "usage"}
-        if adds_role:
-            rest["choices"] = [{**choice, "delta": {**(choice.get("delta") or {}), "role": "assistant"}} for choice in rest["choices"]]
+        """The chunk written anew: our identity, no usage, whole choices, and a role in deltas that open an answer without one."""
+        try:
+            document = jsonio.decode(data)
+        except BadRequest as error:  # nested a little less deeply than would have shown before
+            raise UpstreamBroken(f"The upstream sent an event that is not a chunk: {error.message}") from error
+        rest = {key: value for key, value in document.items() if key not in _IDENTITY_KEYS and key != "usage"}
+        role = {"role": "assistant"} if adds_role else {}
+        rest["choices"] = [
+            {**choice, "delta": {**(choice.get("delta") or {}), **role}, "finish_reason": choice.get("finish_reason") or None}
+            for choice in rest["choices"]
+        ]
         return jsonio.encode({**self._head(), **rest})
 
     def _head(self) -> dict[str, Any]:
@@ -174,32 +205,46 @@ def _written_model(data: bytes, model: str | None) -> bytes:
 def translate_request(envelope: Envelope, ctx: TranslationContext) -> TranslatedRequest:
     """The client's body for this upstream (see `Translator.request`)."""
     changes: dict[str, bytes] = {"model": jsonio.encode(ctx.target)}
-    refused = [name for name in sorted(ctx.refused_parameters) if name in envelope]
+    unknown = ctx.refused_parameters if ctx.sends_usage_option else ctx.refused_parameters | {"stream_options"}
+    refused = [name for name in sorted(unknown) if name in envelope]
     notes = [f"dropped={name}" for name in refused]
-    if "max_tokens" in refused:  # reasoning models of OpenAI know the newer spelling only
-        changes["max_completion_tokens"] = envelope["max_tokens"]
+    if "max_tokens" in refused and "max_completion_tokens" not in {*envelope, *unknown}:
+        changes["max_completion_tokens"] = envelope["max_tokens"]  # reasoning models of OpenAI know the newer spelling only
     if refused:
         envelope = envelope.without(refused)
-    if ctx.is_stream and ctx.sends_usage_option and "stream_options" not in ctx.refused_parameters:
+    if ctx.is_stream and "stream_options" not in unknown:
         options = envelope.value("stream_options") or {}
         if not isinstance(options, dict):
             raise BadRequest("'stream_options' must be an object.", param="stream_options")
         changes["stream_options"] = jsonio.encode({**options, "include_usage": True})
-    unwanted = [name for name in sorted(ctx.unwanted_fields) if b'"%s"' % name.encode() in envelope.body]
-    for key in ("messages", "tools") if unwanted else ():
-        if key in envelope:
-            changes[key] = jsonio.encode(_without(envelope.value(key), frozenset(unwanted)))
-    notes += [f"dropped={name}" for name in unwanted]
+    removed: set[str] = set()
+    if any(b'"%s"' % name.encode() in envelope.body for name in ctx.unwanted_fields):
+        for key in ("messages", "tools"):
+            document = envelope.value(key)
+            if found := _remove(document, ctx.unwanted_fields):
+                changes[key] = jsonio.encode(document)
+                removed |= found
+    notes += [f"dropped={name}" for name in sorted(removed)]
     return TranslatedRequest(envelope.replaced(changes), notes=tuple(notes))
 
 
-def _without(value: Any, names: frozenset[str]) -> Any:
-    """A copy of `value` without the keys `names` wherever the protocol has objects of its own (a tool's schema is the client's)."""
-    if isinstance(value, list):
-        return [_without(item, names) for item in value]
-    if isinstance(value, dict):
-        return {key: item if key == "parameters" else _without(item, names) for key, item in value.items() if key not in names}
-    return value
+def _remove(document: Any, names: frozenset[str]) -> set[str]:
+    """Take the keys `names` out of `document` (our own copy), and return those that there were.
+
+    Everywhere but in a tool's schema, which is the client's. No recursion: a document may be nested as deeply as the parser allows.
+    """
+    removed: set[str] = set()
+    rest = [document]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, list):
+            rest += value
+        elif isinstance(value, dict):
+            for name in names & value.keys():
+                del value[name]
+                removed.add(name)
+            rest += [item for key, item in value.items() if key != "parameters"]
+    return removed
 
 
 def translate_answer(body: bytes, ctx: TranslationContext) -> TranslatedAnswer:
@@ -209,6 +254,7 @@ def translate_answer(body: bytes, ctx: TranslationContext) -> TranslatedAnswer:
         error = answer.value("error")
         choices = answer.value("choices")
         usage = answer.value("usage")
+        has_id = isinstance(answer.value("id"), str)
     except BadRequest as cause:
         raise UpstreamBroken(f"The upstream's answer is not a completion: {cause.message}") from cause
     if error is not None:
@@ -216,10 +262,10 @@ def translate_answer(body: bytes, ctx: TranslationContext) -> TranslatedAnswer:
     if not isinstance(choices, list) or not choices or not all(isinstance(choice, dict) for choice in choices):
         raise UpstreamBroken("The upstream's answer has no choices.")
     reason = choices[0].get("finish_reason")
-    if not isinstance(reason, str):
+    if not isinstance(reason, str) or not reason:
         raise UpstreamBroken("The upstream's answer has no finish_reason.")
     changes = {"model": jsonio.encode(ctx.alias)}
-    if "id" not in answer:
+    if not has_id:
         changes["id"] = jsonio.encode(ctx.completion_id)
     if isinstance(usage, dict):
         changes["usage"] = jsonio.encode(with_cost(usage, ctx))
@@ -232,7 +278,7 @@ def translate_error(status: int, headers: Mapping[str, str], body: bytes, ctx: T
 
 
 def usage_of(raw: Mapping[str, Any]) -> Usage:
-    """The counts of an OpenAI usage object; whatever an upstream leaves out or garbles counts as 0."""
+    """The counts of an OpenAI usage object; whatever an upstream leaves out, garbles or exaggerates counts as 0."""
     prompt = raw.get("prompt_tokens_details")
     completion = raw.get("completion_tokens_details")
     cached = _count(prompt, "cached_tokens") or _count(raw, "prompt_cache_hit_tokens")
@@ -262,7 +308,7 @@ def with_cost(raw: Mapping[str, Any], ctx: TranslationContext) -> dict[str, Any]
 
 def _count(table: Any, key: str) -> int:
     value = table.get(key) if isinstance(table, Mapping) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_TOKENS else 0
 
 
 OPENAI_OPENAI = Translator(request=translate_request, response=translate_answer, stream=PassthroughStream, error=translate_error)

@@ -14,18 +14,21 @@ import re
 
 from compat.errors import ContextTooLong, GatewayError, UpstreamRefusal
 
-PASSING = frozenset({"messages.thinking", "messages.prefill"})
-"""Refused for what one conversation holds: never remembered for a deployment."""
+PASSING = frozenset({"messages.thinking", "messages.prefill", "output_config.format.schema"})
+"""Refused for what one request holds: never remembered for a deployment."""
 
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), name)
     for pattern, name in (
         (r"messages\.\d+\.content\.\d+.*(?:signature|thinking)|(?:signature|expected).{0,40}`?thinking`? block", "messages.thinking"),
         (r"does not support (?:assistant message )?prefill|must end with a user message", "messages.prefill"),
-        (r"role.{0,20}system|system.{0,10}role|unexpected role", "messages.role"),
-        (r"thinking\.(?:adaptive\.)?block_binding|block_binding", "thinking.block_binding"),
+        (r"role.{0,20}system|system.{0,10}role|unexpected role|'system' message", "messages.role"),
+        (r"block_binding|thinking-binding-controls", "thinking.block_binding"),
         (r"thinking\.(?:adaptive\.|enabled\.)?display", "thinking.display"),
+        (r"thinking\.type\b", "thinking"),
         (r"\boutput_config\.effort\b|\beffort\b.{0,60}(?:not supported|extra inputs|invalid|unsupported)", "output_config.effort"),
+        (r"not support (?:the )?effort\b", "output_config.effort"),
+        (r"\boutput_config\.format\.schema\b", "output_config.format.schema"),
         (r"\boutput_config\.format\b|\boutput_format\b", "output_config.format"),
         (r"\boutput_config\b", "output_config"),
         (r"\btool_choice\b", "tool_choice"),
@@ -46,9 +49,11 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 )
 _REFUSED = re.compile(
     r"not support|unsupported|deprecated|not permitted|not allowed|not available|unexpected|unknown|unrecognized|extra|invalid|cannot|can't"
-    r"|may not|must (?:be|not|end)|incompatible|removed|expected|bound to",
+    r"|may not|may only|must (?:be|not|end|follow)|incompatible|removed|expected|bound to",
     re.IGNORECASE,
 )
+_PLACE = re.compile(r"(?:^|:\s)(?:tools|messages|system)\.\d")
+"""The path of one block: what is said of it is said of no parameter, whatever words the block holds."""
 
 
 def refused_parameter(error: GatewayError) -> str | None:
@@ -58,8 +63,9 @@ def refused_parameter(error: GatewayError) -> str | None:
     if _REFUSED.search(error.message) is None and error.code not in {"unsupported_parameter", "unsupported_value", "unknown_parameter"}:
         return None
     words = f"{error.param}: {error.message}" if error.param else error.message
+    is_of_block = _PLACE.search(words) is not None
     for pattern, name in _PATTERNS:
         match = pattern.search(words)
-        if match is not None:
+        if match is not None and (not is_of_block or name == "cache_control" or name.startswith("messages.")):
             return name or match[1].lower()
     return None

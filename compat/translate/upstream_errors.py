@@ -5,7 +5,9 @@ Upstreams of both wire APIs come here, and servers that answer in a shape of the
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -45,6 +47,9 @@ _OVERFLOW = re.compile(
     re.IGNORECASE,
 )
 _TAG = re.compile(r"<(?:script|style).*?</(?:script|style)>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+_WORDS = ("message", "detail", "errors")
+"""Where the words stand in a body without `error`."""
+
 _TYPE_STATUS: Mapping[str, int] = {
     "authentication_error": 401,
     "permission_error": 403,
@@ -62,6 +67,8 @@ _TYPE_STATUS: Mapping[str, int] = {
 
 def refusal_of(status: int, headers: Mapping[str, str], body: bytes, upstream: str) -> GatewayError:
     """The error for an answer that is not a 200. `headers` have lower-case names, `upstream` is the name for messages."""
+    if status < 300:
+        return UpstreamBroken(f"{upstream} answered with status {status}, which is neither an answer nor an error.")
     if 300 <= status < 400:
         return UpstreamBroken(f"{upstream} answered with a redirect (status {status}), which is not followed: check its base_url.")
     fields = error_fields(body)
@@ -96,7 +103,7 @@ def _build(status: int, words: str, fields: Mapping[str, Any], upstream: str, wa
 
 
 def error_fields(body: bytes) -> dict[str, Any]:
-    """The error object of a body in whatever shape: OpenAI's, Anthropic's, a bare string, a list around it, HTML."""
+    """The error object of a body in whatever shape: OpenAI's, Anthropic's, FastAPI's, a bare string, a list around it, HTML."""
     try:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -107,28 +114,35 @@ def error_fields(body: bytes) -> dict[str, Any]:
         document = document[0]
     if not isinstance(document, dict):
         return {"message": str(document)}
-    error = document.get("error", document)
+    error = document.get("error")
     if isinstance(error, dict):
         return error
-    return {**document, "message": str(error)}
+    words = error if error is not None else next((document[key] for key in _WORDS if document.get(key)), None)
+    if error is None and isinstance(words, list):  # of several errors the first
+        words = words[0]
+    if error is None and isinstance(words, dict):  # a detail with words of its own
+        words = words.get("message") or words.get("msg") or words
+    return document if words is None else {**document, "message": str(words)}
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """The wait an upstream asks for, in seconds: `retry-after-ms`, `retry-after` in seconds or as a date (RFC 9110, section 10.2.3).
 
-    A date counts from the answer's own `date`, so that neither clock matters.
+    A date counts from the answer's own `date`, so that neither clock matters. A garbled wait is none.
     """
+    with contextlib.suppress(ValueError, KeyError):
+        wait_ms = float(headers["retry-after-ms"])
+        if math.isfinite(wait_ms):
+            return max(wait_ms / 1000, 0.0)
+    value = headers.get("retry-after", "")
+    if not value:
+        return None
     try:
-        if "retry-after-ms" in headers:
-            return max(float(headers["retry-after-ms"]) / 1000, 0.0)
-        value = headers.get("retry-after", "")
-        if not value:
-            return None
         if value.replace(".", "", 1).strip().isdigit():
             return float(value)
         until = email.utils.parsedate_to_datetime(value)
         return max((until - email.utils.parsedate_to_datetime(headers["date"])).total_seconds(), 0.0)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         return None
 
 

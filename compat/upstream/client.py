@@ -9,18 +9,25 @@ holds one.
 from __future__ import annotations
 
 import itertools
+import re
 import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from compat import __version__
+from compat.errors import UpstreamUnreachable
 from compat.sections import TimeoutSettings
 from compat.upstream.http1 import Exchange
 from compat.upstream.kinds import UpstreamKind
 from compat.upstream.pool import ConnectionPool, Origin, origin_of, proxy_headers, request_target
 
 USER_AGENT = f"openai-compat/{__version__}"
+MIN_SECRET_CHARS = 8
+MAX_LANES = 256
+_FIELD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t\x20-\x7e\x80-\xff]*")
+"""A line of a head (RFC 9110, section 5): what is none would be several, or break the request."""
+_PATH_CHARACTERS = "/:@!$&'()*+,;=~%"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,14 @@ class Upstream:
     timeouts: TimeoutSettings = field(default_factory=TimeoutSettings)
     ca_file: str = ""
 
+    def redact(self, text: str) -> str:
+        """`text` without this upstream's credentials: some servers quote in an error the key that they were sent."""
+        words = " ".join(self.headers.values()).split()
+        for secret in (*(key.reveal() for key in self.keys), *words):
+            if len(secret) >= MIN_SECRET_CHARS:  # a shorter one is a word like any other
+                text = text.replace(secret, "[secret]")
+        return text
+
 
 class Transport(Protocol):
     """How a request reaches an upstream: the seam for tests."""
@@ -68,12 +83,17 @@ class _Lane:
 
 
 class UpstreamClient:
-    """The connections to all upstreams. Mutable: the lanes, made on first use, and the turn of each upstream's keys."""
+    """The connections to all upstreams.
+
+    Mutable: the lanes, made on first use and the longest unused first, and the turn of each upstream's keys. The embedded engine has a new
+    address and a new key with every start, so what was replaced or is long unused is closed.
+    """
 
     def __init__(self, make_pool: Callable[..., ConnectionPool] = ConnectionPool) -> None:
         self._make_pool = make_pool
         self._lanes: dict[tuple[str, str, Secret | None], _Lane] = {}
         self._turns: dict[str, itertools.count[int]] = {}
+        self._opened_before = 0
 
     def open(self, upstream: Upstream, endpoint: str, body: bytes, headers: Mapping[str, str], key: Secret | None = None) -> Exchange:
         """POST `body` to an endpoint (`chat`, `embeddings`) of `upstream`, under `key`; without one the upstream's take turns.
@@ -81,8 +101,7 @@ class UpstreamClient:
         Errors: `UpstreamUnreachable`, `UpstreamTimeout`.
         """
         lane = self._lane_of(upstream, key or self._next_key(upstream))
-        more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        head = b"%s%scontent-length: %d\r\n\r\n" % (lane.heads[endpoint], more.encode("latin-1"), len(body))
+        head = b"%s%scontent-length: %d\r\n\r\n" % (lane.heads[endpoint], field_lines(headers), len(body))
         return lane.pool.open(head + body)
 
     def close(self) -> None:
@@ -93,7 +112,7 @@ class UpstreamClient:
     @property
     def connections_opened(self) -> int:
         """Connections opened since the start."""
-        return sum(lane.pool.opened for lane in self._lanes.values())
+        return self._opened_before + sum(lane.pool.opened for lane in self._lanes.values())
 
     def _next_key(self, upstream: Upstream) -> Secret | None:
         keys = upstream.keys
@@ -104,13 +123,22 @@ class UpstreamClient:
 
     def _lane_of(self, upstream: Upstream, key: Secret | None) -> _Lane:
         lane_key = (upstream.name, upstream.base_url, key)
-        lane = self._lanes.get(lane_key)
-        if lane is None:
-            origin = origin_of(upstream.base_url)
-            pool = self._make_pool(origin, connect_s=upstream.timeouts.connect_s, ca_file=upstream.ca_file)
-            heads = {endpoint: _head(upstream, origin, path, key) for endpoint, path in upstream.kind.paths.items()}
-            lane = self._lanes[lane_key] = _Lane(pool, heads)
+        lane = self._lanes.pop(lane_key, None) or self._new_lane(upstream, key)
+        self._lanes[lane_key] = lane
         return lane
+
+    def _new_lane(self, upstream: Upstream, key: Secret | None) -> _Lane:
+        origin = origin_of(upstream.base_url)
+        heads = {endpoint: _head(upstream, origin, path, key) for endpoint, path in upstream.kind.paths.items()}
+        pool = self._make_pool(origin, connect_s=upstream.timeouts.connect_s, ca_file=upstream.ca_file)
+        unwanted = [other for other in self._lanes if other[0] == upstream.name and other[1] != upstream.base_url]
+        if len(self._lanes) - len(unwanted) >= MAX_LANES:
+            unwanted.append(next(other for other in self._lanes if other not in unwanted))
+        for other in unwanted:
+            dropped = self._lanes.pop(other).pool
+            dropped.close()
+            self._opened_before += dropped.opened
+        return _Lane(pool, heads)
 
 
 def request_headers(upstream: Upstream, key: Secret | None) -> dict[str, str]:
@@ -122,7 +150,7 @@ def request_headers(upstream: Upstream, key: Secret | None) -> dict[str, str]:
 
 
 def _head(upstream: Upstream, origin: Origin, path: str, key: Secret | None) -> bytes:
-    base_path = urllib.parse.urlsplit(upstream.base_url).path.rstrip("/")
+    base_path = urllib.parse.quote(urllib.parse.urlsplit(upstream.base_url).path.rstrip("/"), safe=_PATH_CHARACTERS)
     headers = {
         "host": origin.netloc,
         "content-type": "application/json",
@@ -130,5 +158,13 @@ def _head(upstream: Upstream, origin: Origin, path: str, key: Secret | None) -> 
         **proxy_headers(origin),
         **request_headers(upstream, key),
     }
-    lines = [f"POST {request_target(origin, base_path + path)} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), ""]
-    return "\r\n".join(lines).encode("latin-1")
+    return f"POST {request_target(origin, base_path + path)} HTTP/1.1\r\n".encode("latin-1") + field_lines(headers)
+
+
+def field_lines(headers: Mapping[str, str]) -> bytes:
+    """Headers as the lines of a head. Errors: `UpstreamUnreachable` for one that would be several, or that no head can hold."""
+    lines = [f"{name}: {value}" for name, value in headers.items()]
+    for name, line in zip(headers, lines, strict=True):
+        if not _FIELD.fullmatch(line):  # the value is not shown: it may be a key
+            raise UpstreamUnreachable(f"The header {name!r} has a value that can't be sent.")
+    return "".join(f"{line}\r\n" for line in lines).encode("latin-1")

@@ -23,6 +23,7 @@ import httptools
 
 from compat.errors import UpstreamBroken, UpstreamError, UpstreamUnreachable
 from compat.upstream.inflate import Inflater, inflater_of
+from compat.upstream.tls import TlsSocket
 
 READ_BYTES = 64 * 1024
 MAX_HEAD_BYTES = 64 * 1024
@@ -41,7 +42,7 @@ class Head:
 class Connection:
     """A connected socket and what a pool needs to know of it. `is_reused` tells that it served an exchange before."""
 
-    sock: socket.socket
+    sock: socket.socket | TlsSocket
     is_reused: bool = False
     idle_since_s: float = 0.0
 
@@ -84,25 +85,18 @@ class Exchange:
         self._resend = resend
         self._parsed = _Parsed()
         self._parser = httptools.HttpResponseParser(self)
-        self._received = 0
+        self._received = 0  # bytes since the last that were of use
         self._keeps_alive = False
         self._inflate: Inflater | None = None
         self._pending_head: dict[str, str] = {}
 
     def receive_head(self, timeout_s: float) -> Head | None:
         """The answer's head, or `None` when one read, of at most `timeout_s`, did not complete it."""
-        parsed = self._parsed
-        if parsed.head is not None:
-            return parsed.head
-        data = self._read_first(timeout_s)
-        if data is not None:
-            self._received += len(data)
-            self._feed(data)
-            if parsed.head is not None:
-                self._received = 0
-            elif self._received > MAX_HEAD_BYTES:
-                raise UpstreamBroken(f"The upstream sent more than {MAX_HEAD_BYTES} bytes of headers.")
-        return parsed.head
+        if self._parsed.head is None:
+            data = self._read_first(timeout_s)
+            if data is not None:
+                self._feed(data)
+        return self._parsed.head
 
     def receive(self, timeout_s: float) -> bytes | None:
         """The next bytes of the body, as many as are there; `None` when one read, of at most `timeout_s`, gave none; `b""` at the end."""
@@ -116,7 +110,6 @@ class Exchange:
             self._end_by_close()
         else:
             self._feed(read)
-            self._bound_framing(len(read))
         data = self._take()
         return data if data or self._parsed.is_complete else None
 
@@ -163,7 +156,7 @@ class Exchange:
         try:
             sock.settimeout(timeout_s)
             data = sock.recv(READ_BYTES)
-        except TimeoutError:
+        except (TimeoutError, ssl.SSLWantReadError):
             return None
         except (ssl.SSLError, OSError) as error:
             if self._parsed.head is None:
@@ -172,6 +165,7 @@ class Exchange:
         return data
 
     def _feed(self, data: bytes) -> None:
+        self._received += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as error:
@@ -183,6 +177,10 @@ class Exchange:
                 self._keeps_alive = False
                 return
             raise UpstreamBroken(f"The upstream does not speak HTTP: {error}.") from error
+        if self._received > MAX_HEAD_BYTES:
+            # The parser keeps an unfinished line, so that trailers and extensions of chunks must be bounded as the head is.
+            what = "headers" if self._parsed.head is None else "framing without content"
+            raise UpstreamBroken(f"The upstream sent more than {MAX_HEAD_BYTES} bytes of {what}.")
 
     def _end_by_close(self) -> None:
         parsed = self._parsed
@@ -190,13 +188,6 @@ class Exchange:
             raise UpstreamBroken("The upstream closed the connection in the middle of its answer.")
         parsed.is_complete = True
         self._keeps_alive = False
-
-    def _bound_framing(self, size: int) -> None:
-        """Bound what is no content: trailers, extensions of chunks. The parser keeps a line of them until it ends."""
-        parsed = self._parsed
-        self._received = 0 if parsed.body or parsed.is_complete else self._received + size
-        if self._received > MAX_HEAD_BYTES:
-            raise UpstreamBroken(f"The upstream sent more than {MAX_HEAD_BYTES} bytes of framing without content.")
 
     # The parser's callbacks.
 
@@ -223,11 +214,13 @@ class Exchange:
         self._inflate = inflater_of(headers.get("content-encoding", ""))
         parsed.has_length = "content-length" in headers or "transfer-encoding" in headers
         parsed.head = Head(status, headers)
+        self._received = 0
         self._keeps_alive = self._parser.should_keep_alive()
 
     def on_body(self, data: bytes) -> None:
         if not self._parsed.is_complete:
             self._parsed.body.append(data)
+            self._received = 0
 
     def on_message_complete(self) -> None:
         if self._parsed.head is not None:

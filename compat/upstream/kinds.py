@@ -42,6 +42,11 @@ OPENAI_PATHS: Mapping[str, str] = MappingProxyType({"chat": "/chat/completions",
 ANTHROPIC_PATHS: Mapping[str, str] = MappingProxyType({"chat": "/v1/messages", "models": "/v1/models?limit=1000"})
 
 
+_CHAT_ONLY: Mapping[str, str] = MappingProxyType({name: OPENAI_PATHS[name] for name in ("chat", "models")})
+_COMPLETING: Mapping[str, str] = MappingProxyType({**OPENAI_PATHS, "completions": "/completions"})
+_FILLING_IN: Mapping[str, str] = MappingProxyType({**_COMPLETING, "infill": "/completions"})
+"""`completions` carry a prompt on, `infill` completes between a prompt and a suffix."""
+
 _NOT_OPENAI = frozenset({"cache_control", "reasoning_content"})
 """What Kilo Code adds to messages, and OpenAI's own API and its strict followers refuse as unknown."""
 
@@ -59,8 +64,8 @@ def _openai(name: str, base_url: str, variable: str, default_model: str = "", **
     )
 
 
-def _local(name: str, base_url: str, base_url_variable: str) -> UpstreamKind:
-    return UpstreamKind(name, "openai.chat", base_url, "", base_url_variable, local=True, is_lenient=True)
+def _local(name: str, base_url: str, base_url_variable: str, paths: Mapping[str, str]) -> UpstreamKind:
+    return UpstreamKind(name, "openai.chat", base_url, "", base_url_variable, paths=paths, local=True, is_lenient=True)
 
 
 _ROWS = (
@@ -76,9 +81,9 @@ _ROWS = (
         paths=ANTHROPIC_PATHS,
         default_model="claude-sonnet-4-6",
     ),
-    _openai("openai", "https://api.openai.com/v1", "OPENAI_API_KEY", "gpt-4o", unwanted_fields=_NOT_OPENAI),
+    _openai("openai", "https://api.openai.com/v1", "OPENAI_API_KEY", "gpt-4o", unwanted_fields=_NOT_OPENAI, paths=_FILLING_IN),
     _openai("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", "anthropic/claude-sonnet-4.6"),
-    _openai("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY", "deepseek-chat"),
+    _openai("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY", "deepseek-chat", paths=_CHAT_ONLY),
     _openai(
         "gemini",
         "https://generativelanguage.googleapis.com/v1beta/openai",
@@ -89,17 +94,17 @@ _ROWS = (
     _openai(
         "mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", "devstral-latest", sends_usage_option=False, unwanted_fields=_NOT_OPENAI
     ),
-    _openai("xai", "https://api.x.ai/v1", "XAI_API_KEY", "grok-4"),
-    _openai("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", "llama-3.3-70b-versatile", unwanted_fields=_NOT_OPENAI),
-    _openai("together", "https://api.together.xyz/v1", "TOGETHER_API_KEY"),
-    _openai("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
-    _openai("cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY"),
-    _openai("moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY"),
+    _openai("xai", "https://api.x.ai/v1", "XAI_API_KEY", "grok-4", paths=_CHAT_ONLY),
+    _openai("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", "llama-3.3-70b-versatile", unwanted_fields=_NOT_OPENAI, paths=_CHAT_ONLY),
+    _openai("together", "https://api.together.xyz/v1", "TOGETHER_API_KEY", paths=_COMPLETING),
+    _openai("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY", paths=_COMPLETING),
+    _openai("cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY", paths=_CHAT_ONLY),
+    _openai("moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY", paths=_CHAT_ONLY),
     _openai("zai", "https://api.z.ai/api/paas/v4", "ZAI_API_KEY"),
     _openai("dashscope", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1", "DASHSCOPE_API_KEY"),
-    _local("ollama", "http://127.0.0.1:11434/v1", "OLLAMA_BASE_URL"),
-    _local("lmstudio", "http://127.0.0.1:1234/v1", "LMSTUDIO_BASE_URL"),
-    _local("llama-server", "http://127.0.0.1:8080/v1", "LLAMA_SERVER_BASE_URL"),
+    _local("ollama", "http://127.0.0.1:11434/v1", "OLLAMA_BASE_URL", _FILLING_IN),
+    _local("lmstudio", "http://127.0.0.1:1234/v1", "LMSTUDIO_BASE_URL", _COMPLETING),
+    _local("llama-server", "http://127.0.0.1:8080/v1", "LLAMA_SERVER_BASE_URL", _COMPLETING),
 )
 
 UPSTREAM_KINDS: Mapping[str, UpstreamKind] = MappingProxyType({row.name: row for row in _ROWS})

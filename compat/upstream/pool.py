@@ -3,23 +3,21 @@
 A pool belongs to one origin and one credential: two keys never share a connection. A connection that the upstream closed while it
 lay idle is found by a look before it is used, or, when it closes in that very moment, replaced once, and only when no byte of an
 answer came.
-
-Proxies are taken from `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` as everybody spells them (`urllib.request`).
 """
 
 from __future__ import annotations
 
-import base64
 import socket
 import ssl
 import time
 import urllib.parse
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from compat.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
+from compat.errors import UpstreamTimeout, UpstreamUnreachable
 from compat.upstream.http1 import Connection, Exchange
+from compat.upstream.proxy import address_of, authorization_of, open_tunnel, proxy_of
+from compat.upstream.tls import TlsSocket, tls_context
 
 MAX_IDLE = 64
 MAX_IDLE_S = 120.0
@@ -50,16 +48,20 @@ def origin_of(url: str) -> Origin:
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in _PORTS or not parts.hostname:
         raise ValueError(f"'{url}' is not an http or https URL")
-    proxies = urllib.request.getproxies()
-    proxy = "" if urllib.request.proxy_bypass(parts.netloc.rpartition("@")[2]) else proxies.get(parts.scheme, "")
-    return Origin(parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme], proxy)
+    host, port = parts.hostname, parts.port or _PORTS[parts.scheme]
+    if not host.isascii():
+        try:
+            host = host.encode("idna").decode("ascii")
+        except UnicodeError as error:
+            raise ValueError(f"'{url}' has a host that no name server knows") from error
+    return Origin(parts.scheme, host, port, proxy_of(parts.scheme, host, parts.netloc.rpartition("@")[2]))
 
 
 class ConnectionPool:
     """Open exchanges with one origin, under one credential.
 
-    Mutable: `_idle` only, newest last, so that a burst's surplus ages out. Every step that touches it runs without a switch to another
-    greenlet.
+    Mutable: `_idle`, newest last, so that a burst's surplus ages out, and `_is_closed`. Every step that touches them runs without a switch
+    to another greenlet. Errors of making one: `UpstreamUnreachable` when `ca_file` can't be used.
     """
 
     def __init__(self, origin: Origin, *, connect_s: float, ca_file: str = "", clock: Callable[[], float] = time.monotonic) -> None:
@@ -67,7 +69,8 @@ class ConnectionPool:
         self._connect_s = connect_s
         self._clock = clock
         self._idle: list[Connection] = []
-        self._tls = _tls_context(ca_file) if origin.scheme == "https" else None
+        self._is_closed = False
+        self._tls = tls_context(ca_file) if origin.scheme == "https" else None
         self.opened = 0
 
     def open(self, message: bytes) -> Exchange:
@@ -83,7 +86,8 @@ class ConnectionPool:
         return Exchange(self._send(self._connect(), message), self._give_back)
 
     def close(self) -> None:
-        """Close every idle connection."""
+        """Close every idle connection, and from now on each one when its exchange ends."""
+        self._is_closed = True
         while self._idle:
             self._idle.pop().sock.close()
 
@@ -108,7 +112,7 @@ class ConnectionPool:
         return connection
 
     def _give_back(self, connection: Connection, is_reusable: bool) -> None:
-        if not is_reusable or len(self._idle) >= MAX_IDLE:
+        if not is_reusable or self._is_closed or len(self._idle) >= MAX_IDLE:
             connection.sock.close()
             return
         connection.is_reused = True
@@ -128,11 +132,11 @@ class ConnectionPool:
 
     def _connect(self) -> Connection:
         origin = self._origin
-        deadline_s = self._clock() + self._connect_s
         try:
-            sock = self._connect_tcp(deadline_s)
-        except socket.gaierror as error:
-            raise UpstreamUnreachable(f"The host {origin.host} can't be resolved: {error.strerror}.") from error
+            sock = self._connected(self._clock() + self._connect_s)
+        except (socket.gaierror, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not a name"
+            raise UpstreamUnreachable(f"The host {self._address()[0]} can't be resolved: {reason}.") from error
         except TimeoutError as error:
             raise UpstreamTimeout(f"No connection to {origin.netloc} within {self._connect_s:g} s.") from error
         except ssl.SSLCertVerificationError as error:
@@ -144,26 +148,37 @@ class ConnectionPool:
         self.opened += 1
         return Connection(sock)
 
-    def _connect_tcp(self, deadline_s: float) -> socket.socket:
+    def _connected(self, deadline_s: float) -> socket.socket | TlsSocket:
+        """A socket that reaches the origin, through the proxy and over TLS where it must."""
+
+        def left_s() -> float:
+            left = deadline_s - self._clock()
+            if left <= 0:
+                raise TimeoutError("the time to connect is over")
+            return left
+
         origin = self._origin
-        if origin.proxy:
-            proxy = urllib.parse.urlsplit(origin.proxy)
-            address = (proxy.hostname or "", proxy.port or 80)
-        else:
-            address = (origin.host, origin.port)
-        sock = socket.create_connection(address, timeout=max(deadline_s - self._clock(), 0.001))
+        sock = socket.create_connection(self._address(), timeout=left_s())
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            sock.settimeout(max(deadline_s - self._clock(), 0.001))
+            sock.settimeout(left_s())
             if origin.proxy and origin.scheme == "https":
-                _open_tunnel(sock, origin)
-            if self._tls is not None:
-                sock = self._tls.wrap_socket(sock, server_hostname=origin.host)
+                authority = f"{origin.netloc.removesuffix(f':{origin.port}')}:{origin.port}"
+                open_tunnel(sock, authority, authorization_of(origin.proxy), left_s)
+            if self._tls is None:
+                return sock
+            secured = TlsSocket(sock, self._tls, origin.host)
+            secured.shake_hands(left_s)
         except BaseException:
             sock.close()
             raise
-        return sock
+        return secured
+
+    def _address(self) -> tuple[str, int]:
+        """Where the socket goes."""
+        origin = self._origin
+        return address_of(origin.proxy, origin.scheme) if origin.proxy else (origin.host, origin.port)
 
 
 def request_target(origin: Origin, path: str) -> str:
@@ -173,47 +188,16 @@ def request_target(origin: Origin, path: str) -> str:
 
 def proxy_headers(origin: Origin) -> dict[str, str]:
     """The credentials for a plain-text proxy, if its URL has any; through a tunnel they were given when it was opened."""
-    return _proxy_authorization(origin) if origin.scheme == "http" else {}
+    return authorization_of(origin.proxy) if origin.scheme == "http" else {}
 
 
-def _proxy_authorization(origin: Origin) -> dict[str, str]:
-    proxy = urllib.parse.urlsplit(origin.proxy)
-    if not proxy.username:
-        return {}
-    pair = f"{urllib.parse.unquote(proxy.username)}:{urllib.parse.unquote(proxy.password or '')}"
-    return {"proxy-authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
-
-
-def _open_tunnel(sock: socket.socket, origin: Origin) -> None:
-    """Ask an HTTP proxy for a tunnel (RFC 9110, section 9.3.6)."""
-    authority = f"{origin.netloc.removesuffix(f':{origin.port}')}:{origin.port}"
-    headers = {"host": authority, **_proxy_authorization(origin)}
-    lines = [f"CONNECT {authority} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
-    sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
-    answer = b""
-    while b"\r\n\r\n" not in answer:
-        data = sock.recv(4096)
-        answer += data
-        if not data or len(answer) > 16 * 1024:
-            raise UpstreamUnreachable("The proxy did not answer.")
-    status = answer.split(b"\r\n", 1)[0].split(b" ")
-    if len(status) < 2 or status[1] != b"200":
-        raise UpstreamUnreachable(f"The proxy refused a tunnel to {authority}: {b' '.join(status[1:]).decode('latin-1')[:100]}.")
-
-
-def _is_quiet(sock: socket.socket) -> bool:
+def _is_quiet(sock: socket.socket | TlsSocket) -> bool:
     """Whether an idle connection is open with nothing to read: data or an end now can't belong to the next answer."""
     try:
         sock.settimeout(0)
         sock.recv(1)
     except (BlockingIOError, ssl.SSLWantReadError):
         return True
-    except (OSError, UpstreamBroken):
+    except OSError:
         return False
     return False
-
-
-def _tls_context(ca_file: str) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=ca_file or None)
-    context.set_alpn_protocols(["http/1.1"])
-    return context

@@ -6,6 +6,7 @@ JSON string.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
@@ -80,8 +81,10 @@ def completion_frames(body: bytes, *, wants_usage: bool) -> bytes:
     `UpstreamBroken` when a choice is not one.
     """
     completion = jsonio.decode(body)
-    writer = ChunkWriter(completion["id"], int(completion.get("created") or 0), completion["model"])
-    head = {key: completion.get(key) for key in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
+    created_s = completion.get("created") or 0
+    if not isinstance(created_s, int | float) or not math.isfinite(created_s):
+        raise UpstreamBroken("The upstream's answer has a garbled 'created'.")
+    head = {"id": completion["id"], "object": "chat.completion.chunk", "created": int(created_s), "model": completion["model"]}
     frames: list[bytes] = []
     for choice in completion["choices"]:
         message = choice.get("message")
@@ -90,9 +93,11 @@ def completion_frames(body: bytes, *, wants_usage: bool) -> bytes:
         index = choice.get("index", 0)
         delta = {key: value for key, value in message.items() if key != "tool_calls" and value is not None}
         if calls := message.get("tool_calls"):
+            if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+                raise UpstreamBroken("The upstream's answer has garbled tool calls.")
             delta["tool_calls"] = [{"index": position, **call} for position, call in enumerate(calls)]
         for part, reason in (({"role": "assistant", "content": ""}, None), (delta, None), ({}, choice.get("finish_reason"))):
             frames.append(data_frame(jsonio.encode({**head, "choices": [{"index": index, "delta": part, "finish_reason": reason}]})))
     if wants_usage and isinstance(completion.get("usage"), dict):
-        frames.append(writer.usage(completion["usage"]))
+        frames.append(ChunkWriter(head["id"], head["created"], head["model"]).usage(completion["usage"]))
     return b"".join((*frames, DONE))

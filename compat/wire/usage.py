@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from compat.catalog import Price
 
+MAX_TOKENS = 10**12
+"""The most that a count can be; what an upstream tells beyond it is no count."""
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -24,7 +27,12 @@ class Usage:
 
 
 def cost_of(usage: Usage, price: Price) -> float:
-    """US dollars. What was read from or written to a cache has its own price; the rest of the prompt has the plain one."""
+    """US dollars. What was read from or written to a cache has its own price; the rest of the prompt has the plain one.
+
+    Counts beyond all measure cost nothing: they can't be true, and no float holds them.
+    """
+    if max(usage.prompt_tokens, usage.completion_tokens, usage.cache_read_tokens, usage.cache_write_tokens) > MAX_TOKENS:
+        return 0.0
     plain = max(usage.prompt_tokens - usage.cache_read_tokens - usage.cache_write_tokens, 0)
     return (
         plain * price.input

@@ -1,8 +1,8 @@
 """Rows of the tables on OpenAI's chat completions behind Anthropic's Messages API: each names the translation rules that it shows.
 
-    RequestRow     the client's body  -> what the upstream's body holds, and the notes
-    AnswerRow      content blocks     -> the message that the client gets, whole and streamed
-    StreamRow      the upstream's bytes -> what the client reads before the error that ends them
+RequestRow     the client's body  -> what the upstream's body holds, and the notes
+AnswerRow      content blocks     -> the message that the client gets, whole and streamed
+StreamRow      the upstream's bytes -> what the client reads before the error that ends them
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class AnswerRow:
     usage: Mapping[str, Any] = field(default_factory=dict)
     choice: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    memory: AnswerMemory = AnswerMemory()
+    memory: AnswerMemory = field(default_factory=AnswerMemory)
     thinking: ThinkingRecord | None = None
 
 

@@ -29,7 +29,7 @@ from tests.cases.messages import (
 
 TWO_CALLS = said(None, call("a"), call("b"))
 ODD_NAME = "mcp.server/read file"
-ODD_SENT = "mcp_server_read_file_6b2d6c"
+ODD_SENT = "mcp_server_read_file_a7c7ff"
 LONG_NAME = "x" * 70
 A = {"type": "object", "properties": {"kind": {"const": "a"}, "x": {"type": "string"}}, "required": ["kind", "x"]}
 B = {"type": "object", "properties": {"kind": {"const": "b"}, "y": {"type": "string"}}, "required": ["kind"]}
@@ -145,10 +145,10 @@ REQUESTS = [
         "ids are made of letters, digits, dashes and underscores",
         chat(HELLO, said(None, call("functions.read:0"), call("functions.read:1")), result("functions.read:1", "1"), tools=TOOLS),
         {
-            "messages.1.content.0.id": "functions_read_0-fb78b3bf",
-            "messages.1.content.1.id": "functions_read_1-6f4c0fb7",
-            "messages.2.content.0.tool_use_id": "functions_read_1-6f4c0fb7",
-            "messages.2.content.1.tool_use_id": "functions_read_0-fb78b3bf",
+            "messages.1.content.0.id": "functions_read_0-3dd49322",
+            "messages.1.content.1.id": "functions_read_1-0b635c85",
+            "messages.2.content.0.tool_use_id": "functions_read_1-0b635c85",
+            "messages.2.content.1.tool_use_id": "functions_read_0-3dd49322",
         },
         ("added=tool_result",),
     ),
@@ -170,7 +170,7 @@ REQUESTS = [
         ),
         {
             "tools.0.name": ODD_SENT,
-            "tools.1.name": "x" * 57 + "_99cb74",
+            "tools.1.name": "x" * 57 + "_d1f54b",
             "messages.1.content.0.name": ODD_SENT,
             "tool_choice": {"type": "tool", "name": ODD_SENT},
         },
@@ -350,25 +350,52 @@ REQUESTS = [
 ]
 
 REFUSED = [
-    RefusedRow((6,), "a forced function must be a tool", chat(tools=TOOLS, tool_choice={"type": "function", "function": {"name": "x"}}),
-               "names a function that is not among the tools", "tool_choice"),
+    RefusedRow(
+        (6,),
+        "a forced function must be a tool",
+        chat(tools=TOOLS, tool_choice={"type": "function", "function": {"name": "x"}}),
+        "names a function that is not among the tools",
+        "tool_choice",
+    ),
     RefusedRow((6,), "a choice must be one", chat(tools=TOOLS, tool_choice="sometimes"), "'tool_choice' must be", "tool_choice"),
-    RefusedRow((6,), "a choice of an odd kind is none", chat(tools=TOOLS, tool_choice={"type": ["x"]}), "'tool_choice' must be", "tool_choice"),
+    RefusedRow(
+        (6,), "a choice of an odd kind is none", chat(tools=TOOLS, tool_choice={"type": ["x"]}), "'tool_choice' must be", "tool_choice"
+    ),
     RefusedRow((6,), "a choice that is a number is none", chat(tools=TOOLS, tool_choice=5), "'tool_choice' must be", "tool_choice"),
-    RefusedRow((6,), "a choice among no tools leaves none", chat(tools=TOOLS, tool_choice={"type": "allowed_tools"}),
-               "leaves none of the tools", "tool_choice"),
+    RefusedRow(
+        (6,),
+        "a choice among no tools leaves none",
+        chat(tools=TOOLS, tool_choice={"type": "allowed_tools"}),
+        "leaves none of the tools",
+        "tool_choice",
+    ),
     RefusedRow((5,), "tools are a list", chat(tools={}), "'tools' must be a list", "tools"),
     RefusedRow((5,), "a tool is an object", chat(tools=["read"]), "must be an object", "tools[0]"),
     RefusedRow((5,), "a tool has a function", chat(tools=[tool(), {"type": "function"}]), "function must be an object", "tools[1]"),
     RefusedRow((5,), "a function has a name", chat(tools=[{"function": {"name": ""}}]), "name must be a string", "tools[0]"),
     RefusedRow((5,), "a description is text", chat(tools=[{"function": {"name": "a", "description": 5}}]), "description", "tools[0]"),
     RefusedRow((5,), "parameters are a schema", chat(tools=[{"function": {"name": "a", "parameters": [1]}}]), "parameters", "tools[0]"),
-    RefusedRow((26,), "custom tools have no counterpart", chat(tools=[{"type": "custom", "custom": {"name": "a"}}]), "of type 'custom'", "tools[0]"),
-    RefusedRow((26,), "calls of custom tools neither", chat(HELLO, said(None, {"type": "custom", "id": "a"})),
-               "must be a call of a function", "messages[1].tool_calls[0]"),
+    RefusedRow(
+        (26,), "custom tools have no counterpart", chat(tools=[{"type": "custom", "custom": {"name": "a"}}]), "of type 'custom'", "tools[0]"
+    ),
+    RefusedRow(
+        (26,),
+        "calls of custom tools neither",
+        chat(HELLO, said(None, {"type": "custom", "id": "a"})),
+        "must be a call of a function",
+        "messages[1].tool_calls[0]",
+    ),
     RefusedRow((5,), "a call has a name", chat(HELLO, said(None, call(name=""))), "name must be a string", "messages[1].tool_calls[0]"),
-    RefusedRow((3,), "calls are a list", chat(HELLO, {"role": "assistant", "tool_calls": {"a": 1}}), "must be a list", "messages[1].tool_calls"),
+    RefusedRow(
+        (3,), "calls are a list", chat(HELLO, {"role": "assistant", "tool_calls": {"a": 1}}), "must be a list", "messages[1].tool_calls"
+    ),
     RefusedRow((26,), "the functions of old", chat(functions=[{}]), "'functions' was replaced", "functions"),
     RefusedRow((26,), "their choice", chat(function_call="auto"), "'function_call' was replaced", "function_call"),
-    RefusedRow((26,), "their calls", chat(HELLO, {"role": "assistant", "function_call": {"name": "a"}}), "was replaced by tool_calls", "messages[1]"),
+    RefusedRow(
+        (26,),
+        "their calls",
+        chat(HELLO, {"role": "assistant", "function_call": {"name": "a"}}),
+        "was replaced by tool_calls",
+        "messages[1]",
+    ),
 ]

@@ -97,6 +97,6 @@ CASES = [
     StreamCase("text of a wrong type", _raw('{"choices":[{"index":0,"delta":{"content":5}}]}'), "", "not a chunk"),
     StreamCase("nested too deeply", _raw('{"x":' + "[" * 3000 + "]" * 3000 + "}"), "", "not a chunk"),
     StreamCase("broken UTF-8", b'data: {"choices":[{"index":0,"delta":{"content":"\xff"}}]}\n\n', "", "not a chunk"),
-    StreamCase("half a surrogate pair", _raw('{"choices":[{"index":0,"delta":{"content":"\\ud83d"}}]}'), "", "not a chunk"),
+    StreamCase("half a surrogate pair", _raw('{"choices":[{"index":0,"delta":{"content":"\\ud83d"},"finish_reason":"stop"}]}'), "\ufffd"),
     StreamCase("HTML", b"<html>\n<p>Bad gateway</p>\n\n</html>", "", "without a finish_reason"),
 ]

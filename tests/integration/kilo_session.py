@@ -164,7 +164,7 @@ def _calls(deltas: list[dict[str, Any]]) -> list[Call]:
 
 @dataclass
 class KiloSession:
-    """The client's side. Mutable: `messages` (markers aside) and `replies`.
+    """The client's side. Mutable: `fields` (the body's others), `messages` (markers aside) and `replies`.
 
     `opening` replaces the first request: its body's other fields, system message, first user message and tools are used.
     """
@@ -173,6 +173,7 @@ class KiloSession:
     effort: str | None = None
     tasks: int = 8
     opening: dict[str, Any] | None = None
+    fields: dict[str, Any] = field(default_factory=dict)
     messages: list[Message] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
 
@@ -183,7 +184,7 @@ class KiloSession:
             "tools": TOOLS,
             "tool_choice": "auto",
         }
-        self._fields = {name: value for name, value in body.items() if name not in {"model", "messages"}}
+        self.fields = {name: value for name, value in body.items() if name not in {"model", "messages"}}
         self.messages = [_marked(message, None) for message in body["messages"]]
         self._begun = 1
 
@@ -208,7 +209,7 @@ class KiloSession:
         messages = [_marked(message, MARK if number in marked else None) for number, message in enumerate(self.messages)]
         rest = {"reasoning_effort": self.effort} if self.effort else {}
         return {
-            **self._fields,
+            **self.fields,
             "model": self.model,
             "messages": messages,
             **rest,

@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import RunningGateway
 from tests.fakes import anthropic_answers as answers
 from tests.fakes.anthropic_settings import ALIAS, KEY, to_claude
-from tests.fakes.upstream import Answer, Cut, FakeUpstream, Reset, Stall
+from tests.fakes.upstream import Answer, Cut, FakeUpstream, Reset, Stall, Step
 from tests.integration.kilo_session import events_of
 
 HELLO: Any = [{"role": "user", "content": "Say hello."}]
@@ -125,21 +125,20 @@ def test_an_error_event_after_content_is_raised_by_the_sdk(client: openai.OpenAI
         list(client.chat.completions.create(model=ALIAS, messages=HELLO, stream=True))
 
 
-@pytest.mark.parametrize("before", [AFTER_THINKING, AFTER_TEXT, IN_A_CALL], ids=["after thinking", "after text", "in a call"])
-@pytest.mark.parametrize(
-    "end",
-    [
-        (answers.one_event(answers.error_event()),),
-        (Cut(),),
-        (Reset(),),
-        (),
-        (b"event: content_block_delta\ndata: {\n\n",),
-        (answers.one_event({"type": "message_stop"}),),
-    ],
-    ids=["error event", "cut", "reset", "end", "garbage", "stop before it is complete"],
-)
+BREAKS: dict[str, tuple[Step, ...]] = {
+    "error event": (answers.one_event(answers.error_event()),),
+    "cut": (Cut(),),
+    "reset": (Reset(),),
+    "end": (),
+    "garbage": (b"event: content_block_delta\ndata: {\n\n",),
+    "stop before it is complete": (answers.one_event({"type": "message_stop"}),),
+}
+
+
+@pytest.mark.parametrize("before", [AFTER_THINKING, AFTER_TEXT], ids=["after thinking", "after text"])
+@pytest.mark.parametrize("end", BREAKS.values(), ids=BREAKS.keys())
 def test_a_stream_that_breaks_ends_with_an_error_and_nothing_invented(
-    gateway: RunningGateway, upstream: FakeUpstream, before: list[bytes], end: Any
+    gateway: RunningGateway, upstream: FakeUpstream, before: list[bytes], end: tuple[Step, ...]
 ) -> None:
     upstream.script(answers.sse_answer(*before, *end))
     events = events_of(gateway.chat(stream=True).text)
@@ -148,8 +147,21 @@ def test_a_stream_that_breaks_ends_with_an_error_and_nothing_invented(
     assert "[DONE]" not in events
     assert not any(chunk["choices"][0]["finish_reason"] for chunk in events[:-1])
     call = gateway.calls()[-1]
-    assert call["outcome"] == "error"
-    assert call["attempts"] == 1
+    assert (call["outcome"], call["attempts"]) == ("error", 1)
+
+
+@pytest.mark.parametrize("end", BREAKS.values(), ids=BREAKS.keys())
+def test_a_stream_that_breaks_in_a_tool_call_never_looks_complete(
+    gateway: RunningGateway, upstream: FakeUpstream, end: tuple[Step, ...]
+) -> None:
+    """The call may have been held back until then, or not: nothing that a client could run is shown."""
+    upstream.script(answers.sse_answer(*IN_A_CALL, *end))
+    got = gateway.chat(stream=True)
+    last = events_of(got.text)[-1] if got.status_code == 200 else got.json()
+    assert last["error"]["message"]
+    assert "[DONE]" not in got.text
+    assert '"finish_reason":"' not in got.text
+    assert gateway.calls()[-1]["outcome"] == "error"
 
 
 @both
@@ -185,7 +197,7 @@ def test_an_answer_that_is_none_is_a_bad_gateway(gateway: RunningGateway, upstre
         ({"max_tokens": 0}, "max_tokens"),
     ],
 )
-def test_what_can_t_be_translated_is_refused_in_words_and_costs_nothing(
+def test_what_has_no_translation_is_refused_in_words_and_costs_nothing(
     gateway: RunningGateway, upstream: FakeUpstream, body: dict[str, Any], words: str
 ) -> None:
     got = gateway.chat(**body)
@@ -194,12 +206,16 @@ def test_what_can_t_be_translated_is_refused_in_words_and_costs_nothing(
     assert upstream.requests == []
 
 
-@pytest.mark.parametrize("before", [(), BEFORE_CONTENT, AFTER_THINKING, AFTER_TEXT], ids=["at once", "silent", "thinking", "text"])
+@pytest.mark.parametrize(
+    ("stream", "before"),
+    [(False, ()), (True, ()), (True, BEFORE_CONTENT), (True, AFTER_THINKING), (True, AFTER_TEXT), (True, IN_A_CALL)],
+    ids=["whole", "streamed", "before content", "while it thinks", "in a text", "in a call"],
+)
 def test_a_client_that_leaves_ends_the_upstreams_call_within_a_second(
-    gateway: RunningGateway, upstream: FakeUpstream, before: list[bytes]
+    gateway: RunningGateway, upstream: FakeUpstream, stream: bool, before: Any
 ) -> None:
     upstream.script(answers.sse_answer(*before, Stall()))
-    body = json.dumps({"model": ALIAS, "messages": HELLO, "stream": True}).encode()
+    body = json.dumps({"model": ALIAS, "messages": HELLO, "stream": stream}).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=5) as sock:
         sock.sendall(head.encode() + body)

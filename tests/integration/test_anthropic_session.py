@@ -21,14 +21,9 @@ from tests.fakes.anthropic_settings import to_claude
 from tests.fakes.upstream import FakeUpstream
 from tests.integration.kilo_session import KiloSession, Reply, read_stream
 
-LOSES_ROUNDS = pytest.mark.xfail(
-    strict=True,
-    reason="anthropic_messages, _Turns.lacks_thinking: with a budget the model thinks once per task, at its start; the next round, which"
-    " has no thinking of its own, counts as lost thinking, and thinking is off for the rest of the task",
-)
 MODELS = [
     pytest.param("claude-sonnet-4-5", "medium", 1, id="a budget, one round a task"),
-    pytest.param("claude-sonnet-4-5", "medium", 4, id="a budget", marks=LOSES_ROUNDS),
+    pytest.param("claude-sonnet-4-5", "medium", 4, id="a budget"),
     pytest.param("claude-sonnet-4-6", "medium", 4, id="adaptive"),
     pytest.param("claude-opus-5-5", None, 4, id="bound"),
 ]
@@ -115,10 +110,6 @@ def assert_is_rich(session: KiloSession, last: dict[str, Any]) -> None:
     assert any(reply.reasoning for reply in session.replies)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="anthropic_stream, _message_stop: add_counts reads counts that were read already, and loses those of thinking and of 1 h writes",
-)
 def test_reasoning_tokens_are_told_in_a_stream(start_gateway: Any, upstream: FakeUpstream) -> None:
     gateway = start_gateway(to_claude(upstream))
     _, reply = step(gateway, KiloSession(effort="medium"))

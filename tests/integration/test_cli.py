@@ -198,7 +198,7 @@ def test_a_check_of_an_upstream_that_is_not_there_ends_with_1(cli: CommandLine) 
         cli.configure(behind(gone))
     done = cli.run("--check")
     assert (done.returncode, done.stderr) == (1, "")
-    assert f"FAULT fake can't be reached at {gone.url}: Connection refused." in done.stdout
+    assert f"FAULT fake can't be reached at {gone.url}: No connection to 127.0.0.1:{gone.port}: Connection refused." in done.stdout
 
 
 def test_the_environment_lies_over_the_dot_env_file(cli: CommandLine) -> None:

@@ -54,6 +54,7 @@ def test_streaming_and_usage_are_read(more: dict[str, Any], is_stream: bool, wan
         ("model", ""),
         ("model", "  "),
         ("model", ["m"]),
+        ("model", "m" * 501),
         ("stream", "true"),
         ("stream", 1),
         ("messages", None),

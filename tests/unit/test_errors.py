@@ -96,5 +96,15 @@ def test_the_words_are_those_of_the_exception() -> None:
     assert errors.BadRequest("the words").message == "the words"
 
 
+def test_a_secret_is_taken_out_of_every_word() -> None:
+    error = errors.UpstreamRefusal("up: no KEY, KEY", type="KEY", param="a.KEY", code="x_KEY")
+    error.redact(lambda text: text.replace("KEY", "***"))
+    assert error.fields() == {"message": "up: no ***, ***", "type": "***", "param": "a.***", "code": "x_***"}
+    assert "KEY" not in repr(error)
+    bare = errors.UpstreamRefusal("no KEY")
+    bare.redact(lambda text: text.replace("KEY", "***"))
+    assert (bare.message, bare.param, bare.code) == ("no ***", None, None)
+
+
 def test_a_client_that_left_is_no_error_to_be_shown() -> None:
     assert not issubclass(errors.ClientGone, GatewayError)

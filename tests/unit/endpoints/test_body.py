@@ -83,7 +83,7 @@ def test_a_body_that_ends_early_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("length", "error"),
-    [("\xb2", BadRequest), ("-1", BadRequest), ("+2", BadRequest), ("2, 2", BadRequest), ("\u0662", BadRequest), ("9" * 5000, BodyTooLarge)],
+    [*((length, BadRequest) for length in ("\xb2", "-1", "+2", "2, 2", "\u0662")), ("9" * 5000, BodyTooLarge)],
     ids=["superscript", "negative", "a sign", "two", "other digits", "5000 digits"],
 )
 def test_a_garbled_length_is_the_clients_error(length: str, error: type[GatewayError]) -> None:

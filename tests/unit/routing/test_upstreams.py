@@ -67,7 +67,7 @@ def test_a_row_without_keys_and_address_takes_its_kinds() -> None:
     assert (upstream.base_url, keys_of(upstream)) == ("http://proxy.example/v1", ["sk-1"])
 
 
-@pytest.mark.parametrize("api_keys", [[], ["sk-mine"], ["env:GONE", "sk-mine"]], ids=["no keys", "a key", "a key and a variable that is gone"])
+@pytest.mark.parametrize("api_keys", [[], ["sk-mine"], ["env:GONE", "sk-mine"]], ids=["no keys", "a key", "a variable that is gone"])
 def test_a_key_of_the_environment_never_leaves_for_another_address(api_keys: list[str]) -> None:
     row = {"kind": "openai", "base_url": "http://mine.example/v1", "api_keys": api_keys}
     assert keys_of(configured({"work": row}, OPENAI_API_KEY="sk-openai")["work"]) == api_keys[-1:]

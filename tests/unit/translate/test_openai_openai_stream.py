@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compat.catalog import Model, Price
-from compat.errors import GatewayError, UpstreamBroken, UpstreamError, UpstreamRateLimit
+from compat.errors import GatewayError, UpstreamBroken, UpstreamError, UpstreamFailure, UpstreamRateLimit
 from compat.translate import TRANSLATORS
 from compat.translate.base import TranslationContext
 from compat.wire.sse import DONE
@@ -222,35 +222,68 @@ def test_the_last_usage_counts() -> None:
     assert chunks_of(translate([sse_bytes([early, usage_chunk()])])[0])[-1]["usage"]["prompt_tokens"] == USAGE["prompt_tokens"]
 
 
-@pytest.mark.xfail(strict=True, reason="an empty finish_reason, which some servers send in every chunk, counts as the end of a choice")
 def test_an_empty_finish_reason_is_no_end() -> None:
-    _, error = translate([sse_bytes([chunk({"content": "a"}, ""), chunk({"content": "b"}, "")])])
+    chunks = [chunk({"content": "a"}, ""), chunk({"content": "b"}, "")]
+    frames, error = translate([sse_bytes(chunks)])
     assert isinstance(error, UpstreamBroken)
+    assert {choice["finish_reason"] for item in chunks_of(frames) for choice in item["choices"]} == {None}
+    assert translate([sse_bytes([*chunks, chunk({}, "stop")])])[1] is None
 
 
-@pytest.mark.xfail(strict=True, reason="the decode of a chunk skips the text of later deltas, so broken UTF-8 reaches the client as it is")
+@pytest.mark.parametrize("spelling", [b'"delta":null', b'"delta" : null', b'"x":1'])
+@pytest.mark.parametrize("before", [[], [chunk({"content": "a"})]], ids=["before the first content", "after it"])
+def test_a_chunk_without_a_delta_gets_one(before: list[dict[str, Any]], spelling: bytes) -> None:
+    bare = event(chunk({}, None)).replace(b'"delta":{}', spelling)
+    frames, error = translate([b"".join(map(event, before)) + bare + event(chunk({"content": "b"}, "stop"))])
+    assert error is None
+    assert all(isinstance(choice["delta"], dict) for item in chunks_of(frames) for choice in item["choices"])
+    assert text_of(frames).endswith("b")
+
+
+@pytest.mark.parametrize("before", [[], [chunk({"content": "a"})]], ids=["before the first content", "after it"])
+def test_deep_nesting_is_the_upstreams_fault_however_deep_it_is(before: list[dict[str, Any]]) -> None:
+    opening = b"".join(map(event, before))
+    for depth in range(700, 1000):
+        deep = event({**chunk({}, "stop"), "x": "DEEP"}).replace(b'"DEEP"', b"[" * depth + b"]" * depth)
+        error = translate([opening, deep])[1]
+        assert error is None or type(error) is UpstreamBroken
+
+
+@pytest.mark.parametrize("before", [[], [chunk({"content": "a"})]], ids=["before the first content", "after it"])
+def test_half_a_surrogate_pair_is_replaced_as_in_a_whole_answer(before: list[dict[str, Any]]) -> None:
+    half = event(chunk({"content": "HALF"}, "stop")).replace(b"HALF", b"\\ud83d!")
+    frames, error = translate([b"".join(map(event, before)) + half])
+    assert error is None
+    assert text_of(frames).endswith("\ufffd!")
+
+
 def test_broken_utf8_after_the_first_content_never_reaches_the_client() -> None:
     broken = event(chunk({"content": "BAD"})).replace(b"BAD", b"\xff")
     frames, _ = translate([event(chunk({"content": "a"})), broken, event(chunk({}, "stop"))])
     assert frames.decode("utf-8", "replace").encode() == frames
 
 
-@pytest.mark.xfail(strict=True, reason="_regular decodes with jsonio, whose error blames the client: BadRequest, 400, not retryable")
 def test_broken_utf8_in_a_chunk_that_is_written_anew_is_the_upstreams_fault() -> None:
     broken = event({**chunk({"content": "BAD"}), "id": "other"}).replace(b"BAD", b"\xff")
     _, error = translate([event(chunk({"content": "a"})), broken])
     assert isinstance(error, UpstreamError)
 
 
-@pytest.mark.xfail(strict=True, reason="the event's name is not looked at: without an 'error' key its words are lost")
-def test_an_event_named_error_is_an_error_with_its_words() -> None:
-    _, error = translate([event(chunk({"content": "a"})) + b'event: error\ndata: {"message": "out of memory"}\n\n'])
-    assert "out of memory" in str(error)
-
-
-@pytest.mark.xfail(
-    strict=True, reason="data_frame gets data with a line end in it: the client reads the first line only, and loses the chunk"
+@pytest.mark.parametrize(
+    ("data", "error_class"),
+    [
+        (b'{"message": "out of memory"}', UpstreamFailure),
+        (b'{"error": {"message": "out of memory", "code": 429}}', UpstreamRateLimit),
+        (b'{"error": "out of memory", "code": 429}', UpstreamRateLimit),
+        (b"out of memory", UpstreamFailure),
+    ],
 )
+def test_an_event_named_error_is_an_error_with_its_words(data: bytes, error_class: type[GatewayError]) -> None:
+    _, error = translate([event(chunk({"content": "a"})) + b"event: error\ndata: " + data + b"\n\n"])
+    assert type(error) is error_class
+    assert error.message == "fake: out of memory"
+
+
 def test_a_chunk_over_two_data_lines_arrives() -> None:
     upstream = sse_bytes(text_chunks("Hello there.")).replace(b',"choices"', b',\ndata: "choices"')
     assert text_of(translate([upstream])[0]) == "Hello there."

@@ -11,15 +11,15 @@ import pytest
 
 from compat import __version__
 from compat.errors import UpstreamUnreachable
-from compat.settings import TimeoutSettings
-from compat.upstream.client import Secret, Upstream, UpstreamClient, request_headers
+from compat.sections import TimeoutSettings
+from compat.upstream.client import MAX_LANES, Secret, Upstream, UpstreamClient, request_headers
 from compat.upstream.http1 import Exchange
 from compat.upstream.kinds import UPSTREAM_KINDS
 from compat.upstream.pool import Origin
 from tests.fakes.openai_answers import json_answer
 from tests.fakes.upstream import Answer, FakeUpstream, Request
 from tests.unit.upstream.conftest import Authority
-from tests.unit.upstream.proxy import unused_port
+from tests.unit.upstream.proxy import unused_port, wait_until
 
 OPENAI = UPSTREAM_KINDS["openai"]
 ANTHROPIC = UPSTREAM_KINDS["anthropic"]
@@ -101,6 +101,7 @@ def test_a_request_has_the_headers_of_its_kind(
         (OPENAI, "/", "chat", "/chat/completions"),
         (OPENAI, "/deep/er/v1", "embeddings", "/deep/er/v1/embeddings"),
         (ANTHROPIC, "", "chat", "/v1/messages"),
+        (OPENAI, "/a b/é/%20/v1", "chat", "/a%20b/%C3%A9/%20/v1/chat/completions"),
     ],
 )
 def test_a_request_goes_to_its_endpoint_below_the_base_url(
@@ -195,6 +196,19 @@ def test_several_keys_are_shared_out_in_turn(client: UpstreamClient, upstream: F
     assert [request.headers["authorization"][-2:] for request in upstream.requests] == ["k1", "k2", "k3", "k1", "k2", "k3", "k1"]
 
 
+def test_a_call_under_a_key_of_its_own_does_not_take_a_turn(client: UpstreamClient, upstream: FakeUpstream) -> None:
+    configured = at(upstream.url, keys=("k1", "k2"))
+    for key in (None, Secret("k2"), Secret("k9"), None, Secret("k1"), None):
+        exchange = client.open(configured, "chat", b"{}", {}, key)
+        while exchange.receive_head(5) is None:
+            pass
+        while exchange.receive(5) != b"":
+            pass
+        exchange.close()
+    assert [request.headers["authorization"][-2:] for request in upstream.requests] == ["k1", "k2", "k9", "k2", "k1", "k1"]
+    assert upstream.connections == 3
+
+
 def test_each_upstream_has_its_own_turn(client: UpstreamClient, upstream: FakeUpstream) -> None:
     first, second = (at(upstream.url, keys=("k1", "k2"), name=name) for name in ("first", "second"))
     for configured in (first, second, first, second):
@@ -222,6 +236,39 @@ def test_an_upstream_that_moved_is_called_where_it_is_now(client: UpstreamClient
     call(client, at(upstream.url))
     with FakeUpstream(default=Answer((b"moved",))) as elsewhere:
         assert call(client, at(elsewhere.url)) == b"moved"
+
+
+def test_what_an_engine_left_behind_with_each_start_is_closed(client: UpstreamClient) -> None:
+    for number in range(5):
+        with FakeUpstream(default=json_answer({"n": number})) as engine:
+            call(client, at(engine.url, keys=(f"key {number}",), name="embedded"))
+            wait_until(lambda engine=engine: engine.open_connections == 1)  # type: ignore[misc]
+    assert len(client._lanes) == 1
+    assert client.connections_opened == 5
+
+
+def test_the_longest_unused_connections_are_let_go(client: UpstreamClient, upstream: FakeUpstream) -> None:
+    busy = at(upstream.url, name="busy")
+    call(client, busy)
+    for number in range(MAX_LANES + 5):
+        call(client, at(upstream.url, keys=(f"key {number}",)))
+        if number % 100 == 0:
+            call(client, busy)
+    assert len(client._lanes) == MAX_LANES
+    wait_until(lambda: upstream.open_connections == MAX_LANES)
+    call(client, busy)
+    assert client.connections_opened == upstream.connections == MAX_LANES + 6
+
+
+def test_an_answer_that_runs_outlives_what_replaced_its_upstream(client: UpstreamClient, upstream: FakeUpstream) -> None:
+    exchange = client.open(at(upstream.url), "chat", b"{}", {})
+    with FakeUpstream(default=json_answer({"n": 2})) as elsewhere:
+        call(client, at(elsewhere.url))
+    while (head := exchange.receive_head(5)) is None:
+        pass
+    assert head.status == 200
+    exchange.close()
+    wait_until(lambda: upstream.open_connections == 0)
 
 
 def test_tls_is_checked_against_the_upstreams_own_authority(client: UpstreamClient, authority: Authority) -> None:
@@ -270,7 +317,6 @@ def test_an_upstream_can_be_shown() -> None:
     assert CANARY not in text
 
 
-@pytest.mark.xfail(strict=True, reason="client.py _Lane: heads, which hold the key, are part of its repr")
 def test_nothing_that_the_client_keeps_shows_a_key(client: UpstreamClient, upstream: FakeUpstream) -> None:
     call(client, at(upstream.url, keys=(CANARY,)))
     assert CANARY not in repr(vars(client))

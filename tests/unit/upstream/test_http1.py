@@ -65,10 +65,10 @@ class Opened:
         return head
 
     def body(self) -> bytes:
-        body = b""
+        parts: list[bytes] = []
         while (data := self.exchange.receive(1)) != b"":
-            body += data or b""
-        return body
+            parts.append(data or b"")
+        return b"".join(parts)
 
     def read(self) -> tuple[int, dict[str, str], bytes, bool]:
         """Status, headers and body, and whether the connection can be used again."""
@@ -127,6 +127,8 @@ CASES = [
         OK + b"content-encoding: GZIP\r\ntransfer-encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(ZIPPED), ZIPPED),
         b"Hello there.",
     ),
+    Case("gzip in two members", with_length(ZIPPED + ZIPPED, b"content-encoding: gzip"), b"Hello there." * 2),
+    Case("gzip of nothing, as some servers send it", with_length(b"", b"content-encoding: gzip"), b""),
     Case("gzip to the end", OK + b"content-encoding: x-gzip\r\n\r\n" + ZIPPED, b"Hello there.", is_reusable=False, ends_by_close=True),
     Case("deflate", with_length(zlib.compress(b"Hello"), b"content-encoding: deflate"), b"Hello"),
     Case("identity, said aloud", with_length(b"Hello", b"content-encoding: identity"), b"Hello"),
@@ -232,6 +234,8 @@ def test_an_inflated_answer_is_bounded() -> None:
 def test_a_compressed_answer_that_is_cut_is_broken(cut: int) -> None:
     with pytest.raises(UpstreamBroken):
         Opened(OK + b"content-encoding: gzip\r\n\r\n" + ZIPPED[:cut], END).read()
+    with pytest.raises(UpstreamBroken):  # cut before it was framed
+        Opened(with_length(ZIPPED[:cut], b"content-encoding: gzip")).read()
 
 
 def test_all_members_of_a_gzip_stream_are_read() -> None:
@@ -240,6 +244,16 @@ def test_all_members_of_a_gzip_stream_are_read() -> None:
 
 def test_white_space_around_a_header_is_no_part_of_it() -> None:
     assert Opened(with_length(b"", b"x-a:\t b \t")).head().headers["x-a"] == "b"
+
+
+def test_trailers_are_no_headers() -> None:
+    opened = Opened(OK + b"transfer-encoding: chunked\r\n\r\n5\r\nHello\r\n0\r\nx-late: 1\r\n\r\n")
+    assert "x-late" not in opened.read()[1]
+
+
+def test_the_bound_of_framing_counts_anew_with_every_piece_of_the_body() -> None:
+    chunk = b"5;%s\r\nHello\r\n" % (b"x" * (MAX_HEAD_BYTES // 2))
+    assert Opened(OK + b"transfer-encoding: chunked\r\n\r\n", *[chunk] * 10, b"0\r\n\r\n").read()[2] == b"Hello" * 10
 
 
 ANSWER = with_length(b"Hello")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,13 @@ from compat.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from compat.upstream.client import Secret, Upstream
+from compat.upstream.client import Secret, Upstream, UpstreamClient
 from compat.upstream.kinds import UPSTREAM_KINDS
 from compat.upstream.models_list import list_models
 from tests.fakes.openai_answers import error_answer, json_answer
 from tests.fakes.upstream import Answer, Cut, FakeUpstream, Reset, Stall
 from tests.unit.upstream.conftest import Authority
-from tests.unit.upstream.proxy import unused_port
+from tests.unit.upstream.proxy import serving, unused_port
 
 CANARY = "sk-canary-0123456789"
 LIST = {"object": "list", "data": [{"id": "a"}, {"id": "b"}]}
@@ -101,7 +102,7 @@ def test_a_list_is_asked_for_in_the_kinds_way(upstream: FakeUpstream, kind: str,
         (json_answer("text"), UpstreamBroken),
         (json_answer(None), UpstreamBroken),
         (Answer((b" " * (16 * 1024 * 1024 + 1),), 200), UpstreamBroken),
-        (Answer(raw=(b"garbage\r\n\r\n",), keeps_alive=False), UpstreamUnreachable),
+        (Answer(raw=(b"garbage\r\n\r\n",), keeps_alive=False), UpstreamBroken),
         (Answer(raw=(Cut(),)), UpstreamUnreachable),
         (Answer(raw=(Reset(),)), UpstreamUnreachable),
         (Answer(before_head=(Stall(),)), UpstreamTimeout),
@@ -127,7 +128,6 @@ def test_a_fault_is_an_error_of_the_tree(upstream: FakeUpstream, answer: Answer,
     ],
     ids=["cut short of its length", "cut between chunks", "reset", "silence", "damaged gzip"],
 )
-@pytest.mark.xfail(strict=True, reason="models_list.py list_models: errors of urllib3, which leave answer.raw.read, are not mapped")
 def test_a_list_that_breaks_off_is_an_error_of_the_tree(
     upstream: FakeUpstream, answer: Answer, error: tuple[type[GatewayError], ...]
 ) -> None:
@@ -153,7 +153,6 @@ def test_an_upstream_that_is_not_there_is_unreachable(host: str) -> None:
     assert "0x" not in caught.value.message
 
 
-@pytest.mark.xfail(strict=True, reason="models_list.py list_models: urllib3's LocationParseError is not mapped")
 @pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".test"])
 def test_a_name_that_can_not_be_asked_for_is_unreachable(host: str) -> None:
     with pytest.raises(UpstreamUnreachable):
@@ -173,7 +172,52 @@ def test_the_proxy_is_the_environments(upstream: FakeUpstream, monkeypatch: pyte
     assert upstream.requests[0].path == "http://upstream.test/v1/models"
 
 
-@pytest.mark.xfail(strict=True, reason="models_list.py list_models: requests puts a .netrc entry of the host in place of the key")
+def test_this_machine_is_asked_without_a_proxy(upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{unused_port()}")
+    monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{unused_port()}")
+    assert list(list_models(at(upstream.url), 5)) == ["a", "b"]
+
+
+def test_the_proxy_gets_its_own_credentials(upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"user:pass@127.0.0.1:{upstream.port}")
+    list_models(at("http://upstream.test/v1"), 5)
+    assert upstream.requests[0].headers["proxy-authorization"] == "Basic dXNlcjpwYXNz"
+    assert upstream.requests[0].headers["authorization"] == f"Bearer {CANARY}"
+
+
+def test_a_proxy_that_is_not_supported_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://user:word@127.0.0.1:1080")
+    with pytest.raises(UpstreamUnreachable, match="HTTPS_PROXY names a proxy of the kind socks5://"):
+        list_models(at("https://upstream.test/v1"), 5)
+
+
+def test_the_users_own_host_is_sent_once() -> None:
+    heads: list[bytes] = []
+
+    def serve(sock: socket.socket) -> None:
+        heads.append(sock.recv(65536))
+
+    with serving(serve) as port, pytest.raises(UpstreamUnreachable):
+        list_models(at(f"http://127.0.0.1:{port}/v1", headers={"HOST": "virtual.test"}), 5)
+    names = [line.partition(b":")[0].lower() for line in heads[0].split(b"\r\n")[1:-2]]
+    assert sorted(names) == sorted(set(names))
+    assert b"host: virtual.test\r\n" in heads[0]
+
+
+def test_a_list_trusts_whom_a_call_trusts(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", authority.ca_file)
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    with FakeUpstream(default=json_answer(LIST), tls=authority.server) as upstream:
+        assert list(list_models(at(upstream.url), 5)) == ["a", "b"]
+        client = UpstreamClient()
+        exchange = client.open(at(upstream.url), "chat", b"{}", {})
+        while (head := exchange.receive_head(5)) is None:
+            pass
+        exchange.close()
+        client.close()
+    assert head.status == 200
+
+
 def test_the_key_is_the_configured_one_whatever_netrc_says(upstream: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password else\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))

@@ -151,6 +151,14 @@ def test_a_connection_that_the_upstream_will_close_is_not_kept(upstream: FakeUps
     assert (upstream.connections, len(upstream.requests)) == (2, 2)
 
 
+def test_what_is_given_back_to_a_closed_pool_is_closed(upstream: FakeUpstream, pool_of: MakePool) -> None:
+    pool = pool_of(upstream)
+    exchange = pool.open(MESSAGE)
+    pool.close()
+    assert finish(exchange) == 200
+    wait_until(lambda: upstream.open_connections == 0)
+
+
 # Stale connections.
 
 
@@ -228,11 +236,16 @@ def test_a_name_that_does_not_resolve_is_an_unreachable_upstream(pool_of: MakePo
     # An interface that is not there: the resolver says no without asking the network.
     error = refused(pool_of("http://[fe80::1%nosuch]:81/"))
     assert type(error) is UpstreamUnreachable
-    assert "can't be resolved" in error.message
+    assert "The host fe80::1%nosuch can't be resolved" in error.message
+
+
+def test_a_proxys_name_that_does_not_resolve_is_told(pool_of: MakePool) -> None:
+    error = refused(pool_of(Origin("https", "upstream.test", 443, "http://[fe80::1%nosuch]:3128")))
+    assert type(error) is UpstreamUnreachable
+    assert "The host fe80::1%nosuch can't be resolved" in error.message
 
 
 @pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".test"])
-@pytest.mark.xfail(strict=True, reason="pool.py _connect: the resolver's UnicodeError is not mapped")
 def test_a_name_that_can_not_be_asked_for_is_an_unreachable_upstream(host: str, pool_of: MakePool) -> None:
     assert type(refused(pool_of(Origin("http", host, 80)))) is UpstreamUnreachable
 
@@ -324,7 +337,31 @@ def test_a_proxy_that_is_not_there_is_an_unreachable_upstream(pool_of: MakePool)
     assert type(refused(pool_of(tunnelled(unused_port())))) is UpstreamUnreachable
 
 
-@pytest.mark.xfail(strict=True, reason="pool.py _connect_tcp: HTTP_PROXY=host:port, without a scheme, is taken for port 80 of this machine")
+@pytest.mark.parametrize(
+    ("scheme", "proxy", "words"),
+    [
+        ("https", "https://user:canary@proxy.test:3128", "HTTPS_PROXY names a proxy of the kind https://"),
+        ("http", "socks5://user:canary@proxy.test:1080", "HTTP_PROXY names a proxy of the kind socks5://"),
+        ("https", "socks5h://proxy.test", "HTTPS_PROXY names a proxy of the kind socks5h://"),
+        ("http", "http://", "HTTP_PROXY names no host"),
+        ("http", "http://user:canary@:3128", "HTTP_PROXY names no host"),
+        ("http", "http://user:canary@proxy.test:port", "HTTP_PROXY is not the URL of a proxy"),
+        ("http", "http://[canary", "HTTP_PROXY is not the URL of a proxy"),
+    ],
+)
+def test_a_proxy_that_can_not_be_used_is_told_by_its_variable(scheme: str, proxy: str, words: str, pool_of: MakePool) -> None:
+    error = refused(pool_of(Origin(scheme, "upstream.test", 80, proxy)))
+    assert type(error) is UpstreamUnreachable
+    assert words in error.message
+    assert "canary" not in error.message
+
+
+def test_what_a_proxy_says_is_shown_without_control_characters(pool_of: MakePool) -> None:
+    with serving(TunnelProxy(0, b"HTTP/1.1 403 \x1b[31m\x85no\r\n\r\n").serve) as port:
+        error = refused(pool_of(tunnelled(port)))
+    assert "403 ?[31m?no." in error.message
+
+
 def test_a_proxy_is_found_where_its_url_has_no_scheme(upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch, pool_of: MakePool) -> None:
     monkeypatch.setenv("HTTP_PROXY", f"127.0.0.1:{upstream.port}")
     assert call(pool_of("http://upstream.test/v1")) == 200

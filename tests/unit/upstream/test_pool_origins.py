@@ -20,6 +20,7 @@ from compat.upstream.pool import Origin, origin_of, proxy_headers, request_targe
         ("http://[::1]:11434/v1", Origin("http", "::1", 11434), "[::1]:11434"),
         ("https://[2001:db8::1]", Origin("https", "2001:db8::1", 443), "[2001:db8::1]"),
         ("https://user:word@host.test/", Origin("https", "host.test", 443), "host.test"),
+        ("https://bücher.test/v1", Origin("https", "xn--bcher-kva.test", 443), "xn--bcher-kva.test"),
     ],
 )
 def test_a_base_url_has_an_origin(url: str, origin: Origin, netloc: str) -> None:
@@ -28,7 +29,8 @@ def test_a_base_url_has_an_origin(url: str, origin: Origin, netloc: str) -> None
 
 
 @pytest.mark.parametrize(
-    "url", ["", "api.example.test", "ftp://x", "http://", "http://:80", "https:///v1", "http://x:eighty", "http://[::1"]
+    "url",
+    ["", "api.example.test", "ftp://x", "http://", "http://:80", "https:///v1", "http://x:eighty", "http://[::1", "http://é..b"],
 )
 def test_what_is_no_http_url_has_none(url: str) -> None:
     with pytest.raises(ValueError):
@@ -49,6 +51,10 @@ def test_what_is_no_http_url_has_none(url: str) -> None:
         ({"HTTP_PROXY": "http://proxy.test:3128", "NO_PROXY": "127.0.0.1"}, "http://127.0.0.1:11434/v1", ""),
         ({"HTTP_PROXY": "http://proxy.test:3128", "NO_PROXY": "*"}, "http://upstream.test", ""),
         ({"HTTP_PROXY": "http://proxy.test:3128", "NO_PROXY": "other.test"}, "http://upstream.test", "http://proxy.test:3128"),
+        ({"HTTP_PROXY": "proxy.test:3128"}, "http://upstream.test", "http://proxy.test:3128"),
+        ({"HTTP_PROXY": "//proxy.test:3128"}, "http://upstream.test", "http://proxy.test:3128"),
+        ({"HTTP_PROXY": "user:word@10.0.0.1:3128"}, "http://upstream.test", "http://user:word@10.0.0.1:3128"),
+        ({"HTTPS_PROXY": " socks5://proxy.test "}, "https://upstream.test", "socks5://proxy.test"),
     ],
 )
 def test_the_proxy_is_the_environments(environment: dict[str, str], url: str, proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,11 +63,30 @@ def test_the_proxy_is_the_environments(environment: dict[str, str], url: str, pr
     assert origin_of(url).proxy == proxy
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:40001/v1", "http://localhost:11434/v1", "http://[::1]:8080/v1"])
-@pytest.mark.xfail(strict=True, reason="pool.py origin_of: the embedded engine and local servers are sought through HTTP_PROXY")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:40001/v1",
+        "http://127.8.9.10:1",
+        "http://localhost:11434/v1",
+        "http://LOCALHOST.:11434/v1",
+        "http://models.localhost",
+        "http://[::1]:8080/v1",
+        "http://[::ffff:127.0.0.1]:8080/v1",
+        "http://0.0.0.0:11434",
+        "https://localhost",
+    ],
+)
 def test_this_machine_is_never_sought_through_a_proxy(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://proxy.test:3128")
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.test:3128")
     assert origin_of(url).proxy == ""
+
+
+@pytest.mark.parametrize("url", ["http://localhost.test", "http://127.0.0.1.test", "http://10.0.0.1", "http://[2001:db8::1]"])
+def test_other_machines_are(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.test:3128")
+    assert origin_of(url).proxy == "http://proxy.test:3128"
 
 
 PLAIN = Origin("http", "upstream.test", 8080)

@@ -1,0 +1,59 @@
+"""Reading the configuration where little may be imported: gunicorn's master must not load what gevent has to patch in its workers.
+
+Variables that the watcher sets for a generation:
+
+    OPENAI_COMPAT_CONFIG, OPENAI_COMPAT_ENV_FILE    the configuration it was checked with, so that a worker which is started again
+                                                    reads what its siblings have read, whatever became of the files since
+    OPENAI_COMPAT_LISTEN_FD                         the listening socket
+    OPENAI_COMPAT_GENERATION                        its number
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dotenv
+
+from compat.settings import Settings, SettingsError, load_settings
+
+CONFIG, ENV_FILE = "config.toml", "env"
+"""What the copies of a generation are called."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The files a configuration is made of; `config` is `None` where there is none, and none was named."""
+
+    config: Path | None
+    env_file: Path
+    environment: Mapping[str, str]
+
+
+def find_sources(base_dir: Path, config: str | None = None) -> Sources:
+    """Where the configuration is; the environment has `.env` beneath it."""
+    env_file = Path(os.environ.get("OPENAI_COMPAT_ENV_FILE") or base_dir / ".env")
+    values = dotenv.dotenv_values(env_file)
+    environment = {**{name: value for name, value in values.items() if value is not None}, **os.environ}
+    named = config or environment.get("OPENAI_COMPAT_CONFIG")
+    path = Path(named) if named else base_dir / "config.toml"
+    return Sources(path if named or path.exists() else None, env_file, environment)
+
+
+def read_configuration(base_dir: Path, overrides: Mapping[str, Any], config: str | None = None) -> tuple[Settings, Mapping[str, str]]:
+    """The settings, and the environment with `.env` beneath it. Raises `SettingsError`."""
+    sources = find_sources(base_dir, config)
+    return load_settings(sources.config, sources.environment, overrides), sources.environment
+
+
+def worker_count(settings: Settings, environment: Mapping[str, str]) -> int:
+    """`OPENAI_COMPAT_WORKERS`, else `[server] workers`. Raises `SettingsError`."""
+    written = environment.get("OPENAI_COMPAT_WORKERS", "")
+    if not written:
+        return settings.server.workers
+    if not written.isascii() or not written.isdigit() or int(written) < 1:
+        raise SettingsError(f"the environment: OPENAI_COMPAT_WORKERS must be a number of workers, at least 1, not {written!a}.")
+    return int(written)

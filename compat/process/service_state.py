@@ -1,0 +1,211 @@
+"""What the processes of the service know of each other: files in one folder of the machine, `data/run` beside `app.py`.
+
+    service.json        the watcher's: who it is, its generations, how the last operation ended
+    request.json        a command's wish, taken away by the watcher as soon as it is read
+    watcher.lock        held by the watcher for as long as it lives; command.lock likewise by a command
+    workers/PID.json    each worker's own
+    generation-N/       the configuration that generation N runs with
+    engine-*            the embedded engine that the workers share
+
+The folder is 0700; files are written whole, as a new file of mode 0600 that takes the old one's place.
+
+A process is known by its id, the time of its start and its command line: an id alone is given to another process sooner or later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+if sys.platform != "win32":
+    import fcntl
+
+NAME = "openai_compat"
+_PS = "/bin/ps"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A process. `started` is the system's own word for when, good for comparison only; `command` what it was started as."""
+
+    pid: int
+    started: str
+    command: str
+
+    @classmethod
+    def read(cls, value: object) -> Identity | None:
+        """The identity that `as_json` wrote; `None` for anything else."""
+        if not isinstance(value, dict):
+            return None
+        pid, started, command = value.get("pid"), value.get("started"), value.get("command")
+        if isinstance(pid, int) and pid > 0 and isinstance(started, str) and isinstance(command, str):
+            return cls(pid, started, command)
+        return None
+
+    def as_json(self) -> dict[str, Any]:
+        """For a state file."""
+        return asdict(self)
+
+
+def identity_of(pid: int) -> Identity | None:
+    """The process that has `pid` just now; `None` when there is none, or only its exit code is left."""
+    if Path("/proc/self/stat").exists():
+        return _from_proc(pid)
+    return _from_ps(pid)
+
+
+def is_alive(known: Identity | None) -> bool:
+    """Whether that very process runs: the same id and start, and a command line that is the same, or one of ours."""
+    if known is None:
+        return False
+    now = identity_of(known.pid)
+    return now is not None and now.started == known.started and (now.command == known.command or NAME in now.command)
+
+
+def send_signal(known: Identity, number: int) -> bool:
+    """Send a signal to that very process; false when it is gone. Where the system can, nothing comes between the look and the signal."""
+    try:
+        handle = os.pidfd_open(known.pid) if hasattr(os, "pidfd_open") else None
+    except OSError:
+        return False
+    try:
+        if not is_alive(known):
+            return False
+        if handle is None:
+            os.kill(known.pid, number)
+        else:
+            signal.pidfd_send_signal(handle, number)
+    except OSError:
+        return False
+    finally:
+        if handle is not None:
+            os.close(handle)
+    return True
+
+
+def _from_proc(pid: int) -> Identity | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (OSError, UnicodeDecodeError):
+        return None
+    fields = stat.rpartition(")")[2].split()  # the name in front may hold spaces and brackets
+    if fields[0] in {"Z", "X"}:
+        return None
+    return Identity(pid, fields[19], " ".join(command.decode("utf-8", "replace").split("\0")).strip())
+
+
+def _from_ps(pid: int) -> Identity | None:
+    arguments = [_PS, "-o", "state=,lstart=,command=", "-p", str(pid)]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, env={"LC_ALL": "C"})  # noqa: S603
+    words = done.stdout.split()
+    if len(words) < 7 or words[0].startswith("Z"):
+        return None
+    return Identity(pid, " ".join(words[1:6]), " ".join(words[6:]))
+
+
+class RunFolder:
+    """The folder and the names in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.service = root / "service.json"
+        self.request = root / "request.json"
+        self.watcher_lock = root / "watcher.lock"
+        self.command_lock = root / "command.lock"
+        self.workers = root / "workers"
+
+    def make(self) -> None:
+        """Create what is missing. Errors: `OSError`."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.workers.mkdir(mode=0o700, exist_ok=True)
+
+    def generation(self, number: int) -> Path:
+        """Where the configuration of a generation is kept."""
+        return self.root / f"generation-{number}"
+
+    def read_service(self) -> dict[str, Any]:
+        """The watcher's file; empty when there is none."""
+        return read_json(self.service) or {}
+
+
+def run_folder(base_dir: Path, environment: Mapping[str, str]) -> RunFolder:
+    """`OPENAI_COMPAT_RUN_DIR`, else `data/run` beside `app.py`."""
+    return RunFolder(Path(environment.get("OPENAI_COMPAT_RUN_DIR") or base_dir / "data" / "run"))
+
+
+def watcher_of(service: Mapping[str, Any]) -> Identity | None:
+    """The watcher that wrote the file, if it lives."""
+    known = Identity.read(service.get("watcher"))
+    return known if is_alive(known) else None
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a file; `None` when there is no such file, or it holds something else."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Put `value` in the place of what the file holds, whole or not at all. Errors: `OSError`."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(value, file)
+        Path(name).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise
+
+
+class FileLock:
+    """A lock that the system lets go of when its holder ends, however that happens. Mutable: the descriptor while it is held."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def acquire(self, *, is_shared: bool = False, waits: bool = False) -> bool:
+        """Take the lock; false when others have it and `waits` is not set. Errors: `OSError` where there can be no such file."""
+        if self._descriptor is not None:
+            return True
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if sys.platform != "win32":
+            try:
+                fcntl.flock(descriptor, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | (0 if waits else fcntl.LOCK_NB))
+            except BlockingIOError:
+                os.close(descriptor)
+                return False
+            except BaseException:
+                os.close(descriptor)
+                raise
+        self._descriptor = descriptor
+        return True
+
+    def release(self) -> None:
+        """Let go of it; does nothing when it is not held."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def is_free(self) -> bool:
+        """Whether nobody has it just now; it is not kept."""
+        if self._descriptor is not None:
+            return False
+        if not self.acquire():
+            return False
+        self.release()
+        return True

@@ -1,0 +1,96 @@
+"""Kilo Code's configuration, and opencode's, which has the same shape.
+
+The schema is the client's own (Kilo CLI 7.7.9, `ProviderConfig`; https://kilo.ai/docs/code-with-ai/agents/custom-models). Models that
+Kilo only finds in a model list have no limits, no images and no prices there, so the whole block is written:
+
+    kilo_config(offers, ...)         -> the document of a `kilo.jsonc` that holds nothing else
+    merged(text, document)           -> a `kilo.jsonc` that exists, with our block in it; every other byte as it was
+
+The block that is ours: `provider.openai-compat`, and the top-level `model` and `small_model`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from compat.setup.jsonc import with_value
+from compat.setup.offers import Offer, main_model, small_model
+
+PROVIDER = "openai-compat"
+REQUEST_TIMEOUT_MS = 3_600_000
+"""As long as the gateway itself lets a call take (`timeouts.total_s`)."""
+CHUNK_TIMEOUT_MS = 120_000
+"""The gateway sends a comment every few seconds: silence for so long means that it is gone."""
+_SCHEMAS = {"kilo": "https://app.kilo.ai/config.json", "opencode": "https://opencode.ai/config.json"}
+_HEADER = """\
+// Written by openai-compat: python app.py setup {client}
+// Another run renews provider.{provider}, model and small_model; everything else in this file is yours.
+"""
+
+
+def kilo_config(offers: Sequence[Offer], base_url: str, key: str, client: str = "kilo") -> dict[str, Any]:
+    """The whole configuration. `base_url` ends with `/v1`; `key` is what the client sends."""
+    main = main_model(offers)
+    return {
+        "$schema": _SCHEMAS[client],
+        "model": f"{PROVIDER}/{main}",
+        "small_model": f"{PROVIDER}/{small_model(offers, main)}",
+        "provider": {
+            PROVIDER: {
+                "npm": "@ai-sdk/openai-compatible",
+                "name": "openai-compat",
+                "options": {"baseURL": base_url, "apiKey": key, "timeout": REQUEST_TIMEOUT_MS, "chunkTimeout": CHUNK_TIMEOUT_MS},
+                "models": {offer.id: _model(offer) for offer in offers},
+            }
+        },
+    }
+
+
+def kilo_text(document: Mapping[str, Any], client: str = "kilo") -> str:
+    """A file that holds `document` alone."""
+    return _HEADER.format(client=client, provider=PROVIDER) + json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+
+
+def merged(text: str, document: Mapping[str, Any], client: str = "kilo") -> str:
+    """`text` with our block of `document`; `JsoncError` for a file that is not JSON with comments, or not an object.
+
+    A file of nothing but space becomes the whole document.
+    """
+    if not text.strip("\ufeff \t\r\n"):
+        return kilo_text(document, client)
+    for path in (("provider", PROVIDER), ("model",), ("small_model",)):
+        value: Any = document
+        for part in path:
+            value = value[part]
+        text = with_value(text, path, value)
+    return text
+
+
+def config_path(environment: Mapping[str, str], home: Path, client: str = "kilo") -> Path:
+    """The client's global file, below XDG_CONFIG_HOME, or `~/.config` on every system; one that exists with the plain ending counts."""
+    base = Path(environment["XDG_CONFIG_HOME"]) if environment.get("XDG_CONFIG_HOME") else home / ".config"
+    path = base / client / f"{client}.jsonc"
+    plain = path.with_suffix(".json")
+    return plain if plain.exists() and not path.exists() else path
+
+
+def _model(offer: Offer) -> dict[str, Any]:
+    inputs = ["text", *(["image"] if offer.images else []), *(["pdf"] if offer.files else [])]
+    return {
+        "name": offer.name,
+        "tool_call": offer.tools,
+        "attachment": offer.images or offer.files,
+        "reasoning": offer.reasoning,
+        "temperature": True,
+        "limit": {"context": offer.context, "output": offer.output},
+        "cost": {
+            "input": offer.input_price,
+            "output": offer.output_price,
+            "cache_read": offer.cache_read_price,
+            "cache_write": offer.cache_write_price,
+        },
+        "modalities": {"input": inputs, "output": ["text"]},
+    }

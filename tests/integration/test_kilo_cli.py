@@ -1,0 +1,121 @@
+"""The real Kilo CLI through the gateway, configured by `setup kilo` alone, on both wire APIs, without and with a fault in the way.
+
+It needs the CLI (`npm install --no-save @kilocode/cli-linux-x64@7.7.9`); the folder it was installed into is named by KILO_CLI.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import RunningGateway
+from tests.fakes.upstream import FakeUpstream
+from tests.kilo.client import Session, kilo_binary, run_kilo
+from tests.kilo.script import FINAL, AgentModel, Fault, WireApi
+from tests.unit.process.command_line import CommandLine
+
+TASK = "Change alpha to beta in note.txt, then copy the file to copy.txt."
+HAND_WRITTEN = """\
+{
+  // how I like it
+  "share": "disabled",
+  "autoupdate": false,
+  "disabled_providers": ["kilo", "apertis"], /* not these */
+  "experimental": { "openTelemetry": false },
+}
+"""
+WORK = [("read", "completed"), ("edit", "completed"), ("bash", "completed")]
+KINDS: dict[WireApi, str] = {"openai.chat": "openai", "anthropic.messages": "anthropic"}
+
+pytestmark = [
+    pytest.mark.heavy,
+    pytest.mark.slow,
+    pytest.mark.skipif(kilo_binary() is None, reason="the Kilo CLI is not installed: see the docstring of this module"),
+]
+
+
+class Desk:
+    """A folder with the note, a home with a hand-written configuration, and a gateway before an upstream that plays the model."""
+
+    def __init__(self, base: Path, start_gateway: Any, upstream: FakeUpstream, wire_api: WireApi, fault: Fault) -> None:
+        self.folder = base / "work"
+        self.home = base / "home"
+        for folder in (self.folder, self.home):
+            folder.mkdir()
+        (self.folder / "note.txt").write_text("alpha\n")
+        subprocess.run(["git", "init", "-q", "-b", "main", "."], cwd=self.folder, check=True)
+        self.model = AgentModel(self.folder, wire_api, fault)
+        upstream.default = self.model
+        base_url = upstream.url if wire_api == "openai.chat" else upstream.url.removesuffix("/v1")
+        row = {"kind": KINDS[wire_api], "base_url": base_url, "api_keys": ["sk-canary-0123456789"], "models": ["claude-sonnet-4-6"]}
+        self.gateway: RunningGateway = start_gateway({"upstreams": {"up": row}})
+
+    def set_up(self) -> str:
+        """`python app.py setup kilo`; what it said."""
+        config = self.home / ".config/kilo"
+        config.mkdir(parents=True)
+        (config / "kilo.jsonc").write_text(HAND_WRITTEN)
+        done = CommandLine(self.home).run("setup", "kilo", "--url", self.gateway.root)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def work(self) -> Session:
+        session = run_kilo(kilo_binary() or Path(), self.home, self.folder, TASK)
+        assert (session.exit_code, [event for event in session.events if event["type"] == "error"]) == (0, []), session.errors[-2000:]
+        return session
+
+    def is_done(self) -> bool:
+        return (self.folder / "copy.txt").exists() and (self.folder / "copy.txt").read_text() == "beta\n"
+
+
+@pytest.fixture
+def upstream() -> Iterator[FakeUpstream]:
+    with FakeUpstream() as running:
+        yield running
+
+
+def logged(gateway: RunningGateway, outcome: str = "ok") -> list[tuple[int, int, int, float]]:
+    """The gateway's own records of the steps of the work, in the client's terms; the small calls beside them are left out."""
+    rows = [line for line in gateway.calls() if line["outcome"] == outcome and line["prompt_tokens"] > 10_000]
+    return [(row["prompt_tokens"], row["cache_read_tokens"], row["completion_tokens"], row["cost_usd"]) for row in rows]
+
+
+@pytest.mark.parametrize("wire_api", list(KINDS))
+def test_kilo_reads_edits_runs_and_finishes(tmp_path: Path, start_gateway: Any, upstream: FakeUpstream, wire_api: WireApi) -> None:
+    desk = Desk(tmp_path, start_gateway, upstream, wire_api, "")
+    said = desk.set_up()
+    assert said.splitlines()[-1] == "It works."
+    assert (desk.home / ".config/kilo/kilo.jsonc").read_text().startswith(HAND_WRITTEN.removesuffix("\n}\n"))
+    session = desk.work()
+    assert session.tools == WORK
+    assert session.text.strip() == FINAL
+    assert desk.is_done()
+    assert [part["reason"] for part in session.parts("step_finish")] == ["tool-calls"] * 3 + ["stop"]
+    shown, known = session.steps, logged(desk.gateway)
+    assert (
+        [row[:3] for row in shown]
+        == [row[:3] for row in known]
+        == [(20_000, 0, 40), (21_000, 15_000, 41), (22_000, 15_000, 42), (23_000, 15_000, 43)]
+    )
+    assert [row[3] for row in shown] == pytest.approx([row[3] for row in known], rel=1e-9)
+    assert sum(row[3] for row in known) > 0
+
+
+@pytest.mark.parametrize("fault", ["overloaded", "cut", "rate limit", "overflow"])
+@pytest.mark.parametrize("wire_api", list(KINDS))
+def test_kilo_gets_the_work_done_with_a_fault_in_the_way(
+    tmp_path: Path, start_gateway: Any, upstream: FakeUpstream, wire_api: WireApi, fault: Fault
+) -> None:
+    desk = Desk(tmp_path, start_gateway, upstream, wire_api, fault)
+    desk.set_up()
+    session = desk.work()
+    assert session.tools == WORK
+    assert session.text.strip().endswith(FINAL)
+    assert desk.is_done()
+    assert desk.model.served.count(fault) == 1
+    assert ("summary" in desk.model.served) == (fault == "overflow")
+    assert [row[:3] for row in session.steps if row[0] > 10_000] == [row[:3] for row in logged(desk.gateway)]

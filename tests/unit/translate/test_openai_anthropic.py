@@ -1,0 +1,67 @@
+"""Requests from OpenAI's wire API to Anthropic's: as their rows say, and as the strict imitation and Anthropic's types want them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from compat.errors import BadRequest
+from compat.wire.envelope import Envelope
+from tests.cases import messages_content, messages_parameters, messages_thinking, messages_tools, messages_turns, messages_vault
+from tests.cases.messages import SONNET, RefusedRow, RequestRow
+from tests.cases.messages_checks import TRANSLATOR, accepted, at, context, translated
+
+MODULES = (messages_tools, messages_turns, messages_content, messages_thinking, messages_vault, messages_parameters)
+REQUESTS = [row for module in MODULES for row in module.REQUESTS]
+REFUSED = [row for module in MODULES for row in getattr(module, "REFUSED", ())]
+
+
+def name_of(row: Any) -> str:
+    return f"{'+'.join(map(str, row.rules))}: {row.says}"
+
+
+@pytest.mark.parametrize("row", REQUESTS, ids=name_of)
+@pytest.mark.parametrize("is_stream", [False, True], ids=["whole", "streamed"])
+def test_a_request_is_translated_as_its_row_says(row: RequestRow, is_stream: bool) -> None:
+    ctx = context(row.model, records=row.records, refused=row.refused, is_stream=is_stream)
+    request = translated(row.sent, ctx)
+    body = accepted(request, ctx)
+    expected: dict[str, Any] = {"model": row.model, "stream": True if is_stream else "(absent)", **row.holds}
+    assert {path: at(body, path) for path in expected} == expected
+    assert request.notes == row.notes
+    assert request.headers == row.headers
+
+
+@pytest.mark.parametrize("row", REFUSED, ids=name_of)
+def test_a_request_without_a_counterpart_is_refused_by_name(row: RefusedRow) -> None:
+    with pytest.raises(BadRequest) as caught:
+        translated(row.sent, context(row.model))
+    assert row.words in caught.value.message
+    assert (caught.value.param, caught.value.status) == (row.param, 400)
+
+
+@pytest.mark.parametrize("row", REQUESTS, ids=name_of)
+def test_notes_are_words_that_a_header_can_hold(row: RequestRow) -> None:
+    notes = translated(row.sent, context(row.model, records=row.records, refused=row.refused)).notes
+    assert all(note.isascii() and note.isprintable() and " " not in note for note in notes)
+
+
+def test_two_calls_with_one_context_differ_in_nothing_but_what_differs() -> None:
+    row = REQUESTS[0]
+    ctx = context(row.model)
+    assert translated(row.sent, ctx).body == translated(row.sent, dataclasses.replace(ctx, completion_id="other", created_s=5)).body
+
+
+def test_a_request_as_deep_as_it_can_be_read_is_refused_or_translated_and_no_fault_of_ours() -> None:
+    outcomes = set()
+    for depth in range(200, 1100, 25):
+        schema = b'{"type":"object","properties":{"a":' * depth + b"{}" + b"}}" * depth
+        body = b'{"model":"a","messages":[{"role":"user","content":"Hi"}],"tools":[{"function":{"name":"f","parameters":' + schema + b"}}]}"
+        try:
+            TRANSLATOR.request(Envelope(body), context(SONNET))
+            outcomes.add("translated")
+        except BadRequest as error:
+            outcomes.add(error.status)
+    assert outcomes == {"translated", 400}

@@ -1,0 +1,30 @@
+"""Which optional parameter a refused call names, in the words of real upstreams (translation rule 11)."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from compat.errors import BadRequest, UpstreamFailure, UpstreamOverloaded
+from compat.translate.refusals import PASSING, refused_parameter
+from compat.translate.upstream_errors import refusal_of
+from tests.cases.messages_failures import LEARNT, LearntRow
+
+
+@pytest.mark.parametrize("row", LEARNT, ids=lambda row: row.words[:60])
+def test_the_parameter_is_read_from_the_words(row: LearntRow) -> None:
+    fields = {"message": row.words, "param": row.param, "code": row.code}
+    body = json.dumps({"type": "error", "error": {key: value for key, value in fields.items() if value is not None}}).encode()
+    assert refused_parameter(refusal_of(row.status, {}, body, "fake")) == row.name
+
+
+@pytest.mark.parametrize(
+    "error", [UpstreamFailure("`temperature` is not supported"), UpstreamOverloaded("no"), BadRequest("`top_k` invalid")]
+)
+def test_only_a_refusal_of_the_upstream_is_read(error: UpstreamFailure | BadRequest) -> None:
+    assert refused_parameter(error) is None
+
+
+def test_what_one_conversation_holds_is_not_remembered() -> None:
+    assert {row.name for row in LEARNT} >= PASSING
