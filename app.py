@@ -12,17 +12,15 @@ BASE_DIR = Path(__file__).resolve().parent
 
 
 def __getattr__(name: str) -> Any:
-    """Make the WSGI application when a server asks for `app`; importing this module makes nothing."""
-    if name != "app":
+    """Make the WSGI application and its gateway when a server asks for them; importing this module makes nothing."""
+    if name not in {"app", "gateway"}:
         raise AttributeError(name)
-    from compat.cli import read_configuration, start_background
-    from compat.factory import build_gateway, create_app
+    from compat.factory import create_app
+    from compat.process.service_gateway import start_gateway
 
-    settings, environment = read_configuration(BASE_DIR, {})
-    gateway = build_gateway(settings, environment, BASE_DIR)
-    start_background(gateway)
+    globals()["gateway"] = gateway = start_gateway(BASE_DIR)
     globals()["app"] = create_app(gateway)
-    return globals()["app"]
+    return globals()[name]
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from compat.endpoints.health import health_blueprint
 from compat.endpoints.model_info import model_info_blueprint
 from compat.endpoints.models import models_blueprint
 from compat.endpoints.pages import pages_blueprint
+from compat.endpoints.setup import setup_blueprint
 from compat.gateway import Clock, Gateway
 from compat.keys import ClientKeys
 from compat.process.embedded import EmbeddedEngine
@@ -104,7 +105,16 @@ def create_app(gateway: Gateway) -> Front:
     app = flask.Flask("compat")
     app.url_map.merge_slashes = False
     attach_boundary(app, gateway)
-    for make_blueprint in (chat_blueprint, models_blueprint, health_blueprint, pages_blueprint):
+    for make_blueprint in (
+        chat_blueprint,
+        completions_blueprint,
+        embeddings_blueprint,
+        models_blueprint,
+        model_info_blueprint,
+        health_blueprint,
+        pages_blueprint,
+        setup_blueprint,
+    ):
         app.register_blueprint(make_blueprint(gateway))
     return Front(app, gateway.settings.server, gateway.clock.new_id)
 

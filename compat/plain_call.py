@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gevent
-import msgspec
 
-from compat.errors import ClientGone, GatewayError, InternalError, UpstreamBroken, UpstreamTimeout
+from compat import jsonio
+from compat.errors import BadRequest, ClientGone, GatewayError, InternalError, UpstreamBroken, UpstreamTimeout
 from compat.gateway import Gateway
 from compat.routing.admission import Ticket, outcome_of
 from compat.routing.plan import CallPlan, Place
@@ -119,8 +119,8 @@ class PlainCall:
         if head.status != 200:
             raise refusal_of(head.status, head.headers, data, upstream.name)
         try:
-            document = msgspec.json.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            document = jsonio.decode(data, "The answer")
+        except BadRequest as error:
             raise UpstreamBroken(f"{upstream.name} sent an answer that is not JSON.") from error
         if not isinstance(document, dict):
             raise UpstreamBroken(f"{upstream.name} sent an answer that is not an object.")

@@ -33,7 +33,7 @@ LAYERS: list[tuple[str, tuple[str, ...], frozenset[str]]] = [
         frozenset({"msgspec", "gevent", "pybreaker"}),
     ),
     ("gateway", ("gateway",), frozenset({"gevent"})),
-    ("use case", ("pipeline", "attempt", "record", "rescue", "splice", "call"), frozenset({"gevent"})),
+    ("use case", ("pipeline", "attempt", "plain_call", "record", "rescue", "splice", "call"), frozenset({"gevent"})),
     ("http in", ("endpoints",), frozenset({"flask", "werkzeug", "gevent"})),
     ("server", ("process.server",), frozenset({"gevent"})),
     ("root", ("factory", "banner", "check"), frozenset({"flask"})),

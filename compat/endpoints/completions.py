@@ -80,7 +80,11 @@ def _passed_on(
             gateway.refusals.learn(call.deployment.name, _mark(endpoint))
         return None
     choices = document.get("choices")
-    is_sound = isinstance(choices, list) and choices and all(isinstance(choice, dict) and isinstance(choice.get("text"), str) for choice in choices)
+    is_sound = (
+        isinstance(choices, list)
+        and choices
+        and all(isinstance(choice, dict) and isinstance(choice.get("text"), str) for choice in choices)
+    )
     return document if is_sound else None
 
 

@@ -28,7 +28,9 @@ from compat.routing.router import Deployment, Group, Route
 from compat.wire.envelope import Envelope
 
 ENDPOINT = "embeddings"
-_TOO_MANY = re.compile(r"batch|too many (?:inputs|items|documents|texts|requests in)|at most \d+|maximum .*(?:inputs|items|texts)", re.IGNORECASE)
+_TOO_MANY = re.compile(
+    r"batch|too many (?:inputs|items|documents|texts|requests in)|at most \d+|maximum .*(?:inputs|items|texts)", re.IGNORECASE
+)
 _ADVICE = (
     "Set the key of an upstream that has some, for example OPENAI_API_KEY, GEMINI_API_KEY or MISTRAL_API_KEY (see .env.example), or run "
     "Ollama here with one (`ollama pull nomic-embed-text`). Then use a name like 'openai/text-embedding-3-small' or "
@@ -106,7 +108,11 @@ def embedding_route(gateway: Gateway, name: str) -> Route:
                 found.append(deployment)
     if not found:
         is_any = any(ENDPOINT in upstream.kind.paths for upstream in router.upstreams.values())
-        words = "is not a model for embeddings of any upstream" if is_any else "can't be served: no upstream that makes embeddings is configured"
+        words = (
+            "is not a model for embeddings of any upstream"
+            if is_any
+            else "can't be served: no upstream that makes embeddings is configured"
+        )
         raise ModelNotFound(f"'{name[:200]}' {words}. {_ADVICE}", param="model")
     return Route(name, tuple(Group((deployment,), (1,)) for deployment in found))
 

@@ -8,13 +8,14 @@ from compat import __version__
 from compat.endpoints.health import health_report, route_text
 from compat.gateway import Gateway
 
-_HEADERS = {
+PAGE_HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
 }
+"""Of every page: nothing is loaded from elsewhere, no script stands in a page, no other page shows it in a frame."""
 
 
 def pages_blueprint(gateway: Gateway) -> flask.Blueprint:
@@ -34,7 +35,7 @@ def pages_blueprint(gateway: Gateway) -> flask.Blueprint:
             version=__version__,
         )
         response = flask.Response(page)
-        response.headers.update(_HEADERS)
+        response.headers.update(PAGE_HEADERS)
         return response
 
     return blueprint

@@ -12,7 +12,7 @@ from typing import Any
 import gevent
 from gevent.pool import Pool
 from gevent.pywsgi import WSGIServer
-from gunicorn.sock import ssl_context
+from gunicorn.sock import ssl_context  # type: ignore[import-untyped]
 
 from compat.errors import ShuttingDown
 from compat.gateway import Gateway

@@ -20,8 +20,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import gevent.event
-from gunicorn.errors import AppImportError
-from gunicorn.workers.ggevent import GeventWorker
+from gunicorn.errors import AppImportError  # type: ignore[import-untyped]
+from gunicorn.workers.ggevent import GeventWorker  # type: ignore[import-untyped]
 
 from compat.settings import SettingsError
 

@@ -20,7 +20,7 @@ class CheckFailed(Exception):
 
 
 def check_configuration(base_dir: Path, folder: Path, environment: Mapping[str, str]) -> dict[str, Any]:
-    """Copy the configuration into `folder` and check it; what a watcher has to know of it. Raises `CheckFailed`, and leaves no copy then."""
+    """Copy the configuration into `folder` and check it; what a watcher has to know of it. `CheckFailed` leaves no copy."""
     try:
         done = subprocess.run(  # noqa: S603  # our own module
             [sys.executable, "-m", "compat.process.service_check", str(base_dir), str(folder)],

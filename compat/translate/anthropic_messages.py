@@ -17,7 +17,7 @@ import msgspec
 
 from compat.errors import BadRequest, Unsupported
 from compat.translate.anthropic_content import Block, content_blocks, mark_last, marker_of, parts_in, text_block, text_blocks
-from compat.translate.anthropic_thinking import lacks_thinking, restored
+from compat.translate.anthropic_thinking import restored
 from compat.translate.anthropic_tools import fit_id, fit_name
 from compat.translate.base import ThinkingRecord
 from compat.translate.notes import Notes
@@ -32,12 +32,11 @@ _decode_arguments = msgspec.json.Decoder(dict[str, Any]).decode
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """`system` blocks, `messages`, the client's names of the tools in it, and whether the turn that goes on began without thinking."""
+    """`system` blocks, `messages`, and the client's names of the tools in them."""
 
     system: list[Block]
     messages: list[Block]
     tool_names: tuple[str, ...]
-    lacks_thinking: bool
 
 
 def tool_call_ids(messages: Sequence[Any]) -> list[str]:
@@ -78,8 +77,7 @@ def read_messages(
         if handler is None:
             raise BadRequest(f"{where}.role must be system, developer, user, assistant or tool.", param=f"{where}.role")
         handler(turns, message, where, position)
-    whole = turns.finish(prefill=prefill)
-    return Conversation(system, whole, tuple(turns.tool_names), lacks_thinking(whole))
+    return Conversation(system, turns.finish(prefill=prefill), tuple(turns.tool_names))
 
 
 @dataclass(frozen=True, slots=True)

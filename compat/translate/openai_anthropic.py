@@ -26,6 +26,7 @@ from compat.translate.anthropic_content import Block, mark_last, text_block
 from compat.translate.anthropic_messages import Conversation, read_messages, tool_call_ids
 from compat.translate.anthropic_parameters import Parameters, read_parameters
 from compat.translate.anthropic_stream import AnthropicStream
+from compat.translate.anthropic_thinking import lacks_thinking
 from compat.translate.anthropic_tools import Toolbox, read_tools
 from compat.translate.base import AnswerMemory, TranslatedRequest, TranslationContext, Translator
 from compat.translate.notes import Notes
@@ -47,7 +48,7 @@ def _translate(envelope: Envelope, ctx: TranslationContext) -> TranslatedRequest
     messages = envelope.value("messages")
     notes = Notes()
     parameters, conversation, toolbox = _read(envelope, messages, ctx, notes, may_think=True)
-    if parameters.thinking.is_enabled and conversation.lacks_thinking:
+    if parameters.thinking.is_enabled and lacks_thinking(_turns(conversation, ctx)):
         # The API refuses thinking with a budget in a turn whose own thinking is lost (rule 7).
         notes = Notes()
         notes.add("thinking", "off(lost)")
@@ -58,10 +59,8 @@ def _translate(envelope: Envelope, ctx: TranslationContext) -> TranslatedRequest
         tools, choice = [*tools, structure.tool], {"type": "tool", "name": structure.tool["name"]}
     if structure.instruction:
         system.append(text_block(structure.instruction))
-    turns = conversation.messages
-    mark_last(turns[-1]["content"], {"cache_control": envelope.value("cache_control")})
-    if ctx.continuation is not None:
-        turns = _resumed(turns, carried_blocks(ctx.continuation.blocks))
+    mark_last(conversation.messages[-1]["content"], {"cache_control": envelope.value("cache_control")})
+    turns = _turns(conversation, ctx)
     if "cache_control" not in ctx.refused_parameters:
         minimum = ctx.model.messages.cache_minimum
         plan_cache(tools, system, turns, cache_minimum=minimum, size_chars=len(envelope.body))
@@ -108,9 +107,10 @@ def _read(
     return parameters, conversation, toolbox
 
 
-def _resumed(turns: Sequence[Block], carried: list[Any]) -> list[Block]:
-    """The conversation with what the model said before it paused (rule 17)."""
-    return [*turns, {"role": "assistant", "content": carried}] if carried else list(turns)
+def _turns(conversation: Conversation, ctx: TranslationContext) -> list[Block]:
+    """The messages, with what the model said before it paused (rule 17)."""
+    carried = carried_blocks(ctx.continuation.blocks) if ctx.continuation is not None else []
+    return [*conversation.messages, *([{"role": "assistant", "content": carried}] if carried else [])]
 
 
 def _segments(document: Mapping[str, Any], parts: Mapping[str, Sequence[Any]]) -> list[tuple[str, bytes]]:

@@ -95,7 +95,9 @@ _ROWS = (
         "mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", "devstral-latest", sends_usage_option=False, unwanted_fields=_NOT_OPENAI
     ),
     _openai("xai", "https://api.x.ai/v1", "XAI_API_KEY", "grok-4", paths=_CHAT_ONLY),
-    _openai("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", "llama-3.3-70b-versatile", unwanted_fields=_NOT_OPENAI, paths=_CHAT_ONLY),
+    _openai(
+        "groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", "llama-3.3-70b-versatile", unwanted_fields=_NOT_OPENAI, paths=_CHAT_ONLY
+    ),
     _openai("together", "https://api.together.xyz/v1", "TOGETHER_API_KEY", paths=_COMPLETING),
     _openai("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY", paths=_COMPLETING),
     _openai("cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY", paths=_CHAT_ONLY),

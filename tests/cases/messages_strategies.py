@@ -31,7 +31,7 @@ REFUSABLE = (
 )
 REFUSABLE += ("tool_choice", "cache_control", "metadata", "service_tier", "messages.role", "messages.prefill", "messages.thinking", "top_k")
 
-words = st.sampled_from(["", " ", "\n\t", "Hi", "  padded \n", "é\u2028\U0001f600", "\ud83d", '["image', "<system>", "x" * 3000]) | st.text(
+words = st.sampled_from(["", " ", "\n\t", "Hi", "  padded \n", "é\u2028\U0001f600", "\ud83d", '["image', "<system>", "x" * 300]) | st.text(
     max_size=6
 )
 ids = st.sampled_from(["a", "b", "c", "a.b", "0", "é", "x" * 90, ""])
@@ -156,7 +156,11 @@ def records(draw: st.DrawFn) -> dict[str, ThinkingRecord]:
 continuations = st.sampled_from(
     [None, None, None, Continuation((answered("So far"), server_tool_use(), web_search_result()), {"output_tokens": 5})]
 )
-conversations = st.builds(lambda turns, fields: {"messages": turns, **fields}, st.lists(messages, min_size=1, max_size=9), parameters)
+conversations = st.builds(
+    lambda turns, fields: {"messages": turns, **fields},
+    st.lists(messages, min_size=1, max_size=4) | st.lists(messages, min_size=5, max_size=12),
+    parameters,
+)
 
 # JSON gone wrong.
 

@@ -42,11 +42,19 @@ def kilo_binary() -> Path | None:
 
 @dataclass(frozen=True)
 class Session:
-    """What one run of the CLI printed: its events, its exit code, and what went to its standard error."""
+    """What one run of the CLI printed: its events, its exit code, and what went to its standard error.
+
+    An overflow is told as an error, and makes the exit code 1, also where the work went on after compacting.
+    """
 
     events: list[dict[str, Any]]
     exit_code: int
-    errors: str
+    output: str
+
+    @property
+    def errors(self) -> list[str]:
+        """The names of the errors that were shown."""
+        return [event["error"]["name"] for event in self.events if event["type"] == "error"]
 
     def parts(self, kind: str) -> Iterator[dict[str, Any]]:
         """The parts of the events of one kind."""

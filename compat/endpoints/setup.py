@@ -1,0 +1,80 @@
+"""`GET /setup`: how each client is set up, with its configuration to copy; `GET /setup/kilo.jsonc` and its like: the files themselves.
+
+The pages are public, as `/` is, and hold no key: where clients need one, the files name a variable of the environment, or a placeholder.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+import flask
+
+from compat import __version__
+from compat.endpoints.models import model_rows
+from compat.endpoints.pages import PAGE_HEADERS
+from compat.errors import NotFound
+from compat.gateway import Gateway
+from compat.setup.clients import CLIENTS, ClientSetup, Language, client_setup
+from compat.setup.command import ANY_KEY
+from compat.setup.offers import read_offers
+from compat.setup.texts import TEXTS
+
+KEY_PLACEHOLDER = "YOUR-CLIENT-KEY"
+_ENVIRONMENT_KEY = "{env:OPENAI_COMPAT_KEY}"
+"""Kilo Code and opencode read the variable themselves."""
+_MEDIA_TYPES = {".json": "application/json", ".jsonc": "text/plain", ".yaml": "text/plain", ".yml": "text/plain"}
+
+
+def setup_blueprint(gateway: Gateway) -> flask.Blueprint:
+    """The pages over `gateway`; Jinja escapes whatever they show."""
+    blueprint = flask.Blueprint("setup", __name__)
+
+    def made(client: str) -> ClientSetup:
+        base_url = f"{flask.request.scheme}://{flask.request.host}/v1"
+        key = ANY_KEY if not gateway.keys.are_required else _ENVIRONMENT_KEY if client in {"kilo", "opencode"} else KEY_PLACEHOLDER
+        return client_setup(client, read_offers(model_rows(gateway)), base_url, key)
+
+    @blueprint.get("/setup")
+    def setup() -> flask.Response:
+        language = page_language(flask.request.args.get("lang", ""), flask.request.accept_languages.best_match(["en", "zh"], "en") or "en")
+        page = flask.render_template(
+            "setup.html",
+            clients=[made(client) for client in CLIENTS],
+            language=language,
+            other="en" if language == "zh" else "zh",
+            text=TEXTS[language],
+            base_url=f"{flask.request.scheme}://{flask.request.host}/v1",
+            keys_required=gateway.keys.are_required,
+            is_embedded=not gateway.router.upstreams,
+            file_urls=file_urls,
+            version=__version__,
+        )
+        response = flask.Response(page)
+        response.headers.update(PAGE_HEADERS)
+        response.headers["vary"] = "accept-language"
+        return response
+
+    @blueprint.get("/setup/<name>")
+    def file(name: str) -> flask.Response:
+        for client in CLIENTS:
+            setup = made(client)
+            for item, url in zip(setup.files, file_urls(setup), strict=True):
+                if url == f"/setup/{name}":
+                    media_type = _MEDIA_TYPES.get(PurePosixPath(name).suffix, "text/plain")
+                    response = flask.Response(item.text, content_type=f"{media_type}; charset=utf-8")
+                    response.headers.update(PAGE_HEADERS)
+                    return response
+        known = ", ".join(url for client in CLIENTS for url in file_urls(made(client)))
+        raise NotFound(f"There is no file '{name[:100]}'; there are: {known}.")
+
+    return blueprint
+
+
+def page_language(asked: str, accepted: str) -> Language:
+    """The language of a page: what the switch says, else what the browser prefers."""
+    return "zh" if (asked if asked in {"en", "zh"} else accepted) == "zh" else "en"
+
+
+def file_urls(setup: ClientSetup) -> list[str]:
+    """Where the files of a client are served."""
+    return [f"/setup/{PurePosixPath(file.path).name.lstrip('.')}" for file in setup.files]

@@ -1,0 +1,83 @@
+"""What gunicorn's master does besides gunicorn's own: its values from our configuration, and a reload that can't end in ruins.
+
+For `gunicorn app:app` without restart_services.py. gunicorn itself takes a reload (SIGHUP) at its word: with a broken configuration the
+new workers fail, and it stops the whole service. Here the configuration is checked first.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compat.process.service_configuration import read_configuration, worker_count
+from compat.process.service_probe import CheckFailed, check_configuration
+from compat.process.service_state import run_folder, write_json
+from compat.settings import SettingsError
+
+GENERATION = "OPENAI_COMPAT_GENERATION"
+
+
+@dataclass(frozen=True, slots=True)
+class GunicornValues:
+    """The values of gunicorn.conf.py that come from the configuration."""
+
+    bind: str
+    workers: int
+    worker_connections: int
+    drain_s: int
+
+
+def gunicorn_values(base_dir: Path) -> GunicornValues:
+    """Read them. A configuration that can't be used ends the process with one line."""
+    try:
+        settings, environment = read_configuration(base_dir, {})
+        workers = worker_count(settings, environment)
+    except SettingsError as error:
+        sys.stderr.write(f"openai-compat: {error}\n")
+        sys.exit(2)
+    server = settings.server
+    listener = environment.get("OPENAI_COMPAT_LISTEN_FD")
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    bind = f"fd://{listener}" if listener else f"{host}:{server.port}"
+    return GunicornValues(bind, workers, server.max_connections, max(1, round(max(server.drain_s, server.shutdown_s))) + 5)
+
+
+def guard_reload(server: Any, base_dir: Path) -> None:
+    """Called by `on_starting`: from now on the master checks a configuration before it reloads."""
+    server.handle_hup = _checked(server, server.handle_hup, base_dir)
+
+
+def number_reload(base_dir: Path) -> None:
+    """Called by `on_reload`: workers to come have a new generation's number, and those there are can read that they are replaced."""
+    number = int(os.environ.get(GENERATION) or 0) + 1
+    os.environ[GENERATION] = str(number)
+    run = run_folder(base_dir, os.environ)
+    run.make()
+    write_json(_reload_file(base_dir), {"generation": number})
+
+
+def forget_reloads(base_dir: Path) -> None:
+    """Called by `on_exit`."""
+    _reload_file(base_dir).unlink(missing_ok=True)
+
+
+def _checked(server: Any, reload: Callable[[], None], base_dir: Path) -> Callable[[], None]:
+    def handle_hup() -> None:
+        run = run_folder(base_dir, os.environ)
+        try:
+            run.make()
+            check_configuration(base_dir, run.root / f"check-{os.getpid()}", os.environ)
+        except (CheckFailed, OSError) as error:
+            server.log.error("Not reloaded, the workers go on as they are: %s", error)
+            return
+        reload()
+
+    return handle_hup
+
+
+def _reload_file(base_dir: Path) -> Path:
+    return run_folder(base_dir, os.environ).root / f"gunicorn-{os.getpid()}.json"

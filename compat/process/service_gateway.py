@@ -1,0 +1,30 @@
+"""The gateway of one worker among several."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+from compat.cli import start_background
+from compat.factory import build_gateway
+from compat.gateway import Gateway
+from compat.process.service_configuration import read_configuration
+from compat.process.service_engine import SharedEngine, keeper_starter
+from compat.process.service_state import run_folder
+
+
+def start_gateway(base_dir: Path) -> Gateway:
+    """A gateway that shares its embedded engine with the other workers, its background begun. Raises `SettingsError`.
+
+    Under the watcher no line goes to the terminal, which is a file: the call log has them all.
+    """
+    is_watched = bool(os.environ.get("OPENAI_COMPAT_LISTEN_FD"))
+    settings, environment = read_configuration(base_dir, {"log": {"terminal": False}} if is_watched else {})
+    gateway = build_gateway(settings, environment, base_dir)
+    if gateway.engine is not None:
+        run = run_folder(base_dir, os.environ)
+        start_keeper = keeper_starter(settings.embedded, settings.log, run, base_dir)
+        gateway = dataclasses.replace(gateway, engine=SharedEngine(settings.embedded, gateway.log.event, run, start_keeper))
+    start_background(gateway)
+    return gateway

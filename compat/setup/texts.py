@@ -1,0 +1,47 @@
+"""The words of the set-up page, in English and Chinese."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from compat.setup.clients import Language
+
+TEXTS: Mapping[Language, Mapping[str, str]] = MappingProxyType(
+    {
+        "en": {
+            "title": "Set up a client",
+            "lead": "Everything below is made for this gateway, with the models that it offers just now: limits, prices, images, reasoning.",
+            "address": "Address",
+            "key": "API key",
+            "any_key": "any value works",
+            "needs_key": "one of the gateway's client keys; Kilo Code and opencode read it from the variable OPENAI_COMPAT_KEY",
+            "embedded": "No upstream is configured: a small embedded model answers. It is a demonstration, not fit for agents: set a key first.",
+            "copy": "Copy",
+            "copied": "Copied",
+            "failed": "Press Ctrl+C",
+            "open": "Open the file",
+            "switch": "中文",
+            "prove": "The command merges the file into the one you have, keeps a copy of that, and proves with a real tool call that it works.",
+            "home": "Start page",
+            "models": "All models",
+        },
+        "zh": {
+            "title": "配置客户端",
+            "lead": "以下内容均按本网关当前提供的模型生成：上下文、价格、图像、推理。",
+            "address": "地址",
+            "key": "API 密钥",
+            "any_key": "任意值均可",
+            "needs_key": "网关的客户端密钥之一；Kilo Code 与 opencode 从环境变量 OPENAI_COMPAT_KEY 读取",
+            "embedded": "尚未配置上游：由内置的小模型回答。它只用于演示，不适合智能体；请先设置密钥。",
+            "copy": "复制",
+            "copied": "已复制",
+            "failed": "请按 Ctrl+C",
+            "open": "打开文件",
+            "switch": "English",
+            "prove": "该命令会把配置合并到已有文件中，保留其备份，并通过一次真实的工具调用证明可用。",
+            "home": "首页",
+            "models": "全部模型",
+        },
+    }
+)
