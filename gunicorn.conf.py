@@ -5,6 +5,7 @@ the environment (OPENAI_COMPAT_WORKERS); what is given to gunicorn itself, as in
 """
 
 from pathlib import Path
+from typing import Any
 
 from compat.process.gunicorn_hooks import forget_reloads, guard_reload, gunicorn_values, number_reload
 
@@ -25,17 +26,18 @@ loglevel = "warning"
 errorlog = "-"
 accesslog = None  # the call log tells more
 control_socket_disable = True
-if Path("/dev/shm").is_dir():
-    worker_tmp_dir = "/dev/shm"  # signs of life must not wait for a disk
+MEMORY = Path("/dev/shm")  # noqa: S108  # gunicorn makes its files there safely
+if MEMORY.is_dir():
+    worker_tmp_dir = str(MEMORY)  # signs of life must not wait for a disk
 
 
-def on_starting(server):
+def on_starting(server: Any) -> None:
     guard_reload(server, BASE_DIR)
 
 
-def on_reload(server):
+def on_reload(server: Any) -> None:  # noqa: ARG001  # gunicorn's signature
     number_reload(BASE_DIR)
 
 
-def on_exit(server):
+def on_exit(server: Any) -> None:  # noqa: ARG001  # gunicorn's signature
     forget_reloads(BASE_DIR)

@@ -48,7 +48,7 @@ class MessagesFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     thinking: Literal["adaptive", "both", "enabled", "none"] = "adaptive"
-    thinking_default: Literal["off", "on", "always"] = "on"
+    thinking_default: Literal["off", "on", "always"] = "off"
     efforts: tuple[Effort, ...] = ("low", "medium", "high", "xhigh", "max")
     sampling: Literal["none", "one", "all"] = "all"
     prefill: bool = True

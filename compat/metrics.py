@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, values
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -39,7 +39,7 @@ TOKEN_BUCKETS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4
 _ROUTE = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "gen_ai_response_model")
 _LIMIT_CODES = frozenset({"rate_limit_exceeded", "budget_spent"})
 
-K = TypeVar("K")
+K = TypeVar("K", bound=tuple[str, ...])
 V = TypeVar("V")
 
 
@@ -47,11 +47,12 @@ V = TypeVar("V")
 class Readings:
     """What is going on just now, in this process.
 
-    `queued` counts what waits, by queue; `stores` has the entries and bytes of what is kept, by store; `circuits` counts circuits that are
-    not closed, by upstream and state. `dropped` counts what was lost since the start, by what it was.
+    `gates` has by upstream its `limit` of calls at once, those `in_flight` and those `waiting`; `stores` the entries and bytes of what is
+    kept, by store; `circuits` counts circuits that are not closed, by upstream and state. `dropped` counts what was lost since the start, by
+    what it was.
     """
 
-    queued: Mapping[str, int] = field(default_factory=dict)
+    gates: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     stores: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     circuits: Mapping[tuple[str, str], int] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
@@ -59,8 +60,9 @@ class Readings:
 
 @dataclass(frozen=True, slots=True)
 class _Series:
-    """The children of one route's metrics, looked up once."""
+    """The children of one route's metrics, looked up once; `duration_of` has those of the kinds of error that occurred."""
 
+    route: tuple[str, ...]
     duration_of: dict[str, Histogram]
     first_token: Histogram
     output_token: Histogram
@@ -81,6 +83,8 @@ class Metrics:
         self.fault = ""
         self._registry = CollectorRegistry()
         self._is_shared: bool = values.ValueClass._multiprocess
+        if not self._is_shared:
+            ProcessCollector(registry=self._registry)
         self._make_conventional()
         self._make_own()
         self._routes: dict[tuple[str, str], _Series] = {}
@@ -107,8 +111,8 @@ class Metrics:
         registry: Any = self._registry
         if self._is_shared:
             registry = CollectorRegistry()
-            MultiProcessCollector(registry)
-        return content_type, encode(_WithoutCreated(registry))  # type: ignore[arg-type]  # only `collect` is used
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return content_type, encode(_WithoutCreated(registry))
 
     def _make_conventional(self) -> None:
         self._duration = self._histogram(
@@ -135,7 +139,11 @@ class Metrics:
         self._refusals = self._counter("limit_refusals", "Calls that a limit of this gateway refused.", ("limit",))
         self._dropped_total = self._counter("dropped", "What was lost because a queue was full or a file could not be written.", ("what",))
         self._in_flight = self._gauge("in_flight", "Calls that are running.")
-        self._queued = self._gauge("queued", "What waits, by queue.", ("queue",))
+        self._gates = {
+            "limit": self._gauge("concurrency_limit", "How many calls at once an upstream is asked.", ("upstream",)),
+            "in_flight": self._gauge("upstream_in_flight", "Calls that an upstream is working on.", ("upstream",)),
+            "waiting": self._gauge("queued", "Calls that wait for an upstream.", ("upstream",)),
+        }
         self._entries = self._gauge("store_entries", "What is kept, by store.", ("store",))
         self._bytes = self._gauge("store_bytes", "How much room it takes.", ("store",))
         self._circuits = self._gauge("circuits", "Circuits that are not closed.", ("upstream", "state"))
@@ -203,9 +211,9 @@ class Metrics:
     def _series_of(self, model: str, deployment: str) -> _Series:
         """The metrics of one public name at one deployment."""
         upstream, _, target = deployment.partition("/")
-        route = ("chat", upstream, model, target)
-        place = (upstream, target)
+        route, place = ("chat", upstream, model, target), (upstream, target)
         return _Series(
+            route,
             {"": self._duration.labels(*route, "")},
             self._first_token.labels(*route),
             self._output_token.labels(*route),
@@ -217,14 +225,13 @@ class Metrics:
         )
 
     def _duration_of(self, series: _Series, error_type: str) -> Histogram:
-        labels = series.duration_of[""]._labelvalues[:-1]
-        made = series.duration_of[error_type] = self._duration.labels(*labels, error_type)
+        made = series.duration_of[error_type] = self._duration.labels(*series.route, error_type)
         return made
 
     def _sample(self, readings: Readings) -> None:
         now: dict[tuple[Gauge, tuple[str, ...]], float] = {}
-        for queue, count in readings.queued.items():
-            now[self._queued, (queue,)] = count
+        for upstream, gate in readings.gates.items():
+            now |= {(self._gates[name], (_label(upstream),)): count for name, count in gate.items()}
         for store, (entries, size_bytes) in readings.stores.items():
             now[self._entries, (store,)] = entries
             now[self._bytes, (store,)] = size_bytes
@@ -253,15 +260,16 @@ class _WithoutCreated:
             yield metric
 
 
-def _known(known: dict[tuple[str, ...], V], key: Any, bound: int, make: Callable[..., V]) -> V:
+def _known(known: dict[K, V], key: K, bound: int, make: Callable[..., V]) -> V:
     """The value of `key`, made by `make(*key)` where there is none yet; beyond `bound` that of `other`."""
     value = known.get(key)
+    if value is not None:
+        return value
+    rest: Any = (OTHER,) * len(key)
+    wanted = key if len(known) < bound else rest
+    value = known.get(wanted)
     if value is None:
-        if len(known) >= bound:
-            key = (OTHER,) * len(key)
-        value = known.get(key)
-        if value is None:
-            value = known[key] = make(*(_label(part) for part in key))
+        value = known[wanted] = make(*(_label(part) for part in wanted))
     return value
 
 

@@ -57,7 +57,7 @@ def _of_attempt(run: CallRun, attempt: Attempt) -> dict[str, object]:
             record["is_estimate"] = True
         if attempt.segments:
             lost = run.gateway.cache_watch.first_change(
-                run.call.client, attempt.deployment.name, attempt.segments, was_read=usage.cache_read_tokens > 0
+                run.call.client, run.call.session_id, attempt.deployment.name, attempt.segments, usage
             )
             if lost is not None:
                 record["cache_lost"] = lost

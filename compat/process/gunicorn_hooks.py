@@ -72,7 +72,7 @@ def _checked(server: Any, reload: Callable[[], None], base_dir: Path) -> Callabl
             run.make()
             check_configuration(base_dir, run.root / f"check-{os.getpid()}", os.environ)
         except (CheckFailed, OSError) as error:
-            server.log.error("Not reloaded, the workers go on as they are: %s", error)
+            server.log.error("Not reloaded, the workers go on as they are: %s", error)  # noqa: TRY400  # one line, no traceback
             return
         reload()
 

@@ -59,8 +59,9 @@ class WorkerHandler(Handler):
         super().finalize_headers()
         if self.server.is_leaving:
             self.close_connection = True
-            self.response_headers = [(name, value) for name, value in self.response_headers if name.lower() != b"connection"]
-            self.response_headers.append((b"connection", b"close"))
+            headers: list[tuple[bytes, bytes]] = self.response_headers
+            headers[:] = [(name, value) for name, value in headers if name.lower() != b"connection"]
+            headers.append((b"connection", b"close"))
 
     def hang_up(self) -> None:
         """End a connection that has no request. One that arrives at this very moment is still read and answered."""

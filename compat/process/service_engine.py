@@ -145,9 +145,3 @@ def keeper_starter(settings: EmbeddedSettings, log: LogSettings, run: RunFolder,
             process.stdin.write(msgspec.json.encode(parameters) + b"\n")
 
     return start
-
-
-def keepers(run: RunFolder) -> list[dict[str, Any]]:
-    """What the keepers that live have told."""
-    told = [read_json(path) for path in sorted(run.root.glob("engine-*.json"))]
-    return [value for value in told if value is not None and is_alive(Identity.read(value.get("keeper")))]

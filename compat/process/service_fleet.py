@@ -95,6 +95,12 @@ def sweep(run: RunFolder) -> int:
     return swept
 
 
+def keepers(run: RunFolder) -> list[dict[str, Any]]:
+    """What the keepers of embedded engines tell (`compat/process/service_engine.py`), of those that live."""
+    told = [read_json(path) for path in sorted(run.root.glob("engine-*.json"))]
+    return [value for value in told if value is not None and is_alive(Identity.read(value.get("keeper")))]
+
+
 def generations(alive: list[Worker], service: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The workers by generation, the oldest first; `pid` is the master's where a watcher tells it."""
     masters = {row.get("number"): row for row in service.get("generations", ())}

@@ -29,7 +29,9 @@ from typing import Any
 if sys.platform != "win32":
     import fcntl
 
-NAME = "openai_compat"
+NAMES = ("openai_compat", "restart_services.py")
+"""What command lines of ours have in them: the names that processes give themselves, and the watcher's while it begins."""
+
 _PS = "/bin/ps"
 
 
@@ -68,7 +70,7 @@ def is_alive(known: Identity | None) -> bool:
     if known is None:
         return False
     now = identity_of(known.pid)
-    return now is not None and now.started == known.started and (now.command == known.command or NAME in now.command)
+    return now is not None and now.started == known.started and (now.command == known.command or any(name in now.command for name in NAMES))
 
 
 def send_signal(known: Identity, number: int) -> bool:

@@ -1,16 +1,28 @@
 """Watches the upstream's prompt cache over a session: when it is lost, the log names the first part of the prompt that changed.
 
-A session is known by its client, its deployment, and the digest of its first message; what came before must be the beginning of what comes.
+A session is known by the client's own word for it (`x-session-id`), else by its first message. What the upstream had in its cache after one
+call (read and written) it should read in the next; when it reads less, something before that changed, or the cache is gone.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+from compat.wire.usage import Usage
 
 MAX_SESSIONS = 2000
+LEAST_SHARE = 0.8
+"""Where nothing changed, a smaller share of what was cached is a loss; a little less is read where a marker moved."""
 
 Segments = Sequence[tuple[str, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    segments: Segments
+    cached_tokens: int
 
 
 class PromptCacheWatch:
@@ -18,22 +30,24 @@ class PromptCacheWatch:
 
     def __init__(self, max_sessions: int = MAX_SESSIONS) -> None:
         self._max = max_sessions
-        self._last: OrderedDict[tuple[str, str, bytes], Segments] = OrderedDict()
+        self._last: OrderedDict[tuple[str, str, bytes], _Seen] = OrderedDict()
 
-    def first_change(self, client: str, deployment: str, segments: Segments, *, was_read: bool) -> str | None:
-        """Remember this prompt; where nothing of it `was_read` from the cache though an earlier one of the session begins it, the reason.
+    def first_change(self, client: str, session_id: str, deployment: str, segments: Segments, usage: Usage) -> str | None:
+        """Remember this prompt; where the upstream read less of it than it had cached, the reason.
 
-        The name of the first segment that differs; `expired` where none does.
+        The name of the first segment that differs from the session's last prompt; `expired` where none does.
         """
-        start = next((digest for name, digest in segments if name.startswith("messages[")), None)
-        if start is None:
+        start = session_id.encode("utf-8", "surrogatepass") or next((mark for name, mark in segments if name.startswith("messages[")), b"")
+        if not start:
             return None
         key = (client, deployment, start)
         before = self._last.get(key)
-        self._last[key] = segments
+        self._last[key] = _Seen(segments, usage.cache_read_tokens + usage.cache_write_tokens)
         self._last.move_to_end(key)
         while len(self._last) > self._max:
             self._last.popitem(last=False)
-        if before is None or was_read:
+        read = usage.cache_read_tokens
+        if before is None or read >= before.cached_tokens:
             return None
-        return next((old[0] for old, new in zip(before, segments, strict=False) if old != new), "expired")
+        changed = next((old[0] for old, new in zip(before.segments, segments, strict=False) if old != new), None)
+        return changed or ("expired" if read < before.cached_tokens * LEAST_SHARE else None)

@@ -30,11 +30,6 @@ TOOL: Any = {
     },
 }
 
-NO_SAMPLING = pytest.mark.xfail(
-    strict=True,
-    reason="compat/catalog.py, MessagesFacts and anthropic_parameters, _sampling: a model that is no Claude counts as one that thinks"
-    " unasked, so its temperature is always dropped, though nothing but Anthropic's own models minds",
-)
 pytestmark = pytest.mark.embedded
 
 
@@ -106,7 +101,6 @@ def test_a_stream(gateway: RunningGateway, client: openai.OpenAI) -> None:
     assert (call["outcome"], call["completion_tokens"]) == ("ok", chunks[-1].usage.completion_tokens)
 
 
-@NO_SAMPLING
 def test_sampling_reaches_a_server_that_is_not_anthropics(gateway: RunningGateway) -> None:
     answer = gateway.chat(messages=HELLO, max_tokens=4, temperature=0)
     assert answer.status_code == 200

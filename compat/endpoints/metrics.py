@@ -1,0 +1,70 @@
+"""`GET /metrics`: for Prometheus. Names of models and clients are in it, so it takes a client key where there are any."""
+
+from __future__ import annotations
+
+import collections
+from typing import Protocol
+
+import flask
+
+from compat.answer_cache import AnswerCache
+from compat.calllog import CallLog
+from compat.keys import ClientKeys
+from compat.metrics import Metrics, Readings
+from compat.routing.plan import Policies
+from compat.usage_store import Usage
+from compat.vault import ThinkingVault
+
+
+class Measured(Protocol):
+    """The part of the gateway that is measured."""
+
+    @property
+    def keys(self) -> ClientKeys: ...
+
+    @property
+    def metrics(self) -> Metrics: ...
+
+    @property
+    def policies(self) -> Policies: ...
+
+    @property
+    def log(self) -> CallLog: ...
+
+    @property
+    def vault(self) -> ThinkingVault: ...
+
+    @property
+    def answers(self) -> AnswerCache: ...
+
+    @property
+    def usage(self) -> Usage: ...
+
+
+def metrics_blueprint(gateway: Measured) -> flask.Blueprint:
+    """The endpoint over `gateway`."""
+    blueprint = flask.Blueprint("metrics", __name__)
+
+    @blueprint.get("/metrics")
+    def metrics() -> flask.Response:
+        environ = flask.request.environ
+        gateway.keys.client_of(environ.get("HTTP_AUTHORIZATION", ""), environ.get("HTTP_X_API_KEY", ""))
+        gateway.metrics.sample(readings_of(gateway))
+        content_type, body = gateway.metrics.render(environ.get("HTTP_ACCEPT", ""))
+        return flask.Response(body, content_type=content_type, headers={"cache-control": "no-store"})
+
+    return blueprint
+
+
+def readings_of(gateway: Measured) -> Readings:
+    """What is going on just now; with several workers each takes note of its own every few seconds, whoever is asked."""
+    circuits = collections.Counter((str(row["upstream"]), str(row["state"])) for row in gateway.policies.circuits.report())
+    return Readings(
+        gates=gateway.policies.gates.report(),
+        stores={
+            "vault": (gateway.vault.entries, gateway.vault.size_bytes),
+            "answers": (gateway.answers.shelf.entries, gateway.answers.shelf.size_bytes),
+        },
+        circuits={key: count for key, count in circuits.items() if key[1] != "closed"},
+        dropped={"log lines": gateway.log.dropped, "usage records": gateway.usage.dropped},
+    )

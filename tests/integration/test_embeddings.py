@@ -1,0 +1,170 @@
+"""Embeddings through the gateway: what goes to the upstream, and what the client gets of its answer."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from typing import Any
+
+import openai
+import pytest
+import requests
+
+from tests.conftest import RunningGateway, to_upstream
+from tests.fakes.openai_answers import error_answer, json_answer
+from tests.fakes.upstream import Answer, FakeUpstream, Request
+
+MODEL = "fake/their-embedder"
+
+
+def vector(text: str, size: int = 4) -> list[float]:
+    """A vector that tells its text, in numbers that float32 holds."""
+    return [float(len(text)), *(float(number) / 4 for number in range(1, size))]
+
+
+def packed(numbers: list[float]) -> str:
+    return base64.b64encode(struct.pack(f"<{len(numbers)}f", *numbers)).decode()
+
+
+def embed(request: Request, *, knows_base64: bool = True) -> Answer:
+    """A fair imitation of the endpoint. Rows come in another order than asked for, each with its index."""
+    body = request.json
+    inputs = body["input"] if isinstance(body["input"], list) else [body["input"]]
+    vectors = [vector(text, body.get("dimensions", 4)) for text in inputs]
+    is_base64 = knows_base64 and body.get("encoding_format") == "base64"
+    rows = [
+        {"object": "embedding", "index": number, "embedding": packed(item) if is_base64 else item} for number, item in enumerate(vectors)
+    ]
+    usage = {"prompt_tokens": 3 * len(inputs), "total_tokens": 3 * len(inputs)}
+    return json_answer({"object": "list", "data": rows[::-1], "model": body["model"], "usage": usage})
+
+
+def floats_only(request: Request) -> Answer:
+    return embed(request, knows_base64=False)
+
+
+@pytest.fixture
+def upstream() -> Any:
+    with FakeUpstream(default=embed) as running:
+        yield running
+
+
+def ask(gateway: RunningGateway, path: str = "/embeddings", **body: Any) -> requests.Response:
+    return gateway.http.post(gateway.url + path, json={"model": MODEL, **body}, timeout=30)
+
+
+@pytest.mark.parametrize("path", ["/embeddings", "/v1/embeddings", "/embeddings/"])
+def test_a_batch_is_passed_on_and_comes_back_in_order(gateway: RunningGateway, upstream: FakeUpstream, path: str) -> None:
+    answer = ask(gateway, path, input=["a", "bcd"], dimensions=3, user="u")
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "object": "list",
+        "data": [
+            {"object": "embedding", "index": 0, "embedding": [1.0, 0.25, 0.5]},
+            {"object": "embedding", "index": 1, "embedding": [3.0, 0.25, 0.5]},
+        ],
+        "model": MODEL,
+        "usage": {"prompt_tokens": 6, "total_tokens": 6},
+    }
+    sent = upstream.requests[0]
+    assert sent.path == "/v1/embeddings"
+    assert sent.json == {"model": "their-embedder", "input": ["a", "bcd"], "dimensions": 3, "user": "u"}
+    assert sent.headers["authorization"] == "Bearer sk-canary-0123456789"
+
+
+@pytest.mark.parametrize("responder", [embed, floats_only], ids=["knows base64", "floats only"])
+def test_kilos_index_gets_base64_whatever_the_upstream_knows(start_gateway: Any, responder: Any) -> None:
+    with FakeUpstream(default=responder) as upstream:
+        gateway = start_gateway(to_upstream(upstream))
+        rows = ask(gateway, input=[f"{'x' * n}" for n in range(1, 61)], encoding_format="base64").json()["data"]
+    assert [row["embedding"] for row in rows] == [packed(vector("x" * n)) for n in range(1, 61)]
+    assert [row["index"] for row in rows] == list(range(60))
+
+
+def test_the_openai_sdk_reads_the_numbers(gateway: RunningGateway) -> None:
+    with openai.OpenAI(base_url=gateway.url, api_key="sk-any", max_retries=0) as client:
+        answer = client.embeddings.create(model=MODEL, input=["hello", "you"])
+    assert [row.embedding for row in answer.data] == [vector("hello"), vector("you")]
+    assert answer.usage.total_tokens == 6
+
+
+def test_tokens_are_inputs_too(gateway: RunningGateway, upstream: FakeUpstream) -> None:
+    upstream.script(json_answer({"data": [{"index": 0, "embedding": [1.0]}]}))
+    assert ask(gateway, input=[1, 2, 3]).json()["data"][0]["embedding"] == [1.0]
+    assert upstream.requests[0].json["input"] == [1, 2, 3]
+
+
+def test_a_batch_that_is_too_large_for_the_upstream_is_halved(gateway: RunningGateway, upstream: FakeUpstream) -> None:
+    def ten_at_most(request: Request) -> Answer:
+        if len(request.json["input"]) > 10:
+            return error_answer(400, "Value error, batch size is invalid, it should not be larger than 10.: input.contents")
+        return embed(request)
+
+    upstream.script(ten_at_most)
+    answer = ask(gateway, input=[f"{'x' * n}" for n in range(1, 26)]).json()
+    assert [row["embedding"][0] for row in answer["data"]] == [float(n) for n in range(1, 26)]
+    assert answer["usage"]["prompt_tokens"] == 75
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"input": ""}, "input"),
+        ({"input": []}, "input"),
+        ({"input": ["a", 1]}, "input"),
+        ({"input": None}, "input"),
+        ({"input": "a", "encoding_format": "hex"}, "encoding_format"),
+        ({"input": "a", "dimensions": 0}, "dimensions"),
+        ({"input": "a", "model": 1}, "model"),
+        ({"input": [["a"]]}, "input"),
+    ],
+)
+def test_a_wrong_field_is_named(gateway: RunningGateway, upstream: FakeUpstream, body: dict[str, Any], param: str) -> None:
+    answer = ask(gateway, **body)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+    assert upstream.requests == []
+
+
+def test_without_an_upstream_the_error_says_what_to_configure(start_gateway: Any) -> None:
+    gateway = start_gateway({"upstreams": {"claude": {"kind": "anthropic", "base_url": "http://127.0.0.1:9", "api_keys": ["sk-1"]}}})
+    error = ask(gateway, model="text-embedding-3-small", input="a")
+    assert error.status_code == 404
+    assert error.json()["error"]["code"] == "model_not_found"
+    for words in ("no upstream that makes embeddings is configured", "OPENAI_API_KEY", "ollama pull", "'openai/text-embedding-3-small'"):
+        assert words in error.json()["error"]["message"]
+
+
+def test_a_bare_name_goes_to_an_upstream_whose_list_is_unknown(gateway: RunningGateway, upstream: FakeUpstream) -> None:
+    assert ask(gateway, model="text-embedding-3-small", input="a").json()["model"] == "text-embedding-3-small"
+    assert upstream.requests[0].json["model"] == "text-embedding-3-small"
+    gateway.gateway.router.learn(gateway.gateway.router.upstreams, {"fake": ["their-model"]})
+    assert "is not a model for embeddings" in ask(gateway, model="text-embedding-3-small", input="a").json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "words"),
+    [
+        (error_answer(401, "no such key"), 401, "no such key"),
+        (json_answer({"data": []}), 502, "did not answer with 1 embeddings"),
+        (json_answer({"data": [{"embedding": "@@"}]}), 502, "garbled"),
+        (json_answer({"data": [{}]}), 502, "without an embedding"),
+        (json_answer(b"<html>"), 502, "not JSON"),
+        (json_answer([]), 502, "not an object"),
+    ],
+)
+def test_what_the_upstream_does_wrong_is_told(
+    gateway: RunningGateway, upstream: FakeUpstream, answer: Answer, status: int, words: str
+) -> None:
+    upstream.script(answer)
+    told = ask(gateway, input="a")
+    assert (told.status_code, words in told.json()["error"]["message"]) == (status, True), told.text
+
+
+def test_another_attempt_is_made_and_the_call_is_recorded(start_gateway: Any, upstream: FakeUpstream) -> None:
+    gateway = start_gateway(to_upstream(upstream, retry={"attempts": 3, "first_wait_s": 0.01}))
+    upstream.script(error_answer(503, "busy"), embed)
+    assert ask(gateway, input="a").status_code == 200
+    record = gateway.calls()[-1]
+    assert (record["endpoint"], record["deployment"], record["attempts"], record["outcome"]) == ("embeddings", MODEL, 2, "ok")
+    assert record["prompt_tokens"] == 3
+    assert "canary" not in str(gateway.log_lines())

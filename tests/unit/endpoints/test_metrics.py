@@ -1,0 +1,94 @@
+"""`GET /metrics`: for whom, and what is in it."""
+
+from __future__ import annotations
+
+import types
+from pathlib import Path
+from typing import Any
+
+import flask
+import pytest
+
+from compat.answer_cache import AnswerCache, CacheSettings, MemoryShelf
+from compat.calllog import CallLog
+from compat.endpoints.answers import error_answer
+from compat.endpoints.metrics import metrics_blueprint, readings_of
+from compat.errors import GatewayError
+from compat.keys import ClientKeys, new_key
+from compat.metrics import Metrics, Readings
+from compat.sections import KeySettings, LogSettings
+from compat.usage_store import NoUsage
+from compat.vault import MemoryVault
+
+CIRCUITS = [
+    {"upstream": "up", "state": "open"},
+    {"upstream": "up", "state": "open"},
+    {"upstream": "up", "state": "closed"},
+    {"upstream": "other", "state": "half-open"},
+]
+GATES = {"up": {"limit": 16, "in_flight": 1, "waiting": 2}}
+
+
+class Reports:
+    def __init__(self, report: Any) -> None:
+        self.report = lambda: report
+
+
+def make_gateway(folder: Path, keys: dict[str, KeySettings] | None = None) -> Any:
+    shelf = MemoryShelf(CacheSettings(), lambda: 0.0)
+    shelf.put("key", b"packed")
+    log = CallLog(LogSettings(terminal=False), folder, lambda: 0.0)
+    log.dropped = 7
+    return types.SimpleNamespace(
+        keys=ClientKeys(keys or {}),
+        metrics=Metrics(),
+        policies=types.SimpleNamespace(circuits=Reports(CIRCUITS), gates=Reports(GATES)),
+        log=log,
+        vault=MemoryVault(max_bytes=1000, ttl_s=1.0, clock=lambda: 0.0),
+        answers=AnswerCache(CacheSettings(), shelf),
+        usage=NoUsage(),
+    )
+
+
+def client_of(gateway: Any) -> Any:
+    app = flask.Flask("test")
+    app.register_blueprint(metrics_blueprint(gateway))
+    app.register_error_handler(GatewayError, lambda error: error_answer(error))
+    return app.test_client()
+
+
+def test_readings_are_what_the_collaborators_tell(tmp_path: Path) -> None:
+    assert readings_of(make_gateway(tmp_path)) == Readings(
+        gates=GATES,
+        stores={"vault": (0, 0), "answers": (1, 518)},
+        circuits={("up", "open"): 2, ("other", "half-open"): 1},
+        dropped={"log lines": 7, "usage records": 0},
+    )
+
+
+def test_prometheus_gets_what_is_going_on_now(tmp_path: Path) -> None:
+    gateway = make_gateway(tmp_path)
+    gateway.metrics.began()
+    answer = client_of(gateway).get("/metrics")
+    assert answer.status_code == 200
+    assert answer.content_type.startswith("text/plain; version=0.0.4")
+    assert answer.headers["cache-control"] == "no-store"
+    assert "openai_compat_in_flight 1.0\n" in answer.text
+    assert 'openai_compat_queued{upstream="up"} 2.0\n' in answer.text
+    assert 'openai_compat_dropped_total{what="log lines"} 7.0\n' in answer.text
+
+
+def test_openmetrics_is_spoken_to_who_asks_for_it(tmp_path: Path) -> None:
+    answer = client_of(make_gateway(tmp_path)).get("/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"})
+    assert answer.content_type.startswith("application/openmetrics-text")
+    assert answer.data.endswith(b"# EOF\n")
+
+
+@pytest.mark.parametrize(("header", "status"), [(None, 401), ("Bearer wrong", 401), ("right", 200)])
+def test_with_keys_configured_it_takes_one(tmp_path: Path, header: str | None, status: int) -> None:
+    key, digest = new_key()
+    client = client_of(make_gateway(tmp_path, {"laptop": KeySettings(hash=digest)}))
+    headers = {} if header is None else {"authorization": f"Bearer {key}" if header == "right" else header}
+    answer = client.get("/metrics", headers=headers)
+    assert answer.status_code == status
+    assert ("openai_compat" in answer.text) is (status == 200)
