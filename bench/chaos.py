@@ -24,7 +24,6 @@ import socket  # noqa: E402
 import statistics  # noqa: E402
 import sys  # noqa: E402
 import tempfile  # noqa: E402
-import threading  # noqa: E402
 import time  # noqa: E402
 from collections import Counter  # noqa: E402
 from collections.abc import Iterator  # noqa: E402
@@ -91,7 +90,7 @@ class Level:
         """The present level."""
         gc.collect()
         running = sum(isinstance(one, greenlet.greenlet) and not one.dead for one in gc.get_objects())
-        return cls(running, threading.active_count(), len(os.listdir("/proc/self/fd")))
+        return cls(running, len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd")))
 
     def is_above(self, other: "Level") -> bool:
         """Whether anything is more than in `other`."""
@@ -290,7 +289,9 @@ def chaos_run(calls: int, limit_s: float, seed: int, folder: Path) -> bool:
     listener = open_listener("127.0.0.1", 0)
     server = Server(listener, create_app(gateway), gateway)
     server.start()
-    socket.getaddrinfo("127.0.0.1", listener.getsockname()[1])  # the resolver's thread belongs to the level before
+    gateway.log.event("chaos.begins", {"calls": calls})
+    gateway.log.flush()  # its file and the resolver's threads belong to the level before
+    gevent.joinall([gevent.spawn(socket.getaddrinfo, "127.0.0.1", 0) for _ in range(AT_ONCE)])
     gevent.sleep(0.1)
     before = Level.now()
     begun_s = time.monotonic()
@@ -321,9 +322,10 @@ def main() -> int:
     parser.add_argument("--calls", type=int, default=2000, help="how many (default: 2000)")
     parser.add_argument("--seconds", type=float, default=240.0, help="no new calls after so long (default: 240)")
     parser.add_argument("--seed", type=int, default=1, help="of the faults (default: 1)")
+    parser.add_argument("--log", type=Path, metavar="FOLDER", help="keep the gateway's log there")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-        return 0 if chaos_run(arguments.calls, arguments.seconds, arguments.seed, Path(folder)) else 1
+        return 0 if chaos_run(arguments.calls, arguments.seconds, arguments.seed, arguments.log or Path(folder)) else 1
 
 
 if __name__ == "__main__":

@@ -112,11 +112,13 @@ class AnswerCache:
         """Where the answer to a translated request is kept: for this client and this deployment alone."""
         digest = hashlib.blake2b(digest_size=32)
         headers = "".join(f"{name}: {value}\n" for name, value in sorted(request.headers.items()))
-        body = Envelope(request.body).without(_TRANSPORT_KEYS).body
-        for part in (client, deployment.name, deployment.upstream.base_url, headers):
-            text = part.encode("utf-8", "surrogatepass")
-            digest.update(b"%d:%s" % (len(text), text))
-        digest.update(body)
+        parts = [part.encode("utf-8", "surrogatepass") for part in (client, deployment.name, deployment.upstream.base_url, headers)]
+        document = Envelope(request.body)
+        for name in sorted(document.keys() - _TRANSPORT_KEYS):
+            parts += (name.encode("utf-8", "surrogatepass"), document[name])
+        for part in parts:
+            digest.update(b"%d:" % len(part))
+            digest.update(part)
         return digest.hexdigest()
 
     def lookup(self, decision: Decision, key: str) -> Kept | None:

@@ -28,7 +28,9 @@ def banner(gateway: Gateway, port: int) -> str:
             "  No upstream is configured: a small embedded model answers. It is a demonstration and a fallback, not fit for coding.",
             "  For real work set ANTHROPIC_API_KEY, OPENAI_API_KEY, OPENROUTER_API_KEY or another key (see .env.example).",
         ]
+    lines += [f"  {finding.severity.capitalize()}  {finding.message}" for finding in gateway.doctor.diagnosis.findings]
     lines += [
+        f"  Set up   http://{host}:{port}/setup, or python app.py setup kilo",
         "  Kilo Code (Settings, Providers, OpenAI Compatible)",
         f'    {{"apiUrl": "{base_url}/chat/completions", "apiKey": "sk-dummy-key", "model": "claude-4-sonnet"}}',
         f"  Health   http://{host}:{port}/healthz     Log  {gateway.settings.log.file}     Stop  Ctrl-C",

@@ -11,7 +11,7 @@ import datetime
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,19 @@ import setproctitle
 from compat import __version__
 from compat.banner import banner
 from compat.check import check
+from compat.endpoints.health import route_text
 from compat.endpoints.models import model_rows
 from compat.factory import build_gateway, create_app
 from compat.gateway import Gateway
+from compat.key_commands import add_arguments, run_keys
+from compat.key_store import exposed_files
 from compat.keys import new_key
 from compat.process.server import Server, open_listener
-from compat.process.service_configuration import read_configuration
+from compat.process.service_configuration import find_sources, read_configuration
 from compat.settings import SettingsError
 from compat.setup.clients import CLIENTS
 from compat.setup.command import ANY_KEY, SetupOrder, gateway_url, run_setup
+from compat.upstream.client import MIN_SECRET_CHARS
 from compat.upstream.models_list import list_models
 
 EXIT_FAULT = 1
@@ -46,17 +50,40 @@ def main(argv: Sequence[str], base_dir: Path) -> int:
         key, digest = new_key()
         print(f'Give this key to the client; it is shown only once:\n  {key}\nAdd this to config.toml:\n  [keys.NAME]\n  hash = "{digest}"')
         return 0
+    if arguments.command == "keys":
+        return client_keys(arguments, base_dir)
     try:
         settings, environment = read_configuration(base_dir, _overrides(arguments), arguments.config)
         gateway = build_gateway(settings, environment, base_dir)
     except (SettingsError, msgspec.ValidationError) as error:
         print(f"openai-compat: {error}", file=sys.stderr)
         return EXIT_START
+    warn_of_exposed_keys(gateway, base_dir, arguments.config)
     if arguments.command == "setup":
         return setup(arguments, gateway, environment)
+    if arguments.command == "doctor":
+        return doctor(gateway, print)
     if arguments.check:
         return 0 if check(gateway, list_models, print) else EXIT_FAULT
     return serve(gateway)
+
+
+def doctor(gateway: Gateway, say: Callable[[str], None]) -> int:
+    """Ask every upstream for its list, and say what is to be said of the aliases. Returns the exit code."""
+    if gateway.settings.discovery.enabled:
+        gateway.discovery.refresh_local()
+        gateway.discovery.refresh_configured()
+    diagnosis = gateway.doctor.examine()
+    for name in dict.fromkeys([*gateway.settings.models, *gateway.catalog.aliases]):
+        say(f"{name} -> {route_text(gateway, name)}")
+    for finding in diagnosis.findings:
+        say(f"{finding.severity.upper():<8} {finding.message}")
+    for upstream, state in gateway.discovery.states.items():
+        if state.state == "failing":
+            say(f"{'NOTE':<8} {upstream} did not give its list: {state.detail}")
+    is_good = not any(finding.severity == "error" for finding in diagnosis.findings)
+    say("All is well." if is_good and not diagnosis.findings else "Nothing is lost." if is_good else "Something needs you.")
+    return 0 if is_good else EXIT_FAULT
 
 
 def setup(arguments: argparse.Namespace, gateway: Gateway, environment: Mapping[str, str]) -> int:
@@ -81,6 +108,27 @@ def setup(arguments: argparse.Namespace, gateway: Gateway, environment: Mapping[
         rows=lambda: model_rows(gateway),
     )
     return run_setup(order, print)
+
+
+def client_keys(arguments: argparse.Namespace, base_dir: Path) -> int:
+    """Add, list or revoke client keys. A configuration that can't be used does not matter here. Returns the exit code."""
+    sources = find_sources(base_dir, arguments.config)
+    try:
+        run_keys(arguments, base_dir, sources.environment, sources.config, datetime.datetime.now(datetime.UTC), print)
+    except (SettingsError, ValueError, OSError) as error:
+        print(f"openai-compat: {error}", file=sys.stderr)
+        return EXIT_START
+    return 0
+
+
+def warn_of_exposed_keys(gateway: Gateway, base_dir: Path, config: str | None) -> None:
+    """Say which files with keys of upstreams others on this machine can read."""
+    sources = find_sources(base_dir, config)
+    upstreams = gateway.router.upstreams.values()
+    secrets = [key.reveal() for upstream in upstreams for key in upstream.keys]
+    secrets += [value for upstream in upstreams for value in upstream.headers.values() if len(value) >= MIN_SECRET_CHARS]
+    for warning in exposed_files([path for path in (sources.config, sources.env_file) if path is not None], secrets):
+        print(f"openai-compat: warning: {warning}", file=sys.stderr)
 
 
 def serve(gateway: Gateway) -> int:
@@ -117,12 +165,15 @@ def start_background(gateway: Gateway) -> None:
     if gateway.settings.discovery.enabled:
         gateway.discovery.refresh_local()
     gateway.discovery.start()
+    gateway.doctor.examine()
+    gateway.doctor.start()
     if gateway.engine is not None and not gateway.router.upstreams:
         gateway.engine.start()
 
 
 def stop_background(gateway: Gateway) -> None:
     """End everything that `start_background` began, the log last."""
+    gateway.doctor.stop()
     gateway.discovery.stop()
     if gateway.engine is not None:
         gateway.engine.stop()
@@ -164,6 +215,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--new-key", action="store_true", help="make a client key, show it with its hash, and exit")
     parser.add_argument("--version", action="version", version=f"openai-compat {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands, instead of serving")
+    commands.add_parser("doctor", help="look at every alias: is its model still there, and for how long?")
     client = commands.add_parser("setup", help="set up a client (kilo, opencode, roo, ...) and prove that it works")
     client.add_argument("client", choices=list(CLIENTS), help="which client")
     client.add_argument("--print", action="store_true", help="print the configuration, and change nothing")
@@ -172,6 +224,7 @@ def _parser() -> argparse.ArgumentParser:
         "--key", default=ANY_KEY, help=f"key that the client sends (default {ANY_KEY}; any works where no client keys are set)"
     )
     client.add_argument("--no-proof", action="store_true", help="leave out the test at the end, which costs a few tokens")
+    add_arguments(commands.add_parser("keys", help="client keys: add, list, revoke; a gateway that runs follows at once"))
     return parser
 
 

@@ -16,6 +16,7 @@ import flask
 
 from compat.calllog import CallLog
 from compat.catalog import Catalog, Model, load_catalog
+from compat.doctor import Doctor
 from compat.endpoints.boundary import attach_boundary
 from compat.endpoints.chat import chat_blueprint
 from compat.endpoints.completions import completions_blueprint
@@ -27,6 +28,7 @@ from compat.endpoints.models import models_blueprint
 from compat.endpoints.pages import pages_blueprint
 from compat.endpoints.setup import setup_blueprint
 from compat.gateway import Clock, Gateway
+from compat.key_store import KeyStore, keys_path
 from compat.keys import ClientKeys
 from compat.process.embedded import EmbeddedEngine
 from compat.routing.admission import Gates
@@ -88,10 +90,11 @@ def build_gateway(
         catalog=catalog,
         router=router,
         discovery=discovery,
+        doctor=Doctor(catalog, router, clock.now, log.write),
         transport=client,
         engine=engine,
         log=log,
-        keys=ClientKeys(settings.keys),
+        keys=ClientKeys(settings.keys, KeyStore(keys_path(base_dir, environment), clock.monotonic, log.event), clock.now),
         vault=_vault(settings.vault, base_dir, clock, log),
         policies=_policies(settings, clock, log),
         flights=SingleFlight(settings.single_flight),

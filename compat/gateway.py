@@ -10,6 +10,7 @@ import gevent
 
 from compat.calllog import CallLog
 from compat.catalog import Catalog
+from compat.doctor import Doctor
 from compat.keys import ClientKeys
 from compat.process.embedded import EmbeddedEngine
 from compat.routing.discovery import Discovery
@@ -69,6 +70,7 @@ class Gateway:
     catalog: Catalog
     router: Router
     discovery: Discovery
+    doctor: Doctor
     transport: Transport
     engine: EmbeddedEngine | None
     log: CallLog

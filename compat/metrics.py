@@ -48,8 +48,7 @@ class Readings:
     """What is going on just now, in this process.
 
     `gates` has by upstream its `limit` of calls at once, those `in_flight` and those `waiting`; `stores` the entries and bytes of what is
-    kept, by store; `circuits` counts circuits that are not closed, by upstream and state. `dropped` counts what was lost since the start, by
-    what it was.
+    kept, by store; `circuits` counts circuits that are not closed, by upstream and state; `dropped` what was lost since the start.
     """
 
     gates: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -76,13 +75,13 @@ class _Series:
 class Metrics:
     """All metrics, in a registry of their own. Mutable: the metrics, the children that are known, what was read last.
 
-    `fault` tells why counting failed last time (a full disk, with several workers); calls go on.
+    `fault` tells why counting failed last time (a full disk, with several workers); calls go on. `is_shared`: counts are in files.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_shared: bool = values.ValueClass._multiprocess) -> None:
         self.fault = ""
         self._registry = CollectorRegistry()
-        self._is_shared: bool = values.ValueClass._multiprocess
+        self._is_shared = is_shared
         if not self._is_shared:
             ProcessCollector(registry=self._registry)
         self._make_conventional()

@@ -15,7 +15,7 @@ from typing import Any
 import gevent
 
 from compat import jsonio
-from compat.errors import BadRequest, ClientGone, GatewayError, InternalError, UpstreamBroken, UpstreamTimeout
+from compat.errors import BadRequest, ClientGone, GatewayError, UpstreamBroken, UpstreamTimeout
 from compat.gateway import Gateway
 from compat.routing.admission import Ticket, outcome_of
 from compat.routing.plan import CallPlan, Place
@@ -55,20 +55,19 @@ class PlainCall:
     def answer(self) -> dict[str, Any]:
         """The upstream's answer, decoded. Errors: any `GatewayError`; `ClientGone`."""
         self.gateway.gauges.enter()
-        outcome, failure = "error", None
         try:
             document = self._attempts()
-            outcome = "ok"
-            return document
         except GatewayError as error:
-            failure = error
+            self._record("error", error)
             raise
-        except (ClientGone, GeneratorExit, gevent.GreenletExit):
-            outcome = "cancelled"
+        except (ClientGone, gevent.GreenletExit):
+            self._record("cancelled", None)
             raise
+        else:
+            self._record("ok", None)
+            return document
         finally:
             self.gateway.gauges.leave()
-            self._record(outcome, failure or (InternalError("") if outcome == "error" else None))
 
     @property
     def attempts(self) -> int:

@@ -19,25 +19,42 @@ MAX_LINES = 400
 # Ordered from the bottom to the top; a layer may import every layer above it in this list.
 LAYERS: list[tuple[str, tuple[str, ...], frozenset[str]]] = [
     ("vocabulary", ("wire", "errors", "sections", "settings", "jsonio", "catalog"), frozenset({"msgspec"})),
+    (
+        "service",  # light enough for the watcher and gunicorn's master, which load nothing of the gateway
+        (
+            *("process.service_state", "process.service_log", "process.service_logs", "process.service_fleet", "process.service_health"),
+            *("process.service_plan", "process.service_generation", "process.service_configuration", "process.service_probe"),
+            *("process.service_launch", "process.service_watcher", "process.services", "process.gunicorn_hooks"),
+        ),
+        frozenset({"dotenv", "setproctitle"}),
+    ),
     ("pure", ("translate",), frozenset({"msgspec"})),
     ("http out", ("upstream",), frozenset({"requests", "httptools", "msgspec"})),
     ("setup", ("setup",), frozenset({"requests"})),
     (
         "engine",
-        ("process.embedded", "process.supervisor", "process.child", "process.model_file", "process.progress", "process.engine"),
-        frozenset({"platformdirs", "tqdm", "xllamacpp", "setproctitle", "gevent"}),
+        (
+            *("process.embedded", "process.supervisor", "process.child", "process.model_file", "process.progress", "process.engine"),
+            "process.service_engine",
+        ),
+        frozenset({"platformdirs", "tqdm", "xllamacpp", "setproctitle", "gevent", "msgspec"}),
     ),
     (
         "policy",
-        ("routing", "keys", "calllog", "vault", "vault_buffer", "vault_sqlite", "vault_redis"),
+        ("routing", "doctor", "keys", "calllog", "vault", "vault_buffer", "vault_sqlite", "vault_redis"),
         frozenset({"msgspec", "gevent", "pybreaker"}),
     ),
+    ("keeper", ("process.service_keeper",), frozenset({"msgspec"})),
     ("gateway", ("gateway",), frozenset({"gevent"})),
     ("use case", ("pipeline", "attempt", "plain_call", "record", "rescue", "splice", "call"), frozenset({"gevent"})),
     ("http in", ("endpoints",), frozenset({"flask", "werkzeug", "gevent"})),
     ("server", ("process.server",), frozenset({"gevent"})),
     ("root", ("factory", "banner", "check"), frozenset({"flask"})),
-    ("entry", ("cli",), frozenset({"dotenv", "gevent", "msgspec", "setproctitle"})),
+    (
+        "entry",
+        ("cli", "key_commands", "process.service_check", "process.service_gateway", "process.gunicorn_worker", "process.gunicorn_server"),
+        frozenset({"gevent", "msgspec", "setproctitle", "gunicorn"}),
+    ),
 ]
 STANDARD = frozenset(__import__("sys").stdlib_module_names)
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path.relative_to(ROOT).as_posix() not in {"__init__.py", "process/__init__.py"})

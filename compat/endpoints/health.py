@@ -1,7 +1,12 @@
-"""`GET /healthz`: whether the gateway works and where calls go; cheap, and free of tokens and secrets."""
+"""`GET /healthz`: whether the gateway works and where calls go; cheap, no tokens, no secrets. `GET /readyz`: whether to send calls here.
+
+What is not healthy is looked at; what is not ready gets no calls. So `/readyz` is not about upstreams, which the gateways behind a load
+balancer have in common: to take all of them out would only keep their clients from the reason.
+"""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import flask
@@ -11,6 +16,9 @@ from compat.endpoints.answers import json_answer
 from compat.errors import GatewayError
 from compat.gateway import Gateway
 
+FLEET = "compat.fleet"
+"""Where the server of a worker puts the object that knows of all workers (`compat/process/service_fleet.py`)."""
+
 
 def health_blueprint(gateway: Gateway) -> flask.Blueprint:
     """The endpoint over `gateway`."""
@@ -19,9 +27,29 @@ def health_blueprint(gateway: Gateway) -> flask.Blueprint:
     @blueprint.get("/healthz")
     def healthz() -> flask.Response:
         report = health_report(gateway)
+        if (fleet := flask.request.environ.get(FLEET)) is not None:  # one worker among several: the figures above are its own
+            report |= {"pid": os.getpid(), "generations": fleet.report()}
         return json_answer(jsonio.encode(report), headers=[("cache-control", "no-store")])
 
+    @blueprint.get("/readyz")
+    def readyz() -> flask.Response:
+        reason = why_not_ready(gateway)
+        body = {"status": "not ready", "reason": reason} if reason else {"status": "ready"}
+        return json_answer(jsonio.encode(body), 503 if reason else 200, headers=[("cache-control", "no-store")])
+
     return blueprint
+
+
+def why_not_ready(gateway: Gateway) -> str:
+    """Why no calls should be sent here just now; empty when they should."""
+    if gateway.gauges.is_draining:
+        return "the gateway is shutting down"
+    if gateway.router.upstreams:
+        return ""
+    if gateway.engine is None:
+        return "no upstream is configured, and the embedded model is switched off"
+    status = gateway.engine.status()
+    return "" if status.state == "ready" else f"the embedded model is not ready: {status.detail}"
 
 
 def health_report(gateway: Gateway) -> dict[str, Any]:
@@ -51,6 +79,7 @@ def health_report(gateway: Gateway) -> dict[str, Any]:
         "calls": gateway.gauges.calls,
         "upstreams": upstreams,
         "routes": {name: route_text(gateway, name) for name in gateway.catalog.aliases},
+        "models": gateway.doctor.report(),
         "embedded": embedded_report(gateway),
         "circuits": gateway.policies.circuits.report(),
         "concurrency": gateway.policies.gates.report(),

@@ -14,6 +14,7 @@ from gevent.pool import Pool
 from gevent.pywsgi import WSGIServer
 from gunicorn.sock import ssl_context  # type: ignore[import-untyped]
 
+from compat.endpoints.health import FLEET
 from compat.errors import ShuttingDown
 from compat.gateway import Gateway
 from compat.process.server import Handler
@@ -22,7 +23,6 @@ from compat.process.service_fleet import Fleet
 from compat.process.service_launch import revive_watcher
 from compat.process.service_state import run_folder
 
-FLEET = "compat.fleet"
 IDLE_GRACE_S = 10.0
 """How long a connection without a request is kept by a worker that was replaced: who uses it does so within that time."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from compat.process.service_configuration import CONFIG, ENV_FILE
-from compat.process.service_state import FileLock, RunFolder, watcher_of
+from compat.process.service_state import FileLock, Identity, RunFolder, identity_of, watcher_of
 
 MAX_LOG_BYTES = 5 * 1024 * 1024
 _PINNED = ("OPENAI_COMPAT_CONFIG", "OPENAI_COMPAT_ENV_FILE", "OPENAI_COMPAT_WORKERS")
@@ -65,15 +65,14 @@ def spawn_watcher(base_dir: Path, arguments: Sequence[str], environment: Mapping
     return process.pid
 
 
-def spawn_generation(
-    base_dir: Path, environment: Mapping[str, str], listener: int, *, is_background: bool
-) -> tuple[subprocess.Popen[bytes], int]:
+def spawn_generation(base_dir: Path, environment: Mapping[str, str], listener: int, *, is_background: bool) -> tuple[Identity, int]:
     """Start gunicorn on the socket `listener`; the process, and where its words begin in the service log. Errors: `OSError`."""
+    command = [sys.executable, "-m", "gunicorn", "-c", str(base_dir / "gunicorn.conf.py"), "app:app"]
     log = open_service_log(base_dir) if is_background else None
     try:
         since = log.seek(0, os.SEEK_END) if log else 0
         process = subprocess.Popen(  # noqa: S603  # gunicorn
-            [sys.executable, "-m", "gunicorn", "-c", str(base_dir / "gunicorn.conf.py"), "app:app"],
+            command,
             cwd=base_dir,
             env=dict(environment),
             stdin=subprocess.DEVNULL,
@@ -85,7 +84,9 @@ def spawn_generation(
     finally:
         if log:
             log.close()
-    return process, since
+    process.returncode = 0  # so that it is not waited for by the object: the watcher learns of all ends
+    started = identity_of(process.pid)
+    return Identity(process.pid, started.started if started else "", " ".join(command)), since
 
 
 def generation_environment(environment: Mapping[str, str], folder: Path, number: int, listener: int, workers: int) -> dict[str, str]:

@@ -70,7 +70,10 @@ def is_alive(known: Identity | None) -> bool:
     if known is None:
         return False
     now = identity_of(known.pid)
-    return now is not None and now.started == known.started and (now.command == known.command or any(name in now.command for name in NAMES))
+    if now is None or now.started != known.started:
+        return False
+    is_ours = not now.command or any(name in now.command for name in NAMES)  # the system shows none while a program is being loaded
+    return is_ours or now.command == known.command
 
 
 def send_signal(known: Identity, number: int) -> bool:

@@ -218,16 +218,14 @@ class Watcher:
         folder = self._run.generation(configuration)
         environment = generation_environment(self._environment, folder, number, self._listener.fileno(), facts["workers"])
         try:
-            process, since = spawn_generation(
+            identity, since = spawn_generation(
                 self._order.base_dir, environment, self._listener.fileno(), is_background=self._order.is_background
             )
         except OSError as error:
             self._events.append(do.Ended(number, f"gunicorn could not be started: {error.strerror}"))
             return
-        process.returncode = 0  # so that it is not waited for by the object: `_reap` learns of all ends
-        identity = identity_of(process.pid) or Identity(process.pid, "", "")
         self._generations[number] = Generation(number, identity, "starting", configuration, time.time(), facts, since)
-        self._say(f"generation {number} begins (pid {process.pid}, {facts['workers']} workers)")
+        self._say(f"generation {number} begins (pid {identity.pid}, {facts['workers']} workers)")
 
     def _retire(self, generation: Generation) -> None:
         """Told in the file first: by that its workers know that others have taken their place."""

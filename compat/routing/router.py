@@ -88,6 +88,7 @@ class Router:
         self._embedded = embedded
         self.upstreams: Mapping[str, Upstream] = dict(upstreams)
         self.offers: Mapping[str, tuple[str, ...]] = {}
+        self._replacements: Mapping[str, str] = {}
         self._routes: dict[str, Route] = {}
         self._turns: dict[tuple[str, int], itertools.count[int]] = {}
 
@@ -96,6 +97,21 @@ class Router:
         self.upstreams = dict(upstreams)
         self.offers = {name: tuple(ids) for name, ids in offers.items()}
         self._routes = {}
+
+    def replace(self, replacements: Mapping[str, str]) -> None:
+        """Let aliases of dead models (ids of the catalog) go to the models that replace them."""
+        self._replacements = dict(replacements)
+        self._routes = {}
+
+    def configured_models(self) -> dict[str, Model]:
+        """The names whose route the configuration gives, each with the facts of its first model; those that lead nowhere are left out."""
+        found = {}
+        for name, row in self._models.items():
+            try:
+                found[name] = self.resolve(name).model if row.route else None
+            except NoUpstream:
+                continue
+        return {name: model for name, model in found.items() if model is not None}
 
     def resolve(self, name: str) -> Route:
         """The route of a public name. Errors: `ModelNotFound`, `NoUpstream`."""
@@ -135,7 +151,8 @@ class Router:
         if (row := self._models.get(name)) is not None and row.route:
             return self._configured(name, row.route)
         if (alias := self._catalog.aliases.get(name)) is not None:
-            return _route(name, self._of_alias(self._catalog.models[alias.target]))
+            target = self._replacements.get(alias.target, alias.target)
+            return _route(name, self._of_alias(self._catalog.models[target]))
         upstream_name, _, target = name.partition("/")
         if target and (upstream := self.upstreams.get(upstream_name)) is not None:
             return _route(name, [self._deployment(upstream, target)])

@@ -284,7 +284,7 @@ class AnthropicStream(StreamTranslator):
         citations = [*(opened if isinstance(opened, list) else ()), *block.citations]
         self._carry({"type": "text", "text": whole, **({"citations": citations} if citations else {})})
         annotations = annotations_of(citations, block.text_start, self._text_chars, self._receipt)
-        return self._writer.delta({"annotations": annotations}) if annotations else b""
+        return self._role() + self._writer.delta({"annotations": annotations}) if annotations else b""
 
     def _end_tool_use(self, block: _Block, whole: str) -> bytes:
         """Without pieces the input is what the opening held: nothing, or, from some servers, all of it."""

@@ -134,9 +134,8 @@ class ConnectionPool:
         origin = self._origin
         try:
             sock = self._connected(self._clock() + self._connect_s)
-        except (socket.gaierror, UnicodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is not a name"
-            raise UpstreamUnreachable(f"The host {self._address()[0]} can't be resolved: {reason}.") from error
+        except socket.gaierror as error:
+            raise UpstreamUnreachable(f"The host {self._address()[0]} can't be resolved: {error.strerror}.") from error
         except TimeoutError as error:
             raise UpstreamTimeout(f"No connection to {origin.netloc} within {self._connect_s:g} s.") from error
         except ssl.SSLCertVerificationError as error:
@@ -145,6 +144,8 @@ class ConnectionPool:
             raise UpstreamUnreachable(f"TLS with {origin.netloc} failed: {error.reason or error}.") from error
         except OSError as error:
             raise UpstreamUnreachable(f"No connection to {origin.netloc}: {error.strerror or error}.") from error
+        except ValueError as error:  # a `UnicodeError` of the resolver's, or TLS does not take the name
+            raise UpstreamUnreachable(f"No connection to {origin.netloc}: a host on the way has a name that can't be asked for.") from error
         self.opened += 1
         return Connection(sock)
 

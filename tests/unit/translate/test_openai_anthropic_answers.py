@@ -27,7 +27,7 @@ from tests.cases.messages_checks import (
     translated,
 )
 from tests.cases.messages_failures import BROKEN, PAUSED, RESUMED, STREAMS
-from tests.fakes.anthropic_answers import event_bytes, message, one_event, stream_events
+from tests.fakes.anthropic_answers import event_bytes, message, one_event, stream_events, web_citation
 
 CTX = context(SONNET, is_stream=True)
 
@@ -136,6 +136,13 @@ def test_a_whole_body_that_is_no_answer_is_the_upstreams_fault(body: bytes, word
         TRANSLATOR.response(body, CTX)
     assert type(caught.value) is error
     assert words in caught.value.message
+
+
+def test_a_stream_without_its_start_begins_with_the_role_all_the_same() -> None:
+    events = stream_events([text("") | {"citations": [web_citation()]}])[1:]
+    frames, error = feed(TRANSLATOR.stream(CTX), [event_bytes(events)])
+    assert isinstance(error, UpstreamBroken)
+    assert len(told_by_chunks(chunks_of(frames)).annotations) == 1
 
 
 def test_what_follows_the_end_of_an_answer_is_not_read() -> None:

@@ -250,6 +250,11 @@ def test_a_name_that_can_not_be_asked_for_is_an_unreachable_upstream(host: str, 
     assert type(refused(pool_of(Origin("http", host, 80)))) is UpstreamUnreachable
 
 
+def test_a_name_that_tls_does_not_take_is_an_unreachable_upstream(pool_of: MakePool) -> None:
+    with serving(TunnelProxy(unused_port()).serve) as port:
+        assert type(refused(pool_of(Origin("https", ".test", 443, f"http://127.0.0.1:{port}")))) is UpstreamUnreachable
+
+
 def silent(sock: socket.socket) -> None:
     while sock.recv(4096):
         pass

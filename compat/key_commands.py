@@ -1,0 +1,134 @@
+"""`python app.py keys add|list|revoke`: client keys without an editor and without a restart.
+
+A new key is shown once, here; the file holds its hash. A gateway that runs follows the file within a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from compat.key_store import LOOK_S, KeyRecord, KeyTerms, Records, expiry_of, keys_path, read_keys, with_key, with_revoked, write_keys
+from compat.keys import new_key
+from compat.limit_rules import parse_rules
+from compat.process.service_state import FileLock
+
+Say = Callable[[str], None]
+_LEAST_USD, _MOST_USD = 0.01, 1e9
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The words that follow `keys`."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    add = actions.add_parser("add", help="make a key and show it, once")
+    add.add_argument("name", help="what the client is called in logs and limits")
+    add.add_argument("--limit", default="", help="for example '60/minute; 100000 tokens/minute' (default: that of [limits])")
+    add.add_argument("--day-usd", type=float, default=0.0, help="US dollars it may spend in a day (default: that of [limits])")
+    add.add_argument("--month-usd", type=float, default=0.0, help="and in a month")
+    add.add_argument("--expires", default="", help="a span (30d, 12h) or a date (2027-01-31)")
+    actions.add_parser("list", help="show all keys by name")
+    revoke = actions.add_parser("revoke", help="accept a key no longer")
+    revoke.add_argument("name")
+
+
+def run_keys(
+    arguments: argparse.Namespace, base_dir: Path, environment: Mapping[str, str], config: Path | None, now: datetime.datetime, say: Say
+) -> None:
+    """Do what `arguments` ask for; `config` is the configuration file. Errors: `SettingsError`, `ValueError`, `OSError`."""
+    path = keys_path(base_dir, environment)
+    if arguments.action == "list":
+        _list(read_keys(path), configured_names(config), now, say)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    lock.acquire(waits=True)
+    try:
+        if arguments.action == "add":
+            _add(arguments, path, configured_names(config), now, say)
+        else:
+            _revoke(arguments.name, path, configured_names(config), now, say)
+    finally:
+        lock.release()
+
+
+def _add(arguments: argparse.Namespace, path: Path, configured: frozenset[str], now: datetime.datetime, say: Say) -> None:
+    records = read_keys(path)
+    if arguments.name in configured:
+        raise ValueError(f"The configuration has a key '{arguments.name}' already.")
+    terms = terms_of(arguments, now)
+    key, digest = new_key()
+    write_keys(path, with_key(records, arguments.name, digest, terms, now))
+    say(f"Give this key to the client; it is shown only once:\n  {key}")
+    say(f"Its hash is in {path}. A gateway that runs knows it within {LOOK_S:g} s.")
+    if not records and not configured:
+        say("It is the first key: from now on the gateway asks every client for one.")
+
+
+def _revoke(name: str, path: Path, configured: frozenset[str], now: datetime.datetime, say: Say) -> None:
+    if name in configured:
+        raise ValueError(f"The key '{name}' is part of the configuration: take [keys.{name}] out of it, and restart the gateway.")
+    records = with_revoked(read_keys(path), name, now)
+    write_keys(path, records)
+    say(f"The key '{name}' is revoked. A gateway that runs refuses it within {LOOK_S:g} s.")
+    if not configured and all(record.revoked is not None for record in records.values()):
+        say(f"No key is left, so that nobody is served. To accept any key again, delete {path} and restart the gateway.")
+
+
+def terms_of(arguments: argparse.Namespace, now: datetime.datetime) -> KeyTerms:
+    """The terms that were asked for. `ValueError`, `SettingsError` for what is none."""
+    if arguments.limit:
+        parse_rules(arguments.limit, "client", "--limit")
+    amounts = (arguments.day_usd, arguments.month_usd)
+    if not all(amount == 0 or _LEAST_USD <= amount < _MOST_USD for amount in amounts):
+        raise ValueError("A budget is a number of US dollars; 0 means as many as it likes.")
+    return KeyTerms(arguments.limit, *amounts, expiry_of(arguments.expires, now) if arguments.expires else None)
+
+
+def _list(records: Records, configured: frozenset[str], now: datetime.datetime, say: Say) -> None:
+    rows = [("NAME", "STATE", "CREATED", "TERMS")]
+    rows += [(_shown(name), "accepted", "configuration", "") for name in sorted(configured)]
+    rows += [(name, state_of(record, now), _day(record.created), _words(record.terms)) for name, record in sorted(records.items())]
+    if len(rows) == 1:
+        say("There are no client keys: the gateway accepts any, on this machine only. Make one with `python app.py keys add NAME`.")
+        return
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for row in rows:
+        say("  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3])).rstrip())
+
+
+def state_of(record: KeyRecord, now: datetime.datetime) -> str:
+    """Whether a key is accepted, in a word."""
+    if record.revoked is not None:
+        return "revoked"
+    return "expired" if record.terms.expires is not None and record.terms.expires <= now else "accepted"
+
+
+def _words(terms: KeyTerms) -> str:
+    parts = [terms.limit]
+    parts += [f"{amount:g} usd/{period}" for amount, period in ((terms.day_usd, "day"), (terms.month_usd, "month")) if amount]
+    parts += [f"until {terms.expires:%Y-%m-%d %H:%M %Z}"] if terms.expires is not None else []
+    return "; ".join(part for part in parts if part)
+
+
+def _shown(name: str) -> str:
+    return name if name.isprintable() else ascii(name)
+
+
+def _day(moment: datetime.datetime) -> str:
+    return f"{moment:%Y-%m-%d}"
+
+
+def configured_names(config: Path | None) -> frozenset[str]:
+    """The names under `[keys]` of the configuration file. A file with other faults tells them too, one that is no TOML has none."""
+    if config is None:
+        return frozenset()
+    try:
+        document = msgspec.toml.decode(config.read_bytes())
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return frozenset()
+    keys = document.get("keys")
+    return frozenset(keys) if isinstance(keys, dict) else frozenset()

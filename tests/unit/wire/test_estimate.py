@@ -1,0 +1,57 @@
+"""Token counts of our own."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compat.wire.envelope import Envelope
+from compat.wire.estimate import TOKENS_PER_IMAGE, estimated_usage, prompt_tokens, text_tokens, usage_object
+from tests.integration.kilo_session import KiloSession
+
+
+def tokens_of(*contents: object, ascii_only: bool = False) -> int:
+    body = {"model": "x", "messages": [{"role": "user", "content": content} for content in contents]}
+    return prompt_tokens(Envelope(json.dumps(body, ensure_ascii=ascii_only).encode()))
+
+
+@pytest.mark.parametrize(
+    ("text", "low", "high"),
+    [
+        ("", 0, 0),
+        ("a", 1, 1),
+        ("The quick brown fox jumps over the lazy dog, and nobody minds it much. " * 20, 280, 480),
+        ("def add(first, second):\n    return first + second\n" * 20, 240, 440),
+        ("把这个函数改成递归的写法，然后运行测试。" * 20, 300, 480),
+    ],
+)
+def test_text_counts_about_as_much_as_tokenizers_say(text: str, low: int, high: int) -> None:
+    assert low <= text_tokens(text.encode()) <= high
+
+
+def test_a_first_request_of_an_agent_counts_in_the_ten_thousands() -> None:
+    body = json.dumps(KiloSession().body()).encode()
+    assert len(body) / 5 < prompt_tokens(Envelope(body)) < len(body) / 2.5
+
+
+def test_escaped_and_plain_characters_count_the_same() -> None:
+    assert tokens_of("汉字" * 100) == tokens_of("汉字" * 100, ascii_only=True)
+
+
+def test_a_picture_counts_by_itself_not_by_its_bytes() -> None:
+    small, large = ({"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * size}} for size in (100, 1_000_000))
+    assert tokens_of([small]) == tokens_of([large])
+    assert tokens_of([small, small]) - tokens_of([small]) >= TOKENS_PER_IMAGE
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_more_text_never_counts_less(one: str, more: str) -> None:
+    assert text_tokens((one + more).encode()) >= text_tokens(one.encode()) - 1
+
+
+def test_an_estimate_says_that_it_is_one() -> None:
+    usage = estimated_usage(100, b"Hello there")
+    assert usage_object(usage) == {"prompt_tokens": 100, "completion_tokens": 3, "total_tokens": 103, "is_estimate": True}
