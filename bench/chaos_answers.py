@@ -95,9 +95,13 @@ def whole_answer(asked: Asked, wire: Wire) -> bytes:
     text, arguments = asked.rest, arguments_of(asked.number)
     if wire == "openai":
         call = {"id": f"call_{asked.number}", "type": "function", "function": {"name": TOOL, "arguments": arguments}}
-        message = {"role": "assistant", "content": None, "tool_calls": [call]} if asked.has_tools else {"role": "assistant", "content": text}
+        message = (
+            {"role": "assistant", "content": None, "tool_calls": [call]} if asked.has_tools else {"role": "assistant", "content": text}
+        )
         choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if asked.has_tools else "stop"}
-        return _json({"id": "chatcmpl-theirs", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": _OPENAI})
+        return _json(
+            {"id": "chatcmpl-theirs", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": _OPENAI}
+        )
     block = {"type": "tool_use", "id": f"toolu_{asked.number}", "name": TOOL, "input": json.loads(arguments)}
     content = [block] if asked.has_tools else [{"type": "text", "text": text}]
     reason = "tool_use" if asked.has_tools else "end_turn"
@@ -140,7 +144,9 @@ def _openai_events(asked: Asked, said: str) -> Events:
             yield chunk({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]})
 
     content = list(calls()) if asked.has_tools else [chunk({"content": piece}) for piece in pieces_of(said)]
-    usage = _event({"id": "chatcmpl-theirs", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [], "usage": _OPENAI})
+    usage = _event(
+        {"id": "chatcmpl-theirs", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [], "usage": _OPENAI}
+    )
     closing = [chunk({}, "tool_calls" if asked.has_tools else "stop"), usage]
     return Events([chunk({"role": "assistant", "content": ""})], content, closing, b"data: [DONE]\n\n")
 
@@ -150,7 +156,9 @@ def _anthropic_events(asked: Asked, said: str) -> Events:
         return _event({"type": kind, **fields}, kind)
 
     message = {**_MESSAGE, "content": [], "stop_reason": None, "usage": {**_ANTHROPIC, "output_tokens": 1}}
-    block = {"type": "tool_use", "id": f"toolu_{asked.number}", "name": TOOL, "input": {}} if asked.has_tools else {"type": "text", "text": ""}
+    block = (
+        {"type": "tool_use", "id": f"toolu_{asked.number}", "name": TOOL, "input": {}} if asked.has_tools else {"type": "text", "text": ""}
+    )
     opening = [event("message_start", message=message), event("ping")]
     begin = event("content_block_start", index=0, content_block=block)
     kind, field = ("input_json_delta", "partial_json") if asked.has_tools else ("text_delta", "text")

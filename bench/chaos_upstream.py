@@ -76,7 +76,9 @@ class Answer:
 Fault = Callable[[Answer], Iterator[Step]]
 
 
-def _refusal(status: int, *headers: str, body: bytes = b'{"error":{"message":"chaos","type":"api_error"}}', kind: str = "application/json") -> Fault:
+def _refusal(
+    status: int, *headers: str, body: bytes = b'{"error":{"message":"chaos","type":"api_error"}}', kind: str = "application/json"
+) -> Fault:
     def steps(_: Answer) -> Iterator[Step]:
         yield _response(status, body, kind, *headers)
 

@@ -304,8 +304,9 @@ class Attempt:
         silence_s = upstream.timeouts.silence_s
         clock = self.gateway.clock.monotonic
         begun_s = last_data_s = clock()
-        while not (keeps_part and clock() >= begun_s + _ERROR_BODY_S):
-            until_s = begun_s + _ERROR_BODY_S if keeps_part else last_data_s + silence_s
+        words_until_s = begun_s + min(silence_s, _ERROR_BODY_S)
+        while not (keeps_part and clock() >= words_until_s):
+            until_s = words_until_s if keeps_part else last_data_s + silence_s
             try:
                 data = exchange.receive(self._wait_s(min(until_s, self.deadline_s)))
             except UpstreamBroken:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -45,7 +46,10 @@ _WANTED_FILES = 65_536
 
 def main(argv: Sequence[str], base_dir: Path) -> int:
     """Run the command line `argv`; `base_dir` is the folder of `app.py`. Returns the exit code."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    if unknown := _unknown_option(parser, argv):
+        parser.error(f"unrecognized arguments: {unknown}")
+    arguments = parser.parse_args(argv)
     if arguments.new_key:
         key, digest = new_key()
         print(f'Give this key to the client; it is shown only once:\n  {key}\nAdd this to config.toml:\n  [keys.NAME]\n  hash = "{digest}"')
@@ -204,6 +208,13 @@ def watch_signals() -> gevent.event.Event:
     gevent.signal_handler(signal.SIGTERM, on_signal)
     gevent.signal_handler(signal.SIGINT, on_signal)
     return stopping
+
+
+def _unknown_option(parser: argparse.ArgumentParser, argv: Sequence[str]) -> str | None:
+    """A first argument that looks like an option and is none: argparse would take what follows it for a command, and complain of that."""
+    first = argv[0].partition("=")[0] if argv else ""
+    is_known = any(option.startswith(first) for option in re.findall(r"--?[a-z][a-z-]*", parser.format_usage()))
+    return first if first.startswith("-") and not is_known else None
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -72,7 +72,7 @@ def diagnose(
     replacements: dict[str, str] = {}
     for name, alias in catalog.aliases.items():
         model = catalog.models[alias.target]
-        if names is not None and name in names or not ward.holders(model):
+        if (names is not None and name in names) or not ward.holders(model):
             continue
         findings += ward.look_at(name, model)
         if ward.is_dead(model):

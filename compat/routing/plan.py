@@ -17,7 +17,7 @@ from compat.errors import GatewayError, NoUpstream
 from compat.routing.admission import Gates
 from compat.routing.affinity import Affinity, Candidate, after_failure, may_help
 from compat.routing.circuit import Circuit, CircuitKey, Circuits, Permit, fingerprint_of
-from compat.routing.retry import Decision, Progress, Retries, is_key_at_fault
+from compat.routing.retry import Decision, Progress, Retries, is_key_at_fault, is_lasting
 from compat.routing.router import Route
 
 
@@ -75,20 +75,23 @@ class CallPlan:
         """What to do after `error`, which came before any content; where it is to go on, `next` gives another candidate."""
         place.permit.failed(error)
         rest = after_failure(self._candidates, place.candidate, is_key_at_fault=is_key_at_fault(error))
-        others = sum(may_help(error, place.candidate, one) and self._circuit(one).is_admitting for one in rest)
+        rest.sort(key=self._was_tried)
+        usable = [one for one in rest if may_help(error, place.candidate, one) and self._circuit(one).is_admitting]
+        again = sum(self._was_tried(one) for one in usable)
         progress = Progress(
             attempts=self.attempts - self._attempts_before,
             tries_here=self._tries.get(_name(place.candidate), 0),
-            others=others,
+            others=len(usable) - again,
             remaining_s=self.deadline_s - now_s,
             previous_wait_s=self._previous_wait_s,
             is_open=not self._circuit(place.candidate).is_admitting,
+            again=again,
         )
         decision = self.policies.retries.decide(error, progress)
-        if decision.action == "wait":
-            self._previous_wait_s = decision.wait_s
-        elif decision.action == "next":
-            self._candidates = rest
+        self._previous_wait_s = decision.wait_s or self._previous_wait_s
+        if decision.action == "next":
+            is_over = is_lasting(error, self.policies.retries.settings)
+            self._candidates = rest if is_over else [*rest, place.candidate]
         return decision
 
     def may_rescue(self, place: Place) -> bool:
@@ -107,6 +110,9 @@ class CallPlan:
     def left(self, place: Place) -> None:
         """The attempt is over, however it ended."""
         place.permit.release()
+
+    def _was_tried(self, candidate: Candidate) -> bool:
+        return _name(candidate) in self._tries
 
     def _circuit(self, candidate: Candidate) -> Circuit:
         key = candidate.key

@@ -12,7 +12,8 @@ the first that fits wins:
 6. Neither the retry budget nor the deadline may be overdrawn: the next one.
 7. Wait: as long as the upstream asks for, else with decorrelated jitter, which keeps calls that failed together from coming back together.
 
-Where the next one is due and there is none, the call stops. The budget is for waits only: it keeps a broken upstream from being asked many
+Where the next one is due and all were asked, those whose fault may have passed are asked again, after a wait; where there are none, the
+call stops. The budget is for waits only: it keeps a broken upstream from being asked many
 times over by everyone, while each further deployment is asked once and guarded by its own circuit.
 """
 
@@ -44,8 +45,8 @@ _ASKED_JITTER_S = 1.0
 class Progress:
     """How far a call has come when an attempt fails.
 
-    `attempts` and `tries_here` count the failed one; `others` are candidates that would take the call now. `previous_wait_s` is the last
-    wait that was drawn, 0 before the first. `is_open`: its circuit would refuse another try.
+    `attempts` and `tries_here` count the failed one; `others` are candidates that would take the call now and were not asked yet, `again`
+    those that were and may be asked again. `previous_wait_s` is the last wait that was drawn, 0 before the first. `is_open`: its circuit would refuse another try.
     """
 
     attempts: int
@@ -55,11 +56,12 @@ class Progress:
     previous_wait_s: float = 0.0
     is_committed: bool = False
     is_open: bool = False
+    again: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`wait` for `wait_s` and ask the same deployment again, go on to the `next` one, or `stop`; `reason` is for the log."""
+    """After `wait_s`, `wait`: ask the same deployment again; `next`: go on to the next one; or `stop`. `reason` is for the log."""
 
     action: Literal["wait", "next", "stop"]
     reason: str
@@ -72,7 +74,12 @@ def retry_decision(error: GatewayError, progress: Progress, settings: RetrySetti
         return Decision("stop", reason)
     wait_s = _wait_s(error.retry_after_s, progress.previous_wait_s, settings, chance)
     if reason := _reason_to_go_on(error, progress, settings, wait_s, has_budget=has_budget):
-        return Decision("next", reason) if progress.others else Decision("stop", f"{reason}, and no other deployment is left")
+        if progress.others:
+            return Decision("next", reason)
+        wait_s = _wait_s(None, progress.previous_wait_s, settings, chance)
+        if progress.again and has_budget and wait_s < progress.remaining_s:
+            return Decision("next", f"{reason}, and the others are asked again", wait_s)
+        return Decision("stop", f"{reason}, and no other deployment is left")
     return Decision("wait", "another try may help", wait_s)
 
 
@@ -100,11 +107,16 @@ def _reason_to_go_on(error: GatewayError, progress: Progress, settings: RetrySet
         return f"the upstream asks for a wait of {error.retry_after_s:g} s"
     if progress.others and isinstance(error, UpstreamTimeout | UpstreamUnreachable):
         return "the upstream was not heard from"
-    if progress.others and progress.tries_here >= settings.tries_per_deployment:
+    if (progress.others or progress.again) and progress.tries_here >= settings.tries_per_deployment:
         return "the deployment was tried often enough"
     if not has_budget:
         return "the retry budget is used up"
     return "the time left is too short for a wait" if wait_s >= progress.remaining_s else ""
+
+
+def is_lasting(error: GatewayError, settings: RetrySettings) -> bool:
+    """Whether the same deployment will not do better within this call."""
+    return _is_deployment_at_fault(error) or (error.retry_after_s or 0.0) > settings.max_retry_after_s
 
 
 def _is_deployment_at_fault(error: GatewayError) -> bool:
@@ -172,7 +184,7 @@ class Retries:
     """The policy with its budget and its dice. Mutable: the budget."""
 
     def __init__(self, settings: RetrySettings, clock: Callable[[], float], random: Callable[[], float]) -> None:
-        self._settings = settings
+        self.settings = settings
         self._random = random
         self.budget = RetryBudget(settings, clock)
 
@@ -182,7 +194,7 @@ class Retries:
 
     def decide(self, error: GatewayError, progress: Progress) -> Decision:
         """What to do after `error`; a wait is paid for out of the budget."""
-        decision = retry_decision(error, progress, self._settings, self._random(), has_budget=self.budget.has_left())
-        if decision.action == "wait":
+        decision = retry_decision(error, progress, self.settings, self._random(), has_budget=self.budget.has_left())
+        if decision.wait_s or decision.action == "wait":
             self.budget.take()
         return decision

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from compat import jsonio
-from compat.errors import BadRequest, GatewayError
+from compat.errors import GatewayError
 from compat.translate.anthropic_answer import carried_blocks, translate_answer
 from compat.translate.anthropic_cache import plan_cache, strip_markers
 from compat.translate.anthropic_content import Block, mark_last, text_block
@@ -38,13 +38,6 @@ _DIGEST_BYTES = 8
 
 def translate_request(envelope: Envelope, ctx: TranslationContext) -> TranslatedRequest:
     """The client's call for this upstream (see `Translator.request`). Errors: `BadRequest`, `Unsupported`."""
-    try:
-        return _translate(envelope, ctx)
-    except RecursionError as error:  # what can just be read can be too deep to be written
-        raise BadRequest("The body is nested too deeply.") from error
-
-
-def _translate(envelope: Envelope, ctx: TranslationContext) -> TranslatedRequest:
     messages = envelope.value("messages")
     notes = Notes()
     parameters, conversation, toolbox = _read(envelope, messages, ctx, notes, may_think=True)

@@ -125,7 +125,6 @@ def test_a_bad_configuration_is_told_in_one_line_that_names_the_key(cli: Command
     assert "canary" not in done.stderr
 
 
-@pytest.mark.xfail(strict=True, reason="cli.py main: a model's facts that don't fit are told without the name of the model or key")
 def test_facts_of_a_model_that_do_not_fit_are_told_with_their_key(cli: CommandLine) -> None:
     cli.configure(QUIET + '[models.mine]\nfacts = { context = "much" }\n')
     fails_to_start(cli.run(), "models.mine.facts", "context")
@@ -145,9 +144,6 @@ def test_other_machines_are_not_let_in_without_keys(cli: CommandLine, host: str)
 
 
 @pytest.mark.parametrize("key", ["sk-\u2026", "sk canary"], ids=["an ellipsis", "a space"])
-@pytest.mark.xfail(
-    strict=True, reason="routing/upstreams.py _keys: a key of the environment that no header can hold is not refused at start"
-)
 def test_a_key_of_the_environment_that_can_not_be_sent_is_told(cli: CommandLine, key: str) -> None:
     cli.configure(QUIET)
     fails_to_start(cli.run("--port", "0", "--check", MISTRAL_API_KEY=key, MISTRAL_BASE_URL="http://127.0.0.1:1"), "MISTRAL_API_KEY")
@@ -186,7 +182,6 @@ def test_a_check_that_finds_a_fault_ends_with_1(cli: CommandLine, upstream: Fake
     assert CANARY not in done.stdout
 
 
-@pytest.mark.xfail(strict=True, reason="translate/upstream_errors.py: an upstream's words are repeated even where they quote the key")
 def test_a_key_that_the_upstream_quotes_is_not_shown(cli: CommandLine, upstream: FakeUpstream) -> None:
     upstream.script(openai.error_answer(401, f"Incorrect API key provided: {CANARY}"))
     cli.configure(behind(upstream))

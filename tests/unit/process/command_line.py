@@ -30,6 +30,7 @@ class CommandLine:
         self.running: list[Started] = []
 
     def configure(self, text: str, name: str = "config.toml") -> str:
+        (self.folder / name).touch(mode=0o600)  # it may hold keys
         (self.folder / name).write_text(text)
         return str(self.folder / name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -54,14 +55,31 @@ def test_two_calls_with_one_context_differ_in_nothing_but_what_differs() -> None
     assert translated(row.sent, ctx).body == translated(row.sent, dataclasses.replace(ctx, completion_id="other", created_s=5)).body
 
 
-def test_a_request_as_deep_as_it_can_be_read_is_refused_or_translated_and_no_fault_of_ours() -> None:
-    outcomes = set()
-    for depth in range(200, 1100, 25):
-        schema = b'{"type":"object","properties":{"a":' * depth + b"{}" + b"}}" * depth
-        body = b'{"model":"a","messages":[{"role":"user","content":"Hi"}],"tools":[{"function":{"name":"f","parameters":' + schema + b"}}]}"
+DEEP_PARTS = {
+    "a tool": b'"tools":[{"function":{"name":"f","parameters":{"properties":%b}}}]',
+    "alternatives of a tool": b'"tools":[{"function":{"name":"f","parameters":{"anyOf":[{"properties":{"a":%b}},{"properties":{"a":%b}}]}}}]',
+    "a format": b'"response_format":{"type":"json_schema","json_schema":{"schema":{"not":%b}}}',
+    "a source": b'"messages":[{"role":"user","content":[{"type":"image","source":%b}]}]',
+    "arguments": b'"messages":[{"role":"assistant","tool_calls":[{"function":{"name":"f","arguments":%b}}]}]',
+}
+
+
+def deepened(frames: int, task: Callable[[], Any]) -> Any:
+    """What `task` returns, called from so many frames further down."""
+    return deepened(frames - 1, task) if frames else task()
+
+
+@pytest.mark.parametrize("part", DEEP_PARTS.values(), ids=DEEP_PARTS)
+def test_a_request_as_deep_as_it_can_be_read_is_translated_or_refused_and_no_fault_of_ours(part: bytes) -> None:
+    ctx, outcomes = context(SONNET), set[str]()
+    for depth in (*range(50, 850, 100), *range(850, 1000)):
+        inner = b'{"a":' * depth + b"{}" + b"}" * depth
+        body = b'{"model":"a",' + part.replace(b"%b", inner) + (b"" if b"messages" in part else b',"messages":[]') + b"}"
         try:
-            TRANSLATOR.request(Envelope(body), context(SONNET))
-            outcomes.add("translated")
-        except BadRequest as error:
-            outcomes.add(error.status)
-    assert outcomes == {"translated", 400}
+            envelope = Envelope(body)
+            for frames in range(0, 16, 3):
+                deepened(frames, lambda envelope=envelope: TRANSLATOR.request(envelope, ctx))
+                outcomes.add("translated")
+        except BadRequest:
+            outcomes.add("refused")
+    assert outcomes == {"translated", "refused"}
