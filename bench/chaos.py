@@ -1,8 +1,8 @@
 """The chaos run: `python -m bench.chaos [--calls 2000] [--seconds 240] [--seed 1]`.
 
-2,000 calls, 64 at a time, through the gateway to three upstreams (two of OpenAI's wire API, one of Anthropic's). 30 % of the attempts meet a
-random fault of `bench/chaos_upstream.py`; one upstream dies after a third of the calls and comes back after two thirds. Every answer follows
-from its prompt, so that each is checked to the last character: whole and streamed, texts and tool calls.
+2,000 calls, 64 at a time, through the gateway to three upstreams (two of OpenAI's wire API, one of Anthropic's). 30 % of the attempts meet
+a random fault of `bench/chaos_upstream.py`; one upstream dies after a third of the calls and comes back after two thirds. Every answer
+follows from its prompt, so that each is checked to the last character: whole and streamed, texts and tool calls.
 
 Strategy: everything runs in one process on gevent, as the gateway itself does, so that greenlets, threads and open files can be counted
 before and after. The settings are the gateway's own but for shorter times and more attempts; they are in `SETTINGS`.
@@ -18,7 +18,6 @@ import argparse  # noqa: E402
 import gc  # noqa: E402
 import http.client  # noqa: E402
 import json  # noqa: E402
-import os  # noqa: E402
 import random  # noqa: E402
 import socket  # noqa: E402
 import statistics  # noqa: E402
@@ -57,7 +56,7 @@ SETTINGS: dict[str, Any] = {
     "timeouts": {"connect_s": 1, "first_byte_s": 1.5, "silence_s": 1.5, "total_s": 50},
     "retry": {"attempts": 6, "budget_percent": 100, "first_wait_s": 0.05, "max_wait_s": 0.5, "max_retry_after_s": 2},
     "rescue": {"times": 4},
-    "circuit": {"cooldown_s": 2},
+    "circuit": {"cooldown_s": 1},
     "concurrency": {"min_limit": 16},  # the 429s are drawn by lot: they tell nothing of the upstreams' load
     "discovery": {"enabled": False},
     "embedded": {"enabled": False},
@@ -91,11 +90,15 @@ class Level:
         """The present level."""
         gc.collect()
         running = sum(isinstance(one, greenlet.greenlet) and not one.dead for one in gc.get_objects())
-        return cls(running, len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd")))
+        return cls(running, _count("task"), _count("fd"))
 
     def is_above(self, other: "Level") -> bool:
         """Whether anything is more than in `other`."""
         return self.greenlets > other.greenlets or self.threads > other.threads or self.files > other.files
+
+
+def _count(folder: str) -> int:
+    return sum(1 for _ in Path("/proc/self", folder).iterdir())
 
 
 class Wrong(Exception):

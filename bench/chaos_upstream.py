@@ -267,13 +267,17 @@ def _take(sock: socket.socket, step: Step) -> None:
     elif isinstance(step, float):
         gevent.sleep(step)
     else:
-        if step is End.STALL:
-            sock.settimeout(_STALL_LIMIT_S)
-            with contextlib.suppress(TimeoutError):
-                sock.recv(1)
-        elif step is End.RESET:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        raise EOFError
+        _end(sock, step)
+        raise EOFError  # noqa: TRY004
+
+
+def _end(sock: socket.socket, end: End) -> None:
+    if end is End.STALL:
+        sock.settimeout(_STALL_LIMIT_S)
+        with contextlib.suppress(TimeoutError):
+            sock.recv(1)
+    elif end is End.RESET:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def faults_of(upstreams: Sequence[ChaosUpstream]) -> Counter[str]:

@@ -26,7 +26,7 @@ from compat import jsonio
 from compat.errors import BadRequest
 from compat.redis_link import KEY_PREFIX, Link
 from compat.routing.router import Deployment
-from compat.sections import Positive, PositiveSeconds, Section
+from compat.sections import CacheSettings
 from compat.translate.base import TranslatedRequest
 from compat.whole_answer import Assembly, Kept, kept_of, pack, unpack
 from compat.wire.envelope import Envelope
@@ -35,18 +35,6 @@ KB = 1024
 _TRANSPORT_KEYS = frozenset({"stream", "stream_options"})
 _NOTHING: tuple[Any, ...] = (None, [], {}, "")
 _ENTRY_BYTES = 512  # what an entry weighs besides its text
-
-
-class CacheSettings(Section, frozen=True):
-    """`[cache]`: whole answers, kept for `ttl_s`. Without `enabled` only calls that ask by `x-compat-cache: on` use it.
-
-    In memory the entries take `max_mb` at most; in Redis its own `maxmemory` rules. No entry is larger than `max_entry_kb`.
-    """
-
-    enabled: bool = False
-    ttl_s: PositiveSeconds = 3600.0
-    max_mb: Positive = 64
-    max_entry_kb: Positive = 1024
 
 
 class Shelf(Protocol):

@@ -166,6 +166,7 @@ def start_background(gateway: Gateway) -> None:
     """Start the log, discovery, and, where no upstream is to be had, the embedded model."""
     gateway.log.start()
     gateway.vault.start()
+    gateway.usage.start()
     if gateway.settings.discovery.enabled:
         gateway.discovery.refresh_local()
     gateway.discovery.start()
@@ -182,6 +183,7 @@ def stop_background(gateway: Gateway) -> None:
     if gateway.engine is not None:
         gateway.engine.stop()
     gateway.vault.close()
+    gateway.usage.close()
     gateway.log.close()
 
 

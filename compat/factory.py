@@ -20,9 +20,11 @@ from compat.doctor import Doctor
 from compat.endpoints.boundary import attach_boundary
 from compat.endpoints.chat import chat_blueprint
 from compat.endpoints.completions import completions_blueprint
+from compat.endpoints.compression import attach_compression
 from compat.endpoints.embeddings import embeddings_blueprint
 from compat.endpoints.front import Front
 from compat.endpoints.health import health_blueprint
+from compat.endpoints.metrics import metrics_blueprint
 from compat.endpoints.model_info import model_info_blueprint
 from compat.endpoints.models import models_blueprint
 from compat.endpoints.pages import pages_blueprint
@@ -30,6 +32,8 @@ from compat.endpoints.setup import setup_blueprint
 from compat.gateway import Clock, Gateway
 from compat.key_store import KeyStore, keys_path
 from compat.keys import ClientKeys
+from compat.metrics import Metrics
+from compat.pacing import Pacing
 from compat.process.embedded import EmbeddedEngine
 from compat.routing.admission import Gates
 from compat.routing.affinity import Affinity
@@ -40,12 +44,10 @@ from compat.routing.retry import Retries
 from compat.routing.router import Deployment, Router
 from compat.routing.single_flight import SingleFlight
 from compat.routing.upstreams import EMBEDDED_KIND, configured_upstreams, local_candidates
-from compat.sections import VaultSettings
 from compat.settings import Settings
+from compat.stores import Stores
 from compat.upstream.client import Transport, Upstream, UpstreamClient
 from compat.upstream.models_list import list_models
-from compat.vault import MemoryVault, ThinkingVault
-from compat.vault_sqlite import SqliteVault
 
 
 class SystemClock:
@@ -85,6 +87,8 @@ def build_gateway(
     local = local_candidates(settings, environment, upstreams)
     discovery = Discovery(settings.discovery, router, local, list_models, log.event)
     client = transport or UpstreamClient()
+    stores = Stores(settings, base_dir, clock, log)
+    usage = stores.usage()
     return Gateway(
         settings=settings,
         catalog=catalog,
@@ -95,7 +99,12 @@ def build_gateway(
         engine=engine,
         log=log,
         keys=ClientKeys(settings.keys, KeyStore(keys_path(base_dir, environment), clock.monotonic, log.event), clock.now),
-        vault=_vault(settings.vault, base_dir, clock, log),
+        vault=stores.vault(),
+        usage=usage,
+        limits=stores.limits(usage),
+        answers=stores.answers(),
+        pacing=Pacing(settings.pacing, clock),
+        metrics=Metrics(),
         policies=_policies(settings, clock, log),
         flights=SingleFlight(settings.single_flight),
         clock=clock,
@@ -108,6 +117,7 @@ def create_app(gateway: Gateway) -> Front:
     app = flask.Flask("compat")
     app.url_map.merge_slashes = False
     attach_boundary(app, gateway)
+    attach_compression(app)
     for make_blueprint in (
         chat_blueprint,
         completions_blueprint,
@@ -115,6 +125,7 @@ def create_app(gateway: Gateway) -> Front:
         models_blueprint,
         model_info_blueprint,
         health_blueprint,
+        metrics_blueprint,
         pages_blueprint,
         setup_blueprint,
     ):
@@ -135,15 +146,6 @@ def _policies(settings: Settings, clock: Clock, log: CallLog) -> Policies:
         Affinity(settings.affinity, clock.monotonic),
         Gates(settings.concurrency, clock.monotonic),
     )
-
-
-def _vault(settings: VaultSettings, base_dir: Path, clock: Clock, log: CallLog) -> ThinkingVault:
-    """Where thinking is kept; in memory with no room where it is switched off."""
-    max_bytes, ttl_s = settings.max_mb * 2**20 if settings.enabled else 0, settings.ttl_days * 86_400
-    if not settings.enabled or not settings.path:
-        return MemoryVault(max_bytes=max_bytes, ttl_s=ttl_s, clock=clock.now)
-    path = base_dir / Path(settings.path).expanduser()
-    return SqliteVault(path, max_bytes=max_bytes, ttl_s=ttl_s, clock=clock.now, on_event=log.event)
 
 
 def _embedded_deployment(settings: Settings, catalog: Catalog) -> Deployment | None:

@@ -8,10 +8,14 @@ from typing import Any, Protocol
 
 import gevent
 
+from compat.answer_cache import AnswerCache
 from compat.calllog import CallLog
 from compat.catalog import Catalog
 from compat.doctor import Doctor
 from compat.keys import ClientKeys
+from compat.limits import Limits
+from compat.metrics import Metrics
+from compat.pacing import Pacing
 from compat.process.embedded import EmbeddedEngine
 from compat.routing.discovery import Discovery
 from compat.routing.learnt import LearntRefusals
@@ -22,6 +26,7 @@ from compat.routing.single_flight import SingleFlight
 from compat.sections import SingleFlightSettings
 from compat.settings import Settings
 from compat.upstream.client import Transport
+from compat.usage_store import Usage
 from compat.vault import ThinkingVault
 
 
@@ -76,6 +81,11 @@ class Gateway:
     log: CallLog
     keys: ClientKeys
     vault: ThinkingVault
+    usage: Usage
+    limits: Limits
+    answers: AnswerCache
+    pacing: Pacing
+    metrics: Metrics
     policies: Policies
     clock: Clock
     started_s: float

@@ -15,45 +15,22 @@ import decimal
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
 import limits
-import msgspec
 
-from compat.sections import Section
+from compat.sections import BudgetSettings
 from compat.settings import SettingsError
 
 MICRO = 1_000_000
 """Costs are counted in whole millionths of a dollar."""
 
-Dollars = Annotated[float, msgspec.Meta(ge=0)]
 Scope = Literal["budget", "client", "model"]
 Measure = Literal["requests", "tokens", "usd"]
 
 _RULE = re.compile(r"(?P<amount>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>requests?|tokens?|usd)?\s*(?P<period>(?:/|per\s).+)", re.IGNORECASE)
 _MEASURES: Mapping[str, Measure] = {"": "requests", "request": "requests", "token": "tokens", "usd": "usd"}
 _UNITS: Mapping[Measure, int] = {"requests": 1, "tokens": 1, "usd": MICRO}
-
-
-class BudgetSettings(Section, frozen=True):
-    """`[limits.budget]`: US dollars a client key may spend in a day and in a month, both of UTC; 0: as many as it likes."""
-
-    day_usd: Dollars = 0.0
-    month_usd: Dollars = 0.0
-
-
-class LimitSettings(Section, frozen=True):
-    """`[limits]`: limit strings for each client key and each model (`client`, `model`), and for named ones (`clients`, `models`).
-
-    A name's own limits replace the general ones. `budget` is each client key's, `budgets` those of named ones.
-    """
-
-    client: str = ""
-    model: str = ""
-    clients: dict[str, str] = msgspec.field(default_factory=dict)
-    models: dict[str, str] = msgspec.field(default_factory=dict)
-    budget: BudgetSettings = BudgetSettings()
-    budgets: dict[str, BudgetSettings] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,9 @@ from limits.strategies import RateLimiter
 
 from compat.catalog import Price
 from compat.errors import MAX_RETRY_AFTER_S, ClientError, GatewayError, TooManyRequests
-from compat.limit_rules import MICRO, LimitSettings, Measure, Rule, budget_rules, parse_rules
+from compat.limit_rules import MICRO, Measure, Rule, budget_rules, parse_rules
 from compat.redis_link import Link
+from compat.sections import LimitSettings
 from compat.wire.usage import Usage
 
 BYTES_PER_TOKEN = 3

@@ -28,7 +28,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from compat.sections import PositiveSeconds, Section
+from compat.sections import PacingSettings
 from compat.translate.upstream_errors import retry_after_s
 
 MAX_WAIT_S = 3600.0
@@ -44,13 +44,6 @@ _DURATION = re.compile(rf"(?:(?P<d>{_N})d)?(?:(?P<h>{_N})h)?(?:(?P<m>{_N})m)?(?:
 _SECONDS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _FIRST_DATE_S = 1e9
 """A number above this is a date, not a wait."""
-
-
-class PacingSettings(Section, frozen=True):
-    """`[pacing]`: whether upstreams' rate-limit headers are obeyed, and the longest wait that is still better than another deployment."""
-
-    enabled: bool = True
-    max_wait_s: PositiveSeconds = 5.0
 
 
 class Clock(Protocol):

@@ -13,6 +13,7 @@ Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 PositiveSeconds = Annotated[float, msgspec.Meta(gt=0)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+Dollars = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -214,3 +215,64 @@ class VaultSettings(Section, frozen=True):
     path: str = "data/thinking.sqlite"
     max_mb: Positive = 256
     ttl_days: Positive = 14
+
+
+class PacingSettings(Section, frozen=True):
+    """`[pacing]`: whether upstreams' rate-limit headers are obeyed, and the longest wait that is still better than another deployment."""
+
+    enabled: bool = True
+    max_wait_s: PositiveSeconds = 5.0
+
+
+class CacheSettings(Section, frozen=True):
+    """`[cache]`: whole answers, kept for `ttl_s`. Without `enabled` only calls that ask by `x-compat-cache: on` use it.
+
+    In memory the entries take `max_mb` at most; in Redis its own `maxmemory` rules. No entry is larger than `max_entry_kb`.
+    """
+
+    enabled: bool = False
+    ttl_s: PositiveSeconds = 3600.0
+    max_mb: Positive = 64
+    max_entry_kb: Positive = 1024
+
+
+class BudgetSettings(Section, frozen=True):
+    """`[limits.budget]`: US dollars a client key may spend in a day and in a month, both of UTC; 0: as many as it likes."""
+
+    day_usd: Dollars = 0.0
+    month_usd: Dollars = 0.0
+
+
+class LimitSettings(Section, frozen=True):
+    """`[limits]`: limit strings for each client key and each model (`client`, `model`), and for named ones (`clients`, `models`).
+
+    A name's own limits replace the general ones. `budget` is each client key's, `budgets` those of named ones.
+    """
+
+    client: str = ""
+    model: str = ""
+    clients: dict[str, str] = msgspec.field(default_factory=dict)
+    models: dict[str, str] = msgspec.field(default_factory=dict)
+    budget: BudgetSettings = BudgetSettings()
+    budgets: dict[str, BudgetSettings] = msgspec.field(default_factory=dict)
+
+
+class UsageSettings(Section, frozen=True):
+    """`[usage]`: usage and cost of each call, kept in the SQLite file `path`, relative to where `app.py` is; empty: not at all.
+
+    Single calls are kept for `keep_days`; sums by day longer, while all of it fits into `max_mb`.
+    """
+
+    enabled: bool = True
+    path: str = "data/usage.sqlite"
+    keep_days: Positive = 90
+    max_mb: Annotated[int, msgspec.Meta(ge=1)] = 256
+
+
+class StorageSettings(Section, frozen=True):
+    """`[storage]`: where state is kept that several workers or machines share.
+
+    `redis_url` is a server of Redis (`redis://...`); empty: each worker has its own state.
+    """
+
+    redis_url: str = ""

@@ -25,19 +25,24 @@ from compat.catalog import Model, load_catalog
 from compat.sections import (
     AdmissionSettings,
     AffinitySettings,
+    CacheSettings,
     CircuitSettings,
     DiscoverySettings,
     EmbeddedSettings,
     KeySettings,
+    LimitSettings,
     LogSettings,
     ModelSettings,
+    PacingSettings,
     RescueSettings,
     RetrySettings,
     Section,
     ServerSettings,
     SingleFlightSettings,
+    StorageSettings,
     TimeoutSettings,
     UpstreamSettings,
+    UsageSettings,
     VaultSettings,
 )
 
@@ -64,6 +69,11 @@ class ConfigurationFile(Section, frozen=True):
     concurrency: AdmissionSettings = AdmissionSettings()
     rescue: RescueSettings = RescueSettings()
     single_flight: SingleFlightSettings = SingleFlightSettings()
+    limits: LimitSettings = LimitSettings()
+    pacing: PacingSettings = PacingSettings()
+    cache: CacheSettings = CacheSettings()
+    usage: UsageSettings = UsageSettings()
+    storage: StorageSettings = StorageSettings()
 
 
 class Settings(ConfigurationFile, frozen=True):

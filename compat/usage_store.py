@@ -19,12 +19,10 @@ import datetime
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, Protocol, TypeVar
-
-import msgspec
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 from compat.redis_link import OnEvent
-from compat.sections import Positive, Section
+from compat.sections import UsageSettings
 from compat.sqlite_file import Connect, SqliteFile, pragma, used_bytes
 from compat.vault_buffer import Background, StoreFailed
 
@@ -72,18 +70,6 @@ _ADD_TO_DAY = """
         cache_write_tokens = cache_write_tokens + excluded.cache_write_tokens, cost_nano = cost_nano + excluded.cost_nano"""
 _DROP_CALLS = "DELETE FROM calls WHERE id IN (SELECT id FROM calls ORDER BY time_s, id LIMIT ?)"
 _DROP_DAY = "DELETE FROM days WHERE day = (SELECT min(day) FROM days)"
-
-
-class UsageSettings(Section, frozen=True):
-    """`[usage]`: usage and cost of each call, kept in the SQLite file `path`, relative to where `app.py` is; empty: not at all.
-
-    Single calls are kept for `keep_days`; sums by day longer, while all of it fits into `max_mb`.
-    """
-
-    enabled: bool = True
-    path: str = "data/usage.sqlite"
-    keep_days: Positive = 90
-    max_mb: Annotated[int, msgspec.Meta(ge=1)] = 256
 
 
 class UsageCall(NamedTuple):

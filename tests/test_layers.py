@@ -41,15 +41,19 @@ LAYERS: list[tuple[str, tuple[str, ...], frozenset[str]]] = [
     ),
     (
         "policy",
-        ("routing", "doctor", "keys", "calllog", "vault", "vault_buffer", "vault_sqlite", "vault_redis"),
-        frozenset({"msgspec", "gevent", "pybreaker"}),
+        (
+            *("routing", "doctor", "keys", "key_store", "calllog", "vault", "vault_buffer", "vault_sqlite", "vault_redis"),
+            *("limits", "limit_rules", "redis_link", "pacing", "answer_cache", "whole_answer", "sqlite_file"),
+            *("usage_store", "usage_report", "metrics"),
+        ),
+        frozenset({"msgspec", "gevent", "pybreaker", "limits", "redis", "prometheus_client", "flask_limiter"}),
     ),
     ("keeper", ("process.service_keeper",), frozenset({"msgspec"})),
     ("gateway", ("gateway",), frozenset({"gevent"})),
     ("use case", ("pipeline", "attempt", "plain_call", "record", "rescue", "splice", "call"), frozenset({"gevent"})),
-    ("http in", ("endpoints",), frozenset({"flask", "werkzeug", "gevent"})),
+    ("http in", ("endpoints",), frozenset({"flask", "werkzeug", "gevent", "flask_limiter", "flask_compress", "backports", "limits"})),
     ("server", ("process.server",), frozenset({"gevent"})),
-    ("root", ("factory", "banner", "check"), frozenset({"flask"})),
+    ("root", ("factory", "stores", "banner", "check"), frozenset({"flask", "gevent"})),
     (
         "entry",
         ("cli", "key_commands", "process.service_check", "process.service_gateway", "process.gunicorn_worker", "process.gunicorn_server"),

@@ -6,6 +6,7 @@ from typing import Any
 
 import gevent
 
+from compat.endpoints.compression import decoded_body
 from compat.errors import BadRequest, BodyTooLarge, RequestTimeout, WrongMediaType
 from compat.sections import ServerSettings
 
@@ -19,9 +20,7 @@ def read_json_body(environ: dict[str, Any], settings: ServerSettings) -> bytes:
     media_type = environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
     if media_type != _JSON and (media_type or "HTTP_ORIGIN" in environ):
         raise WrongMediaType(f"Send the body with 'Content-Type: {_JSON}', not '{media_type[:100]}'.")
-    encoding = environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower()
-    if encoding not in {"", "identity"}:
-        raise WrongMediaType(f"The body's Content-Encoding '{encoding[:40]}' is not supported.")
+    encoding = environ.get("HTTP_CONTENT_ENCODING", "")
     limit = settings.max_body_bytes
     length = _length_bytes(environ.get("CONTENT_LENGTH") or "")
     if length is not None and length > limit:
@@ -35,7 +34,7 @@ def read_json_body(environ: dict[str, Any], settings: ServerSettings) -> bytes:
         raise BodyTooLarge(f"The body has more than {limit} bytes, the limit (server.max_body_bytes).")
     if length is not None and len(body) < length:
         raise BadRequest("The body ended before its Content-Length.")
-    return body
+    return decoded_body(encoding, body, limit) if encoding else body
 
 
 def _length_bytes(written: str) -> int | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import flask
 import flask_limiter
 import flask_limiter.util
+from limits.strategies import RateLimiter
 
 from compat.redis_link import limiter_options
 
@@ -26,3 +27,18 @@ def make_limiter(storage_url: str = MEMORY) -> flask_limiter.Limiter:
     )
     limiter.init_app(flask.Flask("compat.limiter"))
     return limiter
+
+
+class LazyLimiter:
+    """`make_limiter`, put off until something is counted: the storage in memory starts a timer. Mutable: what was made."""
+
+    def __init__(self, storage_url: str = MEMORY) -> None:
+        self._storage_url = storage_url
+        self._made: flask_limiter.Limiter | None = None
+
+    @property
+    def limiter(self) -> RateLimiter:
+        """The strategy, with its storage."""
+        if self._made is None:
+            self._made = make_limiter(self._storage_url)
+        return self._made.limiter

@@ -141,7 +141,7 @@ class WorkerServer:
         """End what runs, with an error that tells its client why."""
         words = "The gateway is shutting down, and this answer took too long to wait for."
         for greenlet in list(self.gateway.gauges.serving):
-            gevent.kill(greenlet, ShuttingDown(words), block=False)
+            gevent.kill(greenlet, ShuttingDown(words))
         for handler in self._handlers():
             if not handler.is_busy:
                 handler.hang_up()

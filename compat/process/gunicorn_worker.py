@@ -40,7 +40,7 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]
     _is_orphan = False
 
     def load_wsgi(self) -> None:
-        """Make the application; a configuration that can't be used is told in one line."""
+        """Make the application. What goes wrong is told in one line that begins with our name, for whoever waits for the start."""
         from compat.cli import raise_file_limit
 
         raise_file_limit()
@@ -48,6 +48,9 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]
             super().load_wsgi()
         except SettingsError as error:
             raise AppImportError(f"openai-compat: {error}") from error
+        except Exception as error:
+            self.log.exception("The application can't be made")
+            raise AppImportError(f"openai-compat: a worker can't begin: {type(error).__name__}: {error}") from error
 
     def init_signals(self) -> None:
         """gunicorn's, and a bell that ends the worker's rest."""

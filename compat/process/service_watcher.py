@@ -39,7 +39,7 @@ READY_S = 60.0
 BIND_S = 5.0
 KILL_MARGIN_S = 5.0
 _BUSY_S, _IDLE_S = 0.05, 1.0
-_SHOWN_LINES = 12
+_SHOWN_LINES, _SEARCHED_LINES = 12, 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,8 @@ class Watcher:
         self._publish("stopped" if code == do.EXIT_STOPPED else "failed")
         for path in self._run.root.glob("generation-*"):
             shutil.rmtree(path, ignore_errors=True)
-        self._say("stopped" if code == do.EXIT_STOPPED else f"failed: {self._operation['fault']}")
+        if code == do.EXIT_STOPPED:
+            self._say("stopped")
 
     def _end_keepers(self) -> None:
         for path in self._run.root.glob("engine-*.json"):
@@ -335,8 +336,9 @@ class Watcher:
             return words
         if time.monotonic() - generation.begun_s > READY_S:
             words = f"its workers did not serve within {READY_S:g} s"
-        shown = last_lines(service_log(self._order.base_dir), _SHOWN_LINES, generation.log_since) if self._order.is_background else []
-        return "\n".join([words, *shown])
+        said = last_lines(service_log(self._order.base_dir), _SEARCHED_LINES, generation.log_since) if self._order.is_background else []
+        ours = list(dict.fromkeys(line for line in said if line.startswith("openai-compat: ")))
+        return "\n".join([words, *(ours or said[-_SHOWN_LINES:])])
 
     # What others can see.
 

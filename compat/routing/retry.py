@@ -46,7 +46,8 @@ class Progress:
     """How far a call has come when an attempt fails.
 
     `attempts` and `tries_here` count the failed one; `others` are candidates that would take the call now and were not asked yet, `again`
-    those that were and may be asked again. `previous_wait_s` is the last wait that was drawn, 0 before the first. `is_open`: its circuit would refuse another try.
+    those that were and may be asked again. `previous_wait_s` is the last wait that was drawn, 0 before the first. `is_open`: its circuit
+    would refuse another try.
     """
 
     attempts: int

@@ -271,7 +271,10 @@ class _Turns:
         if not isinstance(arguments, str):
             self.notes.add("wrapped", "arguments")
             return {"value": arguments}
-        text = repaired(arguments.strip().encode("utf-8", "surrogatepass"))
+        told = arguments.strip().encode("utf-8", "surrogatepass")
+        text = repaired(told)
+        if text != told:
+            self.notes.add("repaired", "surrogates")
         try:
             _decode_arguments(text)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -66,6 +66,11 @@ class Parameters:
     structure: Structure
     headers: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def refuses_prefill(self) -> bool:
+        """Whether no answer may be begun by the client, even where the model takes that: not with thinking, not with a format."""
+        return self.thinking.is_on or self.structure.format is not None
+
 
 def read_parameters(envelope: Envelope, ctx: TranslationContext, notes: Notes, *, has_tools: bool, may_think: bool = True) -> Parameters:
     """The parameters for this model. Without `may_think` thinking is off where it can be. Errors: `BadRequest`, `Unsupported`."""

@@ -194,10 +194,10 @@ def lacks_thinking(messages: Sequence[Block]) -> bool:
 
     One thought at its start is enough for all its rounds: without interleaving the model thinks no more.
     """
-    first = None
-    for message in reversed(messages):
-        if message["role"] == "assistant":
-            first = message["content"][0]
-        elif message["role"] == "user" and message["content"][0]["type"] != "tool_result":
-            break
+    asked = max(number for number, message in enumerate(messages) if message["role"] == "user" and not _answers_calls(message))
+    first = next((message["content"][0] for message in messages[asked:] if message["role"] == "assistant"), None)
     return first is not None and first["type"] not in THINKING
+
+
+def _answers_calls(message: Block) -> bool:
+    return bool(message["content"][0]["type"] == "tool_result")

@@ -46,6 +46,8 @@ def translate_request(envelope: Envelope, ctx: TranslationContext) -> Translated
         notes = Notes()
         notes.add("thinking", "off(lost)")
         parameters, conversation, toolbox = _read(envelope, messages, ctx, notes, may_think=False)
+    if envelope.was_repaired:
+        notes.add("repaired", "surrogates")
     tools, choice, system = list(toolbox.tools), toolbox.choice, list(conversation.system)
     structure = parameters.structure
     if structure.tool is not None:
@@ -86,7 +88,7 @@ def _read(
         records,
         notes,
         system_in_middle=facts.system_in_middle and "messages.role" not in ctx.refused_parameters,
-        prefill=facts.prefill and not parameters.thinking.is_on and "messages.prefill" not in ctx.refused_parameters,
+        prefill=facts.prefill and not parameters.refuses_prefill and "messages.prefill" not in ctx.refused_parameters,
     )
     toolbox = read_tools(
         tools,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -54,9 +55,14 @@ def context(
     )
 
 
+def written(document: Any) -> bytes:
+    """JSON as JavaScript writes it: half a character is escaped, all others are themselves."""
+    return re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):x}", json.dumps(document, ensure_ascii=False)).encode()
+
+
 def translated(sent: Mapping[str, Any] | bytes, ctx: TranslationContext) -> TranslatedRequest:
     """The translation, done twice: its input is unchanged, and so is its outcome."""
-    body = sent if isinstance(sent, bytes) else json.dumps({"model": "claude", **sent}, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    body = sent if isinstance(sent, bytes) else written({"model": "claude", **sent})
     envelope = Envelope(body)
     before = (envelope.body, dict(envelope))
     first = TRANSLATOR.request(envelope, ctx)

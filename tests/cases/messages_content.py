@@ -166,6 +166,9 @@ MARKERS = [
         ("dropped=cache_control",),
         refused=frozenset({"cache_control"}),
     ),
+    RequestRow(
+        (15, 11), "nothing is told of where nothing was marked", chat(), {"messages": [HELLO_SENT]}, refused=frozenset({"cache_control"})
+    ),
 ]
 
 IMAGES = [
@@ -246,6 +249,12 @@ IMAGES = [
         json.dumps([{"type": "file-data", "data": PDF, "mediaType": "application/pdf", "filename": "a.pdf"}]),
         [{**DOCUMENT, "title": "a.pdf"}],
     ),
+    in_result(
+        "addresses of files too",
+        json.dumps([{"type": "file-url", "url": "https://example.com/a.pdf"}]),
+        [{"type": "document", "source": {"type": "url", "url": "https://example.com/a.pdf"}}],
+    ),
+    in_result("parts that were cut off stay text", '[{"type":"image_url","image', '[{"type":"image_url","image'),
     in_result(
         "addresses too",
         json.dumps([{"type": "image-url", "url": "https://example.com/a"}]),

@@ -81,6 +81,18 @@ PREFILL = [
         {"messages": [OPENING]},
         ("dropped=empty@0", "dropped=empty@1", "added=user@0"),
     ),
+    RequestRow(
+        (12, 23),
+        "nor where it is to fit a format",
+        chat(
+            HELLO,
+            said("Once"),
+            response_format={"type": "json_schema", "json_schema": {"schema": {"type": "object", "properties": {"a": {}}}}},
+        ),
+        {"messages.2": CONTINUE},
+        ("prefill=continue",),
+        OLD,
+    ),
 ]
 
 SYSTEM = [
@@ -210,6 +222,23 @@ EMPTY = [
         "bare strings and other spellings of text are parts",
         chat(user("A", {"type": "input_text", "text": "B"}), said([{"type": "output_text", "text": "C"}]), HELLO),
         {"messages.0": turn("user", text("A"), text("B")), "messages.1": turn("assistant", text("C"))},
+    ),
+    RequestRow(
+        (14,), "content of null is empty", chat({"role": "user", "content": None}, HELLO), {"messages": [HELLO_SENT]}, ("dropped=empty@0",)
+    ),
+    RequestRow(
+        (14, 26),
+        "half a character is replaced and told of",
+        chat(user(text("a\ud83d"))),
+        {"messages": [turn("user", text("a\ufffd"))]},
+        ("repaired=surrogates",),
+    ),
+    RequestRow(
+        (14, 26),
+        "in arguments too",
+        chat(HELLO, said(None, call(arguments='{"a": "\\ud83d"}')), result(), tools=TOOLS),
+        {"messages.1.content.0.input": {"a": "\ufffd"}},
+        ("repaired=surrogates",),
     ),
 ]
 

@@ -134,7 +134,7 @@ class Upstream:
         while not self.gate.wait(self._pace_s):
             yield openai.event(openai.chunk({"content": "tick "}))
         yield openai.event(openai.chunk({"content": "done"}))
-        yield openai.event(openai.chunk({}, finish_reason="stop")) + openai.event("[DONE]")
+        yield openai.event(openai.chunk({}, "stop")) + openai.event("[DONE]")
 
 
 class Stream(gevent.Greenlet):  # type: ignore[misc]
@@ -158,7 +158,7 @@ class Stream(gevent.Greenlet):  # type: ignore[misc]
                 sock.sendall(head.encode() + body)
                 while data := sock.recv(65536):
                     self.read += data
-                    self.has_begun = self.has_begun or b'"role"' in self.read
+                    self.has_begun = self.has_begun or b"tick" in self.read
         except OSError as error:
             self.outcome = f"{type(error).__name__}: {error}"
             return

@@ -14,9 +14,9 @@ import gevent  # noqa: E402
 
 from compat.endpoints.limiter import make_limiter  # noqa: E402
 from compat.errors import GatewayError  # noqa: E402
-from compat.limit_rules import BudgetSettings, LimitSettings  # noqa: E402
 from compat.limits import Estimate, Limits  # noqa: E402
 from compat.redis_link import LIMITER_ERRORS, Link  # noqa: E402
+from compat.sections import BudgetSettings, LimitSettings  # noqa: E402
 
 
 class Clock:

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from compat.answer_cache import KB, AnswerCache, CacheSettings, Decision, MemoryShelf, RedisShelf
+from compat.answer_cache import KB, AnswerCache, Decision, MemoryShelf, RedisShelf
 from compat.catalog import Model
 from compat.errors import BadRequest
 from compat.redis_link import RETRY_S, Link, redis_client, redis_errors
 from compat.routing.router import Deployment
+from compat.sections import CacheSettings
 from compat.translate.base import TranslatedRequest
 from compat.upstream.client import Upstream
 from compat.upstream.kinds import UPSTREAM_KINDS

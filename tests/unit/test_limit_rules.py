@@ -6,7 +6,8 @@ import datetime
 
 import pytest
 
-from compat.limit_rules import BudgetSettings, Rule, budget_rules, parse_rules
+from compat.limit_rules import Rule, budget_rules, parse_rules
+from compat.sections import BudgetSettings
 from compat.settings import SettingsError
 
 

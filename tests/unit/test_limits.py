@@ -19,9 +19,9 @@ from limits.errors import StorageError
 from compat.catalog import Price
 from compat.endpoints.limiter import make_limiter
 from compat.errors import ClientGone, GatewayError, TooManyRequests
-from compat.limit_rules import LimitSettings
 from compat.limits import _MAX_KNOWN, SPENT_TTL_S, BudgetSpent, Estimate, Limits, Reservation, estimate_of
 from compat.redis_link import LIMITER_ERRORS, RETRY_S, Link
+from compat.sections import LimitSettings
 from compat.settings import SettingsError
 from compat.wire.usage import Usage
 from tests.fakes.redis_server import RedisServer, needs_redis

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from compat.pacing import MAX_LANES, MAX_WAIT_S, Advice, Pacing, PacingSettings
+from compat.pacing import MAX_LANES, MAX_WAIT_S, Advice, Pacing
+from compat.sections import PacingSettings
 
 NOW_S = 1_700_000_000.0
 LANE = ("anthropic", "key", "claude")

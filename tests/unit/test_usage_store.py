@@ -13,8 +13,9 @@ from typing import Any
 import gevent
 import pytest
 
+from compat.sections import UsageSettings
 from compat.usage_report import print_usage
-from compat.usage_store import MAX_BATCH, MAX_QUEUED, RETRY_S, TIDY_S, NoUsage, UsageSettings, UsageStore, UsageSum, call_of, day_of
+from compat.usage_store import MAX_BATCH, MAX_QUEUED, RETRY_S, TIDY_S, NoUsage, UsageStore, UsageSum, call_of, day_of
 from compat.vault_sqlite import NativeThread
 
 NOON_S = 1_699_963_200.0  # 2023-11-14 12:00:00 UTC

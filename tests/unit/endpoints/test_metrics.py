@@ -9,14 +9,14 @@ from typing import Any
 import flask
 import pytest
 
-from compat.answer_cache import AnswerCache, CacheSettings, MemoryShelf
+from compat.answer_cache import AnswerCache, MemoryShelf
 from compat.calllog import CallLog
 from compat.endpoints.answers import error_answer
 from compat.endpoints.metrics import metrics_blueprint, readings_of
 from compat.errors import GatewayError
 from compat.keys import ClientKeys, new_key
 from compat.metrics import Metrics, Readings
-from compat.sections import KeySettings, LogSettings
+from compat.sections import CacheSettings, KeySettings, LogSettings
 from compat.usage_store import NoUsage
 from compat.vault import MemoryVault
 

@@ -10,7 +10,8 @@ import pytest
 from gevent.queue import SimpleQueue
 
 from compat.errors import ClientGone, GatewayError, UpstreamFailure
-from compat.routing.single_flight import Reader, SingleFlight, SingleFlightSettings, flight_key
+from compat.routing.single_flight import Reader, SingleFlight, flight_key
+from compat.sections import SingleFlightSettings
 
 BODY = b'{"model":"m"}'
 

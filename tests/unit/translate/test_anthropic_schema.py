@@ -63,6 +63,16 @@ CLEANED = {
         {**opened(a={"allOf": [{"$ref": "#/$defs/A"}], "description": "D", "default": 1}), "$defs": {"A": TEXT}},
         {**closed(a={"$ref": "#/$defs/A"}), "$defs": {"A": TEXT}},
     ),
+    "references that meet": (
+        {
+            "anyOf": [{"$ref": "#/$defs/A"}, {"$ref": "#/$defs/B"}],
+            "$defs": {"A": {"anyOf": [{"$ref": "#/$defs/C"}]}, "B": {"anyOf": [{"$ref": "#/$defs/C"}]}, "C": TEXT},
+        },
+        {
+            "anyOf": [{"$ref": "#/$defs/A"}, {"$ref": "#/$defs/B"}],
+            "$defs": {"A": {"anyOf": [{"$ref": "#/$defs/C"}]}, "B": {"anyOf": [{"$ref": "#/$defs/C"}]}, "C": TEXT},
+        },
+    ),
     "one part": ({"allOf": [opened(a=TEXT)], "title": "T"}, {**closed(a=TEXT), "title": "T"}),
     "what is not a schema where one may be": (
         {**opened(a=5), "$id": "x", "required": "a"},

@@ -57,7 +57,7 @@ def test_two_calls_with_one_context_differ_in_nothing_but_what_differs() -> None
 
 DEEP_PARTS = {
     "a tool": b'"tools":[{"function":{"name":"f","parameters":{"properties":%b}}}]',
-    "alternatives of a tool": b'"tools":[{"function":{"name":"f","parameters":{"anyOf":[{"properties":{"a":%b}},{"properties":{"a":%b}}]}}}]',
+    "alternatives of a tool": b'"tools":[{"function":{"name":"f","parameters":{"anyOf":[{"properties":%b},{"properties":%b}]}}}]',
     "a format": b'"response_format":{"type":"json_schema","json_schema":{"schema":{"not":%b}}}',
     "a source": b'"messages":[{"role":"user","content":[{"type":"image","source":%b}]}]',
     "arguments": b'"messages":[{"role":"assistant","tool_calls":[{"function":{"name":"f","arguments":%b}}]}]',

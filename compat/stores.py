@@ -1,0 +1,76 @@
+"""The collaborators that keep state: thinking, limits, answers, usage. In memory and in files, or in the Redis that workers share.
+
+A Redis that is gone never stops a call: each of them says so once, goes on without, and comes back by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import gevent
+
+from compat.answer_cache import AnswerCache, MemoryShelf, RedisShelf
+from compat.calllog import CallLog
+from compat.endpoints.limiter import MEMORY, LazyLimiter
+from compat.gateway import Clock
+from compat.limits import Limits
+from compat.redis_link import LIMITER_ERRORS, Link, redis_client, redis_errors
+from compat.settings import Settings, SettingsError
+from compat.usage_store import NoUsage, Usage, UsageStore
+from compat.vault import MemoryVault, ThinkingVault
+from compat.vault_redis import RedisVault
+from compat.vault_sqlite import NativeThread, SqliteVault
+
+
+class Stores:
+    """Makes them, all over the same storage. `SettingsError` for a URL that is none."""
+
+    def __init__(self, settings: Settings, base_dir: Path, clock: Clock, log: CallLog) -> None:
+        self._settings = settings
+        self._base_dir = base_dir
+        self._clock = clock
+        self._log = log
+        self._url = settings.storage.redis_url
+        try:
+            self._redis = redis_client(self._url) if self._url else None
+        except ValueError as error:
+            raise SettingsError(f"key 'storage.redis_url': {error}") from error
+        self._later: Callable[[Callable[[], None]], object] = gevent.spawn if self._url else _now
+
+    def vault(self) -> ThinkingVault:
+        """Where thinking is kept; in memory with no room where it is switched off."""
+        settings, clock = self._settings.vault, self._clock
+        ttl_s = float(settings.ttl_days * 86_400)
+        max_bytes = settings.max_mb * 2**20 if settings.enabled else 0
+        if settings.enabled and self._redis is not None:
+            return RedisVault(self._redis, ttl_s=ttl_s, clock=clock.now, errors=redis_errors(), on_event=self._log.event)
+        if not settings.enabled or not settings.path:
+            return MemoryVault(max_bytes=max_bytes, ttl_s=ttl_s, clock=clock.now)
+        path = self._base_dir / Path(settings.path).expanduser()
+        return SqliteVault(path, max_bytes=max_bytes, ttl_s=ttl_s, clock=clock.now, on_event=self._log.event)
+
+    def usage(self) -> Usage:
+        """Usage and cost of calls, for budgets and reports."""
+        settings = self._settings.usage
+        if not (settings.enabled and settings.path):
+            return NoUsage()
+        return UsageStore(settings, self._base_dir, NativeThread(), clock=self._clock.now, on_event=self._log.event)
+
+    def limits(self, usage: Usage) -> Limits:
+        """What clients and models may use."""
+        link = Link("limits", self._clock.monotonic, self._log.event, LIMITER_ERRORS)
+        limiter = LazyLimiter(self._url or MEMORY)
+        return Limits(self._settings.limits, limiter, self._clock, link, spent=usage.spent, later=self._later)
+
+    def answers(self) -> AnswerCache:
+        """Whole answers that may be given again."""
+        settings, clock = self._settings.cache, self._clock
+        if self._redis is None:
+            return AnswerCache(settings, MemoryShelf(settings, clock.monotonic))
+        link = Link("cache", clock.monotonic, self._log.event, redis_errors())
+        return AnswerCache(settings, RedisShelf(settings, self._redis, link, self._later))
+
+
+def _now(run: Callable[[], None]) -> None:
+    run()

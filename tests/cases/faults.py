@@ -1,0 +1,375 @@
+"""The fault matrix: what an upstream does wrong, where, and what comes of it.
+
+A row is a fault at a place of the answer. Its answer is made for both wire APIs, whole and streamed where both make sense. `alone` is what
+the client sees when the route has no other deployment and the fault meets every attempt; `spared` when a healthy upstream of the other wire
+API comes next: the right answer, unless told otherwise. `calls` are the requests that the faulty upstream got in both cases, and `spare`
+those of the healthy one; `attempts` counts also those that reached nobody.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tests.fakes.upstream import Answer, Cut, Request, Reset, Sleep, Stall, Step
+
+Wire = Literal["openai", "anthropic"]
+Place = Literal["before headers", "before content", "mid-text", "mid-call", "at the end"]
+WIRES: tuple[Wire, Wire] = ("openai", "anthropic")
+
+TEXT = "The quick brown fox jumps over the lazy dog, twice; and once more ✓."
+BEGUN = "The quick brown fox "
+ARGUMENTS = {"path": "a.py", "text": "ü"}
+TOOL = "write_file"
+
+# Documents and events of a right answer.
+
+_OPENAI_USAGE = {"prompt_tokens": 10, "completion_tokens": 20, "total_tokens": 30}
+_ANTHROPIC_USAGE = {"input_tokens": 10, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": 20}
+_MESSAGE = {"id": "msg_theirs", "type": "message", "role": "assistant", "model": "m", "stop_sequence": None}
+_CHUNK = {"id": "chatcmpl-theirs", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+
+
+def encoded(document: Any) -> bytes:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def event(document: dict[str, Any], wire: Wire) -> bytes:
+    name = f"event: {document['type']}\n".encode() if wire == "anthropic" else b""
+    return name + b"data: " + encoded(document) + b"\n\n"
+
+
+def chunk(delta: dict[str, Any], reason: str | None = None) -> bytes:
+    return event({**_CHUNK, "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}, "openai")
+
+
+def claude(kind: str, **fields: Any) -> bytes:
+    return event({"type": kind, **fields}, "anthropic")
+
+
+def document_of(wire: Wire, text: str | None) -> dict[str, Any]:
+    """A whole answer: with `text`, else with a tool call."""
+    if wire == "openai":
+        function = {"name": TOOL, "arguments": json.dumps(ARGUMENTS)}
+        calls = {"content": None, "tool_calls": [{"id": "call_1", "type": "function", "function": function}]}
+        message = {"role": "assistant", **({"content": text} if text is not None else calls)}
+        choice = {"index": 0, "message": message, "finish_reason": "stop" if text is not None else "tool_calls"}
+        return {
+            "id": "chatcmpl-theirs",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "m",
+            "choices": [choice],
+            "usage": _OPENAI_USAGE,
+        }
+    call = {"type": "tool_use", "id": "toolu_1", "name": TOOL, "input": ARGUMENTS}
+    block = {"type": "text", "text": text} if text is not None else call
+    return {**_MESSAGE, "content": [block], "stop_reason": "end_turn" if text is not None else "tool_use", "usage": _ANTHROPIC_USAGE}
+
+
+def opening(wire: Wire) -> list[bytes]:
+    """What comes before the content."""
+    if wire == "openai":
+        return [chunk({"role": "assistant", "content": ""})]
+    message = {**_MESSAGE, "content": [], "stop_reason": None, "usage": {**_ANTHROPIC_USAGE, "output_tokens": 1}}
+    return [claude("message_start", message=message), claude("ping")]
+
+
+def said(wire: Wire, *pieces: str) -> list[bytes]:
+    """Text, in such pieces."""
+    if wire == "openai":
+        return [chunk({"content": piece}) for piece in pieces]
+    start = claude("content_block_start", index=0, content_block={"type": "text", "text": ""})
+    return [start, *(claude("content_block_delta", index=0, delta={"type": "text_delta", "text": piece}) for piece in pieces)]
+
+
+def called(wire: Wire, *pieces: str) -> list[bytes]:
+    """A tool call, its arguments in such pieces."""
+    if wire == "openai":
+        head = {"index": 0, "id": "call_1", "type": "function", "function": {"name": TOOL, "arguments": ""}}
+        rest = [chunk({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}) for piece in pieces]
+        return [chunk({"tool_calls": [head]}), *rest]
+    start = claude("content_block_start", index=0, content_block={"type": "tool_use", "id": "toolu_1", "name": TOOL, "input": {}})
+    deltas = [claude("content_block_delta", index=0, delta={"type": "input_json_delta", "partial_json": piece}) for piece in pieces]
+    return [start, *deltas]
+
+
+def closing(wire: Wire, *, is_call: bool = False) -> list[bytes]:
+    """What follows the content, less the end mark."""
+    if wire == "openai":
+        return [chunk({}, "tool_calls" if is_call else "stop"), event({**_CHUNK, "choices": [], "usage": _OPENAI_USAGE}, "openai")]
+    reason = {"stop_reason": "tool_use" if is_call else "end_turn", "stop_sequence": None}
+    return [claude("content_block_stop", index=0), claude("message_delta", delta=reason, usage=_ANTHROPIC_USAGE)]
+
+
+def end(wire: Wire) -> bytes:
+    """The end mark."""
+    return b"data: [DONE]\n\n" if wire == "openai" else claude("message_stop")
+
+
+def streamed(steps: Sequence[Step], **rest: Any) -> Answer:
+    return Answer(steps, headers=(("content-type", "text/event-stream"),), **rest)
+
+
+def json_answer(body: bytes, status: int = 200, *headers: tuple[str, str]) -> Answer:
+    return Answer((body,), status, (("content-type", "application/json"), *headers), "length")
+
+
+def right(wire: Wire, *, is_stream: bool, is_call: bool = False, text: str = TEXT) -> Answer:
+    """The right answer, or the rest of it."""
+    if not is_stream:
+        return json_answer(encoded(document_of(wire, None if is_call else text)))
+    written = json.dumps(ARGUMENTS)
+    content = called(wire, written[:9], written[9:]) if is_call else said(wire, *([text[:30], text[30:]] if text else []))
+    return streamed([*opening(wire), *content, *closing(wire, is_call=is_call), end(wire)])
+
+
+def healthy(wire: Wire) -> Callable[[Request], Answer]:
+    """An upstream without faults, which carries an answer on where it is asked to."""
+
+    def respond(request: Request) -> Answer:
+        body = request.json
+        parts = [message["content"] for message in body["messages"] if message["role"] == "assistant"]
+        words = parts[0] if parts and isinstance(parts[0], str) else "".join(part["text"] for part in (parts[0] if parts else ()))
+        assert TEXT.startswith(words)
+        return right(wire, is_stream=bool(body.get("stream")), is_call=bool(body.get("tools")), text=TEXT[len(words) :])
+
+    return respond
+
+
+def error_event(wire: Wire, kind: str) -> bytes:
+    error = {"type": kind, "message": "their words"}
+    return claude("error", error=error) if wire == "anthropic" else event({"error": error}, "openai")
+
+
+# What is expected.
+
+
+@dataclass(frozen=True)
+class Told:
+    """An HTTP error."""
+
+    status: int
+    code: str | None = None
+    retry_after: str | None = None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A stream that shows the text so far and ends with an error event."""
+
+    code: str
+    text: str = BEGUN
+
+
+@dataclass(frozen=True)
+class Right:
+    """The right answer; `is_carried_on` where it has two authors."""
+
+    is_carried_on: bool = False
+
+
+Seen = Told | Ended | Right
+Make = Callable[[Wire, bool], Answer]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A row. `settings` change those of the faulty upstream; with `has_tls` it is called over TLS."""
+
+    name: str
+    place: Place
+    make: Make
+    alone: Seen
+    calls: tuple[int, int]
+    spare: int = 1
+    spared: Seen = field(default_factory=Right)
+    attempts: int = 3
+    is_streamed: bool = True
+    is_whole: bool = True
+    wires: tuple[Wire, ...] = WIRES
+    settings: dict[str, Any] = field(default_factory=dict)
+    has_tls: bool = False
+
+
+def same(answer: Answer) -> Make:
+    return lambda _wire, _is_stream: answer
+
+
+def refusal(status: int, *headers: tuple[str, str], body: bytes | None = None) -> Make:
+    """An error in the wire API's own shape."""
+
+    def make(wire: Wire, _: bool) -> Answer:
+        error = {"type": "some_error", "message": "their words"}
+        document = {"type": "error", "error": error} if wire == "anthropic" else {"error": error}
+        return json_answer(encoded(document) if body is None else body, status, *headers)
+
+    return make
+
+
+DATE = ("date", "Mon, 23 Nov 2026 10:00:00 GMT")
+UNTOLD = Told(502, "upstream_unreachable")
+BROKEN = Told(502, "upstream_broken")
+LATE = Told(504, "upstream_timeout")
+TWICE, ONCE = (3, 2), (3, 1)
+"""Requests at the faulty upstream: alone all three attempts; with a healthy one next, two of them, or one where asking again is no use."""
+
+BEFORE_HEADERS = [
+    Fault("DNS failure", "before headers", same(Answer()), UNTOLD, (0, 0), settings={"base_url": "http://nowhere.invalid/v1"}),
+    Fault("refused", "before headers", same(Answer()), UNTOLD, (0, 0), settings={"base_url": "http://127.0.0.1:9/v1"}),
+    Fault("TLS failure", "before headers", same(Answer()), UNTOLD, (0, 0), has_tls=True),
+    Fault("closed", "before headers", same(Answer(raw=(Cut(),))), UNTOLD, ONCE),
+    Fault("reset", "before headers", same(Answer(raw=(Reset(),))), UNTOLD, ONCE),
+    Fault("stall", "before headers", same(Answer(raw=(Stall(),))), LATE, ONCE),
+    Fault(
+        "slow headers", "before headers", same(Answer(raw=(*(s for b in b"HTTP/1.1 200" for s in (bytes([b]), Sleep(0.1))),))), LATE, ONCE
+    ),
+    Fault("half a head", "before headers", same(Answer(raw=(b"HTTP/1.1 200 OK\r\ncontent-", Cut()))), UNTOLD, ONCE),
+    Fault("only a 1xx", "before headers", same(Answer(raw=(b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n", Cut()))), UNTOLD, ONCE),
+    Fault("garbage", "before headers", same(Answer(raw=(b"\x16\x03garbage\r\n\r\n", Cut()))), BROKEN, TWICE),
+    Fault("redirect", "before headers", same(Answer((b"",), 302, (("location", "http://127.0.0.1:9/"),), "length")), BROKEN, TWICE),
+    Fault("500", "before headers", refusal(500), Told(500, "server_error"), TWICE),
+    Fault("502 in HTML", "before headers", refusal(502, body=b"<html><h1>Bad gateway</h1>"), Told(502, "server_error"), TWICE),
+    Fault("503", "before headers", refusal(503), Told(503, "server_error"), TWICE),
+    Fault("529", "before headers", refusal(529), Told(529, "server_error"), TWICE),
+    Fault("529 that stalls", "before headers", same(Answer((b'{"error":', Stall()), 529)), Told(529, "server_error"), TWICE),
+    Fault("408", "before headers", refusal(408), Told(408), TWICE),
+    Fault("429", "before headers", refusal(429), Told(429, "rate_limit_exceeded"), TWICE),
+    Fault("429, 30 ms", "before headers", refusal(429, ("retry-after-ms", "30")), Told(429, "rate_limit_exceeded", "1"), TWICE),
+    Fault("429, 0.03 s", "before headers", refusal(429, ("retry-after", "0.03")), Told(429, "rate_limit_exceeded", "1"), TWICE),
+    Fault("429, now", "before headers", refusal(429, DATE, ("retry-after", DATE[1])), Told(429, "rate_limit_exceeded", "0"), TWICE),
+]
+HOUR = [
+    Fault(f"{status}, an hour ({name})", "before headers", refusal(status, *headers), Told(status, code, "30"), (1, 1), attempts=1)
+    for status, code in ((429, "rate_limit_exceeded"), (529, "server_error"))
+    for name, headers in (
+        ("s", (("retry-after", "3600"),)),
+        ("ms", (("retry-after-ms", "3600000"),)),
+        ("date", (DATE, ("retry-after", "Mon, 23 Nov 2026 11:00:00 GMT"))),
+    )
+]
+REFUSED = [
+    Fault("400", "before headers", refusal(400), Told(400), (1, 1), attempts=1, spare=0, spared=Told(400)),
+    Fault("401", "before headers", refusal(401), Told(401, "upstream_key_refused"), (1, 1), attempts=1),
+    Fault("402", "before headers", refusal(402), Told(402), (1, 1), attempts=1),
+    Fault("403", "before headers", refusal(403), Told(403, "upstream_key_refused"), (1, 1), attempts=1),
+    Fault("404", "before headers", refusal(404), Told(404), (1, 1), attempts=1),
+    Fault("413", "before headers", refusal(413), Told(413), (1, 1), attempts=1, spare=0, spared=Told(413)),
+]
+
+
+def cut_body(wire: Wire, _: bool) -> Answer:
+    body = encoded(document_of(wire, TEXT))
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
+    return Answer(raw=(head + body[:-20], Cut()))
+
+
+def stalled_body(wire: Wire, _: bool) -> Answer:
+    return Answer((encoded(document_of(wire, TEXT))[:-20], Stall()))
+
+
+def compressed(wire: Wire, is_stream: bool) -> Answer:
+    answer = right(wire, is_stream=is_stream)
+    body = gzip.compress(b"".join(step for step in answer.steps if isinstance(step, bytes)))
+    return Answer((body[:20], body[20:]), 200, (*answer.headers, ("content-encoding", "gzip")))
+
+
+def after_hints(wire: Wire, is_stream: bool) -> Answer:
+    answer = right(wire, is_stream=is_stream)
+    hints = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n"
+    return Answer(answer.steps, 200, answer.headers, answer.framing, before_head=(hints,))
+
+
+HTML = (("content-type", "text/html"),)
+PLAIN = (("content-type", "text/plain"),)
+BODIES = [
+    Fault("a web page", "before content", same(Answer((b"<html>Welcome",), 200, HTML)), BROKEN, TWICE),
+    Fault("plain words", "before content", same(Answer((b"It works!",), 200, PLAIN)), BROKEN, TWICE),
+    Fault("truncated JSON", "before content", same(json_answer(b'{"id": "x", "choices": [{"mess')), BROKEN, TWICE),
+    Fault("no answer in it", "before content", same(json_answer(b'{"id": "x", "choices": [], "content": 1}')), BROKEN, TWICE),
+    Fault("empty 200", "before content", same(json_answer(b"")), BROKEN, TWICE),
+    Fault("204", "before content", same(Answer((), 204, (), "length")), BROKEN, TWICE),
+    Fault("cut body", "before content", cut_body, BROKEN, TWICE),
+    Fault("stalled body", "before content", stalled_body, LATE, ONCE),
+    Fault("broken gzip", "before content", same(Answer((b"\x1f\x8bxxxx",), 200, (("content-encoding", "gzip"),))), BROKEN, TWICE),
+    Fault("gzip", "before content", compressed, Right(), (1, 1), spare=0, attempts=1),
+    Fault("1xx, then an answer", "before headers", after_hints, Right(), (1, 1), spare=0, attempts=1),
+]
+
+
+# What ends a stream, wherever it does: the steps, and the code that the client is told.
+ENDS: list[tuple[str, Callable[[Wire], Sequence[Step]], str]] = [
+    ("cut", lambda _: (Cut(),), "upstream_broken"),
+    ("reset", lambda _: (Reset(),), "upstream_broken"),
+    ("stall", lambda _: (Stall(),), "upstream_timeout"),
+    ("half a character", lambda wire: (said(wire, "é ✓")[-1].partition(b"\xa9")[0], Cut()), "upstream_broken"),
+    ("garbage", lambda _: (b"data: {{{\n\n", Stall()), "upstream_broken"),
+    ("overload event", lambda wire: (error_event(wire, "overloaded_error"),), "server_error"),
+    ("error event", lambda wire: (error_event(wire, "api_error"),), "server_error"),
+    ("rate limit event", lambda wire: (error_event(wire, "rate_limit_error"),), "rate_limit_exceeded"),
+    ("an end without a reason", lambda _: (), "upstream_broken"),
+    ("an end mark without a reason", lambda wire: (end(wire),), "upstream_broken"),
+]
+_STATUS = {"upstream_broken": 502, "upstream_timeout": 504, "rate_limit_exceeded": 429}
+_EVENT_STATUS = {"overload event": 529, "error event": 500}
+
+
+def _streams(place: Place, begun: Callable[[Wire], Sequence[Step]]) -> list[Fault]:
+    rows = []
+    for name, steps, code in ENDS:
+
+        def make(wire: Wire, _: bool, steps: Callable[[Wire], Sequence[Step]] = steps) -> Answer:
+            return streamed([*begun(wire), *steps(wire)])
+
+        told = Told(_EVENT_STATUS.get(name, _STATUS.get(code, 0)), code)
+        calls = ONCE if code == "upstream_timeout" else TWICE
+        if place == "mid-text":
+            rows.append(Fault(name, place, make, Ended(code), (3, 1), spared=Right(is_carried_on=True), is_whole=False))
+        else:
+            rows.append(Fault(name, place, make, told, calls, is_whole=False))
+    return rows
+
+
+def _all_said(wire: Wire) -> list[bytes]:
+    return [*opening(wire), *said(wire, TEXT)]
+
+
+STREAMS = [
+    *_streams("before content", opening),
+    *_streams("mid-text", lambda wire: [*opening(wire), *said(wire, BEGUN)]),
+    *_streams("mid-call", lambda wire: [*opening(wire), *called(wire, '{"pa')]),
+]
+_ENDED = Ended("upstream_broken", TEXT)
+_REST = Right(is_carried_on=True)
+
+
+def at_the_end(
+    name: str, after: Callable[[Wire], Sequence[Step]], wires: tuple[Wire, ...], *, is_right: bool, is_late: bool = False
+) -> Fault:
+    """All of the text came, and then something of the end does not."""
+    alone = Right() if is_right else Ended("upstream_timeout" if is_late else "upstream_broken", TEXT)
+    make: Make = lambda wire, _: streamed([*_all_said(wire), *after(wire)])  # noqa: E731
+    calls, attempts = ((1, 1), 1) if is_right else ((3, 1), 3)
+    spared = Right() if is_right else _REST
+    return Fault(name, "at the end", make, alone, calls, int(not is_right), spared, attempts, is_whole=False, wires=wires)
+
+
+AT_THE_END = [
+    at_the_end("cut before the reason", lambda _: (Cut(),), WIRES, is_right=False),
+    at_the_end("ended before the reason", lambda _: (), WIRES, is_right=False),
+    at_the_end("stall before the reason", lambda _: (Stall(),), WIRES, is_right=False, is_late=True),
+    at_the_end("cut before the end mark", lambda wire: (*closing(wire), Cut()), ("openai",), is_right=True),
+    at_the_end("reset before the end mark", lambda wire: (*closing(wire), Reset()), ("openai",), is_right=True),
+    at_the_end("stall before the end mark", lambda wire: (*closing(wire), Stall()), ("openai",), is_right=True),
+    at_the_end("cut in the usage", lambda wire: (closing(wire)[0], closing(wire)[1][:40], Cut()), ("openai",), is_right=True),
+    at_the_end("cut before message_stop", lambda wire: (*closing(wire), Cut()), ("anthropic",), is_right=False),
+    at_the_end("ended before message_stop", lambda wire: closing(wire), ("anthropic",), is_right=False),
+    at_the_end("cut after the end mark", lambda wire: (*closing(wire), end(wire), Cut()), WIRES, is_right=True),
+    at_the_end("stall after the end mark", lambda wire: (*closing(wire), end(wire), Stall()), WIRES, is_right=True),
+    at_the_end("garbage after the end mark", lambda wire: (*closing(wire), end(wire), b"data: {{{\n\n"), WIRES, is_right=True),
+]
+
+FAULTS = [*BEFORE_HEADERS, *HOUR, *REFUSED, *BODIES, *STREAMS, *AT_THE_END]

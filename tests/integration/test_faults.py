@@ -1,0 +1,144 @@
+"""The fault matrix (`tests/cases/faults.py`) over real sockets: what the client sees, how many calls were made, what was recorded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from compat.settings import merge
+from tests.cases.faults import ARGUMENTS, FAULTS, TEXT, TOOL, Ended, Fault, Right, Seen, Told, Wire, healthy
+from tests.conftest import RunningGateway
+from tests.fakes.upstream import FakeUpstream
+
+KEY = "sk-canary-0123456789"
+TARGET = "claude-sonnet-4-6"  # is asked to go on in words
+SPARE_TARGET = "claude-haiku-4-5"  # takes a prefill
+OTHER: dict[Wire, Wire] = {"openai": "anthropic", "anthropic": "openai"}
+SETTINGS: dict[str, Any] = {
+    "timeouts": {"connect_s": 2, "first_byte_s": 0.2, "silence_s": 0.2},
+    "retry": {"attempts": 3, "first_wait_s": 0.001, "max_wait_s": 0.002},
+}
+CELLS = [
+    pytest.param(fault, wire, is_stream, id=f"{fault.place}-{fault.name}-{wire}-{'streamed' if is_stream else 'whole'}")
+    for fault in FAULTS
+    for wire in fault.wires
+    for is_stream in (False, True)
+    if (fault.is_streamed if is_stream else fault.is_whole)
+]
+cells = pytest.mark.parametrize(("fault", "wire", "is_stream"), CELLS)
+
+
+def row_of(upstream: FakeUpstream, wire: Wire) -> dict[str, Any]:
+    url = upstream.url if wire == "openai" else upstream.url.removesuffix("/v1")
+    return {"kind": wire, "base_url": url, "api_keys": [KEY]}
+
+
+def faulty_row(fault: Fault, upstream: FakeUpstream, wire: Wire) -> dict[str, Any]:
+    return merge(row_of(upstream, wire), fault.settings)
+
+
+class NoTls:
+    """Shakes no hands."""
+
+    def wrap_socket(self, *_: Any, **__: Any) -> Any:
+        raise ConnectionAbortedError
+
+
+@pytest.fixture
+def faulty(fault: Fault, wire: Wire, is_stream: bool) -> Iterator[FakeUpstream]:
+    with FakeUpstream(default=fault.make(wire, is_stream), tls=NoTls() if fault.has_tls else None) as running:
+        yield running
+
+
+def ask(gateway: RunningGateway, fault: Fault, is_stream: bool) -> requests.Response:
+    tools = [{"type": "function", "function": {"name": TOOL, "parameters": {"type": "object", "properties": {}}}}]
+    return gateway.chat(stream=is_stream, **({"tools": tools} if fault.place == "mid-call" else {}))
+
+
+def check(seen: Seen, answer: requests.Response, *, is_call: bool) -> None:
+    """The client sees just this, and never a secret."""
+    assert KEY not in answer.text
+    if isinstance(seen, Told):
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (seen.status, seen.code if seen.code else error["code"])
+        assert error["message"]
+        assert answer.headers.get("retry-after") == seen.retry_after
+        return
+    assert answer.status_code == 200, answer.text
+    is_stream = answer.headers["content-type"].startswith("text/event-stream")
+    message, last = streamed_message(answer.text) if is_stream else (answer.json()["choices"][0]["message"], {})
+    if isinstance(seen, Ended):
+        assert (message["content"], last["error"]["code"]) == (seen.text, seen.code)
+        assert last["error"]["message"]
+        return
+    assert "error" not in last
+    assert (": carried on after a fault: " in answer.text) is seen.is_carried_on
+    if is_call:
+        [call] = message["tool_calls"]
+        assert (call["function"]["name"], json.loads(call["function"]["arguments"])) == (TOOL, ARGUMENTS)
+    else:
+        assert message["content"] == TEXT
+
+
+def streamed_message(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The message of a stream that is as regular as it must be, and its last event."""
+    events = [line[6:] for line in text.split("\n") if line.startswith("data: ")]
+    assert events.count("[DONE]") <= 1
+    chunks = [json.loads(event) for event in events if event != "[DONE]"]
+    last = chunks.pop() if "error" in chunks[-1] else {}
+    assert ("error" in last) is (events[-1] != "[DONE]")
+    assert len({(chunk["id"], chunk["created"], chunk["model"]) for chunk in chunks}) == 1
+    choices = [chunk["choices"][0] for chunk in chunks]
+    assert sum("role" in choice["delta"] for choice in choices) == 1
+    assert [bool(choice["finish_reason"]) for choice in choices] == [False] * (len(choices) - 1) + [not last]
+    calls: list[dict[str, Any]] = []
+    for piece in [piece for choice in choices for piece in choice["delta"].get("tool_calls") or ()]:
+        if "id" in piece:
+            calls.append({"function": {"name": piece["function"]["name"], "arguments": ""}})
+        calls[piece["index"]]["function"]["arguments"] += piece["function"]["arguments"]
+    return {"content": "".join(choice["delta"].get("content") or "" for choice in choices), "tool_calls": calls}, last
+
+
+def check_record(gateway: RunningGateway, seen: Seen, attempts: int) -> None:
+    """One record that tells the same."""
+    [record] = gateway.calls()
+    assert record["attempts"] == attempts
+    if isinstance(seen, Right):
+        assert (record["outcome"], record["status"]) == ("ok", 200)
+        assert ("carried_on_from" in record) is seen.is_carried_on
+    else:
+        assert record["outcome"] == "error"
+        assert record["error"]
+        assert record["status"] == (seen.status if isinstance(seen, Told) else record["status"])
+    assert gateway.gateway.gauges.in_flight == 0
+    assert all(row["in_flight"] == row["waiting"] == 0 for row in gateway.gateway.policies.gates.report().values())
+
+
+@cells
+def test_with_one_deployment(start_gateway: Any, faulty: FakeUpstream, fault: Fault, wire: Wire, is_stream: bool) -> None:
+    settings = merge(
+        SETTINGS, {"upstreams": {"a": faulty_row(fault, faulty, wire)}, "models": {"claude-4-sonnet": {"route": [f"a/{TARGET}"]}}}
+    )
+    gateway = start_gateway(settings)
+    answer = ask(gateway, fault, is_stream)
+    check(fault.alone, answer, is_call=fault.place == "mid-call")
+    assert len(faulty.requests) == fault.calls[0]
+    check_record(gateway, fault.alone, fault.attempts)
+
+
+@cells
+def test_with_a_healthy_one_next(start_gateway: Any, faulty: FakeUpstream, fault: Fault, wire: Wire, is_stream: bool) -> None:
+    other = OTHER[wire]
+    with FakeUpstream(default=healthy(other)) as spare:
+        upstreams = {"a": faulty_row(fault, faulty, wire), "b": row_of(spare, other)}
+        route = [f"a/{TARGET}", f"b/{SPARE_TARGET}"]
+        gateway = start_gateway(merge(SETTINGS, {"upstreams": upstreams, "models": {"claude-4-sonnet": {"route": route}}}))
+        answer = ask(gateway, fault, is_stream)
+        check(fault.spared, answer, is_call=fault.place == "mid-call")
+        assert (len(faulty.requests), len(spare.requests)) == (fault.calls[1], fault.spare)
+        reached_nobody = int(fault.calls == (0, 0))
+        check_record(gateway, fault.spared, fault.calls[1] + fault.spare + reached_nobody)

@@ -1,0 +1,176 @@
+"""`restart_services.py` as a command: what it does, says and leaves alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from compat.process.service_state import identity_of, is_alive, read_json, write_json
+from tests.fakes.upstream import FakeUpstream
+from tests.integration.services_folder import BOUND_S, QUIET, ServiceFolder, Upstream, behind, generations_of, until
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[FakeUpstream]:
+    with FakeUpstream(default=Upstream()) as running:
+        yield running
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[ServiceFolder]:
+    made = ServiceFolder(tmp_path)
+    yield made
+    made.close()
+
+
+def test_a_life_from_down_to_up_to_down(folder: ServiceFolder, upstream: FakeUpstream) -> None:
+    """Without a word it starts, the second time it restarts; status and exit codes are right all along."""
+    folder.configure(behind(upstream, "workers = 1"))
+    assert folder.do("status", code=3)["outcome"] == "down"
+    done = folder.command()
+    assert done.returncode == 0, done.stdout + done.stderr
+    root, watcher = folder.root, folder.watcher()
+    assert done.stdout.startswith("openai-compat  started in ")
+    assert f"URL      {root}/v1\n" in done.stdout
+    assert "health   ok\n" in done.stdout
+    assert f"pid      {watcher.pid}\n" in done.stdout
+
+    restarted = folder.do()
+    assert (restarted["outcome"], restarted["pid"], restarted["url"]) == ("restarted", watcher.pid, root)
+    assert restarted["generations"][-1]["generation"] == 2
+    assert folder.do("start")["outcome"] == "already up"
+    assert folder.do("reload")["outcome"] == "reloaded"
+    report = folder.do("status")
+    assert (report["outcome"], report["health"], report["url"]) == ("up", "ok", root)
+
+    log = folder.command("logs", "-n", "3").stdout
+    assert "watcher" in log
+    assert "worker.started" in log
+
+    assert folder.do("stop")["outcome"] == "stopped"
+    assert not is_alive(watcher)
+    assert folder.do("stop")["outcome"] == "was down"
+    assert folder.do("status", code=3)["outcome"] == "down"
+    assert "canary" not in done.stdout + log + folder.said()
+    assert not list(folder.run_folder.root.glob("generation-*")), "copies of configurations are left"
+
+
+def test_a_broken_configuration_leaves_the_service_as_it_was(folder: ServiceFolder, upstream: FakeUpstream) -> None:
+    """Also when a worker has to be started again meanwhile: a generation has a configuration of its own."""
+    folder.configure(behind(upstream, "workers = 1"))
+    root = f"http://127.0.0.1:{folder.do()['url'].rpartition(':')[2]}"
+    folder.configure("[server]\nprot = 1\n")
+    for command in ("reload", "restart"):
+        report = folder.do(command, code=5)
+        assert report["detail"] == f"{folder.folder}/config.toml: unknown key 'server.prot'; did you mean 'port'?"
+        assert report["health"] == "ok"
+    before = generations_of(root)[1]["workers"][0]["pid"]
+    known = identity_of(before)
+    assert known is not None
+    os.kill(before, signal.SIGKILL)
+    until(
+        lambda: [worker["pid"] for row in folder.do("status")["generations"] for worker in row["workers"]] not in ([], [before]),
+        "a new worker",
+    )
+    os.kill(folder.generation().pid, signal.SIGKILL)
+    until(lambda: folder.run_folder.read_service()["current"] == 2, "the watcher starts another generation")
+    assert folder.do("status")["health"] == "ok"
+    folder.configure(behind(upstream, "workers = 1"))
+    assert folder.do("reload")["outcome"] == "reloaded"
+
+
+def test_a_start_that_fails_says_why(folder: ServiceFolder) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        folder.configure(f"{QUIET}server.port = {port}\n")
+        report = folder.do(code=1)
+    hint = "Another program uses the port: stop it, or choose another port in config.toml."
+    assert report["detail"] == f"can't listen on 127.0.0.1:{port}: Address already in use. {hint}"
+    assert folder.do("status", code=3)["outcome"] == "down"
+    (folder.folder / "app.py").write_text("import no_such_module\n")
+    folder.configure(f"{QUIET}server.port = 0\n")
+    words = folder.do(code=1)["detail"].splitlines()
+    assert words[1:] == ["openai-compat: a worker can't begin: ModuleNotFoundError: No module named 'no_such_module'"]
+    assert folder.command("strat").returncode == 2
+
+
+def test_a_stale_pid_file_is_told_and_its_process_left_alone(folder: ServiceFolder) -> None:
+    """Its id may be another process's by now: one that is not ours is never signalled."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        stranger = identity_of(other.pid)
+        assert stranger is not None
+        folder.run_folder.make()
+        rows = [{"number": 7, "identity": {**stranger.as_json(), "started": "1"}, "state": "serving", "facts": {"shutdown_s": 1}}]
+        write_json(folder.run_folder.service, {"watcher": {**stranger.as_json(), "started": "1"}, "state": "running", "generations": rows})
+        report = folder.do("stop")
+        assert report["outcome"] == "was down"
+        assert report["notes"] == [f"Removed a stale pid file: process {other.pid} is gone, or is another one by now."]
+        assert read_json(folder.run_folder.service) is None
+        assert other.poll() is None
+        other.communicate(b"\n")
+
+
+def test_variables_of_the_calling_shell_count_at_a_reload(folder: ServiceFolder, upstream: FakeUpstream) -> None:
+    folder.configure(f"{QUIET}server.port = 0\nserver.workers = 1\n")
+    root = folder.do()["url"]
+    assert requests.get(f"{root}/readyz", timeout=BOUND_S).status_code == 503
+    folder.do("reload", MISTRAL_API_KEY="sk-from-the-shell-xx", MISTRAL_BASE_URL=upstream.url)
+    report = requests.get(f"{root}/healthz", timeout=BOUND_S).json()
+    assert [row["name"] for row in report["upstreams"]] == ["mistral"]
+    assert requests.get(f"{root}/readyz", timeout=BOUND_S).json() == {"status": "ready"}
+    assert not folder.run_folder.request.exists(), "the wish, which holds the environment, is taken away"
+
+
+def test_a_new_port_is_taken_without_a_gap(folder: ServiceFolder, upstream: FakeUpstream) -> None:
+    folder.configure(behind(upstream, "workers = 1"))
+    old = folder.do()["url"]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    folder.configure(behind(upstream, "workers = 1").replace("port = 0", f"port = {port}"))
+    assert folder.do("reload")["url"] == f"http://127.0.0.1:{port}"
+    until(lambda: _refuses(int(old.rpartition(":")[2])), "the old port is closed")
+
+
+def test_a_python_without_the_packages_finds_the_one_in_dot_venv(folder: ServiceFolder) -> None:
+    bare = Path(sys.base_prefix) / "bin" / "python3"
+    done = folder.command("status", "--json", python=str(bare), PYTHONPATH="")
+    if done.returncode != 1:
+        pytest.skip("the Python that this environment was made from has the packages")
+    assert " lacks " in done.stderr
+    assert "python3 -m venv .venv" in done.stderr
+    (folder.folder / ".venv/bin").mkdir(parents=True)
+    python = folder.folder / ".venv/bin/python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={folder.environment["PYTHONPATH"]} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    done = folder.command("status", "--json", python=str(bare), PYTHONPATH="")
+    assert (done.returncode, json.loads(done.stdout)["outcome"]) == (3, "down")
+
+
+def test_a_removed_log_folder_is_made_again(folder: ServiceFolder, upstream: FakeUpstream) -> None:
+    folder.configure(behind(upstream, "workers = 1"))
+    root = folder.do()["url"]
+    for path in (folder.folder / "logs").iterdir():
+        path.unlink()
+    (folder.folder / "logs").rmdir()
+    body = {"model": "claude-4-sonnet", "messages": [{"role": "user", "content": "Hi"}]}
+    assert requests.post(f"{root}/v1/chat/completions", json=body, timeout=BOUND_S).status_code == 200
+    until(lambda: (folder.folder / "logs/openai_compat.log").exists(), "the call log is there again")
+    assert folder.do("reload")["health"] == "ok"
+    assert "begins" in folder.said() or (folder.folder / "logs/service.log").exists()
+
+
+def _refuses(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except ConnectionRefusedError:
+        return True
+    return False

@@ -1,0 +1,100 @@
+"""The set-up page and its files, for a gateway with and without client keys."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+from typing import Any
+
+import pytest
+from werkzeug.test import Client
+
+from compat.factory import create_app
+from compat.keys import new_key
+from compat.setup.clients import CLIENTS
+from compat.setup.jsonc import parse
+from compat.setup.texts import TEXTS
+from tests.unit.builders import KEY, make_gateway
+
+UPSTREAM = {"up": {"kind": "openai", "base_url": "http://up.example/v1", "models": ["<b>"], "api_keys": [KEY]}}
+
+
+def client_of(folder: Path, settings: dict[str, Any] | None = None) -> Client:
+    return Client(create_app(make_gateway(folder, {"upstreams": UPSTREAM, "models": {"<i>": {"route": ["up/<b>"]}}, **(settings or {})})))
+
+
+def test_the_page_shows_every_client_with_this_gateways_address(tmp_path: Path) -> None:
+    answer = client_of(tmp_path).get("/setup", base_url="http://localhost:1234")
+    assert answer.content_type == "text/html; charset=utf-8"
+    for client in CLIENTS:
+        assert f'id="{client}"' in answer.text
+    assert html.unescape(answer.text).count('"baseURL": "http://localhost:1234/v1"') == 2
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert "canary" not in answer.text
+
+
+def test_names_are_escaped(tmp_path: Path) -> None:
+    text = client_of(tmp_path).get("/setup").text
+    assert "&#34;&lt;i&gt;&#34;" in text
+    assert "<i>" not in text
+
+
+@pytest.mark.parametrize(
+    ("path", "accepted", "language"),
+    [
+        ("/setup", "", "en"),
+        ("/setup", "zh-CN,zh;q=0.9,en;q=0.8", "zh"),
+        ("/setup", "de", "en"),
+        ("/setup?lang=zh", "en", "zh"),
+        ("/setup?lang=en", "zh", "en"),
+        ("/setup?lang=<b>", "", "en"),
+    ],
+)
+def test_the_language_is_the_browsers_unless_the_switch_says_otherwise(tmp_path: Path, path: str, accepted: str, language: Any) -> None:
+    answer = client_of(tmp_path).get(path, headers={"accept-language": accepted})
+    assert TEXTS[language]["lead"] in html.unescape(answer.text)
+    assert "accept-language" in answer.headers["vary"]
+    assert f'href="/setup?lang={"en" if language == "zh" else "zh"}"' in answer.text
+
+
+def test_both_languages_have_the_same_texts() -> None:
+    assert TEXTS["en"].keys() == TEXTS["zh"].keys()
+
+
+@pytest.mark.parametrize("name", ["kilo.jsonc", "opencode.jsonc"])
+def test_a_file_can_be_fetched(tmp_path: Path, name: str) -> None:
+    answer = client_of(tmp_path).get(f"/setup/{name}", base_url="http://localhost:1234")
+    assert answer.content_type == "text/plain; charset=utf-8"
+    node = parse(answer.text)
+    assert node is not None
+    options = node.value["provider"]["openai-compat"]["options"]
+    assert (options["baseURL"], options["apiKey"]) == ("http://localhost:1234/v1", "sk-any")
+    assert "<i>" in node.value["provider"]["openai-compat"]["models"]
+
+
+@pytest.mark.parametrize("name", ["openai-compat-roo.json", "config.yaml", "aider.conf.yml", "aider.model.metadata.json"])
+def test_the_files_of_other_clients_can_be_fetched(tmp_path: Path, name: str) -> None:
+    answer = client_of(tmp_path).get(f"/setup/{name}")
+    assert answer.status_code == 200
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_file_that_is_none_is_an_error_that_names_those_there_are(tmp_path: Path) -> None:
+    answer = client_of(tmp_path).get("/setup/nobody.json")
+    assert (answer.status_code, "/setup/kilo.jsonc" in answer.json["error"]["message"]) == (404, True)
+
+
+def test_with_client_keys_the_files_name_a_variable_or_a_placeholder(tmp_path: Path) -> None:
+    key, digest = new_key()
+    client = client_of(tmp_path, {"keys": {"ada": {"hash": digest}}})
+    page = client.get("/setup").text
+    assert "{env:OPENAI_COMPAT_KEY}" in client.get("/setup/kilo.jsonc").text
+    assert "YOUR-CLIENT-KEY" in client.get("/setup/config.yaml").text
+    assert key not in page
+    assert digest not in page
+    assert "sk-any" not in page
+
+
+def test_a_gateway_without_an_upstream_says_so(tmp_path: Path) -> None:
+    gateway = make_gateway(tmp_path, {"embedded": {"enabled": True}})
+    assert html.escape(TEXTS["en"]["embedded"], quote=False) in Client(create_app(gateway)).get("/setup").text

@@ -1,0 +1,164 @@
+"""The files of every client, as its own documentation wants them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compat.setup.clients import CLIENTS, client_setup
+from compat.setup.jsonc import JsoncError, parse
+from compat.setup.kilo import config_path, kilo_config, kilo_text, merged
+from compat.setup.offers import Offer
+
+URL, KEY = "http://127.0.0.1:28889/v1", "sk-any"
+OFFERS = (
+    Offer("claude-4-sonnet", 'Claude "4"', 200_000, 64_000, 3.0, 15.0, 0.3, 3.75, images=True, files=True, reasoning=True),
+    Offer("small", "Small", 32_000, 4096, 0.1, 0.4, tools=False),
+)
+
+
+def text_of(client: str, number: int = 0) -> str:
+    return client_setup(client, OFFERS, URL, KEY).files[number].text
+
+
+def document(text: str) -> Any:
+    node = parse(text)
+    assert node is not None
+    return node.value
+
+
+def test_kilo_gets_the_whole_configuration() -> None:
+    assert document(text_of("kilo")) == {
+        "$schema": "https://app.kilo.ai/config.json",
+        "model": "openai-compat/claude-4-sonnet",
+        "small_model": "openai-compat/small",
+        "provider": {
+            "openai-compat": {
+                "npm": "@ai-sdk/openai-compatible",
+                "name": "openai-compat",
+                "options": {"baseURL": URL, "apiKey": KEY, "timeout": 3_600_000, "chunkTimeout": 120_000},
+                "models": {
+                    "claude-4-sonnet": {
+                        "name": 'Claude "4"',
+                        "tool_call": True,
+                        "attachment": True,
+                        "reasoning": True,
+                        "temperature": True,
+                        "limit": {"context": 200_000, "output": 64_000},
+                        "cost": {"input": 3.0, "output": 15.0, "cache_read": 0.3, "cache_write": 3.75},
+                        "modalities": {"input": ["text", "image", "pdf"], "output": ["text"]},
+                    },
+                    "small": {
+                        "name": "Small",
+                        "tool_call": False,
+                        "attachment": False,
+                        "reasoning": False,
+                        "temperature": True,
+                        "limit": {"context": 32_000, "output": 4096},
+                        "cost": {"input": 0.1, "output": 0.4, "cache_read": 0.0, "cache_write": 0.0},
+                        "modalities": {"input": ["text"], "output": ["text"]},
+                    },
+                },
+            }
+        },
+    }
+
+
+def test_opencode_gets_the_same_under_its_own_schema() -> None:
+    kilo, opencode = document(text_of("kilo")), document(text_of("opencode"))
+    assert opencode == {**kilo, "$schema": "https://opencode.ai/config.json"}
+
+
+def test_roo_gets_a_file_to_import() -> None:
+    told = json.loads(text_of("roo"))
+    assert told["globalSettings"] == {}
+    assert told["providerProfiles"]["currentApiConfigName"] in told["providerProfiles"]["apiConfigs"]
+    profile = told["providerProfiles"]["apiConfigs"]["openai-compat"]
+    info = profile.pop("openAiCustomModelInfo")
+    assert profile == {
+        "id": "openaicompat",
+        "apiProvider": "openai",
+        "openAiBaseUrl": URL,
+        "openAiApiKey": KEY,
+        "openAiModelId": "claude-4-sonnet",
+        "openAiStreamingEnabled": True,
+        "includeMaxTokens": True,
+    }
+    assert (info["maxTokens"], info["contextWindow"], info["supportsImages"], info["supportsPromptCache"]) == (64_000, 200_000, True, True)
+    assert [info[f"{kind}Price"] for kind in ("input", "output", "cacheReads", "cacheWrites")] == [3.0, 15.0, 0.3, 3.75]
+    assert "base URL http://127.0.0.1:28889," in " ".join(client_setup("roo", OFFERS, URL, KEY).steps["en"])
+
+
+def test_continue_gets_a_model_per_offer() -> None:
+    lines = text_of("continue").splitlines()
+    assert lines[:4] == ["name: openai-compat", "version: 1.0.0", "schema: v1", "models:"]
+    assert lines[4:14] == [
+        '  - name: "Claude \\"4\\""',
+        "    provider: openai",
+        '    model: "claude-4-sonnet"',
+        f'    apiBase: "{URL}"',
+        '    apiKey: "sk-any"',
+        "    roles: [chat, edit, apply]",
+        "    capabilities: [tool_use, image_input]",
+        "    defaultCompletionOptions:",
+        "      contextLength: 200000",
+        "      maxTokens: 64000",
+    ]
+    assert lines[20] == "    capabilities: []"
+
+
+def test_aider_gets_its_settings_and_the_models_facts() -> None:
+    assert text_of("aider").splitlines() == [f'openai-api-base: "{URL}"', 'openai-api-key: "sk-any"', 'model: "openai/claude-4-sonnet"']
+    facts = json.loads(text_of("aider", 1))["openai/claude-4-sonnet"]
+    assert (facts["max_input_tokens"], facts["max_output_tokens"], facts["input_cost_per_token"]) == (200_000, 64_000, 3e-06)
+    assert (facts["litellm_provider"], facts["mode"]) == ("openai", "chat")
+
+
+def test_clients_without_a_file_get_commands() -> None:
+    assert client_setup("cline", OFFERS, URL, KEY).commands == (f"cline auth -p openai -k sk-any -b {URL} -m claude-4-sonnet",)
+    assert client_setup("openai", OFFERS, URL, KEY).commands == (f"export OPENAI_BASE_URL={URL}", "export OPENAI_API_KEY=sk-any")
+
+
+@pytest.mark.parametrize("client", list(CLIENTS))
+def test_every_client_has_steps_in_both_languages_also_without_a_model(client: str) -> None:
+    for offers in (OFFERS, ()):
+        setup = client_setup(client, offers, URL, KEY)
+        assert setup.client == client
+        assert len(setup.steps["en"]) == len(setup.steps["zh"]) > 0
+        assert setup.files or setup.commands
+
+
+def test_a_block_that_is_ours_is_renewed_and_the_rest_is_kept() -> None:
+    before = '{\n  // mine\n  "model": "other/x", // a favourite\n  "provider": { "other": {} }\n}\n'
+    once = merged(before, kilo_config(OFFERS, URL, KEY))
+    assert once.startswith('{\n  // mine\n  "model": "openai-compat/claude-4-sonnet", // a favourite\n  "provider": { "other": {}')
+    assert set(document(once)["provider"]) == {"other", "openai-compat"}
+    assert merged(once, kilo_config(OFFERS, URL, KEY)) == once
+    again = merged(once, kilo_config(OFFERS[:1], URL, "sk-new"))
+    assert list(document(again)["provider"]["openai-compat"]["models"]) == ["claude-4-sonnet"]
+    assert again.startswith(once[: once.index('"openai-compat": {')])
+
+
+@pytest.mark.parametrize("empty", ["", "  \n", "\ufeff"])
+def test_an_empty_file_becomes_the_whole_document(empty: str) -> None:
+    assert merged(empty, kilo_config(OFFERS, URL, KEY)) == kilo_text(kilo_config(OFFERS, URL, KEY))
+
+
+@pytest.mark.parametrize("broken", ["{", "[]", '{"provider": 1}'])
+def test_a_file_that_is_something_else_is_refused(broken: str) -> None:
+    with pytest.raises(JsoncError):
+        merged(broken, kilo_config(OFFERS, URL, KEY))
+
+
+def test_the_file_is_looked_for_where_the_client_does(tmp_path: Path) -> None:
+    assert config_path({}, tmp_path) == tmp_path / ".config/kilo/kilo.jsonc"
+    other = tmp_path / "other"
+    assert config_path({"XDG_CONFIG_HOME": str(other)}, tmp_path, "opencode") == other / "opencode/opencode.jsonc"
+    (other / "opencode").mkdir(parents=True)
+    (other / "opencode/opencode.json").write_text("{}")
+    assert config_path({"XDG_CONFIG_HOME": str(other)}, tmp_path, "opencode") == other / "opencode/opencode.json"
+    (other / "opencode/opencode.jsonc").write_text("{}")
+    assert config_path({"XDG_CONFIG_HOME": str(other)}, tmp_path, "opencode") == other / "opencode/opencode.jsonc"
