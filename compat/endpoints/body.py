@@ -6,7 +6,7 @@ from typing import Any
 
 import gevent
 
-from compat.endpoints.compression import decoded_body
+from compat.endpoints.compression import check_encoding, decoded_body
 from compat.errors import BadRequest, BodyTooLarge, RequestTimeout, WrongMediaType
 from compat.sections import ServerSettings
 
@@ -21,6 +21,7 @@ def read_json_body(environ: dict[str, Any], settings: ServerSettings) -> bytes:
     if media_type != _JSON and (media_type or "HTTP_ORIGIN" in environ):
         raise WrongMediaType(f"Send the body with 'Content-Type: {_JSON}', not '{media_type[:100]}'.")
     encoding = environ.get("HTTP_CONTENT_ENCODING", "")
+    check_encoding(encoding)
     limit = settings.max_body_bytes
     length = _length_bytes(environ.get("CONTENT_LENGTH") or "")
     if length is not None and length > limit:

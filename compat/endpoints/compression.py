@@ -69,16 +69,22 @@ def attach_compression(app: flask.Flask) -> None:
     _Compression(app)
 
 
+def check_encoding(encoding: str) -> None:
+    """`WrongMediaType` for a content encoding that `decoded_body` can't undo."""
+    name = encoding.strip().lower()
+    if name not in {"", "identity", "gzip", "x-gzip", "zstd"}:
+        shown = "".join(character for character in name[:40] if " " <= character <= "~")
+        words = f"The body's Content-Encoding '{shown}' is not supported; gzip and zstd are."
+        raise WrongMediaType(words, headers=(("accept-encoding", "zstd, gzip"),))
+
+
 def decoded_body(encoding: str, data: bytes, max_bytes: int) -> bytes:
     """The body that `data` is in the content encoding `encoding`. Errors: `BadRequest`, `BodyTooLarge`, `WrongMediaType`."""
     name = encoding.strip().lower()
     if name in {"", "identity"}:
         return data
-    make_decoder = {"gzip": _gzip_decoder, "x-gzip": _gzip_decoder, "zstd": _zstd_decoder}.get(name)
-    if make_decoder is None:
-        shown = "".join(character for character in name[:40] if " " <= character <= "~")
-        words = f"The body's Content-Encoding '{shown}' is not supported; gzip and zstd are."
-        raise WrongMediaType(words, headers=(("accept-encoding", "zstd, gzip"),))
+    check_encoding(encoding)
+    make_decoder = _zstd_decoder if name == "zstd" else _gzip_decoder
     try:
         body = _decode(data, max_bytes + 1, make_decoder)
     except (zlib.error, zstd.ZstdError, EOFError) as error:

@@ -32,8 +32,9 @@ def look(page: Page, root: str, path: str) -> dict[str, Any]:
     assert answer is not None
     seen |= {"status": answer.status, "policy": answer.headers.get("content-security-policy", "")}
     seen |= {"language": page.locator("html").get_attribute("lang"), "heading": page.locator("h1").inner_text()}
-    for details in page.locator("details:not([open]) > summary").all():
-        details.locator("code").click()
+    closed = page.locator("details:not([open]) > summary code")
+    while closed.count():
+        closed.first.click()
     for button in page.locator("button.copy").all():
         before = button.inner_text()
         button.click()

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import re
 import zlib
-from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
 
 from compat.endpoints.front import Front, canonical_path, host_name
-from compat.errors import BadRequest, GatewayError, UpstreamBroken, UpstreamError
+from compat.errors import BadRequest, UpstreamBroken, UpstreamError
 from compat.sections import ServerSettings
 from compat.settings import Settings, SettingsError, load_settings
 from compat.upstream.http1 import Connection, Exchange
@@ -240,12 +239,6 @@ def only_loopback_names_and_own_pages_are_served(asked: tuple[str, str, str, str
     assert not [header for header, _ in told[0][1] if header.startswith("access-control")]
 
 
-def error_is_never_ours(error: GatewayError) -> bool:
-    """Whether `error` is anything but a fault of the gateway's own."""
-    return error.code != "internal_error" and error.status != 500
-
-
-NO_FILE = Path("none")
 PROPERTIES: dict[str, tuple[st.SearchStrategy[Any], Any]] = {
     "sse": (st.tuples(cases.noise, places), event_stream_is_read_by_the_standard),
     "sse-bound": (st.tuples(cases.noise, places), event_stream_is_bounded),
