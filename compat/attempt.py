@@ -27,6 +27,7 @@ from compat.translate.refusals import PASSING, refused_parameter
 from compat.upstream.client import Secret, Upstream
 from compat.upstream.http1 import Exchange, Head
 from compat.wire.check import check_messages
+from compat.wire.estimate import prompt_tokens
 from compat.wire.openai import completion_frames
 from compat.wire.sse import KEEP_ALIVE
 from compat.wire.usage import Usage
@@ -282,6 +283,7 @@ class Attempt:
             upstream_name=deployment.upstream.name,
             refused_parameters=self.gateway.refusals.of(deployment.name),
             find_thinking=partial(self.gateway.vault.find, call.client, deployment.target),
+            count_prompt=partial(prompt_tokens, call.envelope),
         )
 
     def _await_engine(self, upstream: Upstream, deadline_s: float) -> Steps[Upstream]:

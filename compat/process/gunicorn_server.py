@@ -100,8 +100,8 @@ class WorkerServer:
 
     @property
     def is_in_use(self) -> bool:
-        """Whether there is a connection."""
-        return any(server.connections for server in self._servers)
+        """Whether there is a connection, also one that was accepted only now and has no handler yet."""
+        return any(len(server.pool) for server in self._servers)
 
     def start(self) -> None:
         """Begin to accept."""

@@ -2,7 +2,7 @@
 
     prompt_tokens(envelope)        -> tokens of a request
     text_tokens(text)              -> tokens of what was written
-    estimated_usage(prompt, text)  -> Usage(..., is_estimate=True)
+    estimated_usage(prompt, size)  -> Usage(..., is_estimate=True)
     usage_object(usage)            -> OpenAI's usage object
 
 Without counts Kilo Code sees 0 tokens, and never compacts a conversation before it overflows. So what matters is that a long conversation
@@ -11,6 +11,7 @@ counts as long: a rule of thumb that is rather too high than too low. It reads t
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -45,9 +46,9 @@ def text_tokens(text: bytes) -> int:
     return max(round(narrow / CHARS_PER_TOKEN) + wide + escaped, 1)
 
 
-def estimated_usage(prompt: int, answer: bytes) -> Usage:
-    """The usage of a call with so many tokens of prompt, whose answer is `answer`: text, reasoning, names and arguments of tool calls."""
-    return Usage(prompt_tokens=prompt, completion_tokens=text_tokens(answer), is_estimate=True)
+def estimated_usage(prompt: int, answer_bytes: int) -> Usage:
+    """The usage of a call with so many tokens of prompt, and so much text, reasoning, names and arguments of tool calls in its answer."""
+    return Usage(prompt_tokens=prompt, completion_tokens=math.ceil(answer_bytes / CHARS_PER_TOKEN), is_estimate=True)
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:

@@ -194,6 +194,11 @@ class Fault:
     settings: dict[str, Any] = field(default_factory=dict)
     has_tls: bool = False
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether only a bound of time ends it."""
+        return "stall" in self.name or "slow" in self.name
+
 
 def same(answer: Answer) -> Make:
     return lambda _wire, _is_stream: answer
@@ -225,7 +230,7 @@ BEFORE_HEADERS = [
     Fault("reset", "before headers", same(Answer(raw=(Reset(),))), UNTOLD, ONCE),
     Fault("stall", "before headers", same(Answer(raw=(Stall(),))), LATE, ONCE),
     Fault(
-        "slow headers", "before headers", same(Answer(raw=(*(s for b in b"HTTP/1.1 200" for s in (bytes([b]), Sleep(0.1))),))), LATE, ONCE
+        "slow headers", "before headers", same(Answer(raw=(*(s for b in b"HTTP/1.1 200" for s in (bytes([b]), Sleep(0.05))),))), LATE, ONCE
     ),
     Fault("half a head", "before headers", same(Answer(raw=(b"HTTP/1.1 200 OK\r\ncontent-", Cut()))), UNTOLD, ONCE),
     Fault("only a 1xx", "before headers", same(Answer(raw=(b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n", Cut()))), UNTOLD, ONCE),

@@ -27,7 +27,6 @@ ADAPTIVE = {"type": "adaptive"}
 THOUGHT = {"type": "thinking", "thinking": "Hm.", "signature": "abc"}
 MORE = {"type": "thinking", "thinking": "And.", "signature": "def"}
 HIDDEN = {"type": "redacted_thinking", "data": "xyz"}
-MAX = {"reasoning_effort": "max", "max_tokens": 60000}
 
 
 def effort(asked: str, model: str, thinking: Any, sent: Any, notes: tuple[str, ...] = (), **fields: Any) -> RequestRow:

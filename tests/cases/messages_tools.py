@@ -282,13 +282,7 @@ REQUESTS = [
         {"tools": [{"name": "read", "input_schema": {"type": "object"}}], "tool_choice": {"type": "none"}},
         ("added=tools(1)",),
     ),
-    RequestRow(
-        (5,),
-        "a tool that is offered twice is offered once",
-        chat(tools=[tool(), tool()]),
-        {"tools": [TOOL_SENT]},
-        ("dropped=duplicate_tool(read)",),
-    ),
+    RequestRow((5,), "a tool is offered once", chat(tools=[tool(), tool()]), {"tools": [TOOL_SENT]}, ("dropped=duplicate_tool(read)",)),
     RequestRow(
         (5,),
         "a tool has its description, schema and marker",

@@ -8,7 +8,6 @@ from tests.cases.messages import (
     HELLO_SENT,
     OLD,
     OPUS,
-    PDF,
     PNG,
     TOOLS,
     RefusedRow,
@@ -29,9 +28,7 @@ from tests.cases.messages import (
 
 CONTINUE = turn("user", text("Continue exactly where your last message ends."))
 OPENING = turn("user", text("(The conversation begins here.)"))
-LONG = "word " * 1200
 TAGGED = text("<system>\nBe brief.\n</system>")
-DOCUMENT = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": PDF}}
 PNG_URL = f"data:image/png;base64,{PNG}"
 
 

@@ -19,7 +19,7 @@ TARGET = "claude-sonnet-4-6"  # is asked to go on in words
 SPARE_TARGET = "claude-haiku-4-5"  # takes a prefill
 OTHER: dict[Wire, Wire] = {"openai": "anthropic", "anthropic": "openai"}
 SETTINGS: dict[str, Any] = {
-    "timeouts": {"connect_s": 2, "first_byte_s": 0.2, "silence_s": 0.2},
+    "timeouts": {"connect_s": 5, "first_byte_s": 10, "silence_s": 10},
     "retry": {"attempts": 3, "first_wait_s": 0.001, "max_wait_s": 0.002},
 }
 CELLS = [
@@ -38,7 +38,8 @@ def row_of(upstream: FakeUpstream, wire: Wire) -> dict[str, Any]:
 
 
 def faulty_row(fault: Fault, upstream: FakeUpstream, wire: Wire) -> dict[str, Any]:
-    return merge(row_of(upstream, wire), fault.settings)
+    bounds = {"timeouts": {"first_byte_s": 0.15, "silence_s": 0.15}} if fault.is_silent else {}
+    return merge(row_of(upstream, wire), {**bounds, **fault.settings})
 
 
 class NoTls:

@@ -28,7 +28,7 @@ values = st.recursive(
     max_leaves=8,
 )
 
-DEEP = (b"[" * 100_000 + b"]" * 100_000, b'{"a":' * 50_000 + b"1" + b"}" * 50_000, b"[" * 5_000)
+DEEP = (b"[" * 20_000 + b"]" * 20_000, b'{"a":' * 10_000 + b"1" + b"}" * 10_000, b"[" * 5_000)
 EXTREME_JSON = (
     *(b"", b" ", b"{", b"[]", b"null", b"1", b'"x"', b"NaN", b"\xff\xfe{}", b"\xef\xbb\xbf{}", b"{}" * 3, b'{"a":1,"a":2}', b"9" * 5000, *DEEP),
     *(b'{"model":1e999}', b'{"model":"\\ud800"}', b'{"model":"a\x00b"}', b'{"messages":[' + b"{}," * 3000 + b"{}]}", b"{\x00}", b"//{}"),

@@ -65,7 +65,7 @@ def test_every_conversation_is_translated_to_a_request_that_is_taken(
         assert '"tool_use"' in text, call
 
 
-@settings(max_examples=350)
+@settings(max_examples=250)
 @given(odd.spoilt(odd.conversations), st.sampled_from(odd.MODELS), odd.records())
 def test_what_is_wrong_is_the_clients_and_is_named(sent: Any, model: str, records: dict[str, ThinkingRecord]) -> None:
     error = refusal_of(json.dumps(sent).encode(), context(model, records=records))

@@ -12,7 +12,6 @@ from compat.errors import MAX_RETRY_AFTER_S
 from compat.translate import TRANSLATORS
 from compat.translate.base import TranslationContext
 from compat.wire.envelope import Envelope
-from tests.cases import messages_failures
 from tests.cases.messages import SONNET, call, chat, result, said, tool
 from tests.cases.messages_answers import ANSWERS
 from tests.cases.messages_checks import TRANSLATOR, accepted, context, translated
@@ -76,7 +75,3 @@ def test_the_request_remembers_the_clients_names_for_the_answer() -> None:
         dataclasses.replace(ctx, memory=request.memory),
     )
     assert json.loads(answer.body)["choices"][0]["message"]["tool_calls"][0]["function"]["name"] == "a.b"
-
-
-def test_the_cases_of_paused_answers_are_of_blocks_that_both_sides_know() -> None:
-    assert [block["type"] for block in messages_failures.PAUSED] == ["thinking", "text", "server_tool_use"]

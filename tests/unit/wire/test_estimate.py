@@ -53,5 +53,5 @@ def test_more_text_never_counts_less(one: str, more: str) -> None:
 
 
 def test_an_estimate_says_that_it_is_one() -> None:
-    usage = estimated_usage(100, b"Hello there")
+    usage = estimated_usage(100, 10)
     assert usage_object(usage) == {"prompt_tokens": 100, "completion_tokens": 3, "total_tokens": 103, "is_estimate": True}
