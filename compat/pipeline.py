@@ -259,11 +259,11 @@ class CallRun:
         self.gateway.gauges.enter()
 
     def _settle_early(self) -> None:
-        """The end of a call that did not get to its own: its client left, or something failed that never should."""
+        """The end of a call that did not get to its own: its client left, or the last of those who shared it; or something failed."""
         failure = sys.exception()
         if self.attempt is not None and self.attempt.is_complete:
             self._settle("ok", None)
-        elif failure is None or isinstance(failure, ClientGone | GeneratorExit):
+        elif failure is None or isinstance(failure, ClientGone | GeneratorExit | gevent.GreenletExit):
             self._settle("cancelled", None)
         else:
             self._settle("error", InternalError(type(failure).__name__))

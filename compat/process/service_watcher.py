@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import compat.process.service_plan as do
-from compat.process.service_fleet import sweep, workers
+from compat.process.service_fleet import keepers, sweep, workers
 from compat.process.service_generation import Generation, reason_of_end, tell_systemd
 from compat.process.service_launch import generation_environment, open_listener, service_log, spawn_generation
 from compat.process.service_log import last_lines
@@ -37,6 +37,7 @@ READY_S = 60.0
 """A generation that does not serve by then never will."""
 
 BIND_S = 5.0
+KEEPER_S = 4.0
 KILL_MARGIN_S = 5.0
 _BUSY_S, _IDLE_S = 0.05, 1.0
 _SHOWN_LINES, _SEARCHED_LINES = 12, 400
@@ -140,10 +141,13 @@ class Watcher:
             self._say("stopped")
 
     def _end_keepers(self) -> None:
-        for path in self._run.root.glob("engine-*.json"):
-            keeper = Identity.read((read_json(path) or {}).get("keeper"))
-            if keeper is not None and send_signal(keeper, signal.SIGTERM):
-                self._say(f"ended the keeper of the embedded engine (pid {keeper.pid})")
+        told = [Identity.read(row.get("keeper")) for row in keepers(self._run)]
+        ended = [keeper for keeper in told if keeper is not None and send_signal(keeper, signal.SIGTERM)]
+        deadline_s = time.monotonic() + KEEPER_S
+        for keeper in ended:
+            while is_alive(keeper) and time.monotonic() < deadline_s:
+                time.sleep(_BUSY_S)
+            self._say(f"ended the keeper of the embedded engine (pid {keeper.pid})")
 
     # Actions.
 

@@ -27,6 +27,7 @@ from compat.translate.base import (
 )
 from compat.translate.upstream_errors import error_fields, event_error, refusal_of
 from compat.wire.envelope import Envelope, repaired
+from compat.wire.estimate import StreamScale, estimated_usage, usage_object
 from compat.wire.sse import DONE, data_frame, parse_event
 from compat.wire.usage import MAX_TOKENS, Usage, cost_of
 
@@ -88,18 +89,22 @@ class PassthroughStream(StreamTranslator):
         super().__init__(ctx)
         self._identity: tuple[str, int] | None = None
         self._raw_usage: dict[str, Any] | None = None
+        self._scale = StreamScale()
         self._open_choices: set[int] = set()
         self._seen_choices: set[int] = set()
         self._their_model = b""
         self._our_model = b'"model":' + jsonio.encode(ctx.alias)
 
     def translate_end(self) -> bytes:
-        """The usage chunk, when it was asked for, and the end mark."""
+        """The usage chunk, when it was asked for, and the end mark. Usage that the upstream left out is estimated."""
         if not self._seen_choices or self._open_choices:
             raise UpstreamBroken("The upstream ended its answer without a finish_reason.")
         self.is_finished = True
-        usage = self._raw_usage if self.ctx.wants_usage else None
-        return (data_frame(self._usage_chunk(usage)) if usage is not None else b"") + DONE
+        usage = self._raw_usage
+        if usage is None or self.usage is None or self.usage.prompt_tokens == 0:
+            self.usage = estimated_usage(self.ctx.count_prompt(), self._scale.text_bytes)
+            usage = usage_object(self.usage)
+        return (data_frame(self._usage_chunk(usage)) if self.ctx.wants_usage else b"") + DONE
 
     def translate_event(self, block: bytes) -> bytes:
         """One chunk, or nothing for a comment, a usage chunk or the end mark."""
@@ -138,6 +143,7 @@ class PassthroughStream(StreamTranslator):
             self.usage = usage_of(chunk.usage)
         if not chunk.choices:  # a usage chunk, or one without a choice (Azure's filter results): told at the end, or not at all
             return b""
+        self._scale.add(data)
         is_opening, are_whole = self._count_choices(chunk.choices)
         lacks_role = False
         if isinstance(chunk, _FirstChunk):
@@ -267,9 +273,12 @@ def translate_answer(body: bytes, ctx: TranslationContext) -> TranslatedAnswer:
     changes = {"model": jsonio.encode(ctx.alias)}
     if not has_id:
         changes["id"] = jsonio.encode(ctx.completion_id)
-    if isinstance(usage, dict):
-        changes["usage"] = jsonio.encode(with_cost(usage, ctx))
-    return TranslatedAnswer(answer.replaced(changes), usage_of(usage) if isinstance(usage, dict) else None, reason)
+    counted = usage_of(usage) if isinstance(usage, dict) else Usage()
+    if not isinstance(usage, dict) or counted.prompt_tokens == 0:
+        counted = estimated_usage(ctx.count_prompt(), len(answer["choices"]))
+        usage = usage_object(counted)
+    changes["usage"] = jsonio.encode(with_cost(usage, ctx))
+    return TranslatedAnswer(answer.replaced(changes), counted, reason)
 
 
 def translate_error(status: int, headers: Mapping[str, str], body: bytes, ctx: TranslationContext) -> GatewayError:

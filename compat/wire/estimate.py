@@ -4,6 +4,7 @@
     text_tokens(text)              -> tokens of what was written
     estimated_usage(prompt, size)  -> Usage(..., is_estimate=True)
     usage_object(usage)            -> OpenAI's usage object
+    StreamScale().add(event)       -> how much text a stream of chunks holds
 
 Without counts Kilo Code sees 0 tokens, and never compacts a conversation before it overflows. So what matters is that a long conversation
 counts as long: a rule of thumb that is rather too high than too low. It reads the request's text once, and decodes nothing.
@@ -23,6 +24,10 @@ CHARS_PER_TOKEN = 3.5
 TOKENS_PER_MESSAGE = 4
 TOKENS_PER_IMAGE = 1_500
 """Of a large picture, by the vendors' own words; its bytes say nothing."""
+
+_CONTENT_BYTES = 10
+_ARGUMENTS_BYTES = 51
+"""What a chunk with a piece of text, or of a call's arguments, is longer than the empty one besides the piece."""
 
 _DATA_URL = re.compile(rb'data:[a-z]+/[a-z0-9.+-]+;base64,[^"\\]*', re.IGNORECASE)
 _ESCAPED = re.compile(rb"\\u[0-9a-fA-F]{4}")
@@ -44,6 +49,32 @@ def text_tokens(text: bytes) -> int:
     wide = 0 if text.isascii() else (len(text) - len(text.decode("utf-8", "replace"))) // 2
     narrow = max(len(text) - 6 * escaped - 3 * wide, 0)
     return max(round(narrow / CHARS_PER_TOKEN) + wide + escaped, 1)
+
+
+class StreamScale:
+    """Weighs the chunks of a stream without reading them: what they are longer than the shortest of them, the empty one at the end.
+
+    Mutable: `_bytes`, `_events`, `_shortest`.
+    """
+
+    __slots__ = ("_bytes", "_events", "_shortest")
+
+    def __init__(self) -> None:
+        self._bytes = 0
+        self._events = 0
+        self._shortest = 1 << 30
+
+    def add(self, event: bytes) -> None:
+        """One chunk with a choice."""
+        size = len(event)
+        self._bytes += size - (_ARGUMENTS_BYTES if b'"arguments"' in event else _CONTENT_BYTES)
+        self._events += 1
+        self._shortest = min(self._shortest, size)
+
+    @property
+    def text_bytes(self) -> int:
+        """Of text, reasoning and arguments, about."""
+        return max(self._bytes - self._events * self._shortest, 0)
 
 
 def estimated_usage(prompt: int, answer_bytes: int) -> Usage:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
-from compat.process.service_fleet import workers
+from compat.process.service_fleet import keepers, workers
 from compat.process.service_state import identity_of, is_alive, send_signal
 from tests.fakes.upstream import FakeUpstream
 from tests.integration.services_folder import Load, ServiceFolder, Upstream, behind, generations_of, hold_streams, until
@@ -152,14 +153,14 @@ def test_the_embedded_engine_outlives_restarts_and_comes_back_when_it_is_killed(
         engine = until(lambda: _ready_engine(folder), "the engine is ready")
         folder.do("restart")
         assert _ready_engine(folder) == engine, "a restart leaves the engine alone"
-        clients = [Load(folder.root, keeps=False)]
         _kill(engine["pid"])
+        assert _asks(folder) == 200, "a call waits for the engine"
         fresh = until(lambda: _ready_engine(folder, without=engine["pid"]), "another engine")
         keeper = identity_of(_keeper(folder))
         assert keeper is not None
         send_signal(keeper, signal.SIGKILL)
         until(lambda: _ready_engine(folder, without=fresh["pid"]), "another keeper with another engine")
-        assert clients[0].failed == []
+        assert _asks(folder) == 200
         assert len(folder.do("status")["engine"]) == 1, "one engine for both workers"
         assert folder.do("stop")["outcome"] == "stopped"
         assert not any(folder.run_folder.root.glob("engine-*.json"))
@@ -184,9 +185,12 @@ def _ready_engine(folder: ServiceFolder, without: int = 0) -> dict[str, Any] | N
     return rows[0] if rows and rows[0]["state"] == "ready" and rows[0]["pid"] != without else None
 
 
-def _keeper(folder: ServiceFolder) -> int:
-    from compat.process.service_fleet import keepers
+def _asks(folder: ServiceFolder) -> int:
+    body = {"model": "claude-4-sonnet", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
+    return requests.post(f"{folder.root}/v1/chat/completions", json=body, timeout=60).status_code
 
+
+def _keeper(folder: ServiceFolder) -> int:
     return int(keepers(folder.run_folder)[0]["keeper"]["pid"])
 
 

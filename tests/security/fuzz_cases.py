@@ -13,29 +13,74 @@ from tests.fakes.anthropic_answers import message, stream_events
 
 WORDS = (
     *(b"data:", b"data: ", b"event: ", b"id: ", b"retry: 1", b":", b": ping", b"\n", b"\r", b"\r\n", b"\n\n", b"\r\r", b"\r\n\r\n"),
-    *(b"\xef\xbb\xbf", b"\xef", b"\xbb", b"\x00", b"\xff", b"\xe2\x80\xa8", b"\xed\xa0\x80", b"[DONE]", b"{", b"}", b"[", b'"', b"\\u", b","),
-    *(b"NaN", b"1e999", b"-0", b"null", b"HTTP/1.1 200 OK\r\n", b"content-length: 5\r\n", b"transfer-encoding: chunked\r\n", b"5\r\nHello\r\n"),
+    *(
+        b"\xef\xbb\xbf",
+        b"\xef",
+        b"\xbb",
+        b"\x00",
+        b"\xff",
+        b"\xe2\x80\xa8",
+        b"\xed\xa0\x80",
+        b"[DONE]",
+        b"{",
+        b"}",
+        b"[",
+        b'"',
+        b"\\u",
+        b",",
+    ),
+    *(
+        b"NaN",
+        b"1e999",
+        b"-0",
+        b"null",
+        b"HTTP/1.1 200 OK\r\n",
+        b"content-length: 5\r\n",
+        b"transfer-encoding: chunked\r\n",
+        b"5\r\nHello\r\n",
+    ),
     *(b"0\r\n\r\n", b"ffffffffffffffff\r\n", b"content-encoding: gzip\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", b"connection: upgrade\r\n"),
 )
 pieces = st.sampled_from(WORDS) | st.binary(max_size=12)
 noise = st.lists(pieces, max_size=24).map(b"".join)
 
-texts = st.text(max_size=12) | st.sampled_from(["", "\x00", "\x1b[31m", "\u2028", "\u202e", "\ud83d", "\r\nx-evil: 1", "<script>", "a" * 5000])
+texts = st.text(max_size=12) | st.sampled_from(
+    ["", "\x00", "\x1b[31m", "\u2028", "\u202e", "\ud83d", "\r\nx-evil: 1", "<script>", "a" * 5000]
+)
 numbers = st.integers(-(2**70), 2**70) | st.floats() | st.sampled_from([0, -1, 2**31, 2**53 + 1, 10**400, 1e308])
 values = st.recursive(
     st.none() | st.booleans() | numbers | texts,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts | st.sampled_from(["type", "role", "content", "id"]), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(texts | st.sampled_from(["type", "role", "content", "id"]), inner, max_size=4)
+    ),
     max_leaves=8,
 )
 
 DEEP = (b"[" * 20_000 + b"]" * 20_000, b'{"a":' * 10_000 + b"1" + b"}" * 10_000, b"[" * 5_000)
 EXTREME_JSON = (
-    *(b"", b" ", b"{", b"[]", b"null", b"1", b'"x"', b"NaN", b"\xff\xfe{}", b"\xef\xbb\xbf{}", b"{}" * 3, b'{"a":1,"a":2}', b"9" * 5000, *DEEP),
+    *(
+        b"",
+        b" ",
+        b"{",
+        b"[]",
+        b"null",
+        b"1",
+        b'"x"',
+        b"NaN",
+        b"\xff\xfe{}",
+        b"\xef\xbb\xbf{}",
+        b"{}" * 3,
+        b'{"a":1,"a":2}',
+        b"9" * 5000,
+        *DEEP,
+    ),
     *(b'{"model":1e999}', b'{"model":"\\ud800"}', b'{"model":"a\x00b"}', b'{"messages":[' + b"{}," * 3000 + b"{}]}", b"{\x00}", b"//{}"),
 )
 
 calls = odd.spoilt(odd.conversations.map(lambda sent: {"model": "claude-4-sonnet", "stream": False, **sent}))
-near_calls = st.builds(lambda call, more: {**call, **more}, calls, st.dictionaries(st.sampled_from(["stream", "n", "tools", "stop"]), values))
+near_calls = st.builds(
+    lambda call, more: {**call, **more}, calls, st.dictionaries(st.sampled_from(["stream", "n", "tools", "stop"]), values)
+)
 
 
 def encoded(document: Any) -> bytes:
@@ -58,27 +103,35 @@ bodies = st.one_of(
     near_calls.map(encoded),
     damaged(near_calls.map(encoded)),
     st.sampled_from(EXTREME_JSON),
-    st.dictionaries(st.sampled_from(["model", "messages", "stream", "stream_options", "input", "prompt", "suffix", "n"]), values).map(encoded),
+    st.dictionaries(st.sampled_from(["model", "messages", "stream", "stream_options", "input", "prompt", "suffix", "n"]), values).map(
+        encoded
+    ),
     noise,
 )
 
 
 def openai_stream(chunks: Any) -> bytes:
     """An event stream of chunks that are nearly right."""
-    return b"".join(b"data: " + encoded(chunk) + b"\n\n" for chunk in (chunks if isinstance(chunks, list) else [chunks])) + b"data: [DONE]\n\n"
+    return (
+        b"".join(b"data: " + encoded(chunk) + b"\n\n" for chunk in (chunks if isinstance(chunks, list) else [chunks])) + b"data: [DONE]\n\n"
+    )
 
 
 openai_streams = damaged(
     odd.spoilt(st.sampled_from([openai.text_chunks("Hello there."), openai.tool_chunks(), openai.text_chunks("x")])).map(openai_stream)
 )
 openai_answers = damaged(
-    odd.spoilt(st.sampled_from([openai.completion("Hi"), openai.completion(None, tool_calls=openai.TOOL_CALLS), {"error": {"message": "x"}}])).map(encoded)
+    odd.spoilt(
+        st.sampled_from([openai.completion("Hi"), openai.completion(None, tool_calls=openai.TOOL_CALLS), {"error": {"message": "x"}}])
+    ).map(encoded)
 )
 
 
 def _events(events: Any) -> bytes:
     return b"".join(
-        b"event: %s\ndata: %s\n\n" % (encoded(event.get("type")).strip(b'"'), encoded(event)) if isinstance(event, dict) else noise_event(event)
+        b"event: %s\ndata: %s\n\n" % (encoded(event.get("type")).strip(b'"'), encoded(event))
+        if isinstance(event, dict)
+        else noise_event(event)
         for event in (events if isinstance(events, list) else [events])
     )
 

@@ -1,5 +1,6 @@
 """Hostile calls and hostile answers for the translators, pure: no error but those of the tree, no frame that is none."""
 
+# ruff: noqa: PT017  # either outcome is right, and each has its rules
 from __future__ import annotations
 
 import json
@@ -107,7 +108,10 @@ refusals = st.tuples(
     st.dictionaries(st.sampled_from(["retry-after", "retry-after-ms", "date"]), st.sampled_from(WAITS) | cases.texts),
     cases.openai_answers
     | cases.noise
-    | st.builds(lambda error: cases.encoded({"error": error}), cases.values | st.dictionaries(st.sampled_from(["message", "type", "code", "param"]), cases.values))
+    | st.builds(
+        lambda error: cases.encoded({"error": error}),
+        cases.values | st.dictionaries(st.sampled_from(["message", "type", "code", "param"]), cases.values),
+    )
     | odd.junk.map(cases.encoded),
 )
 

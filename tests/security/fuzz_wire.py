@@ -1,5 +1,6 @@
 """Hostile bytes for the parts that read bytes: event streams, answers of upstreams, envelopes, settings, hosts and paths."""
 
+# ruff: noqa: PT017  # either outcome is right, and each has its rules
 from __future__ import annotations
 
 import contextlib
@@ -129,8 +130,17 @@ def answers(draw: st.DrawFn) -> bytes:
     if draw(st.booleans()):
         body = zlib.compress(body)
     framings = [b"content-length: %d" % len(body), b"transfer-encoding: chunked", b"content-encoding: deflate", b"content-encoding: gzip"]
-    framings += [b"connection: close", b"content-length: 99999999999999999999", b"transfer-encoding: gzip, chunked", b"x: \xff\x00", b": x", b"\x00: x"]
-    lines = [draw(st.sampled_from([b"HTTP/1.1 200 OK", b"HTTP/1.0 200", b"HTTP/1.1 99 X", b"HTTP/1.1 204 No", b"HTTP/2 200", b"ICY 200 OK"]))]
+    framings += [
+        b"connection: close",
+        b"content-length: 99999999999999999999",
+        b"transfer-encoding: gzip, chunked",
+        b"x: \xff\x00",
+        b": x",
+        b"\x00: x",
+    ]
+    lines = [
+        draw(st.sampled_from([b"HTTP/1.1 200 OK", b"HTTP/1.0 200", b"HTTP/1.1 99 X", b"HTTP/1.1 204 No", b"HTTP/2 200", b"ICY 200 OK"]))
+    ]
     lines += draw(st.lists(st.sampled_from(framings), max_size=4))
     if b"transfer-encoding: chunked" in lines:
         body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
@@ -158,15 +168,61 @@ def envelope_is_read_or_refused(body: bytes) -> None:
 
 # Settings.
 
-TABLES = ("server", "timeouts", "upstreams.a", "models.x", "retry", "log", "keys.me", "vault", "concurrency", "circuit", "embedded", "rescue")
+TABLES = (
+    "server",
+    "timeouts",
+    "upstreams.a",
+    "models.x",
+    "retry",
+    "log",
+    "keys.me",
+    "vault",
+    "concurrency",
+    "circuit",
+    "embedded",
+    "rescue",
+)
 FIELDS = (
     *("host", "port", "kind", "base_url", "api_keys", "headers", "route", "facts", "attempts", "file", "hash", "path", "enabled", "max_mb"),
     *("timeouts", "first_byte_s", "allowed_hosts", "level", "model", "ca_file", "shrink_to", "cooldown_s", "times", "models"),
 )
 TOML_VALUES = (
-    *('"127.0.0.1"', '"0.0.0.0"', '"openai"', '"env:NONE"', '"env:KEY"', '["env:KEY"]', '["a/b"]', "[]", "{}", "0", "-1", "1e400", "nan", "inf"),
-    *("true", "99999999999999999999", "1979-05-27T07:32:00Z", '"\\u0000"', '"\\r\\nx: y"', '{to="a/b", weight=0}', '["a/b", {to="c"}]', '""'),
-    *('"http://a b"', '"http://[::1"', '"http://u:p@h/"', '"file:///etc/passwd"', '"http://é.example"', '"sha256:00"', '{context=-1}', '{a="env:KEY"}'),
+    *(
+        '"127.0.0.1"',
+        '"0.0.0.0"',
+        '"openai"',
+        '"env:NONE"',
+        '"env:KEY"',
+        '["env:KEY"]',
+        '["a/b"]',
+        "[]",
+        "{}",
+        "0",
+        "-1",
+        "1e400",
+        "nan",
+        "inf",
+    ),
+    *(
+        "true",
+        "99999999999999999999",
+        "1979-05-27T07:32:00Z",
+        '"\\u0000"',
+        '"\\r\\nx: y"',
+        '{to="a/b", weight=0}',
+        '["a/b", {to="c"}]',
+        '""',
+    ),
+    *(
+        '"http://a b"',
+        '"http://[::1"',
+        '"http://u:p@h/"',
+        '"file:///etc/passwd"',
+        '"http://é.example"',
+        '"sha256:00"',
+        "{context=-1}",
+        '{a="env:KEY"}',
+    ),
 )
 toml_lines = st.one_of(
     st.builds("[{}]".format, st.sampled_from(TABLES)),
@@ -210,9 +266,13 @@ def settings_are_read_or_refused_in_one_line(text: bytes) -> None:
 
 # Hosts, origins, paths.
 
-header_text = st.sampled_from(["", "localhost", "127.0.0.1", "[::1]", "evil.example", "127.0.0.1.evil.example", "null", "http://127.0.0.1:1"])
+header_text = st.sampled_from(
+    ["", "localhost", "127.0.0.1", "[::1]", "evil.example", "127.0.0.1.evil.example", "null", "http://127.0.0.1:1"]
+)
 header_text |= st.text("abc.:/[]@ \t0127localhost\x00\xe9", max_size=20)
-paths = st.lists(st.sampled_from(["/v1", "/chat", "/completions", "/models", "/", "//", "/..", "/%2e", "\x00", "http:", "é", "/a"]), max_size=6).map("".join)
+paths = st.lists(
+    st.sampled_from(["/v1", "/chat", "/completions", "/models", "/", "//", "/..", "/%2e", "\x00", "http:", "é", "/a"]), max_size=6
+).map("".join)
 
 
 def only_loopback_names_and_own_pages_are_served(asked: tuple[str, str, str, str]) -> None:
@@ -245,5 +305,8 @@ PROPERTIES: dict[str, tuple[st.SearchStrategy[Any], Any]] = {
     "http1": (st.tuples(answers() | cases.noise, places), answer_is_read_or_refused_however_it_is_cut),
     "envelope": (cases.bodies | odd.junk.map(cases.encoded), envelope_is_read_or_refused),
     "settings": (toml_texts, settings_are_read_or_refused_in_one_line),
-    "front": (st.tuples(header_text, header_text, st.sampled_from(["", "cross-site", "same-origin", "none"]), paths), only_loopback_names_and_own_pages_are_served),
+    "front": (
+        st.tuples(header_text, header_text, st.sampled_from(["", "cross-site", "same-origin", "none"]), paths),
+        only_loopback_names_and_own_pages_are_served,
+    ),
 }

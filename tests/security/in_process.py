@@ -85,9 +85,19 @@ class InProcess:
         path, environ = wire_text(path), {name: wire_text(value) for name, value in environ.items()}
         default = {"CONTENT_TYPE": "application/json", "CONTENT_LENGTH": str(len(body)), "HTTP_HOST": "127.0.0.1:1"}
         frame: dict[str, Any] = {
-            **{"REQUEST_METHOD": method, "PATH_INFO": path, "QUERY_STRING": "", "SERVER_NAME": "127.0.0.1", "SERVER_PORT": "1"},
-            **{"SERVER_PROTOCOL": "HTTP/1.1", "SCRIPT_NAME": "", "wsgi.url_scheme": "http", "wsgi.input": io.BytesIO(body)},
-            **{"wsgi.errors": io.StringIO(), "REMOTE_ADDR": "127.0.0.1", **default, **environ},
+            "REQUEST_METHOD": method,
+            "PATH_INFO": path,
+            "QUERY_STRING": "",
+            "SERVER_NAME": "127.0.0.1",
+            "SERVER_PORT": "1",
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "SCRIPT_NAME": "",
+            "wsgi.url_scheme": "http",
+            "wsgi.input": io.BytesIO(body),
+            "wsgi.errors": io.StringIO(),
+            "REMOTE_ADDR": "127.0.0.1",
+            **default,
+            **environ,
         }
         answer: Any = self._app(frame, lambda status, headers, *_: told.append((status, headers)))
         try:
@@ -127,4 +137,3 @@ def answer_is_clean(answer: Answered) -> None:
         if answer.status >= 400:
             assert set(document["error"]) == {"message", "type", "param", "code"}
             assert isinstance(document["error"]["message"], str)
-

@@ -1,0 +1,96 @@
+"""What a call may use, what it used, and who is told of it: limits and budgets, the answer cache, metrics, the usage store.
+
+    account = Account(gateway, call)       # counted as begun
+    account.admit(route)                   # TooManyRequests, BudgetSpent, BadRequest
+    account.kept(deployment, request)      # an answer that was given before
+    account.whole(body), account.feed(frames)
+    account.close(record, usage, cost_usd) # the end: what was reserved becomes what was used
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from compat.answer_cache import Decision, Recording
+from compat.call import Call
+from compat.gateway import Gateway
+from compat.limits import Reservation, estimate_of
+from compat.routing.router import Deployment, Route
+from compat.translate.base import TranslatedRequest
+from compat.whole_answer import Kept
+from compat.wire.usage import Usage
+
+
+@dataclass(slots=True)
+class Account:
+    """One call's account. Mutable: all but the first two fields. `is_hit`: the answer came from the cache, and costs nothing."""
+
+    gateway: Gateway
+    call: Call
+    is_hit: bool = False
+    _decision: Decision = field(default_factory=lambda: Decision(""))
+    _reservation: Reservation | None = None
+    _recording: Recording | None = None
+
+    def __post_init__(self) -> None:
+        self.gateway.metrics.began()
+
+    @property
+    def verdict(self) -> str:
+        """What the cache did: the value of `x-cache`; empty where nobody asked it."""
+        return self._decision.verdict
+
+    @property
+    def asks_cache(self) -> bool:
+        """Whether the translated request is of interest to the cache."""
+        return self._decision.looks or self._decision.keeps
+
+    def admit(self, route: Route) -> None:
+        """Take the call's share of its limits. Errors: `TooManyRequests`, `BudgetSpent`, `BadRequest`."""
+        if self._reservation is not None:
+            return
+        gateway, call = self.gateway, self.call
+        self._decision = gateway.answers.decide(call.envelope, call.cache_wish)
+        limit = call.envelope.value("max_completion_tokens") or call.envelope.value("max_tokens")
+        most = limit if isinstance(limit, int) and 0 < limit < route.model.max_output else route.model.max_output
+        estimate = estimate_of(len(call.envelope.body), most, route.model.price)
+        self._reservation = gateway.limits.admit(call.client, route.name, estimate)
+
+    def kept(self, deployment: Deployment, request: TranslatedRequest) -> Kept | None:
+        """The answer to the same request, if there is one; if not, this one's may be kept."""
+        answers = self.gateway.answers
+        key = answers.key(self.call.client, deployment, request)
+        found = answers.lookup(self._decision, key)
+        self.is_hit = found is not None
+        self._recording = None if self.is_hit else answers.recording(self._decision, key)
+        return found
+
+    def whole(self, body: bytes) -> None:
+        """The whole answer, as it goes to the client."""
+        if self._recording is not None:
+            self._recording.whole(body)
+
+    def feed(self, frames: bytes) -> None:
+        """Frames of the answer, as they go to the client."""
+        if self._recording is not None:
+            self._recording.feed(frames)
+
+    def headers(self) -> list[tuple[str, str]]:
+        """What is left of the limits, and what the cache did."""
+        headers = self._reservation.headers() if self._reservation is not None else []
+        if self.verdict:
+            headers.append(("x-cache", self.verdict))
+        return headers
+
+    def close(self, record: Mapping[str, object], usage: Usage | None, cost_usd: float, *, was_sent: bool) -> None:
+        """The call is over; `was_sent` tells whether an upstream saw it."""
+        if self._recording is not None and record.get("outcome") == "ok" and self.call.is_stream:
+            self._recording.ended()
+        if self._reservation is not None:
+            if was_sent:
+                self._reservation.settle(usage, cost_usd)
+            else:
+                self._reservation.cancel()
+        self.gateway.metrics.observe(record)
+        self.gateway.usage.add(record)
