@@ -1,10 +1,10 @@
 """What a call may use, what it used, and who is told of it: limits and budgets, the answer cache, metrics, the usage store.
 
-    account = Account(gateway, call)       # counted as begun
-    account.admit(route)                   # TooManyRequests, BudgetSpent, BadRequest
-    account.kept(deployment, request)      # an answer that was given before
-    account.whole(body), account.feed(frames)
-    account.close(record, usage, cost_usd) # the end: what was reserved becomes what was used
+account = Account(gateway, call)       # counted as begun
+account.admit(route)                   # TooManyRequests, BudgetSpent, BadRequest
+account.kept(deployment, request)      # an answer that was given before
+account.whole(body), account.feed(frames)
+account.close(record, usage, cost_usd) # the end: what was reserved becomes what was used
 """
 
 from __future__ import annotations

@@ -12,20 +12,24 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Generator, Iterator, Mapping
+import re
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
+from compat.account import Account
 from compat.call import Call
 from compat.errors import GatewayError, NoUpstream, UpstreamBroken, UpstreamFault, UpstreamTimeout
 from compat.gateway import Gateway
+from compat.pacing import Sent
 from compat.routing.router import Deployment
 from compat.translate import TRANSLATORS
 from compat.translate.base import StreamTranslator, ThinkingRecord, TranslatedAnswer, TranslationContext, Translator
 from compat.translate.refusals import PASSING, refused_parameter
 from compat.upstream.client import Secret, Upstream
 from compat.upstream.http1 import Exchange, Head
+from compat.whole_answer import answer_of
 from compat.wire.check import check_messages
 from compat.wire.estimate import prompt_tokens
 from compat.wire.openai import completion_frames
@@ -41,8 +45,8 @@ _ERROR_BODY_S = 5.0
 """How long the words of a refusal may take; its status is known by then."""
 _END_S = 5.0
 """How long an upstream may be silent after a `finish_reason`, before its end mark."""
-_CALL_MARK = b'"tool_calls":'
-"""It can't occur in a text, where its quotes are escaped."""
+_CALL_MARK = re.compile(rb'"tool_calls"\s*:\s*\[\s*\{')
+"""A tool call in a frame; it can't occur in a text, where its quotes are escaped. Some servers send an empty list or `null` all along."""
 
 T = TypeVar("T")
 Steps = Generator[bytes, None, T]
@@ -87,6 +91,8 @@ class Attempt:
     hold_bytes: int = 0
     on_content: Callable[[], None] = lambda: None
     is_rest: bool = False
+    lane: Hashable = None
+    account: Account | None = None
     upstream_calls: int = 0
     usage: Usage | None = None
     finish_reason: str | None = None
@@ -98,6 +104,7 @@ class Attempt:
     _shows_calls: bool = False
     _learnt: tuple[str, ...] = ()
     _exchange: Exchange | None = None
+    _sent: Sent | None = None
     _translator: Translator = field(init=False)
 
     def __post_init__(self) -> None:
@@ -109,12 +116,20 @@ class Attempt:
 
     def whole(self) -> Steps[bytes]:
         """The body of a whole answer. Errors: any `GatewayError`."""
-        answer = yield from self._answer(self._context())
+        ctx = self._context()
+        kept = self._kept(ctx)
+        if kept is not None:
+            return kept
+        answer = yield from self._answer(ctx)
         return answer.body
 
     def frames(self) -> Steps[None]:
         """The frames of a streamed answer. Errors: any `GatewayError`; after the commit point it is the answer's end."""
         ctx = self._context()
+        kept = self._kept(ctx)
+        if kept is not None:
+            yield completion_frames(kept, wants_usage=self.call.wants_usage)
+            return
         stream: StreamTranslator | None = None
         for _ in range(MAX_RESUMPTIONS):
             exchange, ctx, head = yield from self._open(ctx)
@@ -149,6 +164,9 @@ class Attempt:
 
     def close(self) -> None:
         """Let go of the upstream; what it still does is ended."""
+        if self._sent is not None:
+            self._sent.lost()
+            self._sent = None
         if self._exchange is not None:
             self._exchange.close()
             self._exchange = None
@@ -157,6 +175,17 @@ class Attempt:
         """Keep thinking for later turns, before the client can ask for one; not that of half a turn."""
         if record is not None and not self.is_rest:
             self.gateway.vault.keep(self.call.client, self.deployment.target, record)
+
+    def _kept(self, ctx: TranslationContext) -> bytes | None:
+        """The body of an answer that was given before to the same request; it costs nothing."""
+        if self.account is None or not self.account.asks_cache or self.is_rest:
+            return None
+        found = self.account.kept(self.deployment, self._translator.request(self.call.envelope, ctx))
+        if found is None:
+            return None
+        self.usage, self.finish_reason, self.is_complete = Usage(), "stop", True
+        self._show()
+        return answer_of(found, completion_id=ctx.completion_id, created_s=ctx.created_s, model=ctx.alias)
 
     # Answers.
 
@@ -197,7 +226,7 @@ class Attempt:
             if stream.is_committed and self._held and not self._holds(self._held):
                 frames, self._held = self._held, b""
                 self._show()
-                self._shows_calls = self._shows_calls or _CALL_MARK in frames
+                self._shows_calls = self._shows_calls or _CALL_MARK.search(frames) is not None
                 yield frames
             else:
                 yield from self._heartbeat()
@@ -214,7 +243,7 @@ class Attempt:
 
     def _holds(self, frames: bytes) -> bool:
         """Whether these frames are better shown later: a tool call begins in them, and is not too long yet."""
-        return not self._shows_calls and len(frames) <= self.hold_bytes and _CALL_MARK in frames
+        return not self._shows_calls and len(frames) <= self.hold_bytes and _CALL_MARK.search(frames) is not None
 
     # Requests.
 
@@ -249,6 +278,7 @@ class Attempt:
             upstream = yield from self._await_engine(upstream, deadline_s)
         self.close()
         self.upstream_calls += 1
+        sent = self._sent = self.gateway.policies.pacing.sent(self.lane)
         exchange = self._exchange = self.gateway.transport.open(upstream, "chat", body, headers, self.key)
         while (head := exchange.receive_head(self._wait_s(deadline_s))) is None:
             if clock() >= deadline_s:
@@ -258,6 +288,7 @@ class Attempt:
                     f"{upstream.name} did not answer in time ({bound_s:g} s for the {'call' if is_over else 'first byte'})."
                 )
             yield from self._heartbeat()
+        sent.heard(head.status, head.headers)
         return exchange, head
 
     def _learn(self, name: str, ctx: TranslationContext) -> TranslationContext:

@@ -13,7 +13,8 @@ MAX_MODEL_CHARS = 500
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request of a client, checked as far as every call is. `session_id` is the client's own word for its conversation."""
+    """One request of a client, checked as far as every call is. `session_id` is the client's own word for its
+    conversation, `cache_wish` what it says about the answer cache (`x-compat-cache`)."""
 
     request_id: str
     envelope: Envelope
@@ -23,10 +24,11 @@ class Call:
     client: str
     received_s: float
     session_id: str = ""
+    cache_wish: str = ""
     wire_api: WireApi = "openai.chat"
 
 
-def call_from(envelope: Envelope, *, request_id: str, client: str, received_s: float, session_id: str = "") -> Call:
+def call_from(envelope: Envelope, *, request_id: str, client: str, received_s: float, session_id: str = "", cache_wish: str = "") -> Call:
     """The call that an envelope stands for. `BadRequest` when the keys that every call needs are missing or of the wrong type."""
     model = envelope.value("model")
     if not isinstance(model, str) or not model.strip():
@@ -52,4 +54,5 @@ def call_from(envelope: Envelope, *, request_id: str, client: str, received_s: f
         client=client,
         received_s=received_s,
         session_id=session_id,
+        cache_wish=cache_wish,
     )

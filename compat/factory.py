@@ -27,6 +27,7 @@ from compat.endpoints.health import health_blueprint
 from compat.endpoints.metrics import metrics_blueprint
 from compat.endpoints.model_info import model_info_blueprint
 from compat.endpoints.models import models_blueprint
+from compat.endpoints.openapi import openapi_blueprint
 from compat.endpoints.pages import pages_blueprint
 from compat.endpoints.setup import setup_blueprint
 from compat.gateway import Clock, Gateway
@@ -103,7 +104,6 @@ def build_gateway(
         usage=usage,
         limits=stores.limits(usage),
         answers=stores.answers(),
-        pacing=Pacing(settings.pacing, clock),
         metrics=Metrics(),
         policies=_policies(settings, clock, log),
         flights=SingleFlight(settings.single_flight),
@@ -126,6 +126,7 @@ def create_app(gateway: Gateway) -> Front:
         model_info_blueprint,
         health_blueprint,
         metrics_blueprint,
+        openapi_blueprint,
         pages_blueprint,
         setup_blueprint,
     ):
@@ -145,6 +146,7 @@ def _policies(settings: Settings, clock: Clock, log: CallLog) -> Policies:
         Retries(settings.retry, clock.monotonic, random.random),
         Affinity(settings.affinity, clock.monotonic),
         Gates(settings.concurrency, clock.monotonic),
+        Pacing(settings.pacing, clock),
     )
 
 

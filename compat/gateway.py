@@ -15,7 +15,6 @@ from compat.doctor import Doctor
 from compat.keys import ClientKeys
 from compat.limits import Limits
 from compat.metrics import Metrics
-from compat.pacing import Pacing
 from compat.process.embedded import EmbeddedEngine
 from compat.routing.discovery import Discovery
 from compat.routing.learnt import LearntRefusals
@@ -84,7 +83,6 @@ class Gateway:
     usage: Usage
     limits: Limits
     answers: AnswerCache
-    pacing: Pacing
     metrics: Metrics
     policies: Policies
     clock: Clock

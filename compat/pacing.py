@@ -32,6 +32,9 @@ from compat.sections import PacingSettings
 from compat.translate.upstream_errors import retry_after_s
 
 MAX_WAIT_S = 3600.0
+MAX_BLOCK_S = 60.0
+"""An upstream that asked to be left alone for longer is asked once more after this: it may have been given room since."""
+
 MAX_LANES = 1000
 RATE_LIMITED = 429
 _MAX_BUCKETS = 16
@@ -166,7 +169,7 @@ class Sent:
         _learn(lane.buckets, headers, now_s, self._clock.now())
         wait_s = retry_after_s(headers) if status == RATE_LIMITED else None
         if wait_s is not None and wait_s > 0:
-            lane.blocked_at_s, lane.blocked_until_s = now_s, now_s + min(wait_s, MAX_WAIT_S)
+            lane.blocked_at_s, lane.blocked_until_s = now_s, now_s + min(wait_s, MAX_BLOCK_S)
         elif status < RATE_LIMITED and self._sent_s > lane.blocked_at_s:  # it was asked again, and answered
             lane.blocked_until_s = -math.inf
 

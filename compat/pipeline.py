@@ -19,18 +19,20 @@ from dataclasses import dataclass, field
 
 import gevent
 
+from compat.account import Account
 from compat.attempt import Attempt, Pulse, Steps, T
 from compat.call import Call
 from compat.errors import ClientGone, GatewayError, InternalError, NoUpstream
 from compat.gateway import Gateway
 from compat.record import record_of
-from compat.rescue import Shown, ShownSoFar, Spent, can_rescue, estimate_of, rest_of, takes_prefill
+from compat.rescue import Shown, ShownSoFar, Spent, added_usage, can_rescue, estimate_of, rest_of, takes_prefill
 from compat.routing.admission import Ticket, outcome_of
 from compat.routing.affinity import session_of
 from compat.routing.plan import CallPlan, Place
 from compat.routing.router import Deployment
 from compat.splice import Splice
 from compat.translate.base import note_values
+from compat.wire.usage import Usage, cost_of
 
 
 @dataclass(slots=True)
@@ -48,15 +50,18 @@ class CallRun:
     first_content_s: float | None = None
     died: tuple[Deployment, ...] = ()
     spent: Spent | None = None
+    account: Account = field(init=False)
     _plan: CallPlan | None = None
     _pulse: Pulse = field(init=False)
     _place: Place | None = None
     _ticket: Ticket | None = None
     _carried: Shown | None = None
     _shown: ShownSoFar | None = None
+    _has_ended: bool = False
     _is_settled: bool = False
 
     def __post_init__(self) -> None:
+        self.account = Account(self.gateway, self.call)
         self._pulse = Pulse(self.call.received_s, self.gateway.settings.server.heartbeat_s)
         self._shown = ShownSoFar() if self._may_rescue() and self.gateway.settings.retry.attempts > 1 else None
 
@@ -64,6 +69,16 @@ class CallRun:
     def attempts(self) -> int:
         """How many attempts were made."""
         return self._plan.attempts if self._plan is not None else 0
+
+    @property
+    def used(self) -> tuple[Usage | None, float]:
+        """Tokens and dollars of the whole answer: the last attempt's, and those of the parts whose upstream died."""
+        attempt, spent = self.attempt, self.spent
+        usage = attempt.usage if attempt is not None else None
+        cost_usd = cost_of(usage, attempt.deployment.model.price) if usage is not None and attempt is not None else 0.0
+        if spent is None:
+            return usage, cost_usd
+        return added_usage(spent.usage, usage) if usage is not None else spent.usage, spent.cost_usd + cost_usd
 
     def whole(self) -> bytes:
         """The body of the answer. Errors: any `GatewayError`, `ClientGone`."""
@@ -75,6 +90,7 @@ class CallRun:
             raise
         else:
             self.bytes_out = len(body)
+            self.account.whole(body)
             self._settle("ok", None)
             return body
         finally:
@@ -92,6 +108,7 @@ class CallRun:
                 self.bytes_out += len(frame)
                 if self._shown is not None:
                     self._shown.add(frame)
+                self.account.feed(frame)
                 yield frame
             self._settle("ok", None)
         except GatewayError as error:
@@ -109,7 +126,7 @@ class CallRun:
             headers.append(("x-compat-upstream", _header_text(self.attempt.deployment.name)))
             if self.attempt.notes:
                 headers.append(("x-compat-notes", _header_text(note_values(self.attempt.notes))))
-        return headers
+        return headers + self.account.headers()
 
     def note_shared(self, leader: CallRun) -> None:
         """The record of a call that was never begun, since it shares the answer of another one."""
@@ -141,6 +158,7 @@ class CallRun:
     def _next_place(self) -> Place:
         plan = self._plan = self._plan or self._make_plan()
         place = self._place = plan.next()
+        self._has_ended = False
         return place
 
     def _attempt_at(self, place: Place) -> Attempt:
@@ -158,16 +176,19 @@ class CallRun:
             hold_bytes,
             place.permit.committed,
             is_rest=call is not self.call,
+            lane=place.lane,
+            account=self.account,
         )
 
     def _enter(self, place: Place) -> Steps[None]:
-        """Wait until the upstream has room for the call. Errors: `NoUpstream`."""
+        """Wait until the upstream has room for the call, here and by its own word. Errors: `NoUpstream`."""
         assert self._plan is not None
         call = self.call
         gate = self.gateway.policies.gates.of(place.candidate.deployment.upstream.name)
         ticket = self._ticket = gate.enter(call.client, len(call.envelope.body), call.is_stream, self._plan.deadline_s)
         while not ticket.wait(self._pulse.left_s(self.gateway.clock.monotonic())):
             yield from self._pulse.beat(self.gateway.clock.monotonic())
+        yield from self._pause(place.wait_s)
         if place.permit.is_stale:
             raise NoUpstream(f"{place.candidate.deployment.upstream.name} failed while the call waited for it.", retry_after_s=2)
 
@@ -175,11 +196,15 @@ class CallRun:
         gateway, call = self.gateway, self.call
         route = gateway.router.resolve(call.model)
         session = session_of(call.envelope, call.client, call.session_id) if gateway.settings.affinity.enabled else call.request_id
+        self.account.admit(route)
         total_s = max(deployment.upstream.timeouts.total_s for deployment in route.deployments)
         return CallPlan(gateway.policies, route, session, call.received_s + total_s)
 
     def _end_attempt(self, error: GatewayError | None) -> None:
-        """Tell circuit and gate how it ended, and let go of the upstream. `None`: it gave the whole answer."""
+        """Tell circuit and gate how it ended, and let go of the upstream; the first call counts. `None`: it gave the whole answer."""
+        if self._has_ended:
+            return
+        self._has_ended = True
         attempt, ticket, place, plan = self.attempt, self._ticket, self._place, self._plan
         if attempt is not None:
             attempt.close()
@@ -187,7 +212,7 @@ class CallRun:
         if ticket is not None:
             began_s = attempt.first_content_s if attempt is not None and self.call.is_stream else None
             ticket.release(outcome_of(error), began_s - ticket.admitted_s if began_s is not None else None)
-        if error is None and plan is not None and place is not None:
+        if error is None and plan is not None and place is not None and not self.account.is_hit:
             plan.succeeded(place)
 
     def _after_failure(self, attempt: Attempt, error: GatewayError) -> Steps[None]:
@@ -199,7 +224,11 @@ class CallRun:
         if decision.action == "stop":
             raise error
         self._tell("attempt.failed", attempt, error, decision.reason)
-        until_s = clock() + decision.wait_s
+        yield from self._pause(decision.wait_s)
+
+    def _pause(self, wait_s: float) -> Steps[None]:
+        clock = self.gateway.clock.monotonic
+        until_s = clock() + wait_s
         while (left_s := until_s - clock()) > 0:
             gevent.sleep(min(left_s, self._pulse.left_s(clock())))
             yield from self._pulse.beat(clock())
@@ -284,9 +313,9 @@ class CallRun:
             self._ticket.release()
         if self._place is not None and self._plan is not None:
             self._plan.left(self._place)
-        gateway.log.write(
-            "call", record_of(self, outcome, error), "error" if outcome == "error" and error and error.status >= 500 else "info"
-        )
+        record = record_of(self, outcome, error)
+        self.account.close(record, *self.used, was_sent=attempt is not None and attempt.upstream_calls > 0)
+        gateway.log.write("call", record, "error" if outcome == "error" and error and error.status >= 500 else "info")
 
 
 def _result(steps: Steps[T]) -> T:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from compat.errors import GatewayError
-from compat.rescue import added_usage
 from compat.translate.base import note_values
-from compat.wire.usage import Usage, cost_of
 
 if TYPE_CHECKING:
     from compat.attempt import Attempt
@@ -37,6 +35,8 @@ def record_of(run: CallRun, outcome: str, error: GatewayError | None) -> dict[st
         record["carried_on_from"] = [deployment.name for deployment in run.died]
     if attempt is not None:
         record |= _of_attempt(run, attempt)
+    if run.account.verdict:
+        record["cache"] = run.account.verdict
     if error is not None:
         record["error"] = error.message
         record["code"] = error.code
@@ -46,7 +46,7 @@ def record_of(run: CallRun, outcome: str, error: GatewayError | None) -> dict[st
 def _of_attempt(run: CallRun, attempt: Attempt) -> dict[str, object]:
     """What the attempt that ended the call has to tell; tokens and cost are those of the whole answer."""
     record: dict[str, object] = {}
-    usage, cost_usd = _spent(run, attempt)
+    usage, cost_usd = run.used
     if usage is not None:
         record["prompt_tokens"] = usage.prompt_tokens
         record["completion_tokens"] = usage.completion_tokens
@@ -66,11 +66,3 @@ def _of_attempt(run: CallRun, attempt: Attempt) -> dict[str, object]:
     if attempt.notes:
         record["notes"] = note_values(attempt.notes)
     return record
-
-
-def _spent(run: CallRun, attempt: Attempt) -> tuple[Usage | None, float]:
-    """What the whole answer cost: the last attempt, and the parts of those that died."""
-    usage, cost_usd = attempt.usage, cost_of(attempt.usage, attempt.deployment.model.price) if attempt.usage is not None else 0.0
-    if run.spent is None:
-        return usage, cost_usd
-    return added_usage(run.spent.usage, usage) if usage is not None else run.spent.usage, run.spent.cost_usd + cost_usd

@@ -51,7 +51,14 @@ def _call(gateway: Gateway, environ: dict[str, Any]) -> Call:
     client = gateway.keys.client_of(environ.get("HTTP_AUTHORIZATION", ""), environ.get("HTTP_X_API_KEY", ""))
     envelope = Envelope(read_json_body(environ, gateway.settings.server))
     session_id = environ.get("HTTP_X_SESSION_ID", "") or environ.get("HTTP_X_SESSION_AFFINITY", "")
-    return call_from(envelope, request_id=environ[REQUEST_ID], client=client, received_s=received_s, session_id=session_id)
+    return call_from(
+        envelope,
+        request_id=environ[REQUEST_ID],
+        client=client,
+        received_s=received_s,
+        session_id=session_id,
+        cache_wish=environ.get("HTTP_X_COMPAT_CACHE", ""),
+    )
 
 
 def _flight_key(gateway: Gateway, call: Call, environ: dict[str, Any]) -> str | None:

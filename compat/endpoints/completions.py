@@ -46,12 +46,19 @@ def completions_blueprint(gateway: Gateway) -> flask.Blueprint:
         client = gateway.keys.client_of(environ.get("HTTP_AUTHORIZATION", ""), environ.get("HTTP_X_API_KEY", ""))
         envelope = Envelope(read_json_body(environ, gateway.settings.server))
         ask = read_completion(envelope)
-        document = _passed_on(gateway, envelope, ask, environ[REQUEST_ID], client, received_s)
+        watch = ClientWatch(environ)
+        try:
+            with watch:
+                document = _passed_on(gateway, envelope, ask, environ[REQUEST_ID], client, received_s)
+        except (GatewayError, ClientGone) as error:
+            watch.close()
+            return error_answer(error) if isinstance(error, GatewayError) else flask.Response(status=499)
         if document is not None:
+            watch.close()
             return _whole_answer(ask, {**document, "model": ask.model})
         body = chat_body(envelope, ask, reasons=gateway.router.resolve(ask.model).model.reasoning)
         call = call_from(Envelope(body), request_id=environ[REQUEST_ID], client=client, received_s=received_s)
-        run, watch = CallRun(gateway, call), ClientWatch(environ)
+        run = CallRun(gateway, call)
         return _streamed(run, watch, ask) if ask.is_stream else _whole(run, watch, ask)
 
     return blueprint

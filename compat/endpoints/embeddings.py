@@ -21,7 +21,8 @@ from compat import jsonio
 from compat.endpoints.answers import json_answer
 from compat.endpoints.body import read_json_body
 from compat.endpoints.front import REQUEST_ID
-from compat.errors import BadRequest, GatewayError, ModelNotFound, ShuttingDown, UpstreamBroken, UpstreamRefusal
+from compat.endpoints.hangup import ClientWatch
+from compat.errors import BadRequest, ClientGone, GatewayError, ModelNotFound, ShuttingDown, UpstreamBroken, UpstreamRefusal
 from compat.gateway import Gateway
 from compat.plain_call import PlainCall
 from compat.routing.router import Deployment, Group, Route
@@ -52,7 +53,14 @@ def embeddings_blueprint(gateway: Gateway) -> flask.Blueprint:
         envelope = Envelope(read_json_body(environ, gateway.settings.server))
         ask = read_request(envelope)
         batch = _Batch(gateway, envelope, ask, embedding_route(gateway, ask.model), environ[REQUEST_ID], client, received_s)
-        rows = batch.rows(ask.inputs)
+        watch = ClientWatch(environ)
+        try:
+            with watch:
+                rows = batch.rows(ask.inputs)
+        except ClientGone:
+            return flask.Response(status=499)
+        finally:
+            watch.close()
         document = {
             "object": "list",
             "data": [{"object": "embedding", "index": number, "embedding": row} for number, row in enumerate(rows)],

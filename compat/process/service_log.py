@@ -1,19 +1,21 @@
 """A log file that several processes write, and that is rotated by whoever finds it full.
 
-Lines are neither lost nor mixed: all that a process has to say is appended by one write, under a lock of the system that is let go
-of even by a process that is killed. Under the same lock each writer looks whether its descriptor is still the file at the path: another
-process may have rotated it, a person may have removed it, or the folder with it; then it opens the path anew.
-
-The lock is a file of its own beside the log (`.NAME.lock`), since the log itself changes its name.
+Lines are neither lost nor mixed: what a process has to say is appended by one write under a lock of the system, which a process that is
+killed lets go of as well. The lock is that of the file itself. Once it is held, a writer looks whether the file is still the one at the
+path: another process may have rotated it meanwhile, a person may have removed it, or the folder with it; then it begins again with the
+file that is there now. Rotating ends with the renaming of the locked file, so that nobody meets half a rotation.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from compat.process.service_state import FileLock
+if sys.platform != "win32":
+    import fcntl
 
 
 class SharedLogFile:
@@ -27,24 +29,21 @@ class SharedLogFile:
         self._max_bytes = max_bytes
         self._backups = backups
         self._descriptor: int | None = None
-        self._lock = FileLock(path.with_name(f".{path.name}.lock"))
 
-    def write(self, lines: bytes) -> None:
-        """Append whole lines. Errors: `OSError`; then nothing, or only a part (a full disk), is in the file."""
+    def write(self, lines: Sequence[bytes]) -> int:
+        """Append lines, each with its end; how many. Errors: `OSError`, when not even one more could be written."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock.acquire(waits=True)
+        done = 0
         try:
-            descriptor = self._current()
-            size = os.fstat(descriptor).st_size
-            if size and size + len(lines) > self._max_bytes:
-                self._rotate()
-                descriptor = self._current()
-            self._append(descriptor, lines)
+            while done < len(lines):
+                descriptor = self._locked()
+                done += self._append(descriptor, lines[done:])
+                self._unlock()
         except OSError:
             self.close()
-            raise
-        finally:
-            self._lock.release()
+            if not done:
+                raise
+        return done
 
     def close(self) -> None:
         """Let go of the file; the next `write` opens it again."""
@@ -52,13 +51,20 @@ class SharedLogFile:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def _current(self) -> int:
-        """The descriptor of what is at the path now."""
-        if self._descriptor is not None and not self._is_at_path(self._descriptor):
+    def _locked(self) -> int:
+        """The descriptor of what is at the path now, locked."""
+        while True:
+            if self._descriptor is None:
+                self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            if sys.platform != "win32":
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            if self._is_at_path(self._descriptor):
+                return self._descriptor
             self.close()
-        if self._descriptor is None:
-            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        return self._descriptor
+
+    def _unlock(self) -> None:
+        if self._descriptor is not None and sys.platform != "win32":
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def _is_at_path(self, descriptor: int) -> bool:
         try:
@@ -66,27 +72,35 @@ class SharedLogFile:
         except FileNotFoundError:
             return False
 
-    def _append(self, descriptor: int, lines: bytes) -> None:
-        """Write everything; what was left half written by a full disk is cut off again, so that lines stay whole."""
-        before = os.fstat(descriptor).st_size
-        left = memoryview(lines)
+    def _append(self, descriptor: int, lines: Sequence[bytes]) -> int:
+        """Write as many lines as the file has room for; if that is none, rotate. A longer line has a file of its own."""
+        before = size = os.fstat(descriptor).st_size
+        count = 0
+        while count < len(lines) and (size == 0 or size + len(lines[count]) <= self._max_bytes):
+            size += len(lines[count])
+            count += 1
+        if not count:
+            self._rotate()
+            return 0
+        left = memoryview(b"".join(lines[:count]))
         try:
             while left:
                 left = left[os.write(descriptor, left) :]
         except OSError:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # a full disk took a part: lines stay whole
                 os.ftruncate(descriptor, before)
             raise
+        return count
 
     def _rotate(self) -> None:
-        self.close()
-        for number in range(self._backups, 0, -1):
-            older = self._backup(number)
-            newer = self._backup(number - 1) if number > 1 else self._path
+        for number in range(self._backups - 1, 0, -1):
             with contextlib.suppress(FileNotFoundError):
-                newer.replace(older)
-        if not self._backups:
-            self._path.unlink(missing_ok=True)
+                self._backup(number).replace(self._backup(number + 1))
+        if self._backups:
+            self._path.replace(self._backup(1))
+        else:
+            self._path.unlink()
+        self.close()
 
     def _backup(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}")

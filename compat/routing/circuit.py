@@ -264,6 +264,11 @@ class Permit:
         self.era = era
 
     @property
+    def key(self) -> CircuitKey:
+        """What the circuit is for."""
+        return self._circuit.key
+
+    @property
     def is_stale(self) -> bool:
         """Whether the circuit opened since: the call that was admitted should not be made."""
         return self.era != self._circuit.era

@@ -11,9 +11,11 @@ The order is affinity's, whether a deployment may be called is its circuit's wor
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
-from compat.errors import GatewayError, NoUpstream
+from compat.errors import MAX_RETRY_AFTER_S, GatewayError, NoUpstream, UpstreamRateLimit
+from compat.pacing import Advice, Pacing
 from compat.routing.admission import Gates
 from compat.routing.affinity import Affinity, Candidate, after_failure, may_help
 from compat.routing.circuit import Circuit, CircuitKey, Circuits, Permit, fingerprint_of
@@ -29,14 +31,21 @@ class Policies:
     retries: Retries
     affinity: Affinity
     gates: Gates
+    pacing: Pacing
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A candidate, and the circuit's leave to call it."""
+    """A candidate, and the circuit's leave to call it; after `wait_s`, by the upstream's own word on its rate limits."""
 
     candidate: Candidate
     permit: Permit
+    wait_s: float = 0.0
+
+    @property
+    def lane(self) -> CircuitKey:
+        """What the upstream counts together: itself, the key, the model."""
+        return self.permit.key
 
 
 @dataclass(slots=True)
@@ -58,18 +67,34 @@ class CallPlan:
         self.policies.retries.note_call()
 
     def next(self) -> Place:
-        """The first candidate that may be called now. The error of the first that may not, when none may: `NoUpstream`."""
+        """The first candidate that may be called now; one whose rate limit is used up only when there is no other.
+
+        The error of the first that may not, when none may. Errors: `NoUpstream`, `UpstreamRateLimit`.
+        """
         refusal: NoUpstream | None = None
+        full: list[tuple[Advice, Candidate]] = []
         for candidate in self._candidates:
+            advice = self.policies.pacing.advice(self._circuit(candidate).key)
+            if advice.action == "switch":
+                full.append((advice, candidate))
+                continue
             try:
-                permit = self._circuit(candidate).admit()
+                return self._take(candidate, advice.wait_s)
             except NoUpstream as error:
                 refusal = refusal or error
-                continue
-            self.attempts += 1
-            self._tries[_name(candidate)] = self._tries.get(_name(candidate), 0) + 1
-            return Place(candidate, permit)
+        if full and refusal is None:
+            advice, candidate = min(full, key=lambda one: one[0].wait_s)
+            if advice.wait_s <= MAX_RETRY_AFTER_S:
+                return self._take(candidate, advice.wait_s)
+            words = f"{candidate.deployment.upstream.name} has no room for {math.ceil(advice.wait_s)} s: {advice.reason}."
+            raise UpstreamRateLimit(words, retry_after_s=advice.wait_s)
         raise refusal or NoUpstream("Every deployment of this route has failed.")
+
+    def _take(self, candidate: Candidate, wait_s: float) -> Place:
+        permit = self._circuit(candidate).admit()
+        self.attempts += 1
+        self._tries[_name(candidate)] = self._tries.get(_name(candidate), 0) + 1
+        return Place(candidate, permit, wait_s)
 
     def failed(self, place: Place, error: GatewayError, now_s: float) -> Decision:
         """What to do after `error`, which came before any content; where it is to go on, `next` gives another candidate."""

@@ -55,10 +55,6 @@ class Continuation:
     counts: Mapping[str, int] = field(default_factory=dict)
 
 
-def _uncounted() -> int:
-    return 0
-
-
 def _no_thinking(_: Sequence[str]) -> Mapping[str, ThinkingRecord]:
     return {}
 
@@ -71,8 +67,9 @@ class TranslationContext:
     `completion_id` and `created_s` identify the answer (clock and randomness are the caller's). `wants_usage` tells whether the
     client asked for the usage chunk. `refused_parameters` are those that this deployment was seen to refuse; `find_thinking`
     looks kept thinking up by tool-call ids. `memory` is the request's, for its answer; `continuation` is set when a pause is resumed.
-    `count_prompt` estimates the tokens of the request, for upstreams that don't count. `sends_usage_option` tells whether this upstream knows `stream_options`, `unwanted_fields` are fields of messages and tools that it
-    refuses. `upstream_name` is the user's word for it, for error messages.
+    `sends_usage_option` tells whether this upstream knows `stream_options`, `unwanted_fields` are fields of messages and tools that it
+    refuses. `upstream_name` is the user's word for it, for error messages. `count_prompt` estimates the tokens of the request, for an
+    upstream that tells no usage.
     """
 
     alias: str
@@ -89,7 +86,7 @@ class TranslationContext:
     find_thinking: Callable[[Sequence[str]], Mapping[str, ThinkingRecord]] = _no_thinking
     memory: AnswerMemory = field(default_factory=AnswerMemory)
     continuation: Continuation | None = None
-    count_prompt: Callable[[], int] = _uncounted
+    count_prompt: Callable[[], int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,10 +101,10 @@ class PassthroughStream(StreamTranslator):
             raise UpstreamBroken("The upstream ended its answer without a finish_reason.")
         self.is_finished = True
         usage = self._raw_usage
-        if usage is None or self.usage is None or self.usage.prompt_tokens == 0:
+        if not (self.usage and self.usage.prompt_tokens) and self.ctx.count_prompt is not None:
             self.usage = estimated_usage(self.ctx.count_prompt(), self._scale.text_bytes)
             usage = usage_object(self.usage)
-        return (data_frame(self._usage_chunk(usage)) if self.ctx.wants_usage else b"") + DONE
+        return (data_frame(self._usage_chunk(usage)) if usage is not None and self.ctx.wants_usage else b"") + DONE
 
     def translate_event(self, block: bytes) -> bytes:
         """One chunk, or nothing for a comment, a usage chunk or the end mark."""
@@ -273,11 +273,12 @@ def translate_answer(body: bytes, ctx: TranslationContext) -> TranslatedAnswer:
     changes = {"model": jsonio.encode(ctx.alias)}
     if not has_id:
         changes["id"] = jsonio.encode(ctx.completion_id)
-    counted = usage_of(usage) if isinstance(usage, dict) else Usage()
-    if not isinstance(usage, dict) or counted.prompt_tokens == 0:
+    counted = usage_of(usage) if isinstance(usage, dict) else None
+    if not (counted and counted.prompt_tokens) and ctx.count_prompt is not None:
         counted = estimated_usage(ctx.count_prompt(), len(answer["choices"]))
         usage = usage_object(counted)
-    changes["usage"] = jsonio.encode(with_cost(usage, ctx))
+    if isinstance(usage, dict):
+        changes["usage"] = jsonio.encode(with_cost(usage, ctx))
     return TranslatedAnswer(answer.replaced(changes), counted, reason)
 
 

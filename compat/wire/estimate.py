@@ -26,7 +26,7 @@ TOKENS_PER_IMAGE = 1_500
 """Of a large picture, by the vendors' own words; its bytes say nothing."""
 
 _CONTENT_BYTES = 10
-_ARGUMENTS_BYTES = 51
+_ARGUMENTS_BYTES = 44
 """What a chunk with a piece of text, or of a call's arguments, is longer than the empty one besides the piece."""
 
 _DATA_URL = re.compile(rb'data:[a-z]+/[a-z0-9.+-]+;base64,[^"\\]*', re.IGNORECASE)

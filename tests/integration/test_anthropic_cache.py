@@ -98,7 +98,6 @@ def change_first_task(session: KiloSession) -> None:
     session.messages[1]["content"][-1]["text"] = "Another task."
 
 
-
 @pytest.mark.parametrize(
     ("change", "segment"),
     [

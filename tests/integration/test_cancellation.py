@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import random
 import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gevent
 import pytest
+import werkzeug.test
 
+from compat.endpoints.hangup import ClientWatch
+from compat.factory import create_app
 from tests.cases.faults import opening, said, streamed
 from tests.conftest import RunningGateway, to_upstream
 from tests.fakes.upstream import Answer, FakeUpstream, Request, Sleep, Stall
+from tests.unit.builders import make_gateway
 
 CLIENTS = 300
 BOUND_S = 20.0
@@ -88,7 +94,7 @@ def test_hundreds_of_clients_that_leave_at_random_moments_leave_nothing_running(
     with FakeUpstream(default=answers) as upstream:
         limits = {"first_limit": 60, "max_limit": 60, "min_limit": 60, "queue_length": 500}
         retry = {"attempts": 3, "budget_percent": 100, "budget_calls": 1000}
-        gateway = start_gateway(to_upstream(upstream, concurrency=limits, retry=retry, circuit={"failures": 10_000}))
+        gateway = start_gateway(to_upstream(upstream, concurrency=limits, retry=retry, circuit={"failures": 10_000}, pacing={"enabled": False}))
         dice = random.Random(11)
 
         def visit(number: int) -> None:
@@ -99,8 +105,9 @@ def test_hundreds_of_clients_that_leave_at_random_moments_leave_nothing_running(
             client.leave(by_reset=number % 3 == 0)
 
         gevent.joinall([gevent.spawn(visit, number) for number in range(CLIENTS)], raise_error=True)
-        gateway.gateway.transport.close()
-        wait_for(lambda: upstream.open_connections == 0, 1.0)
+        transport = gateway.gateway.transport
+        transport.close()
+        wait_for(lambda: upstream.connections >= transport.connections_opened and upstream.open_connections == 0, 1.0)
         wait_for(lambda: is_at_rest(gateway), 1.0)
         asked = len(upstream.requests)
         assert asked >= 60
@@ -237,3 +244,17 @@ def test_a_client_that_does_not_read_holds_the_upstream_back(start_gateway: Any)
         client.leave(by_reset=True)
         wait_for(lambda: upstream.open_connections == 0 and is_at_rest(gateway), 1.0)
         assert gateway.calls()[0]["outcome"] == "cancelled"
+
+
+def test_a_fault_of_our_own_leaves_no_watch_on_the_connection(tmp_path: Path) -> None:
+    """A connection is used again: what watches it for a call that is over would throw into the next one."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with ours, theirs:
+        client = werkzeug.test.Client(create_app(make_gateway(tmp_path, {"upstreams": {"x": {"kind": "openai"}}})))
+        body = {"model": "x/m", "messages": [{"role": "user", "content": "x"}], "stream": True}
+        answer = client.post("/v1/chat/completions", json=body, headers={"host": "localhost"}, environ_overrides={"compat.socket": ours})
+        assert answer.status_code == 500
+        gc.collect()
+        watches = [one for one in gc.get_objects() if isinstance(one, ClientWatch) and one._socket is ours]
+        assert all(watch._watcher is None for watch in watches)

@@ -110,6 +110,10 @@ def test_an_upstreams_fault_before_content_is_an_error_in_openais_shape(
     assert "canary" not in got.text
     if status == 429:
         assert got.headers["retry-after"] == "30"
+        asked = len(upstream.requests)
+        assert "asked to be left alone" in gateway.chat(stream=stream).json()["error"]["message"]
+        assert len(upstream.requests) == asked, "it is left alone"
+        return
     upstream.script(openai.respond)
     assert gateway.chat(stream=stream).status_code == 200
 

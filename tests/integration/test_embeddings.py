@@ -6,13 +6,14 @@ import base64
 import struct
 from typing import Any
 
+import gevent
 import openai
 import pytest
 import requests
 
 from tests.conftest import RunningGateway, to_upstream
 from tests.fakes.openai_answers import error_answer, json_answer
-from tests.fakes.upstream import Answer, FakeUpstream, Request
+from tests.fakes.upstream import Answer, FakeUpstream, Request, Stall
 
 MODEL = "fake/their-embedder"
 
@@ -158,6 +159,37 @@ def test_what_the_upstream_does_wrong_is_told(
     upstream.script(answer)
     told = ask(gateway, input="a")
     assert (told.status_code, words in told.json()["error"]["message"]) == (status, True), told.text
+
+
+def test_another_upstream_takes_over(start_gateway: Any, upstream: FakeUpstream) -> None:
+    with FakeUpstream(default=error_answer(500, "broken")) as broken:
+        settings = to_upstream(upstream, retry={"attempts": 3, "first_wait_s": 0.01})
+        settings["upstreams"]["bad"] = {"kind": "openai", "base_url": broken.url, "api_keys": ["sk-2"]}
+        settings["models"]["mine"] = {"route": ["bad/theirs", "fake/their-embedder"]}
+        gateway = start_gateway(settings)
+        answer = ask(gateway, model="mine", input="a")
+    assert (answer.status_code, answer.headers["x-compat-upstream"]) == (200, "fake/their-embedder")
+    assert upstream.requests[-1].json["model"] == "their-embedder"
+
+
+@pytest.mark.parametrize("steps", [(Stall(),), (b'{"data":', Stall())], ids=["no first byte", "silence within the answer"])
+def test_an_upstream_that_falls_silent_is_given_up(start_gateway: Any, upstream: FakeUpstream, steps: tuple[Any, ...]) -> None:
+    gateway = start_gateway(to_upstream(upstream, timeouts={"first_byte_s": 0.3, "silence_s": 0.3}))
+    is_late = len(steps) == 1
+    upstream.script(Answer(() if is_late else steps, before_head=steps if is_late else ()))
+    assert ask(gateway, input="a").status_code == 504
+
+
+def test_a_client_that_leaves_ends_the_call(start_gateway: Any, upstream: FakeUpstream) -> None:
+    gateway = start_gateway(to_upstream(upstream))
+    upstream.script(Answer(before_head=(Stall(),)))
+    with pytest.raises(requests.ReadTimeout):
+        gateway.http.post(gateway.url + "/embeddings", json={"model": MODEL, "input": "a"}, timeout=0.5)
+    with gevent.Timeout(10):
+        while not gateway.calls():
+            gevent.sleep(0.01)
+    assert [(record["outcome"], record["status"]) for record in gateway.calls()] == [("cancelled", 499)]
+    assert gateway.gateway.gauges.in_flight == 0
 
 
 def test_another_attempt_is_made_and_the_call_is_recorded(start_gateway: Any, upstream: FakeUpstream) -> None:

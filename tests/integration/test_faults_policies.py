@@ -287,7 +287,7 @@ def test_an_upstream_that_says_429_gets_fewer_calls_at_once(start_gateway: Any) 
             running[0] -= 1
 
     with FakeUpstream(default=narrow) as upstream:
-        retry = {"attempts": 5, "tries_per_deployment": 5, "budget_percent": 100, "budget_calls": 100, "first_wait_s": 0.01}
+        retry = {"attempts": 30, "tries_per_deployment": 30, "budget_percent": 100, "budget_calls": 1000, "first_wait_s": 0.01}
         gateway = start_gateway(to_upstream(upstream, retry=retry))
         calls = [gevent.spawn(gateway.chat, messages=[{"role": "user", "content": str(number)}]) for number in range(60)]
         gevent.joinall(calls, timeout=30)
@@ -302,8 +302,15 @@ def test_a_full_queue_says_so_and_is_bounded(start_gateway: Any, upstream: FakeU
     gateway = start_gateway(to_upstream(upstream, concurrency=limits))
     clients = [Client(gateway, number) for number in range(5)]
     wait_for(lambda: gateway.gateway.policies.gates.report().get("fake") == {"limit": 2, "in_flight": 2, "waiting": 3})
-    answer = gateway.chat(headers={"authorization": "Bearer another"})
-    assert answer.status_code in {503, 200}
+    answer = gateway.chat()
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "upstream_busy")
+    assert "fake has too many calls waiting: 2 calls are running, 3 are in the queue" in answer.json()["error"]["message"]
+    assert 1 <= int(answer.headers["retry-after"]) <= 30
+    clients.append(Client(gateway, 9, authorization="Bearer another"))
+    wait_for(lambda: len(gateway.calls()) == 2)
+    assert gateway.calls()[1]["code"] == "upstream_busy", "the one who has most in the queue gives way"
+    assert gateway.gateway.policies.gates.report()["fake"]["waiting"] == 3
+    assert len(upstream.requests) == 2
     for client in clients:
         client.leave()
     wait_for(lambda: is_at_rest(gateway))

@@ -104,7 +104,7 @@ class TestTheSdkSuite(sdk.TestInFrontOfAScriptedUpstream):
     """Every test of the suite, on each way to run the gateway."""
 
     @pytest.fixture
-    def client(self, served: str) -> Iterator[openai.OpenAI]:
+    def client(self, served: str, upstream: FakeUpstream) -> Iterator[openai.OpenAI]:
         with openai.OpenAI(base_url=f"{served}/v1", api_key="sk-dummy-key", max_retries=0, timeout=60) as client:
             yield client
 
@@ -137,9 +137,9 @@ class TestTheWire:
         upstream.script(answers.sse_answer(Sleep(30)) if stream else answers.Answer((Sleep(30), b"{}")))
         abandoned = len(upstream.abandoned)
         body = json.dumps({"model": "claude-4-sonnet", "messages": [{"role": "user", "content": "Hi"}], "stream": stream}).encode()
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        lines = ["POST /v1/chat/completions HTTP/1.1", "host: localhost", "content-type: application/json", f"content-length: {len(body)}"]
         with socket.create_connection(("127.0.0.1", _port(served)), timeout=BOUND_S) as sock:
-            sock.sendall(head.encode() + body)
+            sock.sendall("\r\n".join([*lines, "", ""]).encode() + body)
             until(lambda: upstream.requests, "the upstream is called")
         until(lambda: len(upstream.abandoned) > abandoned, "the upstream is let go of", bound_s=5)
 
@@ -210,17 +210,16 @@ def test_more_connections_than_files_wait_for_their_turn(folder: ServiceFolder) 
     with FakeUpstream(default=answers.respond) as upstream:
         port = free_port()
         folder.configure(behind(upstream, "workers = 1").replace("port = 0", f"port = {port}"))
-        limit = (200, 200)
-        code = f"import resource, os; resource.setrlimit(resource.RLIMIT_NOFILE, {limit}); os.execv({sys.executable!r}, [{sys.executable!r}, '-m', 'gunicorn', 'app:app'])"
+        command = [sys.executable, "-m", "gunicorn", "app:app"]
+        code = f"import resource, os; resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200)); os.execv({sys.executable!r}, {command!r})"
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 300, "this test itself needs files"
         started = Started(folder, [sys.executable, "-c", code], port)
         try:
             idle = [socket.create_connection(("127.0.0.1", port), timeout=BOUND_S) for _ in range(100)]
-            waiting = hold = None
             with socket.create_connection(("127.0.0.1", port), timeout=BOUND_S) as waiting:
                 waiting.sendall(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-                for hold in idle:
-                    hold.close()
+                for held in idle:
+                    held.close()
                 assert waiting.recv(100).startswith(b"HTTP/1.1 200 ")
             assert "Too many open files" not in started.said()
         finally:

@@ -119,3 +119,16 @@ def test_kilo_gets_the_work_done_with_a_fault_in_the_way(
     assert desk.model.served.count(fault) == 1
     assert ("summary" in desk.model.served) == (fault == "overflow")
     assert [row[:3] for row in session.steps if row[0] > 10_000] == [row[:3] for row in logged(desk.gateway)]
+
+
+def test_kilo_sees_tokens_and_cost_where_the_upstream_tells_none(tmp_path: Path, start_gateway: Any, upstream: FakeUpstream) -> None:
+    desk = Desk(tmp_path, start_gateway, upstream, "openai.chat", "")
+    desk.model.tells_usage = False
+    desk.set_up()
+    session = desk.work()
+    assert (session.exit_code, session.errors, desk.is_done()) == (0, [], True)
+    records = [line for line in desk.gateway.calls() if line["prompt_tokens"] > 5000]
+    assert [record["is_estimate"] for record in records] == [True] * 4
+    assert [row[0] for row in session.steps] == [record["prompt_tokens"] for record in records]
+    assert [row[3] for row in session.steps] == pytest.approx([record["cost_usd"] for record in records], rel=1e-9)
+    assert all(10_000 < row[0] < 40_000 and row[3] > 0 for row in session.steps), session.steps

@@ -28,6 +28,7 @@ from tests.cases.faults import (
 )
 from tests.conftest import RunningGateway
 from tests.fakes.upstream import Answer, Cut, FakeUpstream, Request, Sleep, Stall
+from tests.integration.test_cancellation import Client, is_at_rest, wait_for
 from tests.integration.test_faults import row_of, streamed_message
 
 TOOLS = [{"type": "function", "function": {"name": TOOL, "parameters": {"type": "object", "properties": {}}}}]
@@ -248,6 +249,16 @@ def test_a_tool_call_held_back_counts_as_content_once_it_is_complete(pair: Pair)
     gateway = pair.gateway()
     gateway.chat(stream=True, tools=TOOLS)
     assert gateway.calls()[0]["ttft_ms"] > 0
+
+
+@pytest.mark.parametrize("calls", [None, []], ids=["null", "an empty list"])
+def test_text_of_a_server_that_mentions_tool_calls_all_along_is_not_held_back(pair: Pair, calls: Any) -> None:
+    pair.first.script(streamed([*opening("openai"), chunk({"content": BEGUN, "tool_calls": calls}), Stall()]))
+    gateway = pair.gateway()
+    client = Client(gateway)
+    assert BEGUN.encode() in client.sock.recv(65536), "it came while the upstream was silent"
+    client.leave()
+    wait_for(lambda: is_at_rest(gateway))
 
 
 # What is not carried on.

@@ -129,9 +129,14 @@ def test_what_is_killed_comes_back_by_itself(folder: ServiceFolder, answers: Ups
 
 
 @pytest.mark.slow
-def test_a_stop_lets_streams_finish_within_its_bound_and_ends_the_rest_with_a_word(folder: ServiceFolder, upstream: FakeUpstream) -> None:
-    folder.configure(behind(upstream, "shutdown_s = 0.5"))
+def test_a_stop_and_a_reload_end_what_lasts_longer_than_their_bounds_with_a_word(folder: ServiceFolder, upstream: FakeUpstream) -> None:
+    folder.configure(behind(upstream, "shutdown_s = 0.5\ndrain_s = 1\nworkers = 1"))
     folder.do("reload")
+    replaced = hold_streams(folder.port, 2)
+    folder.do("reload")
+    for stream in replaced:
+        stream.join(10)
+    assert [stream.read[-400:] for stream in replaced if b"The gateway is shutting down" not in stream.read] == []
     streams = hold_streams(folder.port, 4)
     begun_s = time.monotonic()
     assert folder.do("stop")["outcome"] == "stopped"

@@ -45,6 +45,7 @@ class AgentModel:
     folder: Path
     wire_api: WireApi
     fault: Fault = ""
+    tells_usage: bool = True
     steps: int = 0
     served: list[str] = field(default_factory=list)
 
@@ -97,7 +98,8 @@ class AgentModel:
 
     def _answer(self, say: Say) -> Answer:
         if self.wire_api == "openai.chat":
-            return sse_answer(*(event(item) for item in _chunks(say)), event("[DONE]"))
+            chunks = _chunks(say) if self.tells_usage else _chunks(say)[:-1]
+            return sse_answer(*(event(item) for item in chunks), event("[DONE]"))
         return sse_answer(*_events(say))
 
 

@@ -16,13 +16,14 @@ from typing import Any
 import hypothesis
 from hypothesis import strategies as st
 
-from tests.security import fuzz_calls, fuzz_server, fuzz_translate, fuzz_wire
+from tests.security import fuzz_calls, fuzz_schema, fuzz_server, fuzz_translate, fuzz_wire
 
 PROPERTIES: Mapping[str, tuple[st.SearchStrategy[Any], Any]] = {
     **fuzz_wire.PROPERTIES,
     **fuzz_translate.PROPERTIES,
     **fuzz_calls.PROPERTIES,
     **fuzz_server.PROPERTIES,
+    **fuzz_schema.PROPERTIES,
 }
 WEIGHTS: Mapping[str, int] = {**dict.fromkeys(fuzz_wire.PROPERTIES, 3), **dict.fromkeys(fuzz_translate.PROPERTIES, 2)}
 """How many of the cases a target gets; the others one part each."""

@@ -77,9 +77,18 @@ EXTREME_JSON = (
     *(b'{"model":1e999}', b'{"model":"\\ud800"}', b'{"model":"a\x00b"}', b'{"messages":[' + b"{}," * 3000 + b"{}]}", b"{\x00}", b"//{}"),
 )
 
-calls = odd.spoilt(odd.conversations.map(lambda sent: {"model": "claude-4-sonnet", "stream": False, **sent}))
+sound_calls = odd.conversations.map(lambda sent: {"model": "claude-4-sonnet", **sent})
+calls = st.one_of(sound_calls, odd.spoilt(sound_calls)).filter(lambda call: isinstance(call, dict))
+FIELDS = (
+    *("stream", "n", "tools", "stop", "stream_options", "tool_choice", "response_format", "reasoning_effort", "max_tokens", "temperature"),
+    *("best_of", "suffix", "prompt", "input", "encoding_format", "dimensions", "echo", "user", "reasoning", "seed"),
+)
+JUNK = (None, [], {}, "", 0, -1, 1.5, True, "x", [[]], {"type": []}, {"include_usage": {}})
 near_calls = st.builds(
-    lambda call, more: {**call, **more}, calls, st.dictionaries(st.sampled_from(["stream", "n", "tools", "stop"]), values)
+    lambda call, stream, more: {**call, "stream": stream, **more},
+    calls,
+    st.booleans(),
+    st.dictionaries(st.sampled_from(FIELDS), st.sampled_from(JUNK) | values, max_size=3),
 )
 
 

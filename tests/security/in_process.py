@@ -43,16 +43,30 @@ def http_answer(body: bytes, status: int = 200, content_type: str = "application
 GOOD = http_answer(json.dumps(openai.completion("Hi")).encode())
 
 
+def fair_answer(endpoint: str, body: bytes) -> bytes:
+    """What an OpenAI-compatible upstream would say to `body`."""
+    asked = json.loads(body)
+    if endpoint == "embeddings":
+        count = len(asked["input"]) if isinstance(asked["input"], list) and not isinstance(asked["input"][0], int) else 1
+        rows = [{"object": "embedding", "index": number, "embedding": [0.5, 1.0]} for number in range(count)]
+        return http_answer(json.dumps({"data": rows, "usage": {"prompt_tokens": 3, "total_tokens": 3}}).encode())
+    if endpoint != "chat":
+        return http_answer(json.dumps({"id": "c", "choices": [{"index": 0, "text": "Hi", "finish_reason": "stop"}]}).encode())
+    if asked.get("stream"):
+        return http_answer(openai.sse_bytes(openai.text_chunks("Hi")), content_type="text/event-stream")
+    return GOOD
+
+
 class Bytes:
-    """A transport whose upstream sends `pieces` to every call, then closes. `sent` is what it got last."""
+    """A transport whose upstream sends `pieces` to every call, then closes; without pieces it is fair. `sent` is what it got last."""
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
         self.sent = b""
 
-    def open(self, _upstream: Upstream, _endpoint: str, body: bytes, _headers: Mapping[str, str], _key: Secret | None = None) -> Exchange:
+    def open(self, _upstream: Upstream, endpoint: str, body: bytes, _headers: Mapping[str, str], _key: Secret | None = None) -> Exchange:
         self.sent = body
-        return exchange_of(list(self.pieces))
+        return exchange_of(list(self.pieces) or [fair_answer(endpoint, body)])
 
 
 def wire_text(text: str) -> str:

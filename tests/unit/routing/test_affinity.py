@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
 from typing import Any
@@ -11,12 +12,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compat.catalog import Model
+from compat.errors import (
+    GatewayError,
+    NoUpstream,
+    UpstreamFailure,
+    UpstreamKeyRefused,
+    UpstreamRateLimit,
+    UpstreamRefusal,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
 from compat.routing.affinity import (
     MAX_HEAD_BYTES,
     Affinity,
     Candidate,
     after_failure,
     first_elements,
+    may_help,
     rendezvous,
     session_of,
 )
@@ -310,3 +322,30 @@ def test_when_the_key_was_at_fault_the_upstreams_other_key_comes_next() -> None:
 
 def test_when_the_upstream_was_at_fault_its_other_key_comes_last() -> None:
     assert after_failure(PLAN, PLAN[0], is_key_at_fault=False) == [PLAN[2], PLAN[3], PLAN[1]]
+
+
+OTHER_MODEL = dataclasses.replace(TWO_KEYS, target="other")
+
+
+def test_when_the_upstream_was_at_fault_its_other_models_come_before_its_other_keys() -> None:
+    plan = [*PLAN[:2], Candidate(OTHER_MODEL, 0), Candidate(B)]
+    assert after_failure(plan, plan[0], is_key_at_fault=False) == [plan[3], plan[2], plan[1]]
+    assert after_failure(plan, plan[0], is_key_at_fault=True) == [plan[1], plan[2], plan[3]]
+
+
+@pytest.mark.parametrize(
+    ("error", "other_key", "other_model"),
+    [
+        (UpstreamFailure("x"), False, True),
+        (UpstreamTimeout("x"), False, True),
+        (UpstreamUnreachable("x"), False, False),
+        (NoUpstream("x"), False, False),
+        (UpstreamRateLimit("x"), True, True),
+        (UpstreamKeyRefused("x"), True, True),
+        (UpstreamRefusal("x", status=404), False, True),
+    ],
+)
+def test_who_may_help(error: GatewayError, other_key: bool, other_model: bool) -> None:
+    assert may_help(error, PLAN[0], PLAN[1]) is other_key
+    assert may_help(error, PLAN[0], Candidate(OTHER_MODEL, 0)) is other_model
+    assert may_help(error, PLAN[0], Candidate(B)) is True

@@ -28,7 +28,7 @@ from compat.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from compat.routing.retry import Decision, Progress, Retries, RetryBudget, is_key_at_fault, retry_decision
+from compat.routing.retry import Decision, Progress, Retries, RetryBudget, is_key_at_fault, is_lasting, retry_decision
 from compat.sections import RetrySettings
 from tests.unit.builders import StillClock
 
@@ -220,3 +220,37 @@ def test_chance_is_drawn_for_each_decision() -> None:
 )
 def test_another_key_helps_where_the_key_is_at_fault(error: GatewayError, expected: bool) -> None:
     assert is_key_at_fault(error) is expected
+
+
+# Asking again those who were asked.
+
+
+@pytest.mark.parametrize("error", [UpstreamKeyRefused("x"), NoUpstream("x"), UpstreamRateLimit("x", retry_after_s=60)])
+def test_when_the_next_one_is_due_those_whose_fault_may_have_passed_are_asked_again_after_a_wait(error: GatewayError) -> None:
+    decision = decide(error, others=0, again=1)
+    assert decision.action == "next"
+    assert decision.wait_s == SETTINGS.first_wait_s
+    assert decide(error, others=0, again=1, has_budget=False).action == "stop"
+    assert decide(error, others=0, again=1, remaining_s=0.1).action == "stop"
+    assert decide(error, others=1, again=1) == Decision("next", decision.reason.partition(", and")[0])
+
+
+def test_an_open_circuit_is_no_place_to_wait_for() -> None:
+    assert decide(UpstreamFailure("x"), is_open=True).action == "next"
+    assert decide(UpstreamFailure("x"), is_open=True, others=0).action == "stop"
+
+
+@pytest.mark.parametrize(
+    ("error", "is_lasting_one"),
+    [
+        (UpstreamKeyRefused("x"), True),
+        (NoUpstream("x"), True),
+        (UpstreamRefusal("x", status=404), True),
+        (UpstreamRateLimit("x", retry_after_s=31), True),
+        (UpstreamRateLimit("x", retry_after_s=30), False),
+        (UpstreamFailure("x"), False),
+        (UpstreamTimeout("x"), False),
+    ],
+)
+def test_what_will_not_pass_within_a_call(error: GatewayError, is_lasting_one: bool) -> None:
+    assert is_lasting(error, SETTINGS) is is_lasting_one

@@ -1,0 +1,162 @@
+"""The OpenAPI document is true: it names every route and no other, and what the gateway answers is what it says."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+import schemathesis
+import werkzeug.test
+
+from compat import __version__
+from compat.endpoints.openapi import openapi_document
+from compat.errors import ClientError, GatewayError
+from compat.factory import create_app
+from tests.fakes import openai_answers as openai
+from tests.security.in_process import GOOD, InProcess, http_answer
+from tests.unit.builders import make_gateway
+
+DOCUMENT = openapi_document()
+METHODS = {"get", "post", "put", "delete", "patch"}
+CALL = {"model": "claude-4-sonnet", "messages": [{"role": "user", "content": "Hi"}]}
+VECTORS = {"data": [{"embedding": [0.5, 1], "index": 0}], "usage": {"prompt_tokens": 3, "total_tokens": 3}}
+STREAM = openai.sse_bytes(openai.text_chunks("Hi"))
+
+
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, item in DOCUMENT["paths"].items():
+        for method, operation in item.items():
+            yield method.upper(), path, operation
+
+
+def routes(tmp_path: Path) -> set[tuple[str, str]]:
+    """Method and path of every route, written as the document writes them."""
+    rules = create_app(make_gateway(tmp_path))._app.url_map.iter_rules()  # type: ignore[attr-defined]
+    return {(method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)) for rule in rules for method in rule.methods - {"HEAD", "OPTIONS"}}
+
+
+def test_every_route_is_in_the_document_and_nothing_else_is(tmp_path: Path) -> None:
+    assert {(method, path) for method, path, _ in operations()} == routes(tmp_path)
+
+
+def test_it_is_served_with_the_programs_version(tmp_path: Path) -> None:
+    answer = werkzeug.test.Client(create_app(make_gateway(tmp_path))).get("/openapi.json")
+    assert (answer.status_code, answer.content_type) == (200, "application/json")
+    assert answer.json == DOCUMENT
+    assert answer.json["info"]["version"] == __version__
+
+
+def test_it_is_an_openapi_document_whose_every_part_can_be_used() -> None:
+    schema = schemathesis.openapi.from_dict(DOCUMENT)
+    assert len([operation.ok() for operation in schema.get_all_operations()]) == len(list(operations()))
+    assert len({operation["operationId"] for _, _, operation in operations()}) == len(list(operations()))
+
+
+def test_every_reference_leads_somewhere_and_every_part_is_used() -> None:
+    parts = {f"#/components/{kind}/{name}" for kind, rows in DOCUMENT["components"].items() for name in rows if kind != "securitySchemes"}
+    assert set(re.findall(r'"\$ref": "([^"]+)"', json.dumps(DOCUMENT))) == parts
+
+
+def test_every_status_of_a_client_error_is_documented() -> None:
+    statuses = {str(kind.status) for kind in _tree(ClientError)}
+    assert statuses - {"402"} <= set(DOCUMENT["paths"]["/v1/chat/completions"]["post"]["responses"])
+
+
+def _tree(kind: type[GatewayError]) -> Iterator[type[GatewayError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from _tree(child)
+
+
+# Answers.
+
+
+def resolved(node: dict[str, Any]) -> dict[str, Any]:
+    """What a reference leads to."""
+    while "$ref" in node:
+        found: Any = DOCUMENT
+        for step in node["$ref"].removeprefix("#/").split("/"):
+            found = found[step]
+        node = found
+    return node
+
+
+def fits(method: str, path: str, status: int, content_type: str, body: bytes) -> None:
+    """Whether an answer is one that the document tells of."""
+    responses = DOCUMENT["paths"][path][method.lower()]["responses"]
+    row = resolved(responses.get(str(status)) or responses["default"])
+    media = content_type.partition(";")[0]
+    assert media in row["content"], (status, media)
+    if media == "application/json":
+        schema = {**row["content"][media]["schema"], "components": DOCUMENT["components"]}
+        jsonschema_rs.validator_for(schema).validate(json.loads(body))
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> InProcess:
+    return InProcess(tmp_path_factory.mktemp("gateway"))
+
+
+def post(**changes: Any) -> bytes:
+    return json.dumps({key: value for key, value in {**CALL, **changes}.items() if value is not ...}).encode()
+
+
+CASES: list[tuple[str, str, str, bytes, bytes, int]] = [
+    ("POST", "/v1/chat/completions", "/v1/chat/completions", post(), GOOD, 200),
+    ("POST", "/v1/chat/completions", "/v1/chat/completions", post(stream=True), http_answer(STREAM, content_type="text/event-stream"), 200),
+    ("POST", "/v1/chat/completions", "/v1/chat/completions", post(messages=[]), GOOD, 400),
+    ("POST", "/v1/chat/completions", "/v1/chat/completions", post(model="nobody"), GOOD, 404),
+    ("POST", "/v1/chat/completions", "/v1/chat/completions", b"{", GOOD, 400),
+    ("POST", "/v1/chat/completions", "/v1/chat/completions", post(), http_answer(b'{"error": "no"}', 429), 429),
+    ("POST", "/v1/chat/completions", "/v1/chat/completions", post(), http_answer(b"<html>", 502), 502),
+    ("POST", "/v1/chat/completions", "/v1/chat/completions", post(), b"", 502),
+    ("POST", "/v1/completions", "/v1/completions", post(prompt="Hi", messages=...), GOOD, 200),
+    ("POST", "/v1/completions", "/v1/completions", post(prompt=5, messages=...), GOOD, 400),
+    ("POST", "/v1/embeddings", "/v1/embeddings", post(input="Hi", messages=...), http_answer(json.dumps(VECTORS).encode()), 200),
+    ("POST", "/v1/embeddings", "/v1/embeddings", post(input=[], messages=...), GOOD, 400),
+    ("GET", "/v1/models", "/v1/models", b"", b"", 200),
+    ("GET", "/v1/models/{model_id}", "/v1/models/claude-4-sonnet", b"", b"", 200),
+    ("GET", "/v1/models/{model_id}", "/v1/models/a/b", b"", b"", 404),
+    ("GET", "/v1/model/info", "/v1/model/info", b"", b"", 200),
+    ("GET", "/healthz", "/healthz", b"", b"", 200),
+    ("GET", "/readyz", "/readyz", b"", b"", 200),
+    ("GET", "/metrics", "/metrics", b"", b"", 200),
+    ("GET", "/openapi.json", "/openapi.json", b"", b"", 200),
+    ("GET", "/", "/", b"", b"", 200),
+    ("GET", "/setup", "/setup", b"", b"", 200),
+    ("GET", "/setup/{name}", "/setup/kilo.jsonc", b"", b"", 200),
+    ("GET", "/setup/{name}", "/setup/nothing", b"", b"", 404),
+    ("GET", "/static/{filename}", "/static/page.css", b"", b"", 200),
+    ("GET", "/static/{filename}", "/static/nothing", b"", b"", 404),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "url", "body", "upstream", "status"), CASES)
+def test_an_answer_is_what_the_document_says(
+    gateway: InProcess, method: str, path: str, url: str, body: bytes, upstream: bytes, status: int
+) -> None:
+    gateway.transport.pieces = [upstream]
+    answer = gateway.ask(method, url, body)
+    assert answer.status == status, answer.body
+    headers = {name.lower(): value for name, value in answer.headers.items()}
+    fits(method, path, status, headers["content-type"], answer.body)
+    assert gateway.faults() == []
+
+
+@pytest.mark.parametrize(("method", "path"), [(method, path) for method, path, _ in operations()])
+def test_a_request_of_another_site_or_under_another_host_is_refused_as_the_document_says(
+    gateway: InProcess, method: str, path: str
+) -> None:
+    for environ, status in (({"HTTP_HOST": "evil.example"}, 421), ({"HTTP_ORIGIN": "https://evil.example"}, 403)):
+        answer = gateway.ask(method, path.replace("{", "").replace("}", ""), post(), **environ)
+        assert answer.status == status
+        fits(method, path, status, "application/json", answer.body)
+
+
+def test_every_operation_was_tried() -> None:
+    assert {(method, path) for method, path, *_ in CASES} == {(method, path) for method, path, _ in operations()}

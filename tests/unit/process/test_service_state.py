@@ -1,0 +1,151 @@
+"""The files of the service, and how processes are told apart."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from compat.process import service_state
+from compat.process.service_state import (
+    FileLock,
+    Identity,
+    RunFolder,
+    identity_of,
+    is_alive,
+    read_json,
+    run_folder,
+    send_signal,
+    watcher_of,
+    write_json,
+)
+
+
+@pytest.fixture
+def other() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that waits for its input to end."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        yield process
+        process.kill()
+
+
+def test_a_process_is_known_by_its_start_and_its_command(other: subprocess.Popen[bytes]) -> None:
+    known = identity_of(other.pid)
+    assert known is not None
+    assert known.pid == other.pid
+    assert "input()" in known.command
+    assert is_alive(known)
+    assert Identity.read(known.as_json()) == known
+
+
+@pytest.mark.parametrize("change", [{"started": "1"}, {"command": "another program"}], ids=["another start", "another command"])
+def test_a_process_that_only_has_the_same_id_is_never_signalled(other: subprocess.Popen[bytes], change: dict[str, str]) -> None:
+    known = identity_of(other.pid)
+    assert known is not None
+    stranger = replace(known, **change)
+    assert not is_alive(stranger)
+    assert not send_signal(stranger, signal.SIGKILL)
+    assert other.poll() is None
+
+
+def test_a_process_that_has_ended_is_gone_even_before_its_exit_code_is_read(other: subprocess.Popen[bytes]) -> None:
+    known = identity_of(other.pid)
+    assert known is not None
+    assert send_signal(known, signal.SIGKILL)
+    os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
+    assert identity_of(other.pid) is None
+    assert not send_signal(known, signal.SIGTERM)
+    other.wait()
+    assert not is_alive(known)
+
+
+def test_a_name_that_a_process_gave_itself_is_taken_for_ours() -> None:
+    own = identity_of(os.getpid())
+    assert own is not None
+    assert not is_alive(replace(own, command="gone"))
+    named = replace(own, command="python -m gunicorn app:app")
+    assert is_alive(named) is ("openai_compat" in own.command)
+
+
+@pytest.mark.skipif(not Path("/bin/ps").exists(), reason="this machine has no ps")
+def test_ps_tells_the_same_where_there_is_no_proc(other: subprocess.Popen[bytes]) -> None:
+    known = service_state._from_ps(other.pid)
+    assert known is not None
+    assert known == service_state._from_ps(other.pid)
+    assert "input()" in known.command
+    other.kill()
+    other.wait()
+    assert service_state._from_ps(other.pid) is None
+
+
+@pytest.mark.parametrize("value", [None, 7, {}, {"pid": "7", "started": "1", "command": "x"}, {"pid": -1, "started": "1", "command": "x"}])
+def test_what_is_no_identity_is_read_as_none(value: object) -> None:
+    assert Identity.read(value) is None
+    assert watcher_of({"watcher": value}) is None
+
+
+def test_files_are_private_and_replaced_whole(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "data" / "run")
+    run.make()
+    assert stat.S_IMODE(run.root.stat().st_mode) == 0o700
+    write_json(run.service, {"n": 1})
+    write_json(run.service, {"n": 2})
+    assert read_json(run.service) == {"n": 2}
+    assert stat.S_IMODE(run.service.stat().st_mode) == 0o600
+    with pytest.raises(TypeError):
+        write_json(run.service, {"n": object()})
+    assert read_json(run.service) == {"n": 2}
+    assert [path.name for path in run.root.iterdir() if path.is_file()] == ["service.json"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\x00"])
+def test_a_file_that_is_damaged_is_read_as_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.json").write_text(text)
+    assert read_json(tmp_path / "x.json") is None
+    assert read_json(tmp_path / "none.json") is None
+
+
+def test_the_folder_can_be_named_by_a_variable(tmp_path: Path) -> None:
+    assert run_folder(tmp_path, {}).root == tmp_path / "data" / "run"
+    assert run_folder(tmp_path, {"OPENAI_COMPAT_RUN_DIR": "/somewhere"}).root == Path("/somewhere")
+
+
+def test_a_lock_has_one_holder_or_several_who_share_it(tmp_path: Path) -> None:
+    first, second, third = (FileLock(tmp_path / "lock") for _ in range(3))
+    assert first.acquire()
+    assert first.acquire(), "once more by the same holder"
+    assert not second.acquire()
+    assert not second.is_free()
+    first.release()
+    assert second.is_free()
+    assert second.acquire(is_shared=True)
+    assert third.acquire(is_shared=True)
+    assert not first.acquire()
+    second.release()
+    third.release()
+    assert first.acquire()
+    first.release()
+    first.release()
+
+
+def test_a_lock_ends_with_its_holder(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib; from compat.process.service_state import FileLock\n"
+        "lock = FileLock(pathlib.Path(sys.argv[1])); assert lock.acquire(); print('held', flush=True); input()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        lock = FileLock(tmp_path / "lock")
+        assert not lock.acquire()
+        holder.kill()
+        holder.wait()
+    assert lock.acquire()
+    lock.release()
