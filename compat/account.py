@@ -1,7 +1,7 @@
 """What a call may use, what it used, and who is told of it: limits and budgets, the answer cache, metrics, the usage store.
 
-account = Account(gateway, call)       # counted as begun
-account.admit(route)                   # TooManyRequests, BudgetSpent, BadRequest
+account = Account(gateway, call)
+account.admit(route)                   # counted as begun; TooManyRequests, BudgetSpent, BadRequest
 account.kept(deployment, request)      # an answer that was given before
 account.whole(body), account.feed(frames)
 account.close(record, usage, cost_usd) # the end: what was reserved becomes what was used
@@ -32,9 +32,7 @@ class Account:
     _decision: Decision = field(default_factory=lambda: Decision(""))
     _reservation: Reservation | None = None
     _recording: Recording | None = None
-
-    def __post_init__(self) -> None:
-        self.gateway.metrics.began()
+    _has_begun: bool = False
 
     @property
     def verdict(self) -> str:
@@ -51,6 +49,7 @@ class Account:
         if self._reservation is not None:
             return
         gateway, call = self.gateway, self.call
+        self._begin()
         self._decision = gateway.answers.decide(call.envelope, call.cache_wish)
         limit = call.envelope.value("max_completion_tokens") or call.envelope.value("max_tokens")
         most = limit if isinstance(limit, int) and 0 < limit < route.model.max_output else route.model.max_output
@@ -84,13 +83,22 @@ class Account:
         return headers
 
     def close(self, record: Mapping[str, object], usage: Usage | None, cost_usd: float, *, was_sent: bool) -> None:
-        """The call is over; `was_sent` tells whether an upstream saw it."""
-        if self._recording is not None and record.get("outcome") == "ok" and self.call.is_stream:
+        """The call is over; `was_sent` tells whether an upstream saw its last attempt."""
+        outcome = record.get("outcome")
+        if self._recording is not None and outcome == "ok" and self.call.is_stream and "carried_on_from" not in record:
             self._recording.ended()
         if self._reservation is not None:
-            if was_sent:
-                self._reservation.settle(usage, cost_usd)
-            else:
+            has_failed = outcome == "error" and "ttft_ms" not in record
+            if self.is_hit or (usage is None and (has_failed or not was_sent)):
                 self._reservation.cancel()
+            else:
+                self._reservation.settle(usage, cost_usd)
+        self._begin()
         self.gateway.metrics.observe(record)
         self.gateway.usage.add(record)
+
+    def _begin(self) -> None:
+        """Count the call as begun, once; one that shares another call's answer never is."""
+        if not self._has_begun:
+            self._has_begun = True
+            self.gateway.metrics.began()

@@ -1,7 +1,7 @@
 """`python app.py`: arguments, start, stop, exit codes.
 
-Exit codes: 0 served and stopped as asked, or `--check` found no fault; 1 `--check` found a fault; 2 the start failed: a wrong
-argument, a bad configuration, a taken port.
+Exit codes: 0 served and stopped as asked, or `--check` found no fault; 1 `--check` found a fault, or `--usage` can't be read; 2 the start failed:
+a wrong argument, a bad configuration, a taken port.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from compat import __version__
 from compat.banner import banner
 from compat.check import check
 from compat.endpoints.health import route_text
+from compat.endpoints.metrics import readings_of
 from compat.endpoints.models import model_rows
 from compat.factory import build_gateway, create_app
 from compat.gateway import Gateway
@@ -38,18 +39,17 @@ from compat.setup.clients import CLIENTS
 from compat.setup.command import ANY_KEY, SetupOrder, gateway_url, run_setup
 from compat.upstream.client import MIN_SECRET_CHARS
 from compat.upstream.models_list import list_models
+from compat.usage_report import print_usage
 
 EXIT_FAULT = 1
 EXIT_START = 2
 _WANTED_FILES = 65_536
+_SAMPLE_S = 5.0
 
 
 def main(argv: Sequence[str], base_dir: Path) -> int:
     """Run the command line `argv`; `base_dir` is the folder of `app.py`. Returns the exit code."""
-    parser = _parser()
-    if unknown := _unknown_option(parser, argv):
-        parser.error(f"unrecognized arguments: {unknown}")
-    arguments = parser.parse_args(argv)
+    arguments = _parser(argv).parse_args(argv)
     if arguments.new_key:
         key, digest = new_key()
         print(f'Give this key to the client; it is shown only once:\n  {key}\nAdd this to config.toml:\n  [keys.NAME]\n  hash = "{digest}"')
@@ -62,6 +62,9 @@ def main(argv: Sequence[str], base_dir: Path) -> int:
     except (SettingsError, msgspec.ValidationError) as error:
         print(f"openai-compat: {error}", file=sys.stderr)
         return EXIT_START
+    if arguments.usage:
+        print_usage(gateway.usage, print, now_s=gateway.clock.now())
+        return EXIT_FAULT if gateway.usage.fault else 0
     warn_of_exposed_keys(gateway, base_dir, arguments.config)
     if arguments.command == "setup":
         return setup(arguments, gateway, environment)
@@ -163,10 +166,11 @@ def serve(gateway: Gateway) -> int:
 
 
 def start_background(gateway: Gateway) -> None:
-    """Start the log, discovery, and, where no upstream is to be had, the embedded model."""
+    """Start the log, the stores, discovery, and, where no upstream is to be had, the embedded model."""
     gateway.log.start()
     gateway.vault.start()
     gateway.usage.start()
+    gevent.spawn(sample_metrics, gateway)
     if gateway.settings.discovery.enabled:
         gateway.discovery.refresh_local()
     gateway.discovery.start()
@@ -174,6 +178,13 @@ def start_background(gateway: Gateway) -> None:
     gateway.doctor.start()
     if gateway.engine is not None and not gateway.router.upstreams:
         gateway.engine.start()
+
+
+def sample_metrics(gateway: Gateway) -> None:
+    """Take note, every few seconds and as long as the process lives, of what goes on in it: another worker may be asked for the metrics."""
+    while True:
+        gateway.metrics.sample(readings_of(gateway))
+        gevent.sleep(_SAMPLE_S)
 
 
 def stop_background(gateway: Gateway) -> None:
@@ -212,21 +223,19 @@ def watch_signals() -> gevent.event.Event:
     return stopping
 
 
-def _unknown_option(parser: argparse.ArgumentParser, argv: Sequence[str]) -> str | None:
-    """A first argument that looks like an option and is none: argparse would take what follows it for a command, and complain of that."""
-    first = argv[0].partition("=")[0] if argv else ""
-    is_known = any(option.startswith(first) for option in re.findall(r"--?[a-z][a-z-]*", parser.format_usage()))
-    return first if first.startswith("-") and not is_known else None
-
-
-def _parser() -> argparse.ArgumentParser:
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """The arguments. Commands are left out where none is named, for argparse would take a misspelt option's value for one."""
     parser = argparse.ArgumentParser(prog="app.py", description="An OpenAI-compatible gateway for coding agents.")
     parser.add_argument("--host", help="address to listen on (default 127.0.0.1); any other needs client keys")
     parser.add_argument("--port", type=int, help="port to listen on (default 28889)")
     parser.add_argument("--config", help="configuration file (default: OPENAI_COMPAT_CONFIG, else config.toml beside app.py)")
     parser.add_argument("--check", action="store_true", help="show the resolved configuration, test each upstream, and exit")
+    parser.add_argument("--usage", action="store_true", help="show what calls used and cost, by day, model and key, and exit")
     parser.add_argument("--new-key", action="store_true", help="make a client key, show it with its hash, and exit")
     parser.add_argument("--version", action="version", version=f"openai-compat {__version__}")
+    parser.set_defaults(command=None)
+    if _COMMANDS.isdisjoint(argv):
+        return parser
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands, instead of serving")
     commands.add_parser("doctor", help="look at every alias: is its model still there, and for how long?")
     client = commands.add_parser("setup", help="set up a client (kilo, opencode, roo, ...) and prove that it works")
@@ -246,4 +255,5 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"server": server} if server else {}
 
 
+_COMMANDS = frozenset({"doctor", "setup", "keys", "-h", "--help"})
 _TAKEN = {98, 48, 10048}  # EADDRINUSE on Linux, macOS, Windows

@@ -70,7 +70,9 @@ def health_report(gateway: Gateway) -> dict[str, Any]:
         }
         for upstream in gateway.router.upstreams.values()
     ]
-    is_faulty = any(row["state"] == "failing" for row in upstreams) or bool(gateway.log.fault) or bool(gateway.vault.fault)
+    shelf, usage = gateway.answers.shelf, gateway.usage
+    faults = (gateway.log.fault, gateway.vault.fault, gateway.limits.fault, shelf.fault, usage.fault, gateway.metrics.fault)
+    is_faulty = any(row["state"] == "failing" for row in upstreams) or any(faults)
     report: dict[str, Any] = {
         "status": "draining" if gateway.gauges.is_draining else "degraded" if is_faulty else "ok",
         "version": __version__,
@@ -85,6 +87,10 @@ def health_report(gateway: Gateway) -> dict[str, Any]:
         "concurrency": gateway.policies.gates.report(),
         "retries": gateway.policies.retries.budget.report(),
         "vault": {"entries": gateway.vault.entries, "bytes": gateway.vault.size_bytes, "fault": gateway.vault.fault},
+        "limits": {"fault": gateway.limits.fault},
+        "answers": {"entries": shelf.entries, "bytes": shelf.size_bytes, "fault": shelf.fault},
+        "usage": {"dropped": usage.dropped, "fault": usage.fault},
+        "metrics": {"fault": gateway.metrics.fault},
         "log": {"dropped": gateway.log.dropped, "fault": gateway.log.fault},
     }
     return report

@@ -26,7 +26,8 @@ from compat.process.service_state import FileLock, identity_of, write_json
 from compat.sections import EmbeddedSettings, LogSettings
 
 LINGER_S = 15.0
-_LOCK_TRIES = 30
+_LOCK_TRIES = 5
+_LOCK_S = 0.02
 _POLL_S = 0.1
 
 
@@ -82,7 +83,7 @@ def _acquire(lock: FileLock) -> bool:
     for _ in range(_LOCK_TRIES):
         if lock.acquire():
             return True
-        time.sleep(_POLL_S)
+        time.sleep(_LOCK_S)
     return False
 
 

@@ -119,25 +119,40 @@ def test_a_stale_pid_file_is_told_and_its_process_left_alone(folder: ServiceFold
         other.communicate(b"\n")
 
 
-def test_variables_of_the_calling_shell_count_at_a_reload(folder: ServiceFolder, upstream: FakeUpstream) -> None:
-    folder.configure(f"{QUIET}server.port = 0\nserver.workers = 1\n")
-    root = folder.do()["url"]
-    assert requests.get(f"{root}/readyz", timeout=BOUND_S).status_code == 503
-    folder.do("reload", MISTRAL_API_KEY="sk-from-the-shell-xx", MISTRAL_BASE_URL=upstream.url)
-    report = requests.get(f"{root}/healthz", timeout=BOUND_S).json()
-    assert [row["name"] for row in report["upstreams"]] == ["mistral"]
-    assert requests.get(f"{root}/readyz", timeout=BOUND_S).json() == {"status": "ready"}
-    assert not folder.run_folder.request.exists(), "the wish, which holds the environment, is taken away"
+@pytest.fixture(scope="module")
+def up(upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceFolder]:
+    """A service that is up, for tests that leave it so."""
+    made = ServiceFolder(tmp_path_factory.mktemp("up"))
+    made.configure(behind(upstream, "workers = 1"))
+    try:
+        made.do("start")
+        yield made
+    finally:
+        made.close()
 
 
-def test_a_new_port_is_taken_without_a_gap(folder: ServiceFolder, upstream: FakeUpstream) -> None:
-    folder.configure(behind(upstream, "workers = 1"))
-    old = folder.do()["url"]
+def test_variables_of_the_calling_shell_count_at_a_reload(up: ServiceFolder, upstream: FakeUpstream) -> None:
+    up.do("reload", MISTRAL_API_KEY="sk-from-the-shell-xx", MISTRAL_BASE_URL=upstream.url)
+    report = requests.get(f"{up.root}/healthz", timeout=BOUND_S).json()
+    assert [row["name"] for row in report["upstreams"]] == ["fake", "mistral"]
+    assert requests.get(f"{up.root}/readyz", timeout=BOUND_S).json() == {"status": "ready"}
+    assert not up.run_folder.request.exists(), "the wish, which holds the environment, is taken away"
+
+
+def test_a_removed_log_folder_is_made_again_and_a_new_port_is_taken_without_a_gap(up: ServiceFolder, upstream: FakeUpstream) -> None:
+    for path in (up.folder / "logs").iterdir():
+        path.unlink()
+    (up.folder / "logs").rmdir()
+    body = {"model": "claude-4-sonnet", "messages": [{"role": "user", "content": "Hi"}]}
+    assert requests.post(f"{up.root}/v1/chat/completions", json=body, timeout=BOUND_S).status_code == 200
+    until(lambda: (up.folder / "logs/openai_compat.log").exists(), "the call log is there again")
+    old = up.port
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    folder.configure(behind(upstream, "workers = 1").replace("port = 0", f"port = {port}"))
-    assert folder.do("reload")["url"] == f"http://127.0.0.1:{port}"
-    until(lambda: _refuses(int(old.rpartition(":")[2])), "the old port is closed")
+    up.configure(behind(upstream, "workers = 1").replace("port = 0", f"port = {port}"))
+    assert up.do("reload")["url"] == f"http://127.0.0.1:{port}"
+    until(lambda: _refuses(old), "the old port is closed")
+    assert (up.folder / "logs/service.log").exists()
 
 
 def test_a_python_without_the_packages_finds_the_one_in_dot_venv(folder: ServiceFolder) -> None:
@@ -153,19 +168,6 @@ def test_a_python_without_the_packages_finds_the_one_in_dot_venv(folder: Service
     python.chmod(0o755)
     done = folder.command("status", "--json", python=str(bare), PYTHONPATH="")
     assert (done.returncode, json.loads(done.stdout)["outcome"]) == (3, "down")
-
-
-def test_a_removed_log_folder_is_made_again(folder: ServiceFolder, upstream: FakeUpstream) -> None:
-    folder.configure(behind(upstream, "workers = 1"))
-    root = folder.do()["url"]
-    for path in (folder.folder / "logs").iterdir():
-        path.unlink()
-    (folder.folder / "logs").rmdir()
-    body = {"model": "claude-4-sonnet", "messages": [{"role": "user", "content": "Hi"}]}
-    assert requests.post(f"{root}/v1/chat/completions", json=body, timeout=BOUND_S).status_code == 200
-    until(lambda: (folder.folder / "logs/openai_compat.log").exists(), "the call log is there again")
-    assert folder.do("reload")["health"] == "ok"
-    assert "begins" in folder.said() or (folder.folder / "logs/service.log").exists()
 
 
 def _refuses(port: int) -> bool:

@@ -1,0 +1,282 @@
+"""Limits and budgets over real sockets: what is admitted, what a client is told, what is charged, and what outlives a restart."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gevent.pool
+import openai
+import pytest
+import requests
+
+from compat.settings import merge
+from tests.conftest import RunningGateway, to_upstream
+from tests.fakes import openai_answers as answers
+from tests.fakes.redis_server import RedisServer, needs_redis
+from tests.fakes.upstream import Answer, Cut, FakeUpstream, Request, Stall
+from tests.integration.services_folder import until
+from tests.unit.process.command_line import CommandLine
+
+NAME = "claude-4-sonnet"
+FACTS = {"max_output": 1000, "price": {"input": 0.0, "output": 30.0}}  # a call costs 0.03 USD at most
+USED = {"prompt_tokens": 10, "completion_tokens": 1000, "total_tokens": 1010}
+
+
+def limited(upstream: FakeUpstream, **limits: Any) -> dict[str, Any]:
+    return to_upstream(upstream, limits=limits, models={"their-model": {"facts": FACTS}})
+
+
+def full_answer(request: Request) -> Answer:
+    """One that costs what a call may cost at most."""
+    if request.json.get("stream"):
+        return answers.stream_answer([*answers.text_chunks()[:-1], {**answers.usage_chunk(), "usage": USED}])
+    return answers.json_answer({**answers.completion(), "usage": USED})
+
+
+def left(answer: requests.Response, measure: str) -> str | None:
+    return answer.headers.get(f"x-ratelimit-remaining-{measure}")
+
+
+class Gate:
+    """An upstream that answers nobody before `opened` is set."""
+
+    def __init__(self) -> None:
+        self.opened = threading.Event()
+
+    def __call__(self, request: Request) -> Answer:
+        assert self.opened.wait(60)
+        return full_answer(request)
+
+
+# What is counted, and what a client is told.
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_every_answer_tells_what_is_left(start_gateway: Any, upstream: FakeUpstream, stream: bool) -> None:
+    gateway = start_gateway(limited(upstream, client="3/minute; 10000 tokens/minute", budget={"day_usd": 1}))
+    headers = gateway.chat(stream=stream).headers
+    assert (headers["x-ratelimit-limit-requests"], headers["x-ratelimit-remaining-requests"]) == ("3", "2")
+    assert headers["x-ratelimit-limit-tokens"] == "10000"
+    assert 8900 <= int(headers["x-ratelimit-remaining-tokens"]) < 9000
+    assert (headers["x-ratelimit-limit-usd"], headers["x-ratelimit-remaining-usd"]) == ("1", "0.97")
+    assert 1 <= int(headers["x-ratelimit-reset-requests"].removesuffix("s")) <= 60
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("rules", [{"client": "1/hour"}, {"model": "1/hour"}, {"models": {NAME: "1/hour"}}], ids=["client", "models", "model"])
+def test_a_client_over_its_limit_is_told_when_to_come_back(
+    start_gateway: Any, upstream: FakeUpstream, rules: dict[str, Any], stream: bool
+) -> None:
+    gateway = start_gateway(limited(upstream, **rules))
+    assert gateway.chat(stream=stream).status_code == 200
+    refused = gateway.chat(stream=stream)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+    assert 1 <= int(refused.headers["retry-after"]) <= 30
+    assert (refused.headers["x-ratelimit-limit-requests"], left(refused, "requests")) == ("1", "0")
+    assert "1 requests per hour" in refused.json()["error"]["message"]
+    assert len(upstream.requests) == 1
+
+
+def test_tokens_are_limited_by_what_calls_used(start_gateway: Any, upstream: FakeUpstream) -> None:
+    gateway = start_gateway(limited(upstream, client="30 tokens/day"))
+    assert [gateway.chat(max_tokens=1).status_code for _ in range(3)] == [200, 200, 429]  # 18 tokens each
+
+
+def test_a_model_has_a_limit_of_its_own(start_gateway: Any, upstream: FakeUpstream) -> None:
+    settings = limited(upstream, models={NAME: "1/day"})
+    gateway = start_gateway(merge(settings, {"models": {"other": {"route": ["fake/their-model"]}}}))
+    assert [gateway.chat(model=name).status_code for name in (NAME, NAME, "other", "other")] == [200, 429, 200, 200]
+
+
+def test_each_client_key_has_counts_of_its_own(start_gateway: Any, upstream: FakeUpstream) -> None:
+    gateway = start_gateway(limited(upstream, client="1/day"))
+    seen = [gateway.chat(headers={"authorization": f"Bearer {key}"}).status_code for key in ("one", "two", "one", "two")]
+    assert seen == [200, 200, 429, 429]
+
+
+def test_a_spent_budget_is_named_with_its_reset_and_no_client_tries_again(start_gateway: Any, upstream: FakeUpstream) -> None:
+    upstream.script(full_answer)
+    gateway = start_gateway(limited(upstream, budget={"day_usd": 0.03}))
+    client = openai.OpenAI(base_url=gateway.url, api_key="any", max_retries=2)
+    client.chat.completions.create(model=NAME, messages=[{"role": "user", "content": "Hi"}])
+    with pytest.raises(openai.APIStatusError) as caught:
+        client.chat.completions.create(model=NAME, messages=[{"role": "user", "content": "Hi"}])
+    client.close()
+    error = caught.value
+    assert (error.status_code, error.code, error.type) == (402, "budget_spent", "insufficient_quota")
+    assert "0.03 USD per day" in error.message
+    assert "renewed at" in error.message
+    assert "00:00:00 UTC" in error.message
+    assert (error.response.headers["x-ratelimit-remaining-usd"], "retry-after" in error.response.headers) == ("0", False)
+    assert len([call for call in gateway.calls() if call["status"] == 402]) == 1
+    assert len(upstream.requests) == 1
+
+
+# What is charged.
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_call_is_charged_what_it_used(start_gateway: Any, upstream: FakeUpstream, stream: bool) -> None:
+    gateway = start_gateway(limited(upstream, client="10000 tokens/day", budget={"day_usd": 1}))
+    assert gateway.chat(stream=stream).text
+    usage = dict(gateway.gateway.limits.headers(gateway.calls()[0]["client"], NAME))
+    assert usage["x-ratelimit-remaining-tokens"] == str(10000 - 18)
+    assert float(usage["x-ratelimit-remaining-usd"]) == pytest.approx(1 - 7 * 30 / 1e6)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("answer", [answers.error_answer(500, "no"), answers.error_answer(400, "no"), Answer(before_head=[Cut()])])
+def test_a_call_that_failed_is_charged_nothing(start_gateway: Any, upstream: FakeUpstream, answer: Answer, stream: bool) -> None:
+    upstream.script(answer)
+    gateway = start_gateway(limited(upstream, client="5/day; 10000 tokens/day", budget={"day_usd": 1}))
+    assert gateway.chat(stream=stream).status_code >= 400
+    usage = dict(gateway.gateway.limits.headers(gateway.calls()[0]["client"], NAME))
+    assert [usage[f"x-ratelimit-remaining-{measure}"] for measure in ("requests", "tokens", "usd")] == ["5", "10000", "1"]
+
+
+def test_a_client_that_left_is_charged_for_what_was_read(start_gateway: Any, upstream: FakeUpstream) -> None:
+    upstream.script(answers.sse_answer(answers.event(answers.chunk({"content": "Hel"})), Stall()))
+    gateway = start_gateway(limited(upstream, client="5/day; 10000 tokens/day"))
+    body = json.dumps({"model": NAME, "stream": True, "messages": [{"role": "user", "content": "Hi"}]})
+    with requests.post(f"{gateway.url}/chat/completions", data=body, headers={"content-type": "application/json"}, stream=True) as answer:
+        assert b"Hel" in next(answer.iter_content(None))
+    until(gateway.calls, "the call is over")
+    usage = dict(gateway.gateway.limits.headers(gateway.calls()[0]["client"], NAME))
+    assert (gateway.calls()[0]["outcome"], usage["x-ratelimit-remaining-requests"]) == ("cancelled", "4")
+    assert 9950 <= int(usage["x-ratelimit-remaining-tokens"]) < 10000
+
+
+def test_calls_in_flight_hold_their_share(start_gateway: Any, upstream: FakeUpstream) -> None:
+    gate = Gate()
+    upstream.default = gate
+    gateway = start_gateway(limited(upstream, budget={"day_usd": 0.06}))
+    waiting = [gevent.spawn(gateway.chat) for _ in range(2)]
+    until(lambda: len(upstream.requests) == 2, "both are there")
+    assert gateway.chat().status_code == 402
+    gate.opened.set()
+    assert [one.get().status_code for one in waiting] == [200, 200]
+
+
+# Many at once.
+
+
+def storm(urls: list[str], calls: int, gate: Gate, admitted: int) -> list[int]:
+    """The statuses of `calls` calls at once, of which `admitted` may reach the upstream; it answers when all others were refused."""
+    statuses: list[int] = []
+
+    def call(number: int) -> None:
+        body = {"model": NAME, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1000}
+        statuses.append(requests.post(f"{urls[number % len(urls)]}/v1/chat/completions", json=body, timeout=60).status_code)
+
+    pool = gevent.pool.Pool(calls)
+    for number in range(calls):
+        pool.spawn(call, number)
+    until(lambda: len(statuses) == calls - admitted, "all others were refused")
+    gate.opened.set()
+    pool.join()
+    return statuses
+
+
+def test_a_hundred_calls_at_once_pass_a_budget_by_one_call_at_most(start_gateway: Any, upstream: FakeUpstream) -> None:
+    gate = Gate()
+    upstream.default = gate
+    gateway = start_gateway(limited(upstream, budget={"day_usd": 0.1}))
+    statuses = storm([gateway.root], 100, gate, admitted=4)
+    assert (statuses.count(200), statuses.count(402)) == (4, 96)
+    assert sum(call.get("cost_usd", 0) for call in gateway.calls()) == pytest.approx(0.12)
+    assert gateway.chat().status_code == 402
+
+
+def configuration(upstream: FakeUpstream, top: str) -> str:
+    return (
+        f"discovery.enabled = false\nembedded.enabled = false\n{top}\n[server]\nport = 0\n[log]\nterminal = false\n"
+        f'[upstreams.fake]\nkind = "openai"\nbase_url = "{upstream.url}"\napi_keys = ["sk-canary-0123456789"]\nmodels = ["their-model"]\n'
+        f'[models."{NAME}"]\nroute = ["fake/their-model"]\n'
+        '[models.their-model]\nfacts = {{ max_output = 1000, price = {{ input = 0.0, output = 30.0 }} }}\n'
+    )
+
+
+@pytest.fixture
+def command_lines(tmp_path: Path) -> Iterator[Any]:
+    made: list[CommandLine] = []
+
+    def make() -> CommandLine:
+        folder = tmp_path / f"folder{len(made)}"
+        folder.mkdir()
+        made.append(CommandLine(folder))
+        return made[-1]
+
+    yield make
+    for line in made:
+        for started in line.running:
+            started.close()
+
+
+@needs_redis
+@pytest.mark.heavy
+def test_four_gateways_on_one_redis_pass_a_budget_by_one_call_at_most(command_lines: Any, upstream: FakeUpstream) -> None:
+    gate = Gate()
+    upstream.default = gate
+    with RedisServer() as redis:
+        gateways = []
+        for _ in range(4):
+            line = command_lines()
+            line.configure(configuration(upstream, f'storage.redis_url = "{redis.url}"\nlimits.budget.day_usd = 0.1'))
+            gateways.append(line.start())
+        statuses = storm([gateway.root for gateway in gateways], 100, gate, admitted=4)
+        assert (statuses.count(200), statuses.count(402)) == (4, 96)
+        body = {"model": NAME, "messages": [{"role": "user", "content": "Hi"}]}
+        after = [requests.post(f"{gateway.root}/v1/chat/completions", json=body, timeout=30) for gateway in gateways]
+        assert [(answer.status_code, left(answer, "usd")) for answer in after] == [(402, "0")] * 4
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_a_budget_survives_the_end_of_the_gateway(command_lines: Any, upstream: FakeUpstream, end: signal.Signals) -> None:
+    upstream.default = full_answer
+    line = command_lines()
+    line.configure(configuration(upstream, "limits.budget.month_usd = 0.05"))
+    body = {"model": NAME, "messages": [{"role": "user", "content": "Hi"}]}
+    first = line.start()
+    assert [requests.post(f"{first.root}/v1/chat/completions", json=body, timeout=30).status_code for _ in range(3)] == [200, 200, 402]
+    until(lambda: "0.0600" in line.run("--usage").stdout, "what was used is in the file")
+    first.process.send_signal(end)
+    first.process.wait(30)
+    second = line.start()
+    answer = requests.post(f"{second.root}/v1/chat/completions", json=body, timeout=30)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (402, "budget_spent")
+    assert "0.05 USD per month" in answer.json()["error"]["message"]
+
+
+# An answer that nobody pays for twice.
+
+
+def test_a_call_that_shares_another_ones_answer_is_no_call_in_flight_for_ever(start_gateway: Any, upstream: FakeUpstream) -> None:
+    gate = Gate()
+    upstream.default = gate
+    gateway: RunningGateway = start_gateway(limited(upstream, client="2/day"))
+    headers = {"idempotency-key": "k1"}
+    both = [gevent.spawn(gateway.chat, headers=headers) for _ in range(2)]
+    until(lambda: gateway.gateway.flights is not None and len(upstream.requests) == 1, "the call is there")
+    gate.opened.set()
+    assert [one.get().status_code for one in both] == [200, 200]
+    assert len(upstream.requests) == 1
+    assert "openai_compat_in_flight 0.0" in gateway.get("/metrics").text
+
+
+def test_an_answer_carried_on_by_another_upstream_is_charged_with_its_first_part(start_gateway: Any, upstream: FakeUpstream) -> None:
+    part = answers.sse_answer(answers.event(answers.chunk({"content": "Hello, this is the first half "})), Cut())
+    with FakeUpstream(default=part) as dying:
+        settings = limited(upstream, client="10000 tokens/day")
+        dies = {"kind": "openai", "base_url": dying.url, "api_keys": ["sk-canary-0123456789"]}
+        route = {"route": [{"to": "dying/a", "priority": 1}, {"to": "fake/their-model", "priority": 2}]}
+        gateway = start_gateway(merge(settings, {"upstreams": {"dying": dies}, "models": {NAME: route}, "retry": {"attempts": 3}}))
+        assert "[DONE]" in gateway.chat(stream=True).text
+    usage = dict(gateway.gateway.limits.headers(gateway.calls()[0]["client"], NAME))
+    record = gateway.calls()[0]
+    assert "carried_on_from" in record
+    assert int(usage["x-ratelimit-remaining-tokens"]) == 10000 - record["prompt_tokens"] - record["completion_tokens"]
