@@ -44,9 +44,7 @@ def test_a_call_can_pass_by_or_have_a_new_answer(caching: RunningGateway, upstre
 
 
 @pytest.mark.parametrize("first", [False, True], ids=["whole", "streamed"])
-def test_a_hit_is_the_same_answer_whole_or_streamed_and_costs_nothing(
-    caching: RunningGateway, upstream: FakeUpstream, first: bool
-) -> None:
+def test_a_hit_is_the_same_answer_whole_or_streamed_and_costs_nothing(caching: RunningGateway, upstream: FakeUpstream, first: bool) -> None:
     client = openai.OpenAI(base_url=caching.url, api_key="any", max_retries=0)
     messages: Any = [{"role": "user", "content": "Hi"}]
     given: Any = client.chat.completions.create(model=NAME, messages=messages, stream=first)
@@ -133,7 +131,9 @@ def test_only_whole_answers_of_text_are_kept(start_gateway: Any, upstream: FakeU
 
 
 def test_an_answer_whose_client_left_is_not_kept(caching: RunningGateway, upstream: FakeUpstream) -> None:
-    upstream.script(answers.sse_answer(answers.event(answers.chunk({"content": "Hel"})), Stall()), answers.stream_answer(answers.text_chunks()))
+    upstream.script(
+        answers.sse_answer(answers.event(answers.chunk({"content": "Hel"})), Stall()), answers.stream_answer(answers.text_chunks())
+    )
     body = {"model": NAME, "stream": True, "messages": [{"role": "user", "content": "Hi"}]}
     with caching.http.post(f"{caching.url}/chat/completions", json=body, stream=True, timeout=30) as answer:
         assert b"Hel" in next(answer.iter_content(None))
@@ -159,7 +159,9 @@ def test_two_clients_never_share_an_answer(caching: RunningGateway, upstream: Fa
     assert len(upstream.requests) == 2
 
 
-@pytest.mark.parametrize("change", [{"temperature": 0.5}, {"max_tokens": 7}, {"messages": [{"role": "user", "content": "hi"}]}, {"seed": 1}])
+@pytest.mark.parametrize(
+    "change", [{"temperature": 0.5}, {"max_tokens": 7}, {"messages": [{"role": "user", "content": "hi"}]}, {"seed": 1}]
+)
 def test_another_question_is_another_answer(caching: RunningGateway, change: dict[str, Any]) -> None:
     assert [verdict(caching), verdict(caching, **change), verdict(caching)] == ["miss", "miss", "hit"]
 
@@ -177,7 +179,9 @@ def test_an_answer_of_claude_is_kept_as_well(start_gateway: Any) -> None:
     }
     with FakeUpstream(default=answers.json_answer(message)) as claude:
         settings = {
-            "upstreams": {"claude": {"kind": "anthropic", "base_url": claude.url.removesuffix("/v1"), "api_keys": ["sk-canary-0123456789"]}},
+            "upstreams": {
+                "claude": {"kind": "anthropic", "base_url": claude.url.removesuffix("/v1"), "api_keys": ["sk-canary-0123456789"]}
+            },
             "models": {NAME: {"route": ["claude/claude-sonnet-4-6"]}},
             "cache": {"enabled": True},
         }

@@ -30,7 +30,12 @@ def raw(gateway: RunningGateway, accepted: str | None = None, **body: Any) -> ur
     headers = {"content-type": "application/json"} | ({"accept-encoding": accepted} if accepted is not None else {})
     with urllib3.PoolManager() as pool:
         return pool.request(
-            "POST", f"{gateway.url}/chat/completions", body=json.dumps(document), headers=headers, decode_content=False, preload_content=True
+            "POST",
+            f"{gateway.url}/chat/completions",
+            body=json.dumps(document),
+            headers=headers,
+            decode_content=False,
+            preload_content=True,
         )
 
 

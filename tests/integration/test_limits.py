@@ -68,7 +68,9 @@ def test_every_answer_tells_what_is_left(start_gateway: Any, upstream: FakeUpstr
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("rules", [{"client": "1/hour"}, {"model": "1/hour"}, {"models": {NAME: "1/hour"}}], ids=["client", "models", "model"])
+@pytest.mark.parametrize(
+    "rules", [{"client": "1/hour"}, {"model": "1/hour"}, {"models": {NAME: "1/hour"}}], ids=["client", "models", "model"]
+)
 def test_a_client_over_its_limit_is_told_when_to_come_back(
     start_gateway: Any, upstream: FakeUpstream, rules: dict[str, Any], stream: bool
 ) -> None:
@@ -197,7 +199,7 @@ def configuration(upstream: FakeUpstream, top: str) -> str:
         f"discovery.enabled = false\nembedded.enabled = false\n{top}\n[server]\nport = 0\n[log]\nterminal = false\n"
         f'[upstreams.fake]\nkind = "openai"\nbase_url = "{upstream.url}"\napi_keys = ["sk-canary-0123456789"]\nmodels = ["their-model"]\n'
         f'[models."{NAME}"]\nroute = ["fake/their-model"]\n'
-        '[models.their-model]\nfacts = {{ max_output = 1000, price = {{ input = 0.0, output = 30.0 }} }}\n'
+        "[models.their-model]\nfacts = { max_output = 1000, price = { input = 0.0, output = 30.0 } }\n"
     )
 
 

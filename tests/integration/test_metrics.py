@@ -90,7 +90,7 @@ def test_calls_under_way_and_waiting_show(start_gateway: Any, upstream: FakeUpst
 def test_an_open_circuit_shows(start_gateway: Any, upstream: FakeUpstream) -> None:
     upstream.script(answers.error_answer(500, "no"))
     gateway = start_gateway(to_upstream(upstream, circuit={"failures": 1}))
-    assert [gateway.chat().status_code for _ in range(2)] == [502, 503]
+    assert [gateway.chat().status_code for _ in range(2)] == [500, 503]
     assert total(gateway, "openai_compat_circuits", upstream="fake", state="open") == 1
 
 
