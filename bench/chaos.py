@@ -57,7 +57,8 @@ SETTINGS: dict[str, Any] = {
     "retry": {"attempts": 6, "budget_percent": 100, "first_wait_s": 0.05, "max_wait_s": 0.5, "max_retry_after_s": 2},
     "rescue": {"times": 4},
     "circuit": {"cooldown_s": 1},
-    "concurrency": {"min_limit": 16},  # the 429s are drawn by lot: they tell nothing of the upstreams' load
+    "concurrency": {"min_limit": 16},  # 429s are drawn by lot: they tell nothing of the upstreams' load ...
+    "pacing": {"enabled": False},  # ... nor that calls should stay away for an hour
     "discovery": {"enabled": False},
     "embedded": {"enabled": False},
     "vault": {"enabled": False},

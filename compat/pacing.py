@@ -32,7 +32,7 @@ from compat.sections import PacingSettings
 from compat.translate.upstream_errors import retry_after_s
 
 MAX_WAIT_S = 3600.0
-MAX_BLOCK_S = 60.0
+MAX_BLOCK_S = 30.0
 """An upstream that asked to be left alone for longer is asked once more after this: it may have been given room since."""
 
 MAX_LANES = 1000

@@ -22,13 +22,14 @@ import gevent
 from compat.account import Account
 from compat.attempt import Attempt, Pulse, Steps, T
 from compat.call import Call
-from compat.errors import ClientGone, GatewayError, InternalError, NoUpstream
+from compat.errors import ClientGone, GatewayError, InternalError, NoUpstream, UpstreamRateLimit
 from compat.gateway import Gateway
 from compat.record import record_of
 from compat.rescue import Shown, ShownSoFar, Spent, added_usage, can_rescue, estimate_of, rest_of, takes_prefill
 from compat.routing.admission import Ticket, outcome_of
 from compat.routing.affinity import session_of
 from compat.routing.plan import CallPlan, Place
+from compat.routing.retry import CIRCUIT_OPEN
 from compat.routing.router import Deployment
 from compat.splice import Splice
 from compat.translate.base import note_values
@@ -138,7 +139,7 @@ class CallRun:
     def _attempts(self, run: Callable[[Attempt], Steps[T]]) -> Steps[T]:
         """Attempts, one after the other, until one gives an answer. Errors: that of the last one, `ModelNotFound`, `NoUpstream`."""
         while True:
-            place = self._next_place()
+            place = yield from self._next_place()
             attempt = self.attempt = self._attempt_at(place)
             try:
                 yield from self._enter(place)
@@ -155,11 +156,20 @@ class CallRun:
                 self._end_attempt(None)
                 return result
 
-    def _next_place(self) -> Place:
+    def _next_place(self) -> Steps[Place]:
+        """Where to go. A new call is told at once when every circuit is open; one that is under way waits for a probe, within bounds."""
         plan = self._plan = self._plan or self._make_plan()
-        place = self._place = plan.next()
-        self._has_ended = False
-        return place
+        while True:
+            try:
+                place = plan.next()
+            except NoUpstream:
+                wait_s = plan.patience(self.gateway.clock.monotonic()) if self._place is not None else None
+                if wait_s is None:
+                    raise
+                yield from self._pause(wait_s)
+            else:
+                self._place, self._has_ended = place, False
+                return place
 
     def _attempt_at(self, place: Place) -> Attempt:
         assert self._plan is not None
@@ -181,16 +191,21 @@ class CallRun:
         )
 
     def _enter(self, place: Place) -> Steps[None]:
-        """Wait until the upstream has room for the call, here and by its own word. Errors: `NoUpstream`."""
+        """Wait until the upstream has room for the call, by its own word and here. Errors: `NoUpstream`, `UpstreamRateLimit`."""
         assert self._plan is not None
         call = self.call
+        if place.wait_s:
+            if self.gateway.clock.monotonic() + place.wait_s >= self._plan.deadline_s:
+                words = f"{place.candidate.deployment.upstream.name} has no room for this call before its time is up."
+                raise UpstreamRateLimit(words, retry_after_s=place.wait_s)
+            yield from self._pause(place.wait_s)
         gate = self.gateway.policies.gates.of(place.candidate.deployment.upstream.name)
         ticket = self._ticket = gate.enter(call.client, len(call.envelope.body), call.is_stream, self._plan.deadline_s)
         while not ticket.wait(self._pulse.left_s(self.gateway.clock.monotonic())):
             yield from self._pulse.beat(self.gateway.clock.monotonic())
-        yield from self._pause(place.wait_s)
         if place.permit.is_stale:
-            raise NoUpstream(f"{place.candidate.deployment.upstream.name} failed while the call waited for it.", retry_after_s=2)
+            words = f"{place.candidate.deployment.upstream.name} failed while the call waited for it."
+            raise NoUpstream(words, code=CIRCUIT_OPEN, retry_after_s=2)
 
     def _make_plan(self) -> CallPlan:
         gateway, call = self.gateway, self.call
@@ -243,7 +258,7 @@ class CallRun:
         shown = self._shown.read() if is_wanted and self._shown is not None else None
         if has_time:
             place.permit.failed(error)
-        if shown is None or not can_rescue(self.call, shown) or not plan.may_rescue(place):
+        if shown is None or not can_rescue(self.call, shown) or not plan.may_rescue(place, self.gateway.clock.monotonic()):
             raise error
         self._tell("answer.carried_on", attempt, error, f"carried on after {len(shown.text)} characters")
         told = attempt.usage or estimate_of(shown.tokens - (self._carried.tokens if self._carried is not None else 0))

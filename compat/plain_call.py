@@ -2,8 +2,8 @@
 
     PlainCall(gateway, "embeddings", route, body_for, ...).answer() -> the upstream's document
 
-The policies are those of chat (`compat/routing/plan.py`): circuits, keys, affinity, admission, retries and failover. One record goes to
-the call log.
+The policies are those of chat (`compat/routing/plan.py`): circuits, keys, affinity, admission, retries and failover; limits and budgets
+count it. One record goes to the call log, the metrics and the usage store.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import gevent
 from compat import jsonio
 from compat.errors import BadRequest, ClientGone, GatewayError, UpstreamBroken, UpstreamTimeout
 from compat.gateway import Gateway
+from compat.limits import Reservation, estimate_of
 from compat.routing.admission import Ticket, outcome_of
 from compat.routing.plan import CallPlan, Place
 from compat.routing.router import Deployment, Route
@@ -47,6 +48,7 @@ class PlainCall:
     deployment: Deployment | None = None
     usage: Usage | None = None
     _plan: CallPlan = field(init=False)
+    _reservation: Reservation | None = None
 
     def __post_init__(self) -> None:
         total_s = max(deployment.upstream.timeouts.total_s for deployment in self.route.deployments)
@@ -55,7 +57,11 @@ class PlainCall:
     def answer(self) -> dict[str, Any]:
         """The upstream's answer, decoded. Errors: any `GatewayError`; `ClientGone`."""
         self.gateway.gauges.enter()
+        self.gateway.metrics.began()
         try:
+            self._reservation = self.gateway.limits.admit(
+                self.client, self.route.name, estimate_of(self.size_bytes, 0, self.route.model.price)
+            )
             document = self._attempts()
         except GatewayError as error:
             self._record("error", error)
@@ -166,10 +172,16 @@ class PlainCall:
             "duration_ms": round((now_s - self.received_s) * 1000, 1),
             "bytes_in": self.size_bytes,
         }
-        if self.usage is not None and self.deployment is not None:
-            record["prompt_tokens"] = self.usage.prompt_tokens
-            record["completion_tokens"] = self.usage.completion_tokens
-            record["cost_usd"] = cost_of(self.usage, self.deployment.model.price)
+        cost_usd = cost_of(self.usage, self.deployment.model.price) if self.usage is not None and self.deployment is not None else 0.0
+        if self.usage is not None:
+            counts = {"prompt_tokens": self.usage.prompt_tokens, "completion_tokens": self.usage.completion_tokens}
+            record |= {**counts, "cost_usd": cost_usd}
         if error is not None:
             record |= {"error": error.message, "code": error.code}
+        if self._reservation is not None and outcome == "error":
+            self._reservation.cancel()
+        elif self._reservation is not None:
+            self._reservation.settle(self.usage, cost_usd)
+        self.gateway.metrics.observe(record)
+        self.gateway.usage.add(record)
         self.gateway.log.write("call", record, "error" if error is not None and error.status >= 500 else "info")

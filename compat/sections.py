@@ -133,7 +133,7 @@ class AdmissionSettings(Section, frozen=True):
     first_limit: Positive = 512
     min_limit: Positive = 1
     max_limit: Positive = 1024
-    min_limit_when_slow: Positive = 8
+    min_limit_when_slow: Positive = 512
     shrink_to: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.7
     slow_factor: Annotated[float, msgspec.Meta(gt=1)] = 3.0
     slow_window_s: PositiveSeconds = 300.0

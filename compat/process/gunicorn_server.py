@@ -88,7 +88,9 @@ class WorkerServer:
         base_dir = Path(worker.cfg.chdir)
         self._base_dir = base_dir
         self._run = run_folder(base_dir, os.environ)
-        self.fleet = Fleet(self._run, int(os.environ.get("OPENAI_COMPAT_GENERATION") or 0), gateway.clock.now())
+        number = int(os.environ.get("OPENAI_COMPAT_GENERATION") or 0)
+        is_watched = bool(os.environ.get("OPENAI_COMPAT_LISTEN_FD"))
+        self.fleet = Fleet(self._run, number, gateway.clock.now(), is_watched=is_watched)
         self._log = worker.log
         tls = {"ssl_context": ssl_context(worker.cfg)} if worker.cfg.is_ssl else {}
         room = connection_bound(worker.cfg.worker_connections)

@@ -89,7 +89,9 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]
             while self.alive:
                 self.notify()
                 server.tick()
-                self._bell.wait(_TICK_S)
+                self.alive = self.alive and not server.fleet.is_over()
+                if self.alive:
+                    self._bell.wait(_TICK_S)
             self._leave(server)
         finally:
             server.close()
@@ -101,7 +103,7 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]
         is_replaced = True
         server.stop_accepting()
         while server.is_in_use:
-            is_replaced = is_replaced and not self._must_hurry and (self._is_orphan or server.fleet.was_replaced())
+            is_replaced = is_replaced and not self._must_hurry and self._is_replaced(server)
             bound_s = server.leave(is_replaced=is_replaced)
             if self._must_hurry or time.monotonic() - begun_s > bound_s:
                 break
@@ -111,3 +113,7 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]
         deadline_s = time.monotonic() + _LAST_WORDS_S
         while server.is_in_use and time.monotonic() < deadline_s:
             gevent.sleep(_LEAVING_TICK_S / 2)
+
+    def _is_replaced(self, server: WorkerServer) -> bool:
+        """Whether others go on where this worker ends; without a master, the watcher sees to that."""
+        return server.fleet.was_replaced() or (self._is_orphan and not server.fleet.is_service_stopping())

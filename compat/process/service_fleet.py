@@ -34,11 +34,15 @@ class Worker:
 
 
 class Fleet:
-    """This worker's file, and a view on all. Mutable: what was written last."""
+    """This worker's file, and a view on all. Mutable: what was written last.
 
-    def __init__(self, run: RunFolder, generation: int, now_s: float) -> None:
+    `is_watched`: it was started by the watcher; otherwise the watcher's file, if there is one, is an old one and not about this worker.
+    """
+
+    def __init__(self, run: RunFolder, generation: int, now_s: float, *, is_watched: bool = True) -> None:
         identity = identity_of(os.getpid()) or Identity(os.getpid(), "", "")
         self._run = run
+        self._is_watched = is_watched
         self._path = run.workers / f"{os.getpid()}.json"
         self._own = Worker(identity, generation, "serving", now_s, 0, 0)
         self._written: Worker | None = None
@@ -67,14 +71,22 @@ class Fleet:
         """The generations for `/healthz`."""
         return generations(workers(self._run), self._run.read_service())
 
+    def is_over(self) -> bool:
+        """Whether this worker should have been told to end: gunicorn's signal is lost on a worker that is only beginning."""
+        return self.is_service_stopping() or self.was_replaced()
+
+    def is_service_stopping(self) -> bool:
+        """Whether the watcher ends the whole service."""
+        return self._is_watched and self._run.read_service().get("state") == "stopping"
+
     def was_replaced(self) -> bool:
         """Whether a worker that is told to end has successors: the watcher, or gunicorn's master at a reload, says so in a file."""
+        if not self._is_watched:
+            reloads = read_json(self._run.root / f"gunicorn-{os.getppid()}.json") or {}
+            return int(reloads.get("generation", 0)) > self.generation
         service = self._run.read_service()
-        for row in service.get("generations", ()):
-            if row.get("number") == self.generation and self.generation:
-                return row.get("state") == "retiring" and service.get("state") != "stopping"
-        reloads = read_json(self._run.root / f"gunicorn-{os.getppid()}.json") or {}
-        return int(reloads.get("generation", 0)) > self.generation
+        rows = [row for row in service.get("generations", ()) if row.get("number") == self.generation]
+        return bool(rows) and rows[0].get("state") == "retiring" and service.get("state") != "stopping"
 
 
 def workers(run: RunFolder) -> list[Worker]:

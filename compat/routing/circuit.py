@@ -174,6 +174,12 @@ class Circuit:
         self._look()
         return self.state == STATE_CLOSED or (self._probe is None and self._wait_s() <= 0)
 
+    @property
+    def opens_in_s(self) -> float:
+        """Seconds until a call may be let through: 0 when it would be now, or when a probe that is under way decides it."""
+        self._look()
+        return max(self._wait_s(), 0.0)
+
     def admit(self) -> Permit:
         """Leave for one call. `NoUpstream` while the circuit is open, or half open with its probe under way."""
         if not self.is_admitting:

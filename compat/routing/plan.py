@@ -12,6 +12,7 @@ The order is affinity's, whether a deployment may be called is its circuit's wor
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from compat.errors import MAX_RETRY_AFTER_S, GatewayError, NoUpstream, UpstreamRateLimit
@@ -19,8 +20,10 @@ from compat.pacing import Advice, Pacing
 from compat.routing.admission import Gates
 from compat.routing.affinity import Affinity, Candidate, after_failure, may_help
 from compat.routing.circuit import Circuit, CircuitKey, Circuits, Permit, fingerprint_of
-from compat.routing.retry import Decision, Progress, Retries, is_key_at_fault, is_lasting
+from compat.routing.retry import Decision, Progress, Retries, is_circuits, is_key_at_fault, is_lasting
 from compat.routing.router import Route
+
+_POLL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,10 @@ class Place:
 
 @dataclass(slots=True)
 class CallPlan:
-    """One call's way over its candidates. Mutable: all but the first four fields. `attempts` counts all that were made."""
+    """One call's way over its candidates. Mutable: all but the first four fields.
+
+    `attempts` counts all that were made, `_waited_s` the time that was spent on waiting for circuits: as much as an upstream may ask for.
+    """
 
     policies: Policies
     route: Route
@@ -61,6 +67,7 @@ class CallPlan:
     _attempts_before: int = 0
     _tries: dict[tuple[str, int], int] = field(default_factory=dict)
     _previous_wait_s: float = 0.0
+    _waited_s: float = 0.0
 
     def __post_init__(self) -> None:
         self._candidates = self.policies.affinity.plan(self.session, self.route)
@@ -101,8 +108,13 @@ class CallPlan:
         place.permit.failed(error)
         rest = after_failure(self._candidates, place.candidate, is_key_at_fault=is_key_at_fault(error))
         rest.sort(key=self._was_tried)
-        usable = [one for one in rest if may_help(error, place.candidate, one) and self._circuit(one).is_admitting]
+        kept = rest if is_lasting(error, self.policies.retries.settings) else [*rest, place.candidate]
+        if is_circuits(error):  # it was not called at all
+            self.attempts -= 1
+        usable = [one for one in rest if may_help(error, place.candidate, one) and self._is_open_to_calls(one)]
         again = sum(self._was_tried(one) for one in usable)
+        helpers = kept if is_circuits(error) else [one for one in rest if may_help(error, place.candidate, one)]
+        closed = [one for one in helpers if not self._circuit(one).is_admitting]
         progress = Progress(
             attempts=self.attempts - self._attempts_before,
             tries_here=self._tries.get(_name(place.candidate), 0),
@@ -111,21 +123,35 @@ class CallPlan:
             previous_wait_s=self._previous_wait_s,
             is_open=not self._circuit(place.candidate).is_admitting,
             again=again,
+            is_awaitable=self._wait_s(closed, now_s) is not None,
         )
         decision = self.policies.retries.decide(error, progress)
         self._previous_wait_s = decision.wait_s or self._previous_wait_s
         if decision.action == "next":
-            is_over = is_lasting(error, self.policies.retries.settings)
-            self._candidates = rest if is_over else [*rest, place.candidate]
+            self._candidates = kept
         return decision
 
-    def may_rescue(self, place: Place) -> bool:
+    def may_rescue(self, place: Place, now_s: float) -> bool:
         """Whether somebody may carry on the answer in whose middle a candidate died; it comes last from now on, and attempts count anew."""
         rest = after_failure(self._candidates, place.candidate, is_key_at_fault=False)
         self._candidates = [*rest, place.candidate]
         self._attempts_before = self.attempts
         self._tries.clear()
-        return any(self._circuit(candidate).is_admitting for candidate in self._candidates)
+        return self._wait_s(self._candidates, now_s) is not None
+
+    def patience(self, now_s: float) -> float | None:
+        """How long a call that is under way waits before it asks for the `next` place again; `None` when no circuit will open in time."""
+        wait_s = self._wait_s(self._candidates, now_s)
+        if wait_s is not None:
+            wait_s = max(wait_s, _POLL_S)
+            self._waited_s += wait_s
+        return wait_s
+
+    def _wait_s(self, candidates: Sequence[Candidate], now_s: float) -> float | None:
+        """Seconds until the first of their circuits lets a call through, if this one has the time."""
+        soonest_s = min((self._circuit(one).opens_in_s for one in candidates), default=math.inf)
+        most_s = min(self.policies.retries.settings.max_retry_after_s - self._waited_s, self.deadline_s - now_s)
+        return soonest_s if soonest_s < most_s else None
 
     def succeeded(self, place: Place) -> None:
         """The answer is complete: the session stays here."""
@@ -135,6 +161,10 @@ class CallPlan:
     def left(self, place: Place) -> None:
         """The attempt is over, however it ended."""
         place.permit.release()
+
+    def _is_open_to_calls(self, candidate: Candidate) -> bool:
+        circuit = self._circuit(candidate)
+        return circuit.is_admitting and self.policies.pacing.advice(circuit.key).action != "switch"
 
     def _was_tried(self, candidate: Candidate) -> bool:
         return _name(candidate) in self._tries

@@ -12,9 +12,9 @@ the first that fits wins:
 6. Neither the retry budget nor the deadline may be overdrawn: the next one.
 7. Wait: as long as the upstream asks for, else with decorrelated jitter, which keeps calls that failed together from coming back together.
 
-Where the next one is due and all were asked, those whose fault may have passed are asked again, after a wait; where there are none, the
-call stops. The budget is for waits only: it keeps a broken upstream from being asked many
-times over by everyone, while each further deployment is asked once and guarded by its own circuit.
+Where the next one is due and all were asked, those whose fault may have passed are asked again, after a wait, or one is waited for whose
+circuit is about to let a call through; where there are none, the call stops. The budget is for waits only: it keeps a broken upstream from
+being asked many times over by everyone, while each further deployment is asked once and guarded by its own circuit.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ from compat.errors import (
 from compat.sections import RetrySettings
 
 WINDOW_S = 60
+CIRCUIT_OPEN = "circuit_open"
+"""The code of a refusal by a circuit."""
 _ASKED_JITTER = 0.1
 _ASKED_JITTER_S = 1.0
 
@@ -47,7 +49,7 @@ class Progress:
 
     `attempts` and `tries_here` count the failed one; `others` are candidates that would take the call now and were not asked yet, `again`
     those that were and may be asked again. `previous_wait_s` is the last wait that was drawn, 0 before the first. `is_open`: its circuit
-    would refuse another try.
+    would refuse another try. `is_awaitable`: the circuit of another one will soon let a call through.
     """
 
     attempts: int
@@ -58,6 +60,7 @@ class Progress:
     is_committed: bool = False
     is_open: bool = False
     again: int = 0
+    is_awaitable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,8 @@ def retry_decision(error: GatewayError, progress: Progress, settings: RetrySetti
         wait_s = _wait_s(None, progress.previous_wait_s, settings, chance)
         if progress.again and has_budget and wait_s < progress.remaining_s:
             return Decision("next", f"{reason}, and the others are asked again", wait_s)
+        if progress.is_awaitable:
+            return Decision("next", f"{reason}, and an open circuit is waited for")
         return Decision("stop", f"{reason}, and no other deployment is left")
     return Decision("wait", "another try may help", wait_s)
 
@@ -117,7 +122,12 @@ def _reason_to_go_on(error: GatewayError, progress: Progress, settings: RetrySet
 
 def is_lasting(error: GatewayError, settings: RetrySettings) -> bool:
     """Whether the same deployment will not do better within this call."""
-    return _is_deployment_at_fault(error) or (error.retry_after_s or 0.0) > settings.max_retry_after_s
+    return not is_circuits(error) and (_is_deployment_at_fault(error) or (error.retry_after_s or 0.0) > settings.max_retry_after_s)
+
+
+def is_circuits(error: GatewayError) -> bool:
+    """Whether it was an open circuit of ours that turned the call away, without the upstream being asked."""
+    return isinstance(error, NoUpstream) and error.code == CIRCUIT_OPEN
 
 
 def _is_deployment_at_fault(error: GatewayError) -> bool:

@@ -200,3 +200,11 @@ def test_another_attempt_is_made_and_the_call_is_recorded(start_gateway: Any, up
     assert (record["endpoint"], record["deployment"], record["attempts"], record["outcome"]) == ("embeddings", MODEL, 2, "ok")
     assert record["prompt_tokens"] == 3
     assert "canary" not in str(gateway.log_lines())
+
+
+def test_limits_count_embeddings_and_metrics_tell_of_them(start_gateway: Any, upstream: FakeUpstream) -> None:
+    gateway = start_gateway(to_upstream(upstream, limits={"client": "1/hour"}))
+    answers = [ask(gateway, input="a").status_code for _ in range(2)]
+    assert answers == [200, 429]
+    assert [record["status"] for record in gateway.calls()] == answers
+    assert f'model="{MODEL}"' in gateway.get("/metrics").text

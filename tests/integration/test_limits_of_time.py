@@ -67,6 +67,37 @@ def test_the_longest_deadline_of_a_routes_upstreams_counts(start_gateway: Any, u
     assert streamed_message(start_gateway(settings).chat(stream=True).text)[0]["content"] == TEXT
 
 
+def left_alone(gateway: RunningGateway, upstream: FakeUpstream, wait_s: int) -> None:
+    """Let the upstream ask to be left alone for so long."""
+    upstream.script(Answer((b'{"error": {"message": "busy"}}',), 429, (("retry-after", str(wait_s)),), "length"))
+    assert gateway.chat().status_code == 429
+
+
+@both
+def test_nobody_waits_beyond_the_deadline_for_an_upstream_that_asked_to_be_left_alone(
+    start_gateway: Any, upstream: FakeUpstream, stream: bool
+) -> None:
+    gateway = start_gateway(to_upstream(upstream, timeouts={"total_s": 1}, retry={"attempts": 3}))
+    left_alone(gateway, upstream, 4)
+    answers: list[Any] = []
+    assert took_s(lambda: answers.append(gateway.chat(stream=stream))) < 0.9
+    assert answers[0].status_code == 429
+    assert answers[0].headers["retry-after"] == "4"
+    assert len(upstream.requests) == 1
+
+
+def test_a_call_that_waits_for_its_rate_limit_is_in_nobodys_way(start_gateway: Any, upstream: FakeUpstream) -> None:
+    settings = to_upstream(upstream, concurrency={"first_limit": 1, "max_limit": 1}, models={"other": {"route": ["fake/other"]}})
+    gateway = start_gateway(settings)
+    left_alone(gateway, upstream, 4)
+    upstream.script(right("openai", is_stream=True))
+    waiting = Client(gateway)
+    wait_for(lambda: gateway.gateway.gauges.in_flight == 1)
+    assert took_s(lambda: gateway.chat(model="other", stream=True)) < 2
+    waiting.leave()
+    wait_for(lambda: is_at_rest(gateway))
+
+
 # Heartbeats.
 
 

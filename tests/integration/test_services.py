@@ -139,13 +139,22 @@ def test_variables_of_the_calling_shell_count_at_a_reload(up: ServiceFolder, ups
     assert not up.run_folder.request.exists(), "the wish, which holds the environment, is taken away"
 
 
-def test_a_removed_log_folder_is_made_again_and_a_new_port_is_taken_without_a_gap(up: ServiceFolder, upstream: FakeUpstream) -> None:
-    for path in (up.folder / "logs").iterdir():
-        path.unlink()
-    (up.folder / "logs").rmdir()
-    body = {"model": "claude-4-sonnet", "messages": [{"role": "user", "content": "Hi"}]}
-    assert requests.post(f"{up.root}/v1/chat/completions", json=body, timeout=BOUND_S).status_code == 200
-    until(lambda: (up.folder / "logs/openai_compat.log").exists(), "the call log is there again")
+@pytest.mark.xfail(
+    strict=True, reason="calllog.py: a worker goes on writing to a file that was removed; service_log.SharedLogFile would not"
+)
+def test_a_removed_log_folder_is_made_again_by_the_workers_that_run(up: ServiceFolder) -> None:
+    path = up.folder / "logs/openai_compat.log"
+    call(up)
+    until(lambda: path.exists() and '"call"' in path.read_text(), "the worker writes its log")
+    for file in path.parent.iterdir():
+        file.unlink()
+    path.parent.rmdir()
+    call(up)
+    until(path.exists, "the call log is there again", bound_s=3)
+
+
+def test_a_new_port_is_taken_without_a_gap_and_the_service_log_is_made_again(up: ServiceFolder, upstream: FakeUpstream) -> None:
+    (up.folder / "logs/service.log").unlink(missing_ok=True)
     old = up.port
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -168,6 +177,11 @@ def test_a_python_without_the_packages_finds_the_one_in_dot_venv(folder: Service
     python.chmod(0o755)
     done = folder.command("status", "--json", python=str(bare), PYTHONPATH="")
     assert (done.returncode, json.loads(done.stdout)["outcome"]) == (3, "down")
+
+
+def call(folder: ServiceFolder) -> None:
+    body = {"model": "claude-4-sonnet", "messages": [{"role": "user", "content": "Hi"}]}
+    assert requests.post(f"{folder.root}/v1/chat/completions", json=body, timeout=BOUND_S).status_code == 200
 
 
 def _refuses(port: int) -> bool:

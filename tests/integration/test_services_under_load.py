@@ -148,6 +148,19 @@ def test_a_stop_and_a_reload_end_what_lasts_longer_than_their_bounds_with_a_word
 
 
 @pytest.mark.slow
+def test_a_stop_in_the_middle_of_a_recovery_is_a_stop(folder: ServiceFolder) -> None:
+    """A worker that is only beginning does not hear gunicorn's signal; it looks for itself whether it is still wanted."""
+    begun_s = time.monotonic()
+    known = workers(folder.run_folder)[0].identity
+    send_signal(known, signal.SIGKILL)
+    until(lambda: "SIGKILL" in folder.said(), "gunicorn has noticed")
+    assert folder.do("stop")["outcome"] == "stopped"
+    assert time.monotonic() - begun_s < 20
+    assert workers(folder.run_folder) == []
+    assert folder.do("status", code=3)["outcome"] == "down"
+
+
+@pytest.mark.slow
 @pytest.mark.embedded
 def test_the_embedded_engine_outlives_restarts_and_comes_back_when_it_is_killed(tmp_path: Path) -> None:
     pytest.importorskip("xllamacpp")

@@ -94,8 +94,10 @@ def test_a_call_without_content_is_answered_503(gateway: RunningGateway, upstrea
 def test_a_call_in_the_queue_and_one_that_backs_off_are_told_too(start_gateway: Any, upstream: FakeUpstream) -> None:
     busy = Answer((b'{"error": {"message": "busy"}}',), 429, (("retry-after", "20"),), "length")
     upstream.script(busy, Answer(raw=(Stall(),)))
-    gateway = start_gateway(to_upstream(upstream, concurrency={"first_limit": 1, "max_limit": 1}, retry={"attempts": 3}))
-    backing_off = begun(gateway, upstream)
+    limits = {"first_limit": 1, "max_limit": 1}
+    other = {"other": {"route": ["fake/other"]}}  # an upstream that said 429 is left alone, but for its other models
+    gateway = start_gateway(to_upstream(upstream, concurrency=limits, retry={"attempts": 3}, models=other))
+    backing_off = begun(gateway, upstream, model="other")
     wait_for(lambda: any(line["event"] == "attempt.failed" for line in gateway.log_lines()))
     running = begun(gateway, upstream, messages=[{"role": "user", "content": "2"}])
     queued = gevent.spawn(gateway.chat, messages=[{"role": "user", "content": "3"}])

@@ -200,7 +200,7 @@ def test_a_refusal_without_a_time_closes_nothing(headers: dict[str, str]) -> Non
     assert bench.wait_s() == 0
 
 
-def test_a_refusal_for_days_is_tried_again_after_a_minute() -> None:
+def test_a_refusal_for_days_is_tried_again_after_half_a_minute() -> None:
     bench = Bench()
     bench.heard({"retry-after": "259200"}, 429)
     assert bench.wait_s() == MAX_BLOCK_S

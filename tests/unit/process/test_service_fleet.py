@@ -99,14 +99,19 @@ def test_generations_are_told_with_their_sums_the_oldest_first() -> None:
 )
 def test_a_worker_under_the_watcher_knows_whether_it_was_replaced(run: RunFolder, service: dict[str, Any], is_replaced: bool) -> None:
     write_json(run.service, service)
-    assert Fleet(run, 3, BORN_S).was_replaced() is is_replaced
+    fleet = Fleet(run, 3, BORN_S)
+    assert fleet.was_replaced() is is_replaced
+    assert fleet.is_service_stopping() is (service.get("state") == "stopping")
+    assert fleet.is_over() is (is_replaced or fleet.is_service_stopping())
+    assert not Fleet(run, 3, BORN_S, is_watched=False).is_over(), "the file of a watcher of old says nothing about gunicorn alone"
 
 
 @pytest.mark.parametrize(("reloads", "is_replaced"), [(None, False), (1, False), (2, True)])
 def test_a_worker_of_gunicorn_alone_knows_it_from_the_masters_file(run: RunFolder, reloads: int | None, is_replaced: bool) -> None:
     if reloads is not None:
         write_json(run.root / f"gunicorn-{os.getppid()}.json", {"generation": reloads})
-    assert Fleet(run, 1, BORN_S).was_replaced() is is_replaced
+    assert Fleet(run, 1, BORN_S, is_watched=False).was_replaced() is is_replaced
+    assert not Fleet(run, 1, BORN_S).was_replaced()
 
 
 def test_only_keepers_that_live_are_told(run: RunFolder) -> None:

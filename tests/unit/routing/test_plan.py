@@ -25,7 +25,7 @@ from compat.routing.admission import Gates
 from compat.routing.affinity import Affinity
 from compat.routing.circuit import Circuits
 from compat.routing.plan import CallPlan, Place, Policies
-from compat.routing.retry import Decision, Retries
+from compat.routing.retry import CIRCUIT_OPEN, Decision, Retries
 from compat.routing.router import Deployment, Group, Route
 from compat.sections import AdmissionSettings, AffinitySettings, CircuitSettings, PacingSettings, RetrySettings
 from compat.upstream.client import Secret, Upstream
@@ -234,7 +234,7 @@ def test_after_a_death_the_others_come_first_and_attempts_count_anew() -> None:
     setting.next()
     assert setting.place is not None
     setting.place.permit.failed(UpstreamBroken("x"))
-    assert setting.plan.may_rescue(setting.place)
+    assert setting.plan.may_rescue(setting.place, setting.clock.monotonic())
     assert setting.next() == "b/m"
     assert setting.fail(DEAD).action == "next", "the one that died may be asked again"
     assert setting.next() == "a/m"
@@ -242,11 +242,71 @@ def test_after_a_death_the_others_come_first_and_attempts_count_anew() -> None:
     assert setting.plan.attempts == 3
 
 
-def test_alone_the_one_that_died_carries_on_unless_its_circuit_is_open() -> None:
+def test_alone_the_one_that_died_carries_on_also_when_its_circuit_has_to_be_waited_for() -> None:
     setting = Setting(A)
     setting.next()
     assert setting.place is not None
-    assert setting.plan.may_rescue(setting.place)
+    assert setting.plan.may_rescue(setting.place, setting.clock.monotonic())
     assert setting.next() == "a/m"
     setting.open("a/m")
-    assert not setting.plan.may_rescue(setting.place)
+    assert setting.plan.may_rescue(setting.place, setting.clock.monotonic())
+    assert not setting.plan.may_rescue(setting.place, DEADLINE_S - 10), "its next probe is in 15 s"
+
+
+# Waiting for a circuit.
+
+
+def test_a_call_that_failed_waits_for_the_circuit_of_another_one() -> None:
+    setting = Setting(A, B)
+    assert setting.next() == "a/m"
+    setting.open("b/m")
+    decision = setting.fail(HOUR)
+    assert decision == Decision("next", "the upstream asks for a wait of 3600 s, and an open circuit is waited for")
+    with pytest.raises(NoUpstream):
+        setting.plan.next()
+    assert setting.plan.patience(setting.clock.monotonic()) == pytest.approx(15.0)
+    setting.clock.monotonic_s += 15
+    assert setting.next() == "b/m"
+
+
+def test_a_call_that_was_turned_away_in_the_queue_was_no_attempt() -> None:
+    setting = Setting(A)
+    setting.next()
+    setting.open("a/m")
+    assert setting.fail(NoUpstream("x", code=CIRCUIT_OPEN)).action == "next"
+    assert setting.plan.attempts == 0
+    setting.clock.monotonic_s += 15
+    assert setting.next() == "a/m"
+
+
+def test_waiting_for_circuits_is_bounded() -> None:
+    setting = Setting(A, B)
+    setting.next()
+    setting.open("b/m")
+    setting.fail(HOUR)
+    now_s = setting.clock.monotonic()
+    assert setting.plan.patience(now_s) == pytest.approx(15.0)
+    assert setting.plan.patience(now_s) is None, "no more than 30 s in all"
+
+
+def test_a_probe_under_way_is_looked_after_again_and_again() -> None:
+    setting = Setting(A, B)
+    setting.next()
+    setting.open("b/m")
+    setting.fail(HOUR)
+    setting.clock.monotonic_s += 15
+    probing = CallPlan(setting.policies, Route("other", (Group((B,), (1,)),)), "other", DEADLINE_S).next()
+    with pytest.raises(NoUpstream, match="A probe is under way"):
+        setting.plan.next()
+    assert setting.plan.patience(setting.clock.monotonic()) == pytest.approx(0.2)
+    probing.permit.succeeded()
+    assert setting.next() == "b/m"
+
+
+def test_a_deployment_that_asked_to_be_left_alone_is_no_other() -> None:
+    setting = Setting(A, B)
+    other = CallPlan(setting.policies, Route("other", (Group((B,), (1,)),)), "other", DEADLINE_S).next()
+    setting.policies.pacing.sent(other.lane).heard(429, {"retry-after": "60"})
+    assert setting.next() == "a/m"
+    assert setting.fail(DEAD).action == "wait"
+    assert setting.next() == "a/m"
