@@ -44,7 +44,7 @@ from compat.settings import load_settings, merge  # noqa: E402
 AT_ONCE = 64
 FAULT_SHARE = 0.3
 LEAST_SUCCESS = 0.995
-GAP_S = 0.015
+GAP_S = 0.04
 HANG_S = 60.0
 _SETTLE_S = 10.0
 _SHOWN = 10

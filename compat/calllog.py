@@ -12,7 +12,6 @@ import collections
 import contextlib
 import datetime
 import json
-import logging.handlers
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -22,10 +21,12 @@ from typing import Any, TextIO
 import msgspec
 from gevent import monkey
 
+from compat.process.service_log import SharedLogFile
 from compat.sections import LogSettings
 
 FLUSH_S = 0.25
 MAX_QUEUED = 10_000
+MAX_BATCH = 500
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _start_thread = monkey.get_original("_thread", "start_new_thread")
 _make_lock = monkey.get_original("_thread", "allocate_lock")
@@ -43,7 +44,7 @@ class CallLog:
         self._now = now
         self._queue: collections.deque[tuple[int, float, str, Mapping[str, Any]]] = collections.deque()
         self._terminal = terminal if terminal is not None else sys.stderr
-        self._handler: logging.handlers.RotatingFileHandler | None = None
+        self._file = SharedLogFile(self._path, settings.max_bytes, settings.backups)
         self._minimum = _LEVELS[settings.level]
         self._is_closed = threading.Event()
         self._writing = _make_lock()  # the writer's thread and whoever calls `flush` write one after the other
@@ -72,52 +73,41 @@ class CallLog:
         """Write what is queued now, in the caller's own time: for the end of the process and for tests."""
         with self._writing:
             while self._queue:
-                number, time_s, event, fields = self._queue.popleft()
-                self._to_file(number, time_s, event, fields)
-                if self._settings.terminal:
-                    self._to_terminal(time_s, event, fields)
-            if self._handler is not None:
-                self._handler.flush()
+                self._write_batch([self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))])
 
     def close(self) -> None:
         """Write what is left and close the file."""
         self._is_closed.set()
         self.flush()
         with self._writing:
-            if self._handler is not None:
-                self._handler.close()
-                self._handler = None
+            self._file.close()
 
     def _run(self) -> None:
         while not self._is_closed.is_set():
             self.flush()
             _sleep(FLUSH_S)
 
-    def _to_file(self, number: int, time_s: float, event: str, fields: Mapping[str, Any]) -> None:
-        stamp = datetime.datetime.fromtimestamp(time_s, datetime.UTC).isoformat(timespec="milliseconds")
+    def _write_batch(self, batch: list[tuple[int, float, str, Mapping[str, Any]]]) -> None:
+        """All lines in one write: other processes of this machine may write the same file."""
+        lines: list[bytes] = []
+        for number, time_s, event, fields in batch:
+            try:
+                lines.append(_line(number, time_s, event, fields))
+            except UnicodeEncodeError:  # half a surrogate pair, which no file can hold
+                self.dropped += 1
         try:
-            line = _visible(
-                msgspec.json.encode({"time": stamp, "level": _level_name(number), "event": event, **fields}, enc_hook=str).decode()
-            )
-            handler = self._handler or self._open()
-            handler.emit(logging.LogRecord("openai_compat", number, "", 0, line, None, None))
+            written = self._file.write(lines)
         except OSError as error:
-            self._note_fault(str(error.strerror or error))
-        except UnicodeEncodeError:  # half a surrogate pair, which no file can hold
-            self.dropped += 1
+            self._note_fault(str(error.strerror or error), len(lines))
         else:
+            self.dropped += len(lines) - written  # a full disk: the next batch tells
             self.fault = ""
+        if self._settings.terminal:
+            for _, time_s, event, fields in batch:
+                self._to_terminal(time_s, event, fields)
 
-    def _open(self) -> logging.handlers.RotatingFileHandler:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        handler = _RaisingHandler(
-            self._path, maxBytes=self._settings.max_bytes, backupCount=self._settings.backups, encoding="utf-8", delay=True
-        )
-        self._handler = handler
-        return handler
-
-    def _note_fault(self, words: str) -> None:
-        self.dropped += 1
+    def _note_fault(self, words: str, count: int) -> None:
+        self.dropped += count
         if not self.fault:
             with contextlib.suppress(OSError, ValueError):
                 self._terminal.write(f"The log file {self._path} can't be written: {words}. Calls go on.\n")
@@ -132,19 +122,11 @@ class CallLog:
             self.dropped += 1
 
 
-class _RaisingHandler(logging.handlers.RotatingFileHandler):
-    """Lets the writer see a failed write, instead of printing a traceback per line."""
-
-    def createLock(self) -> None:  # noqa: N802  # logging's name
-        """Only the writer's thread uses the handler."""
-        self.lock = None
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, ARG002  # logging's name
-        """Pass the error on."""
-        _, error, _ = sys.exc_info()
-        if self.stream is not None:
-            self.stream = None  # opened again at the next line
-        raise error if isinstance(error, OSError) else OSError(str(error))
+def _line(number: int, time_s: float, event: str, fields: Mapping[str, Any]) -> bytes:
+    """A record as a line of the file. `UnicodeEncodeError` for what no file can hold."""
+    stamp = datetime.datetime.fromtimestamp(time_s, datetime.UTC).isoformat(timespec="milliseconds")
+    record = {"time": stamp, "level": _level_name(number), "event": event, **fields}
+    return _visible(msgspec.json.encode(record, enc_hook=str).decode()).encode() + b"\n"
 
 
 def readable(event: str, fields: Mapping[str, Any]) -> str:

@@ -139,9 +139,6 @@ def test_variables_of_the_calling_shell_count_at_a_reload(up: ServiceFolder, ups
     assert not up.run_folder.request.exists(), "the wish, which holds the environment, is taken away"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="calllog.py: a worker goes on writing to a file that was removed; service_log.SharedLogFile would not"
-)
 def test_a_removed_log_folder_is_made_again_by_the_workers_that_run(up: ServiceFolder) -> None:
     path = up.folder / "logs/openai_compat.log"
     call(up)

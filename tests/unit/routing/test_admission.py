@@ -323,7 +323,7 @@ def test_bulk_is_not_kept_waiting_for_ever() -> None:
 class Limit:
     def __init__(self, **settings: Any) -> None:
         self.clock = StillClock()
-        self.limit = AdaptiveLimit(AdmissionSettings(**{"slow_factor": 3.0, **settings}), self.clock.monotonic)
+        self.limit = AdaptiveLimit(AdmissionSettings(**{"slow_factor": 3.0, "min_limit_when_slow": 8, **settings}), self.clock.monotonic)
 
     def note(self, outcome: Any = "ok", latency_s: float | None = None, *, size_bytes: int = KB, in_flight: int = 0, era: int = -1) -> None:
         self.limit.note(outcome, latency_s, size_bytes, in_flight or self.limit.value, self.limit.era if era < 0 else era)
