@@ -1,7 +1,7 @@
 """`python app.py`: arguments, start, stop, exit codes.
 
-Exit codes: 0 served and stopped as asked, or `--check` found no fault; 1 `--check` found a fault, or `--usage` can't be read; 2 the start failed:
-a wrong argument, a bad configuration, a taken port.
+Exit codes: 0 served and stopped as asked, or `--check` found no fault; 1 `--check` found a fault, or `--usage` can't be read; 2 the start
+failed: a wrong argument, a bad configuration, a taken port.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence

@@ -94,7 +94,9 @@ def test_hundreds_of_clients_that_leave_at_random_moments_leave_nothing_running(
     with FakeUpstream(default=answers) as upstream:
         limits = {"first_limit": 60, "max_limit": 60, "min_limit": 60, "queue_length": 500}
         retry = {"attempts": 3, "budget_percent": 100, "budget_calls": 1000}
-        gateway = start_gateway(to_upstream(upstream, concurrency=limits, retry=retry, circuit={"failures": 10_000}, pacing={"enabled": False}))
+        gateway = start_gateway(
+            to_upstream(upstream, concurrency=limits, retry=retry, circuit={"failures": 10_000}, pacing={"enabled": False})
+        )
         dice = random.Random(11)
 
         def visit(number: int) -> None:

@@ -98,6 +98,28 @@ def test_a_circuit_that_opens_under_a_call_is_not_waited_for(start_gateway: Any,
         assert len(upstream.requests) == requests
 
 
+@both
+def test_a_call_that_has_begun_waits_for_a_probe_where_there_is_nobody_else(
+    start_gateway: Any, upstream: FakeUpstream, spare: FakeUpstream, stream: bool
+) -> None:
+    """New calls do not."""
+    settings = with_spare(upstream, spare, circuit={"cooldown_s": 0.5, "failures": 1}, retry={"attempts": 3})
+    gateway = start_gateway(merge(settings, {"models": {"spare": {"route": ["spare/m"]}}}))
+    spare.script(FAULT, healthy("openai"))
+    assert gateway.chat(model="spare").status_code == 500
+    assert gateway.chat(model="spare").json()["error"]["code"] == "circuit_open"
+    upstream.script(Answer((b"{}",), 404))
+    answer = gateway.chat(stream=stream)
+    assert (answer.status_code, answer.headers["x-compat-upstream"]) == (200, "spare/m")
+    assert (len(upstream.requests), len(spare.requests)) == (1, 2)
+
+
+def test_an_answer_that_broke_off_waits_for_a_probe_too(start_gateway: Any, upstream: FakeUpstream) -> None:
+    gateway = start_gateway(to_upstream(upstream, circuit={"cooldown_s": 0.5, "failures": 1}, retry={"attempts": 3}))
+    upstream.script(streamed([*opening("openai"), *said("openai", BEGUN), Cut()]), healthy("openai"))
+    assert streamed_message(gateway.chat(stream=True).text)[0]["content"] == TEXT
+
+
 @pytest.mark.parametrize("status", [400, 401, 404, 408, 409, 422, 429])
 def test_a_refusal_opens_nothing(gateway: RunningGateway, upstream: FakeUpstream, status: int) -> None:
     upstream.script(Answer((b"{}",), status))
