@@ -1,8 +1,9 @@
 """The fourteen optimisations, each with and without, in one run: `python -m bench.optimisations [--only WORDS]`.
 
-Every row is one short measurement against scripted upstreams on 127.0.0.1: once with the setting that switches
-the optimisation off ("without"), once with the optimisation, at its default where that fits into a short run. Where there is no such setting,
-each measurement says what stands for "without": a part made to behave as if there were none, or what follows from the case. Times are wall-clock times of one process, so compare only figures of one run.
+Every row is one short measurement against scripted upstreams on 127.0.0.1: once with the setting that switches the optimisation off
+("without"), once with the optimisation, at its default but for a heartbeat of 1 s. Where there is no such setting, each measurement says
+what stands for "without": a part made to behave as if there were none, or what follows from the case. Times are wall-clock times of one
+process, so compare only figures of one run.
 
 Exit codes: 0 every optimisation shows; 1 one does not.
 """

