@@ -7,10 +7,18 @@ the environment (OPENAI_COMPAT_WORKERS); what is given to gunicorn itself, as in
 from pathlib import Path
 from typing import Any
 
-from compat.process.gunicorn_hooks import forget_reloads, guard_reload, gunicorn_values, number_reload
+from compat.process.gunicorn_hooks import (
+    forget_reloads,
+    forget_worker,
+    guard_reload,
+    gunicorn_values,
+    number_reload,
+    share_metrics,
+)
 
 BASE_DIR = Path(__file__).resolve().parent
 _values = gunicorn_values(BASE_DIR)
+share_metrics(_values.workers)
 
 chdir = str(BASE_DIR)
 bind = _values.bind
@@ -41,3 +49,7 @@ def on_reload(server: Any) -> None:  # noqa: ARG001  # gunicorn's signature
 
 def on_exit(server: Any) -> None:  # noqa: ARG001  # gunicorn's signature
     forget_reloads(BASE_DIR)
+
+
+def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001  # gunicorn's signature
+    forget_worker(worker.pid)

@@ -45,6 +45,12 @@ enabled = false
 [log]
 file = {log}
 
+[vault]
+path = {vault}
+
+[usage]
+path = {usage}
+
 [upstreams.mock]
 kind = "openai"
 base_url = "http://127.0.0.1:{port}/v1"
@@ -149,7 +155,7 @@ def write_config(folder: Path, mock_port: int) -> Path:
     """The gateway's configuration; its log goes into `folder` as well."""
     routes = {row.route: f"{'claude' if row.model == CLAUDE_MODEL else 'mock'}/{row.model}" for row in SCENARIOS}
     config = folder / "config.toml"
-    text = _CONFIG.format(port=mock_port, log=json.dumps(str(folder / "gateway.log")))
+    text = _CONFIG.format(port=mock_port, **{name: json.dumps(str(folder / f"gateway.{name}")) for name in ("log", "vault", "usage")})
     config.write_text(text + "".join(_ROUTE.format(name=json.dumps(name), target=json.dumps(to)) for name, to in routes.items()))
     return config
 

@@ -120,6 +120,10 @@ class Catalog:
                 return msgspec.structs.replace(family, id=upstream_id, display_name=upstream_id)
         return Model(id=upstream_id, display_name=upstream_id, owned_by=upstream_kind)
 
+    def with_facts(self, model: Model, facts: Mapping[str, Any]) -> Model:
+        """`model` with some of its fields overridden, tables merged."""
+        return msgspec.convert(_merge(msgspec.to_builtins(model), facts), Model) if facts else model
+
     def nearest_names(self, name: str, candidates: Iterable[str]) -> list[str]:
         """Up to three names that look like `name`, best first."""
         return difflib.get_close_matches(name[:_COMPARED_CHARS].lower(), sorted(set(candidates)), n=3, cutoff=0.4)

@@ -26,7 +26,7 @@ LAYERS: list[tuple[str, tuple[str, ...], frozenset[str]]] = [
             *("process.service_plan", "process.service_generation", "process.service_configuration", "process.service_probe"),
             *("process.service_launch", "process.service_watcher", "process.services", "process.gunicorn_hooks"),
         ),
-        frozenset({"dotenv", "setproctitle"}),
+        frozenset({"dotenv", "setproctitle", "prometheus_client"}),
     ),
     ("pure", ("translate",), frozenset({"msgspec"})),
     ("http out", ("upstream",), frozenset({"requests", "httptools", "msgspec"})),

@@ -6,8 +6,11 @@ new workers fail, and it stops the whole service. Here the configuration is chec
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +22,9 @@ from compat.process.service_state import run_folder, write_json
 from compat.settings import SettingsError
 
 GENERATION = "OPENAI_COMPAT_GENERATION"
+
+
+METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,31 @@ def gunicorn_values(base_dir: Path) -> GunicornValues:
     host = f"[{server.host}]" if ":" in server.host else server.host
     bind = f"fd://{listener}" if listener else f"{host}:{server.port}"
     return GunicornValues(bind, workers, server.max_connections, max(1, round(max(server.drain_s, server.shutdown_s))) + 5)
+
+
+def share_metrics(workers: int) -> None:
+    """Let several workers count into files that each of them can read: in a private folder that is gone with the master.
+
+    To be called before the metrics' package is imported anywhere.
+    """
+    if workers > 1 and METRICS_DIR not in os.environ:
+        folder = tempfile.mkdtemp(prefix="openai_compat-metrics-")
+        os.environ[METRICS_DIR] = folder
+        atexit.register(_remove_own, folder, os.getpid())
+
+
+def forget_worker(pid: int) -> None:
+    """Called by `child_exit`: a worker that is gone has nothing under way any more."""
+    if METRICS_DIR in os.environ:
+        from prometheus_client import multiprocess
+
+        multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
+def _remove_own(folder: str, pid: int) -> None:
+    """The master's exit removes the folder; its children, which inherit this, leave it alone."""
+    if os.getpid() == pid:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def guard_reload(server: Any, base_dir: Path) -> None:

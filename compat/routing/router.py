@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from compat.catalog import Catalog, Model
 from compat.errors import ModelNotFound, NoUpstream
@@ -171,7 +171,7 @@ class Router:
             upstream_name, _, target = row.to.partition("/")
             upstream = self.upstreams.get(upstream_name)
             if upstream is not None:
-                entry = (self._deployment(upstream, target), row.weight)
+                entry = (self._with_facts(self._deployment(upstream, target), name), row.weight)
             elif self._embedded is not None and upstream_name == self._embedded.upstream.name:
                 entry = (self._embedded, row.weight)
             else:
@@ -181,6 +181,11 @@ class Router:
             raise NoUpstream(f"No upstream of the route of '{name}' is configured.")
         ordered = [groups[priority] for priority in sorted(groups)]
         return Route(name, tuple(Group(tuple(d for d, _ in group), tuple(w for _, w in group)) for group in ordered))
+
+    def _with_facts(self, deployment: Deployment, name: str) -> Deployment:
+        """The deployment as this name's own configuration has it: limits, prices, how the model behaves."""
+        facts = self._models[name].facts
+        return replace(deployment, model=self._catalog.with_facts(deployment.model, facts)) if facts else deployment
 
     def _of_alias(self, model: Model) -> list[Deployment]:
         offering = self._offering(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -233,3 +234,18 @@ def _port(root: str) -> int:
 def _generations(root: str, count: int) -> list[dict[str, Any]] | None:
     rows: list[dict[str, Any]] = requests.get(f"{root}/healthz", timeout=BOUND_S, headers={"connection": "close"}).json()["generations"]
     return rows if len(rows) == count and (count == 1 or rows[0]["state"] == "retiring") else None
+
+
+def test_whichever_worker_is_asked_for_metrics_tells_the_calls_of_all(folder: ServiceFolder) -> None:
+    body = {"model": "claude-4-sonnet", "messages": [{"role": "user", "content": "Hi"}]}
+    with FakeUpstream(default=answers.respond) as upstream:
+        started = gunicorn(folder, upstream, "workers = 2")
+        try:
+            for _ in range(20):  # each on a connection of its own, so that both workers are met
+                assert requests.post(f"{started.root}/v1/chat/completions", json=body, timeout=BOUND_S).status_code == 200
+            told = [requests.get(f"{started.root}/metrics", timeout=BOUND_S).text for _ in range(6)]
+        finally:
+            started.close()
+    for text in told:
+        counts = re.findall(r'^openai_compat_calls_total\{.*outcome="ok".*\} (\S+)$', text, re.MULTILINE)
+        assert sum(map(float, counts)) == 20

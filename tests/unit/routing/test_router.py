@@ -10,12 +10,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from compat.catalog import Catalog, Model
+from compat.catalog import Catalog, Model, load_catalog
 from compat.errors import ModelNotFound, NoUpstream
 from compat.routing.router import Deployment, Router
 from compat.routing.upstreams import EMBEDDED_KIND
 from compat.settings import ModelSettings
 from compat.upstream.client import Upstream
+from compat.upstream.kinds import UPSTREAM_KINDS
 from tests.unit.builders import make_catalog, make_upstream
 
 EMBEDDED = Deployment(Upstream("embedded", EMBEDDED_KIND, EMBEDDED_KIND.base_url), "tiny", Model(id="tiny"))
@@ -277,3 +278,10 @@ def test_a_route_is_found_once_and_kept_within_bounds() -> None:
         router.resolve(f"proxy/{number}")
     assert router.resolve("proxy/a") is not first
     assert router.resolve("proxy/a") == first
+
+
+def test_facts_of_a_routed_name_override_those_of_its_target() -> None:
+    settings = {"mine": ModelSettings(route=("fake/claude-sonnet-4-6",), facts={"price": {"input": 9.0}, "max_output": 1234})}
+    fake = Upstream("fake", UPSTREAM_KINDS["anthropic"], "http://127.0.0.1:1")
+    model = Router(load_catalog(), {"fake": fake}, settings, None).resolve("mine").model
+    assert (model.price.input, model.price.output, model.max_output) == (9.0, 15.0, 1234)
