@@ -11,6 +11,7 @@ from pathlib import Path
 import gevent
 
 from compat.answer_cache import AnswerCache, MemoryShelf, RedisShelf
+from compat.background import NativeThread
 from compat.calllog import CallLog
 from compat.endpoints.limiter import MEMORY, LazyLimiter
 from compat.gateway import Clock
@@ -20,7 +21,7 @@ from compat.settings import Settings, SettingsError
 from compat.usage_store import NoUsage, Usage, UsageStore
 from compat.vault import MemoryVault, ThinkingVault
 from compat.vault_redis import RedisVault
-from compat.vault_sqlite import NativeThread, SqliteVault
+from compat.vault_sqlite import SqliteVault
 
 
 class Stores:

@@ -19,19 +19,14 @@ import datetime
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
-from compat.redis_link import OnEvent
+from compat.background import Background, BackgroundWriter, OnEvent, StoreFailed
 from compat.sections import UsageSettings
-from compat.sqlite_file import Connect, SqliteFile, pragma, used_bytes
-from compat.vault_buffer import Background, StoreFailed
+from compat.sqlite_file import BUSY_S, Connect, SqliteFile, used_bytes
 
 MAX_QUEUED = 10_000
 MAX_BATCH = 1000
-IDLE_S = 0.5
-RETRY_S = 5.0
-TIDY_S = 60.0
-BUSY_S = 5.0
 DAY_S = 86_400
 _NANO = 1_000_000_000
 _MAX_NAME_CHARS = 200
@@ -153,7 +148,7 @@ class NoUsage:
         """Nothing to do."""
 
 
-class UsageStore:
+class UsageStore(BackgroundWriter):
     """Usage in a file. Mutable: the queue and the batch being written, how the file does.
 
     `clock` is in seconds since 1970. `on_event` is told `usage.failed` and `usage.recovered`, also from the writing thread. Nothing is
@@ -171,23 +166,12 @@ class UsageStore:
         busy_s: float = BUSY_S,
         connect: Connect = sqlite3.connect,
     ) -> None:
+        super().__init__("usage", background, clock=clock, on_event=on_event)
         self._file = SqliteFile(base_dir / settings.path, _CREATE, _VERSION, busy_s=busy_s, connect=connect)
         self._keep_s = settings.keep_days * DAY_S
         self._max_bytes = settings.max_mb * 1024 * 1024
-        self._background = background
-        self._clock = clock
-        self._on_event = on_event
         self._queue: collections.deque[UsageCall] = collections.deque()
         self._batch: list[UsageCall] = []
-        self._failed_s: float | None = None
-        self._tidied_s: float | None = None
-        self._is_closed = False
-        self.dropped = 0
-        self.fault = ""
-
-    def start(self) -> None:
-        """See `Usage`; a file that can't be used is told of right away."""
-        self._background.start(self._run)
 
     def add(self, record: Mapping[str, object]) -> None:
         """See `Usage`."""
@@ -195,7 +179,6 @@ class UsageStore:
             self.dropped += 1
             return
         self._queue.append(call_of(record, self._clock()))
-        self._background.wake()
 
     def spent(self, client: str, since_s: float) -> float:
         """See `Usage`. What waits to be written counts."""
@@ -221,33 +204,10 @@ class UsageStore:
 
         return self._read(work) or []
 
-    def flush(self) -> None:
-        """Write what is queued, in the caller's own time: for the background, for the end of the process and for tests."""
-        with self._background.lock:
-            was_mended = False
-            while not self._is_closed:
-                try:
-                    if not self._write_some():
-                        return
-                except StoreFailed as error:
-                    if was_mended or not error.is_mended:
-                        self._failed_s = self._clock()
-                        return
-                    was_mended = True
-
     def close(self) -> None:
         """See `Usage`."""
         self._failed_s = None
-        self.flush()
-        with self._background.lock:
-            self._is_closed = True
-            self._file.close()
-        self._background.wake()
-
-    def _run(self) -> None:
-        while not self._is_closed:
-            self.flush()
-            self._background.wait(IDLE_S)
+        super().close()
 
     def _read(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
         if self._is_closed:
@@ -258,29 +218,23 @@ class UsageStore:
             self._note_fault(error)
             return None
 
-    def _write_some(self) -> bool:
-        """Write one batch; whether there may be more. Errors: `StoreFailed`, with the batch still to be written."""
-        now_s = self._clock()
-        if self._failed_s is not None and abs(now_s - self._failed_s) < RETRY_S:  # abs: the clock of the wall may be set back
-            return False
+    def _write_batch(self, now_s: float, *, is_tidy: bool) -> bool:
         while self._queue and len(self._batch) < MAX_BATCH:
             self._batch.append(self._queue.popleft())
-        is_tidy = self._tidied_s is not None and abs(now_s - self._tidied_s) < TIDY_S
         if not self._batch and is_tidy:
             return False
-        try:
-            self._file.write(lambda writer: self._write(writer, now_s, tidies=not is_tidy))
-        except StoreFailed as error:
-            self._note_fault(error)
-            raise
+        self._file.write(lambda writer: self._write(writer, now_s, tidies=not is_tidy))
         self._batch = []
-        self._failed_s = None
         if not is_tidy:
+            self._file.shrink(self._max_bytes)
             self._tidied_s = now_s
-        if self.fault:
-            self.fault = ""
-            self._on_event("usage.recovered", {"dropped": self.dropped})
         return True
+
+    def _close_store(self) -> None:
+        self._file.close()
+
+    def _on_recovery(self) -> Mapping[str, Any]:
+        return {"dropped": self.dropped}
 
     def _write(self, writer: sqlite3.Connection, now_s: float, *, tidies: bool) -> None:
         writer.executemany(_ADD_CALL, self._batch)
@@ -292,16 +246,6 @@ class UsageStore:
                 dropped = writer.execute(_DROP_CALLS, (1 + count // 50,)) if count else writer.execute(_DROP_DAY)
                 if not dropped.rowcount:
                     break
-            if pragma(writer, "freelist_count"):
-                writer.execute("PRAGMA incremental_vacuum").fetchall()
-
-    def _note_fault(self, error: StoreFailed) -> None:
-        """Say it, once until the file is well again; see to it that it is tried without anything to write, too."""
-        self._tidied_s = None
-        was_well = not self.fault
-        self.fault = str(error)
-        if was_well:
-            self._on_event("usage.failed", {"reason": self.fault})
 
 
 def call_of(record: Mapping[str, object], time_s: float) -> UsageCall:

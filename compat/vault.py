@@ -23,13 +23,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
-from gevent import monkey
 
+from compat.background import new_lock
 from compat.translate.base import ThinkingRecord
 
 MAX_IDS = 4096
 _ENTRY_BYTES = 1024  # what an entry weighs besides its texts
-new_lock: Callable[[], Any] = monkey.get_original("_thread", "allocate_lock")
 
 
 class ThinkingVault(Protocol):

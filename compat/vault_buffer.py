@@ -10,23 +10,18 @@ While the store fails, the vault goes on with memory alone, says so once, and tr
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
+from compat.background import Background, BackgroundWriter, OnEvent, StoreFailed, new_lock
 from compat.translate.base import ThinkingRecord
-from compat.vault import Entry, Memory, call_keys, new_lock, pack, unpack
+from compat.vault import Entry, Memory, call_keys, pack, unpack
 
 MEMORY_BYTES = 32 * 1024 * 1024
 MAX_PENDING_BYTES = 16 * 1024 * 1024
 MAX_BATCH_BYTES = 4 * 1024 * 1024
-IDLE_S = 0.5
-RETRY_S = 5.0
-TIDY_S = 60.0
 _REFRESH_PART = 20  # a store learns of a hit after a twentieth of the time to live: not every read is a write
-
-OnEvent = Callable[[str, Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +47,6 @@ class Change:
         return len(self.packed) + 64 * len(self.keys)
 
 
-class StoreFailed(Exception):
-    """A store can't be used; the message is for a person. `is_mended`: the cause is removed already, so try again at once."""
-
-    def __init__(self, message: str, *, is_mended: bool = False) -> None:
-        super().__init__(message)
-        self.is_mended = is_mended
-
-
 class Store(Protocol):
     """Where a `BufferedVault` keeps records for good."""
 
@@ -80,25 +67,7 @@ class Store(Protocol):
         ...
 
 
-class Background(Protocol):
-    """How writing is done beside the calls. `lock` lets one writer in at a time."""
-
-    lock: AbstractContextManager[Any]
-
-    def start(self, run: Callable[[], None]) -> None:
-        """Let `run` begin."""
-        ...
-
-    def wake(self) -> None:
-        """End the present or the next `wait`."""
-        ...
-
-    def wait(self, timeout_s: float) -> None:
-        """Wait, in `run`."""
-        ...
-
-
-class BufferedVault:
+class BufferedVault(BackgroundWriter):
     """Memory in front of a store. Mutable: the memory and the queue (under `_lock`, never held during I/O), and how the store does.
 
     A record is in memory and in the queue when `keep` returns; the background writes the queue at once, or, while the store fails,
@@ -108,22 +77,15 @@ class BufferedVault:
     def __init__(
         self, store: Store, background: Background, *, ttl_s: float, clock: Callable[[], float], on_event: OnEvent, max_record_bytes: int
     ) -> None:
+        super().__init__("vault", background, clock=clock, on_event=on_event)
         self._store = store
-        self._background = background
         self._ttl_s = ttl_s
-        self._clock = clock
-        self._on_event = on_event
         self._max_record_bytes = max_record_bytes
         self._memory = Memory(MEMORY_BYTES, ttl_s)
         self._queue: collections.deque[Change] = collections.deque()
         self._queued_bytes = 0
         self._lock = new_lock()
         self._can_read = True
-        self._failed_s: float | None = None
-        self._tidied_s: float | None = None
-        self._is_closed = False
-        self.dropped = 0
-        self.fault = ""
 
     @property
     def entries(self) -> int:
@@ -134,10 +96,6 @@ class BufferedVault:
     def size_bytes(self) -> int:
         """The room they take there."""
         return (self._store.gauges() or (0, self._memory.size_bytes))[1]
-
-    def start(self) -> None:
-        """Begin to write in the background; a store that can't be used is told of right away."""
-        self._background.start(self._run)
 
     def keep(self, client: str, model: str, record: ThinkingRecord) -> None:
         """See `ThinkingVault`."""
@@ -152,7 +110,6 @@ class BufferedVault:
         with self._lock:
             self._memory.put(Entry(keys, record, now_s, now_s))
             self._enqueue(Change(keys, packed, now_s))
-        self._background.wake()
 
     def find(self, client: str, model: str, tool_call_ids: Iterable[str]) -> dict[str, ThinkingRecord]:
         """See `ThinkingVault`. Memory first; one read of the store for all that is not there."""
@@ -167,33 +124,6 @@ class BufferedVault:
         self._tell_uses(entries.values(), now_s)
         return {call_id: entries[key].record for call_id, key in keys.items() if key in entries}
 
-    def flush(self) -> None:
-        """Write what is queued, in the caller's own time: for the background, for the end of the process and for tests."""
-        with self._background.lock:
-            was_mended = False
-            while not self._is_closed:
-                try:
-                    if not self._write_some():
-                        return
-                except StoreFailed as error:
-                    if was_mended or not error.is_mended:
-                        self._failed_s = self._clock()
-                        return
-                    was_mended = True
-
-    def close(self) -> None:
-        """Write what is left and close the store."""
-        self.flush()
-        with self._background.lock:
-            self._is_closed = True
-            self._store.close()
-        self._background.wake()
-
-    def _run(self) -> None:
-        while not self._is_closed:
-            self.flush()
-            self._background.wait(IDLE_S)
-
     def _read(self, keys: list[str], now_s: float) -> dict[str, Entry]:
         """Entries from the store, which are in memory from now on."""
         try:
@@ -201,7 +131,7 @@ class BufferedVault:
         except StoreFailed as error:
             self._can_read = False
             self._failed_s = None if error.is_mended else now_s
-            self._note_fault(str(error))
+            self._note_fault(error)
             self._background.wake()
             return {}
         keys_of: dict[bytes, list[str]] = {}
@@ -234,11 +164,7 @@ class BufferedVault:
             self._queued_bytes -= self._queue.popleft().size_bytes
             self.dropped += 1
 
-    def _write_some(self) -> bool:
-        """Write one batch; whether there may be more. Errors: `StoreFailed`, with the batch in the queue again."""
-        now_s = self._clock()
-        if self._failed_s is not None and abs(now_s - self._failed_s) < RETRY_S:  # abs: the clock of the wall may be set back
-            return False
+    def _write_batch(self, now_s: float, *, is_tidy: bool) -> bool:
         batch: list[Change] = []
         size = 0
         with self._lock:
@@ -246,31 +172,21 @@ class BufferedVault:
                 batch.append(self._queue.popleft())
                 size += batch[-1].size_bytes
             self._queued_bytes -= size
-        if not batch and self._tidied_s is not None and abs(now_s - self._tidied_s) < TIDY_S:
+        if not batch and is_tidy:
             return False
         try:
             self._store.write(batch, now_s)
-        except StoreFailed as error:
+        except StoreFailed:
             with self._lock:
                 newer = list(self._queue)
                 self._queue.clear()
                 self._queued_bytes = 0
                 for change in [*batch, *newer]:
                     self._enqueue(change)
-            self._note_fault(str(error))
             raise
         self._tidied_s = now_s
-        self._failed_s = None
         self._can_read = True
-        if self.fault:
-            self.fault = ""
-            self._on_event("vault.recovered", {})
         return True
 
-    def _note_fault(self, words: str) -> None:
-        """Say it, once until the store is well again; see to it that the store is tried without anything to write, too."""
-        self._tidied_s = None
-        was_well = not self.fault
-        self.fault = words
-        if was_well:
-            self._on_event("vault.failed", {"reason": words})
+    def _close_store(self) -> None:
+        self._store.close()

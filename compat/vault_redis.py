@@ -14,7 +14,8 @@ import gevent
 import gevent.event
 import gevent.lock
 
-from compat.vault_buffer import BufferedVault, Change, OnEvent, Row, StoreFailed
+from compat.background import OnEvent, StoreFailed
+from compat.vault_buffer import BufferedVault, Change, Row
 
 KEY_PREFIX = "openai-compat:thinking:"
 MAX_RECORD_BYTES = 8 * 1024 * 1024

@@ -44,7 +44,7 @@ LAYERS: list[tuple[str, tuple[str, ...], frozenset[str]]] = [
         (
             *("routing", "doctor", "keys", "key_store", "calllog", "vault", "vault_buffer", "vault_sqlite", "vault_redis"),
             *("limits", "limit_rules", "redis_link", "pacing", "answer_cache", "whole_answer", "sqlite_file"),
-            *("usage_store", "usage_report", "metrics"),
+            *("usage_store", "usage_report", "metrics", "background"),
         ),
         frozenset({"msgspec", "gevent", "pybreaker", "limits", "redis", "prometheus_client", "flask_limiter"}),
     ),

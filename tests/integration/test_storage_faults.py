@@ -60,7 +60,8 @@ def events(gateway: Started, *names: str) -> list[str]:
     """Those of its events, in their order, once the last of them is written. What a full disk cut short is passed over."""
 
     def written() -> list[str]:
-        lines = (folder_of(gateway) / "logs/openai_compat.log").read_text().splitlines()
+        path = folder_of(gateway) / "logs/openai_compat.log"
+        lines = path.read_text().splitlines() if path.exists() else []
         found = [re.search(r'"event":"([^"]*)"', line) for line in lines]
         return [match[1] for match in found if match is not None and match[1] in names]
 

@@ -13,10 +13,10 @@ from typing import Any
 import gevent
 import pytest
 
+from compat.background import RETRY_S, TIDY_S, NativeThread
 from compat.sections import UsageSettings
 from compat.usage_report import print_usage
-from compat.usage_store import MAX_BATCH, MAX_QUEUED, RETRY_S, TIDY_S, NoUsage, UsageStore, UsageSum, call_of, day_of
-from compat.vault_sqlite import NativeThread
+from compat.usage_store import MAX_BATCH, MAX_QUEUED, NoUsage, UsageStore, UsageSum, call_of, day_of
 
 NOON_S = 1_699_963_200.0  # 2023-11-14 12:00:00 UTC
 DAY_S = 86_400
@@ -134,11 +134,11 @@ def test_names_are_bounded() -> None:
     assert (len(call.client), len(call.model)) == (200, 200)
 
 
-def test_adding_touches_no_file_and_wakes_the_writer(bench: Any) -> None:
+def test_adding_touches_no_file_and_wakes_nobody(bench: Any) -> None:
     at = bench()
     at.add()
     assert not at.path.parent.exists()
-    assert at.background.woken == 1
+    assert at.background.woken == 0
 
 
 def test_the_file_and_its_folder_are_their_owners_alone(bench: Any) -> None:
@@ -380,6 +380,19 @@ def test_a_file_of_another_version_is_set_aside(bench: Any) -> None:
     assert at.events[0][1]["reason"] == "usage.sqlite: is of version 99, not 1; it has been set aside"
     assert at.rows() == [(1,)]
     assert at.path.with_name("usage.sqlite.broken").exists()
+
+
+def test_a_file_of_another_program_is_set_aside_as_it_is(bench: Any) -> None:
+    at = bench()
+    at.path.parent.mkdir()
+    with contextlib.closing(sqlite3.connect(at.path)) as connection:
+        connection.execute("CREATE TABLE theirs (x)")
+    theirs = at.path.read_bytes()
+    at.add()
+    at.flush()
+    assert at.events[0][1]["reason"] == "usage.sqlite: belongs to another program; it has been set aside"
+    assert at.rows() == [(1,)]
+    assert at.path.with_name("usage.sqlite.broken").read_bytes() == theirs
 
 
 def test_a_file_that_was_removed_is_made_again(bench: Any) -> None:

@@ -21,11 +21,12 @@ import gevent
 import pytest
 
 import compat
+from compat.background import RETRY_S, TIDY_S, NativeThread
 from compat.translate.base import ThinkingRecord
 from compat.vault import MAX_IDS, MemoryVault, ThinkingVault, call_keys, pack, unpack
-from compat.vault_buffer import MAX_BATCH_BYTES, MAX_PENDING_BYTES, MEMORY_BYTES, RETRY_S, TIDY_S, BufferedVault
+from compat.vault_buffer import MAX_BATCH_BYTES, MAX_PENDING_BYTES, MEMORY_BYTES, BufferedVault
 from compat.vault_redis import KEY_PREFIX, RedisVault
-from compat.vault_sqlite import NativeThread, SqliteVault
+from compat.vault_sqlite import SqliteVault
 from tests.unit.upstream.proxy import wait_until
 
 DAY_S = 86_400.0
@@ -568,13 +569,14 @@ def test_a_file_that_breaks_again_at_once_waits_for_its_time(bench: Bench, monke
     vault = bench.sqlite()
     bench.path.parent.mkdir()
     damage_all(bench)
-    real = vault._store._set_aside  # type: ignore[attr-defined]
+    file = vault._store._file  # type: ignore[attr-defined]
+    real = file._set_aside
 
     def and_break_again(broken: tuple[int, int]) -> None:
         real(broken)
         damage_all(bench)
 
-    monkeypatch.setattr(vault._store, "_set_aside", and_break_again)
+    monkeypatch.setattr(file, "_set_aside", and_break_again)
     vault.keep("ada", "claude-x", turn("a"))
     vault.flush()
     assert "not a database" in vault.fault
