@@ -88,6 +88,7 @@ class PlainCall:
             try:
                 document = self._attempt(place)
             except GatewayError as error:
+                error.redact(self.deployment.upstream.redact)
                 decision = self._plan.failed(place, error, clock())
                 if decision.action == "stop":
                     raise

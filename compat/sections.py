@@ -276,3 +276,7 @@ class StorageSettings(Section, frozen=True):
     """
 
     redis_url: str = ""
+
+    def __repr__(self) -> str:
+        """Without the URL, which may hold a password."""
+        return f"StorageSettings(redis_url={'***' if self.redis_url else ''!r})"

@@ -12,7 +12,7 @@ import ssl
 import time
 import urllib.parse
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from compat.errors import UpstreamTimeout, UpstreamUnreachable
 from compat.upstream.http1 import Connection, Exchange
@@ -31,7 +31,7 @@ class Origin:
     scheme: str
     host: str
     port: int
-    proxy: str = ""
+    proxy: str = field(default="", repr=False)
 
     @property
     def netloc(self) -> str:

@@ -19,7 +19,7 @@ from tests.fakes import openai_answers as openai
 from tests.fakes.upstream import Answer, FakeUpstream, Sleep, Step
 
 BOUND_S = 15.0
-LIMITS = {"timeouts": {"connect_s": 1, "first_byte_s": 1.0, "silence_s": 1.0, "total_s": 2.0}, "circuit": {"failures": 1000}}
+LIMITS = {"timeouts": {"connect_s": 1, "first_byte_s": 0.6, "silence_s": 0.6, "total_s": 1.2}, "circuit": {"failures": 1000}}
 OK = b"HTTP/1.1 200 OK\r\n"
 JSON = OK + b"content-type: application/json\r\n"
 EVENTS = OK + b"content-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -207,23 +207,23 @@ def test_an_upstreams_words_stay_words(hostile: RunningGateway, upstream: FakeUp
     assert len(text.splitlines()) == text.count("\n") == len(text.split("\n")) - 1
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize(
     "where", ["another", "http://169.254.169.254/latest/meta-data/", "file:///etc/passwd", "//evil.example/", "/v1/other"]
 )
-def test_a_redirect_is_not_followed(hostile: RunningGateway, upstream: FakeUpstream, where: str, status: int) -> None:
+def test_a_redirect_is_not_followed(hostile: RunningGateway, upstream: FakeUpstream, where: str) -> None:
     """Promise 5: neither to this machine, nor to a cloud's metadata, nor anywhere."""
     with FakeUpstream(default=openai.respond) as inner:
         location = f"{inner.url}/chat/completions" if where == "another" else where
-        upstream.script(Answer((b"",), status, (("location", location),), "length"))
-        answer = hostile.chat()
-        assert answer.status_code == 502
-        assert answer.json()["error"]["message"] == (
-            f"fake answered with a redirect (status {status}), which is not followed: check its base_url."
-        )
-        assert "location" not in answer.headers
+        for count, status in enumerate((301, 302, 303, 307, 308), 1):
+            upstream.script(Answer((b"",), status, (("location", location),), "length"))
+            answer = hostile.chat()
+            assert answer.status_code == 502
+            assert answer.json()["error"]["message"] == (
+                f"fake answered with a redirect (status {status}), which is not followed: check its base_url."
+            )
+            assert "location" not in answer.headers
+            assert len(upstream.requests) == count
         assert inner.connections == 0
-        assert len(upstream.requests) == 1
 
 
 def test_a_redirected_model_list_is_not_followed(start_gateway: Any, upstream: FakeUpstream) -> None:

@@ -89,10 +89,7 @@ BODIES = {
 }
 
 
-PLAIN = pytest.mark.xfail(strict=True, reason="plain_call._attempts: errors are not redacted, as those of pipeline._attempts are")
-
-
-@pytest.mark.parametrize("path", [pytest.param(path, marks=() if "chat" in path else PLAIN) for path in BODIES])
+@pytest.mark.parametrize("path", BODIES)
 def test_an_upstream_that_quotes_its_key_is_not_quoted(secret_gateway: RunningGateway, upstream: FakeUpstream, path: str) -> None:
     upstream.script(tattle)
     for _ in range(3):  # each key has its turn
@@ -146,13 +143,11 @@ def test_no_object_shows_a_secret(secret_gateway: RunningGateway) -> None:
     assert leaks(masked(Secret(LITERAL)) + masked(Secret("sk-short"))) == []
 
 
-@pytest.mark.xfail(strict=True, reason="sections.py: StorageSettings shows the password of redis_url")
 def test_settings_do_not_show_the_password_of_redis() -> None:
     settings = load_settings(None, {}, {"storage": {"redis_url": f"redis://:{REDIS}@127.0.0.1:1/0"}})
     assert leaks(repr(settings)) == []
 
 
-@pytest.mark.xfail(strict=True, reason="upstream/pool.py: Origin shows its proxy, whose URL may hold a password: field(repr=False)")
 def test_an_origin_does_not_show_the_password_of_its_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", f"http://user:{PROXY}@127.0.0.1:1")
     monkeypatch.delenv("NO_PROXY", raising=False)
