@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from compat.account import Account
 from compat.call import Call
-from compat.errors import GatewayError, NoUpstream, UpstreamBroken, UpstreamFault, UpstreamTimeout
+from compat.errors import GatewayError, NoUpstream, UpstreamBroken, UpstreamError, UpstreamFault, UpstreamTimeout
 from compat.gateway import Gateway
 from compat.pacing import Sent
 from compat.routing.router import Deployment
@@ -41,6 +41,7 @@ MAX_ERROR_BYTES = 256 * 1024
 MAX_LEARNT = 4
 MAX_RESUMPTIONS = 8
 _DRAIN_S = 0.05
+_PAUSED = "paused its answer again and again; another attempt would cost all of it again"
 _ERROR_BODY_S = 5.0
 """How long the words of a refusal may take; its status is known by then."""
 _END_S = 5.0
@@ -117,8 +118,7 @@ class Attempt:
     def whole(self) -> Steps[bytes]:
         """The body of a whole answer. Errors: any `GatewayError`."""
         ctx = self._context()
-        kept = self._kept(ctx)
-        if kept is not None:
+        if (kept := self._kept(ctx)) is not None:
             return kept
         answer = yield from self._answer(ctx)
         return answer.body
@@ -126,8 +126,7 @@ class Attempt:
     def frames(self) -> Steps[None]:
         """The frames of a streamed answer. Errors: any `GatewayError`; after the commit point it is the answer's end."""
         ctx = self._context()
-        kept = self._kept(ctx)
-        if kept is not None:
+        if (kept := self._kept(ctx)) is not None:
             yield completion_frames(kept, wants_usage=self.call.wants_usage)
             return
         stream: StreamTranslator | None = None
@@ -152,7 +151,8 @@ class Attempt:
             ctx = replace(ctx, continuation=stream.continuation)
             stream.resume()
             self._drain(exchange)
-        assert stream is not None
+        else:
+            raise UpstreamError(f"{self.deployment.upstream.name} {_PAUSED}.", code="upstream_paused")
         last = self._held + _finished(stream)
         self.usage, self.finish_reason = stream.usage, stream.finish_reason
         self._keep(stream.thinking)
@@ -195,15 +195,16 @@ class Attempt:
                 exchange, ctx, _head = yield from self._open(ctx)
             body = yield from self._read_all(exchange, MAX_WHOLE_BYTES)
             answer = self._translator.response(body, ctx)
+            self.usage = answer.usage
             if answer.continuation is None:
-                self.usage, self.finish_reason = answer.usage, answer.finish_reason
+                self.finish_reason = answer.finish_reason
                 self._keep(answer.thinking)
                 self.notes += answer.notes
                 return answer
             ctx = replace(ctx, continuation=answer.continuation)
             self.close()
             exchange = None
-        raise UpstreamBroken(f"{self.deployment.upstream.name} paused its answer again and again.")
+        raise UpstreamError(f"{self.deployment.upstream.name} {_PAUSED}.", code="upstream_paused")
 
     def _relay(self, exchange: Exchange, stream: StreamTranslator) -> Steps[None]:
         """Hand out frames until the upstream's end; what came before the first content is held back, for another attempt may be made.

@@ -132,17 +132,11 @@ def test_endless_pauses_of_a_stream_end_it_with_an_error_event(gateway: RunningG
     assert len(upstream.requests) < 20
 
 
-@pytest.mark.xfail(
-    strict=True, reason="compat/attempt.py, frames: after the last resumption the stream is finished as if it had been cut off"
-)
 def test_the_error_of_endless_pauses_in_a_stream_says_so(gateway: RunningGateway, upstream: FakeUpstream) -> None:
     upstream.script(part(FIRST, USAGES[0], stream=True))
     assert "paused" in events_of(gateway.chat(stream=True).text)[-1]["error"]["message"]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="compat/attempt.py: endless pauses are a retryable error, so three attempts make 24 calls that all cost"
-)
 @both
 def test_endless_pauses_without_content_are_not_begun_again_elsewhere(start_gateway: Any, upstream: FakeUpstream, stream: bool) -> None:
     gateway = start_gateway(to_claude(upstream, retry={"attempts": 3}))
@@ -168,14 +162,7 @@ def test_a_stream_that_breaks_after_a_pause_is_an_error(gateway: RunningGateway,
     assert "[DONE]" not in events
 
 
-@pytest.mark.parametrize(
-    "stream",
-    [
-        pytest.param(False, marks=pytest.mark.xfail(strict=True, reason="compat/attempt.py, _answer: counts of paused parts are dropped")),
-        True,
-    ],
-    ids=["whole", "streamed"],
-)
+@both
 def test_what_a_failed_resumption_cost_is_in_the_log(gateway: RunningGateway, upstream: FakeUpstream, stream: bool) -> None:
     upstream.script(part(FIRST, USAGES[0], stream=stream), answers.error_answer(500, "it broke"))
     gateway.chat(stream=stream)

@@ -110,10 +110,7 @@ def test_an_upstreams_fault_before_content_is_an_error_in_openais_shape(
     assert "canary" not in got.text
     if status == 429:
         assert got.headers["retry-after"] == "30"
-        asked = len(upstream.requests)
-        assert "asked to be left alone" in gateway.chat(stream=stream).json()["error"]["message"]
-        assert len(upstream.requests) == asked, "it is left alone"
-        return
+        return  # the upstream is left alone for a while: see the tests of pacing
     upstream.script(openai.respond)
     assert gateway.chat(stream=stream).status_code == 200
 
