@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -70,7 +71,11 @@ class Site:
         self._folder = folder
         subprocess.run([str(NGINX), "-t", "-c", str(folder / "nginx.conf")], check=True, capture_output=True)
         self.process = subprocess.Popen([str(NGINX), "-c", str(folder / "nginx.conf")], stderr=subprocess.DEVNULL)
-        until(lambda: (folder / "nginx.pid").exists(), "nginx runs")
+        until(self._accepts, "nginx accepts connections")
+
+    def _accepts(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def client(self) -> Any:
         """The HTTP client of the SDK, which trusts the site's certificate."""
