@@ -13,6 +13,7 @@ from compat.process.gunicorn_hooks import (
     guard_reload,
     gunicorn_values,
     number_reload,
+    refuse_open_addresses,
     share_metrics,
 )
 
@@ -40,6 +41,7 @@ if MEMORY.is_dir():
 
 
 def on_starting(server: Any) -> None:
+    refuse_open_addresses(server, BASE_DIR)
     guard_reload(server, BASE_DIR)
 
 

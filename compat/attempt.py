@@ -233,7 +233,7 @@ class Attempt:
                 yield from self._heartbeat()
             if stream.failure is not None:
                 raise stream.failure
-            if stream.finish_reason is not None and self.call.envelope.value("n") in {None, 1}:
+            if stream.finish_reason is not None and self.call.envelope.value("n") in (None, 1):
                 silence_s = min(silence_s, _END_S)
 
     def _show(self) -> None:

@@ -124,9 +124,9 @@ class CallRun:
         """What the client is told about the way its call took."""
         headers = [("x-compat-attempts", str(self.attempts))]
         if self.attempt is not None:
-            headers.append(("x-compat-upstream", _header_text(self.attempt.deployment.name)))
+            headers.append(("x-compat-upstream", header_text(self.attempt.deployment.name)))
             if self.attempt.notes:
-                headers.append(("x-compat-notes", _header_text(note_values(self.attempt.notes))))
+                headers.append(("x-compat-notes", header_text(note_values(self.attempt.notes))))
         return headers + self.account.headers()
 
     def note_shared(self, leader: CallRun) -> None:
@@ -343,6 +343,6 @@ def _result(steps: Steps[T]) -> T:
             return value
 
 
-def _header_text(text: str) -> str:
+def header_text(text: str) -> str:
     """`text` as a header can hold it: printable ASCII, bounded."""
     return "".join(character if " " <= character <= "~" else "?" for character in text[:1000])

@@ -101,8 +101,8 @@ def read_shown(frames: Iterable[bytes], before: Shown | None = None) -> Shown:
 def can_rescue(call: Call, shown: Shown) -> bool:
     """Whether the rest of the answer can be asked for honestly."""
     wanted = call.envelope.value("response_format")
-    is_free = not isinstance(wanted, dict) or wanted.get("type") in {None, "text"}
-    is_one = call.envelope.value("n") in {None, 1}
+    is_free = not isinstance(wanted, dict) or wanted.get("type") in (None, "text")
+    is_one = call.envelope.value("n") in (None, 1)
     return is_free and is_one and shown.is_plain and not shown.has_ended and shown.identity is not None
 
 
@@ -110,7 +110,7 @@ def takes_prefill(call: Call, deployment: Deployment) -> bool:
     """Whether the deployment goes on with a trailing assistant message by itself."""
     if deployment.upstream.kind.wire_api != "anthropic.messages" or not deployment.model.messages.prefill:
         return False
-    return call.envelope.value("reasoning_effort") in {None, "none"} and not call.envelope.value("reasoning")
+    return call.envelope.value("reasoning_effort") in (None, "none") and not call.envelope.value("reasoning")
 
 
 def rest_of(call: Call, shown: Shown, deployment: Deployment) -> Call:

@@ -89,8 +89,12 @@ _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[\t -~\xa1-\xff]*")
 
 
-def load_settings(path: Path | None, environment: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> Settings:
+def load_settings(
+    path: Path | None, environment: Mapping[str, str], overrides: Mapping[str, Any] | None = None, *, has_keys: bool = False
+) -> Settings:
     """The settings of the file at `path` (none: the defaults) with `env:NAME` values filled in and `overrides` (nested) laid over them.
+
+    `has_keys` tells that there are client keys besides those of `[keys]`.
 
     Raises `SettingsError`.
     """
@@ -109,7 +113,7 @@ def load_settings(path: Path | None, environment: Mapping[str, str], overrides: 
     except msgspec.ValidationError as error:
         raise SettingsError(f"{where}: {_explain(str(error), document, ConfigurationFile)}") from error
     settings = Settings(**{name: getattr(read, name) for name in read.__struct_fields__}, source=where)
-    _check(settings)
+    _check(settings, has_keys)
     return _with_environment(settings, environment)
 
 
@@ -177,7 +181,7 @@ def _struct_of(kind: Any) -> Any:
     return next(choice for choice in choices if isinstance(choice, type) and issubclass(choice, msgspec.Struct))
 
 
-def _check(settings: Settings) -> None:
+def _check(settings: Settings, has_keys: bool) -> None:
     """What types can't say. Raises `SettingsError`."""
     where = settings.source
     for name, upstream in settings.upstreams.items():
@@ -190,10 +194,10 @@ def _check(settings: Settings) -> None:
             raise SettingsError(f"{where}: key 'upstreams.{name}.timeouts': knows {known} only.") from error
     for model, row in settings.models.items():
         _check_model(model, row, where)
-    if not is_loopback(settings.server.host) and not settings.keys:
+    if not is_loopback(settings.server.host) and not settings.keys and not has_keys:
         raise SettingsError(
             f"{where}: key 'server.host': {settings.server.host} can be reached from other machines, so client keys are required. "
-            "Make one with 'python app.py --new-key' and add it under [keys.NAME], or keep host = \"127.0.0.1\"."
+            "Make one with 'python app.py keys add NAME' (or '--new-key', for [keys.NAME]), or keep host = \"127.0.0.1\"."
         )
 
 

@@ -19,6 +19,7 @@ MAX_LINES = 400
 # Ordered from the bottom to the top; a layer may import every layer above it in this list.
 LAYERS: list[tuple[str, tuple[str, ...], frozenset[str]]] = [
     ("vocabulary", ("wire", "errors", "sections", "settings", "jsonio", "catalog"), frozenset({"msgspec"})),
+    ("key store", ("key_store",), frozenset({"msgspec"})),
     (
         "service",  # light enough for the watcher and gunicorn's master, which load nothing of the gateway
         (
@@ -42,7 +43,7 @@ LAYERS: list[tuple[str, tuple[str, ...], frozenset[str]]] = [
     (
         "policy",
         (
-            *("routing", "doctor", "keys", "key_store", "calllog", "vault", "vault_buffer", "vault_sqlite", "vault_redis"),
+            *("routing", "doctor", "keys", "calllog", "vault", "vault_buffer", "vault_sqlite", "vault_redis"),
             *("limits", "limit_rules", "redis_link", "pacing", "answer_cache", "whole_answer", "sqlite_file"),
             *("usage_store", "usage_report", "metrics", "background"),
         ),
@@ -52,7 +53,7 @@ LAYERS: list[tuple[str, tuple[str, ...], frozenset[str]]] = [
     ("gateway", ("gateway",), frozenset({"gevent"})),
     ("use case", ("pipeline", "account", "attempt", "plain_call", "record", "rescue", "splice", "call"), frozenset({"gevent"})),
     ("http in", ("endpoints",), frozenset({"flask", "werkzeug", "gevent", "flask_limiter", "flask_compress", "backports", "limits"})),
-    ("server", ("process.server",), frozenset({"gevent"})),
+    ("server", ("process.server", "process.request_guard"), frozenset({"gevent"})),
     ("root", ("factory", "stores", "banner", "check"), frozenset({"flask", "gevent"})),
     (
         "entry",

@@ -33,7 +33,11 @@ def attach_boundary(app: flask.Flask, gateway: Gateway) -> None:
 
     @app.errorhandler(Exception)
     def unexpected(error: Exception) -> flask.Response:
-        request_id = flask.request.environ.get(REQUEST_ID, "")
-        where = "".join(traceback.format_tb(error.__traceback__)[-6:])
-        gateway.log.write("error", {"request_id": request_id, "type": type(error).__name__, "where": where}, "error")
-        return error_answer(InternalError(f"The gateway failed on this request; its log tells more under {request_id}."))
+        return error_answer(fault_of(gateway, flask.request.environ.get(REQUEST_ID, ""), error))
+
+
+def fault_of(gateway: Gateway, request_id: str, error: Exception) -> InternalError:
+    """What a client is told of a fault of ours. The log has its type and place; its words may hold anything, and are in neither."""
+    where = "".join(traceback.format_tb(error.__traceback__)[-6:])
+    gateway.log.write("error", {"request_id": request_id, "type": type(error).__name__, "where": where}, "error")
+    return InternalError(f"The gateway failed on this request; its log tells more under {request_id}.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator
+from functools import partial
 from typing import Any
 
 import flask
@@ -15,6 +16,7 @@ import flask
 from compat.call import Call, call_from
 from compat.endpoints.answers import error_answer, json_answer
 from compat.endpoints.body import read_json_body
+from compat.endpoints.boundary import fault_of
 from compat.endpoints.front import REQUEST_ID
 from compat.endpoints.hangup import ClientWatch, WatchedFrames
 from compat.errors import ClientGone, GatewayError, ShuttingDown
@@ -109,7 +111,8 @@ def _streamed(run: CallRun, watch: ClientWatch, reader: Reader[CallRun] | None) 
         except ClientGone:
             return flask.Response(status=499)
         unless_begun.pop_all()
-    response = flask.Response(WatchedFrames(first, frames, watch), content_type="text/event-stream; charset=utf-8")
+    body = WatchedFrames(first, frames, watch, partial(fault_of, run.gateway, run.call.request_id))
+    response = flask.Response(body, content_type="text/event-stream; charset=utf-8")
     response.headers.extend([*_SSE_HEADERS, *_headers(run, leader)])
     return response
 

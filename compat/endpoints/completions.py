@@ -16,6 +16,7 @@ from compat import jsonio
 from compat.call import call_from
 from compat.endpoints.answers import error_answer, json_answer
 from compat.endpoints.body import read_json_body
+from compat.endpoints.boundary import fault_of
 from compat.endpoints.front import REQUEST_ID
 from compat.endpoints.hangup import ClientWatch, WatchedFrames
 from compat.errors import ClientGone, GatewayError, ShuttingDown, UpstreamRefusal
@@ -142,7 +143,8 @@ def _streamed(run: CallRun, watch: ClientWatch, ask: Completion) -> flask.Respon
     except ClientGone:
         watch.close()
         return flask.Response(status=499)
-    response = flask.Response(WatchedFrames(first, frames, watch), content_type="text/event-stream; charset=utf-8")
+    body = WatchedFrames(first, frames, watch, partial(fault_of, run.gateway, run.call.request_id))
+    response = flask.Response(body, content_type="text/event-stream; charset=utf-8")
     response.headers.extend([*_SSE_HEADERS, *run.headers()])
     return response
 

@@ -24,6 +24,7 @@ from compat.endpoints.front import REQUEST_ID
 from compat.endpoints.hangup import ClientWatch
 from compat.errors import BadRequest, ClientGone, GatewayError, ModelNotFound, ShuttingDown, UpstreamBroken, UpstreamRefusal
 from compat.gateway import Gateway
+from compat.pipeline import header_text
 from compat.plain_call import PlainCall
 from compat.routing.router import Deployment, Group, Route
 from compat.wire.envelope import Envelope
@@ -67,7 +68,7 @@ def embeddings_blueprint(gateway: Gateway) -> flask.Blueprint:
             "model": ask.model,
             "usage": {"prompt_tokens": batch.tokens, "total_tokens": batch.tokens},
         }
-        headers = [("x-compat-upstream", batch.upstream.encode("ascii", "replace").decode())]
+        headers = [("x-compat-upstream", header_text(batch.upstream))]
         return json_answer(jsonio.encode(document), headers=headers)
 
     return blueprint
@@ -88,7 +89,7 @@ def read_request(envelope: Envelope) -> EmbeddingsRequest:
     if not isinstance(model, str) or not model.strip():
         raise BadRequest("'model' must be a name: see GET /v1/models.", param="model")
     wanted = envelope.value("encoding_format", "float")
-    if wanted not in {"float", "base64"}:
+    if wanted not in ("float", "base64"):
         raise BadRequest("'encoding_format' must be 'float' or 'base64'.", param="encoding_format")
     dimensions = envelope.value("dimensions")
     if dimensions is not None and (not isinstance(dimensions, int) or isinstance(dimensions, bool) or dimensions < 1):

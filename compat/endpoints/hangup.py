@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import _socket
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
 from gevent import get_hub
 
-from compat.errors import ClientGone
+from compat.errors import ClientGone, GatewayError
 
 _READ = 1
 
@@ -76,7 +76,11 @@ class ClientWatch:
 class WatchedFrames:
     """An answer's frames for the WSGI server: work on them is done under the watch, and whatever happens they are closed."""
 
-    def __init__(self, first: bytes, frames: Iterator[bytes], watch: ClientWatch) -> None:
+    def __init__(
+        self, first: bytes, frames: Iterator[bytes], watch: ClientWatch, on_fault: Callable[[Exception], GatewayError] | None = None
+    ) -> None:
+        """`on_fault` notes a fault of ours and makes the error that the client is told of; without it a fault leaves as it is."""
+        self._on_fault = on_fault
         self._first: bytes | None = first
         self._frames = frames
         self._watch = watch
@@ -94,6 +98,13 @@ class WatchedFrames:
         except ClientGone:
             self.close()
             raise StopIteration from None
+        except StopIteration:
+            raise
+        except Exception as error:
+            self.close()
+            if self._on_fault is None:
+                raise
+            return self._on_fault(error).frame()  # the generator has ended: nothing follows
 
     def close(self) -> None:
         """End the call: called by the server after the last frame, or when it could not write one."""

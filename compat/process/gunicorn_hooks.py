@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from compat.key_store import keys_path, read_keys
 from compat.process.service_configuration import read_configuration, worker_count
 from compat.process.service_probe import CheckFailed, check_configuration
 from compat.process.service_state import run_folder, write_json
-from compat.settings import SettingsError
+from compat.settings import SettingsError, is_loopback
 
 GENERATION = "OPENAI_COMPAT_GENERATION"
 
@@ -75,6 +76,18 @@ def _remove_own(folder: str, pid: int) -> None:
     """The master's exit removes the folder; its children, which inherit this, leave it alone."""
     if os.getpid() == pid:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def refuse_open_addresses(server: Any, base_dir: Path) -> None:
+    """Called by `on_starting`: an address that gunicorn was given itself needs client keys as one of the configuration does."""
+    settings, environment = read_configuration(base_dir, {})
+    if settings.keys or read_keys(keys_path(base_dir, environment)):
+        return
+    for address in server.cfg.address:
+        if isinstance(address, tuple) and not is_loopback(address[0]):
+            words = f"{address[0]} can be reached from other machines, so client keys are required: python app.py keys add NAME"
+            sys.stderr.write(f"openai-compat: {words}\n")
+            sys.exit(2)
 
 
 def guard_reload(server: Any, base_dir: Path) -> None:

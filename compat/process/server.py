@@ -8,17 +8,24 @@ sends its head too slowly is dropped.
 
 from __future__ import annotations
 
+import errno
+import http
 import socket
 from typing import Any
 
 import gevent
 from gevent.pywsgi import WSGIHandler, WSGIServer
 
-from compat.errors import BadRequest, ShuttingDown
+from compat.errors import BadRequest, RequestTimeout, ShuttingDown
 from compat.gateway import Gateway
+from compat.process.request_guard import Body, strict_headers
 
 HEAD_TIMEOUT_S = 30.0
 IDLE_TIMEOUT_S = 120.0
+SEND_TIMEOUT_S = 60.0
+"""How long a client may take to read `_SEND_BYTES`."""
+
+_SEND_BYTES = 256 * 1024
 _POLL_S = 0.05
 _LAST_WORDS_S = 1.0
 
@@ -42,10 +49,20 @@ def open_listener(host: str, port: int) -> socket.socket:
 class Handler(WSGIHandler):  # type: ignore[misc]
     """One client's connection."""
 
+    MessageClass = staticmethod(strict_headers)
+    _head_bound: gevent.Timeout | None = None
+
     def handle(self) -> None:
         """Serve the connection's requests, one after the other."""
         self.is_first = True
         super().handle()
+
+    def handle_one_request(self) -> Any:
+        """One request, whose head comes in time."""
+        try:
+            return super().handle_one_request()
+        finally:
+            self._end_head()
 
     def read_requestline(self) -> Any:
         """Wait for a request: shortly for the first one, longer between two. Others come first, so that no busy client is served alone."""
@@ -53,28 +70,51 @@ class Handler(WSGIHandler):  # type: ignore[misc]
             gevent.sleep(0)
         self.socket.settimeout(HEAD_TIMEOUT_S if self.is_first else IDLE_TIMEOUT_S)
         self.is_first = False
-        line = super().read_requestline()
-        self.socket.settimeout(HEAD_TIMEOUT_S)
-        return line
+        self.rfile.peek(1)  # the time of the head begins with its first byte
+        self._head_bound = gevent.Timeout.start_new(HEAD_TIMEOUT_S, TimeoutError("the head did not arrive in time"))
+        self.socket.settimeout(None)
+        return super().read_requestline()
 
     def get_environ(self) -> dict[str, Any]:
         """The WSGI environ, with the client's socket in it."""
-        self.socket.settimeout(None)
+        self._end_head()
         environ: dict[str, Any] = super().get_environ()
         environ["compat.socket"] = self.socket
+        given: Any = self.wsgi_input
+        self.wsgi_input: Any = Body(given.rfile, given.content_length, socket=given.socket, chunked_input=given.chunked_input)
+        environ["wsgi.input"] = self.wsgi_input
         return environ
+
+    def _end_head(self) -> None:
+        if self._head_bound is not None:
+            self._head_bound.close()
+            self._head_bound = None
 
     def handle_one_response(self) -> None:
         """Call the application and write its answer; the server knows meanwhile that it is not done."""
         server = self.server
-        if not isinstance(server, _CountingServer):
-            super().handle_one_response()
-            return
-        server.answering += 1
+        is_counted = isinstance(server, _CountingServer)
+        if is_counted:
+            server.answering += 1
         try:
             super().handle_one_response()
         finally:
-            server.answering -= 1
+            if is_counted:
+                server.answering -= 1
+            if self.wsgi_input.is_left:  # nobody knows where the next request would begin
+                self.close_connection = True
+
+    def _sendall(self, data: bytes) -> None:
+        """Send as fast as the client reads; one that does not has left."""
+        self.socket.settimeout(SEND_TIMEOUT_S)
+        try:
+            view = memoryview(data)
+            for start in range(0, len(view), _SEND_BYTES):
+                super()._sendall(view[start : start + _SEND_BYTES])
+        except TimeoutError as error:
+            raise BrokenPipeError(errno.EPIPE, "the client does not read") from error
+        finally:
+            self.socket.settimeout(None)
 
     def _write_with_headers(self, data: bytes) -> None:
         self.headers_sent = True
@@ -86,9 +126,14 @@ class Handler(WSGIHandler):  # type: ignore[misc]
         self._sendall(head + data)
 
     def _handle_client_error(self, ex: Exception) -> tuple[str, bytes]:
-        body = BadRequest(f"The request could not be read: {ex or type(ex).__name__}."[:500]).body()
-        head = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
-        return "400", head + body
+        kind = RequestTimeout if isinstance(ex, TimeoutError) else BadRequest
+        error = kind(f"The request could not be read: {ex or type(ex).__name__}."[:500])
+        body = error.body()
+        head = (
+            f"HTTP/1.1 {error.status} {http.HTTPStatus(error.status).phrase}\r\nconnection: close\r\n"
+            f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
+        return str(error.status), head.encode() + body
 
     def log_request(self) -> None:
         """The call log has the record."""

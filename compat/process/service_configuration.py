@@ -18,6 +18,7 @@ from typing import Any
 
 import dotenv
 
+from compat.key_store import keys_path, read_keys
 from compat.settings import Settings, SettingsError, load_settings
 
 CONFIG, ENV_FILE = "config.toml", "env"
@@ -46,7 +47,8 @@ def find_sources(base_dir: Path, config: str | None = None) -> Sources:
 def read_configuration(base_dir: Path, overrides: Mapping[str, Any], config: str | None = None) -> tuple[Settings, Mapping[str, str]]:
     """The settings, and the environment with `.env` beneath it. Raises `SettingsError`."""
     sources = find_sources(base_dir, config)
-    return load_settings(sources.config, sources.environment, overrides), sources.environment
+    has_keys = bool(read_keys(keys_path(base_dir, sources.environment)))
+    return load_settings(sources.config, sources.environment, overrides, has_keys=has_keys), sources.environment
 
 
 def worker_count(settings: Settings, environment: Mapping[str, str]) -> int:

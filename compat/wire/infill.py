@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compat import jsonio
-from compat.errors import BadRequest
+from compat.errors import BadRequest, UpstreamBroken
 from compat.wire.envelope import Envelope
 from compat.wire.sse import DONE, KEEP_ALIVE, EventSplitter, data_frame, parse_event
 
@@ -60,7 +60,7 @@ def read_completion(envelope: Envelope) -> Completion:
         raise BadRequest("'prompt' must be one text.", param="prompt")
     if not isinstance(suffix, str):
         raise BadRequest("'suffix' must be a text.", param="suffix")
-    if envelope.value("n") not in {None, 1} or envelope.value("best_of") not in {None, 1}:
+    if envelope.value("n") not in (None, 1) or envelope.value("best_of") not in (None, 1):
         raise BadRequest("Only one choice is served: 'n' and 'best_of' must be 1.", param="n")
     stream, options = envelope.value("stream"), envelope.value("stream_options") or {}
     if stream is not None and not isinstance(stream, bool):
@@ -94,8 +94,13 @@ def chat_body(envelope: Envelope, ask: Completion, *, reasons: bool) -> bytes:
 
 def completion_document(chat: Mapping[str, Any], ask: Completion) -> dict[str, Any]:
     """A whole chat answer as a completion."""
-    choice = chat["choices"][0]
-    text = unfenced((choice.get("message") or {}).get("content") or "")
+    choices = chat.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    message = choice.get("message") if isinstance(choice, dict) else None
+    content = message.get("content") if isinstance(message, dict) else None
+    if not isinstance(choice, dict) or not isinstance(content, str | None):
+        raise UpstreamBroken("The upstream's answer has no text that could be a completion.")
+    text = unfenced(content or "")
     row = {"index": 0, "text": ask.prompt + text if ask.echoes else text, "logprobs": None, "finish_reason": choice.get("finish_reason")}
     document = {**_head(chat, ask), "choices": [row]}
     return {**document, "usage": chat["usage"]} if chat.get("usage") else document

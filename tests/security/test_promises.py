@@ -79,7 +79,6 @@ def test_promise_01_another_address_than_loopback_needs_client_keys(host: str, t
         assert "client keys are required" in done.stderr
 
 
-@pytest.mark.xfail(strict=True, reason="process/gunicorn_hooks.py: an address that gunicorn was given itself is not looked at")
 def test_promise_01_holds_for_an_address_that_gunicorn_is_given(tmp_path: Path) -> None:
     for name in ("app.py", "gunicorn.conf.py"):
         shutil.copy(ROOT / name, tmp_path)
@@ -95,7 +94,6 @@ def test_promise_01_holds_for_an_address_that_gunicorn_is_given(tmp_path: Path) 
     assert "client keys are required" in said
 
 
-@pytest.mark.xfail(strict=True, reason="settings.py: _check knows of [keys] only, not of keys.json")
 def test_promise_01_is_content_with_keys_of_the_key_file(tmp_path: Path) -> None:
     line = CommandLine(tmp_path)
     assert line.run("keys", "add", "laptop").returncode == 0

@@ -193,9 +193,6 @@ def test_a_crash_tells_neither_the_client_nor_the_log(
     assert [line["type"] for line in secret_gateway.log_lines() if line["event"] == "error"] == ["Crash"]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="pipeline.frames, endpoints/hangup.WatchedFrames: a crash in a running stream leaves as it is, to standard error"
-)
 def test_a_crash_in_a_running_stream_is_an_error_event_and_no_traceback(
     secret_gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
