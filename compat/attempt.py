@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
 from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,10 +21,12 @@ from compat.account import Account
 from compat.call import Call
 from compat.errors import GatewayError, NoUpstream, UpstreamBroken, UpstreamError, UpstreamFault, UpstreamTimeout
 from compat.gateway import Gateway
+from compat.outflow import Outflow
 from compat.pacing import Sent
+from compat.relay import Bounds, Outlet, Relay
 from compat.routing.router import Deployment
 from compat.translate import TRANSLATORS
-from compat.translate.base import StreamTranslator, ThinkingRecord, TranslatedAnswer, TranslationContext, Translator
+from compat.translate.base import ThinkingRecord, TranslatedAnswer, TranslationContext, Translator
 from compat.translate.refusals import PASSING, refused_parameter
 from compat.upstream.client import Secret, Upstream
 from compat.upstream.http1 import Exchange, Head
@@ -46,8 +47,6 @@ _ERROR_BODY_S = 5.0
 """How long the words of a refusal may take; its status is known by then."""
 _END_S = 5.0
 """How long an upstream may be silent after a `finish_reason`, before its end mark."""
-_CALL_MARK = re.compile(rb'"tool_calls"\s*:\s*\[\s*\{')
-"""A tool call in a frame; it can't occur in a text, where its quotes are escaped. Some servers send an empty list or `null` all along."""
 
 T = TypeVar("T")
 Steps = Generator[bytes, None, T]
@@ -78,6 +77,7 @@ class Attempt:
 
     `key` is the credential to call with, `deadline_s` the clock's time at which the call must be over, `hold_bytes`
     how much of a tool call may be held back, `on_content` hears of the commit point. `is_rest` tells that another one began the answer.
+    `outlet` is the client's end of a stream, where frames may go past the generators: `on_frames` hears of those.
 
     `upstream_calls` counts requests that were sent. `first_content_s` is the clock's time of the commit point. `segments` are the digests
     of the prompt (`TranslatedRequest.segments`).
@@ -94,6 +94,8 @@ class Attempt:
     is_rest: bool = False
     lane: Hashable = None
     account: Account | None = None
+    outlet: Outlet | None = None
+    on_frames: Callable[[bytes], None] = lambda _frames: None
     upstream_calls: int = 0
     usage: Usage | None = None
     finish_reason: str | None = None
@@ -101,8 +103,6 @@ class Attempt:
     segments: tuple[tuple[str, bytes], ...] = ()
     first_content_s: float | None = None
     is_complete: bool = False
-    _held: bytes = b""
-    _shows_calls: bool = False
     _learnt: tuple[str, ...] = ()
     _exchange: Exchange | None = None
     _sent: Sent | None = None
@@ -129,18 +129,19 @@ class Attempt:
         if (kept := self._kept(ctx)) is not None:
             yield completion_frames(kept, wants_usage=self.call.wants_usage)
             return
-        stream: StreamTranslator | None = None
+        outflow: Outflow | None = None
         for _ in range(MAX_RESUMPTIONS):
             exchange, ctx, head = yield from self._open(ctx)
-            if stream is None and _media_type(head) == "application/json":  # a whole answer to a streaming request becomes a stream
+            if outflow is None and _media_type(head) == "application/json":  # a whole answer to a streaming request becomes a stream
                 answer = yield from self._answer(ctx, exchange)
                 self._show()
                 self.is_complete = True
                 yield completion_frames(answer.body, wants_usage=self.call.wants_usage)
                 return
-            stream = stream or self._translator.stream(ctx)
+            outflow = outflow or Outflow(self._translator.stream(ctx), self.hold_bytes, self._show)
+            stream = outflow.stream
             try:
-                yield from self._relay(exchange, stream)
+                yield from self._relay(exchange, outflow)
             except UpstreamFault:
                 if stream.finish_reason is None:  # else all of the answer came, and only its end mark is missing
                     raise
@@ -153,7 +154,7 @@ class Attempt:
             self._drain(exchange)
         else:
             raise UpstreamError(f"{self.deployment.upstream.name} {_PAUSED}.", code="upstream_paused")
-        last = self._held + _finished(stream)
+        last = outflow.rest()
         self.usage, self.finish_reason = stream.usage, stream.finish_reason
         self._keep(stream.thinking)
         self.notes += tuple(stream.notes)
@@ -206,29 +207,32 @@ class Attempt:
             exchange = None
         raise UpstreamError(f"{self.deployment.upstream.name} {_PAUSED}.", code="upstream_paused")
 
-    def _relay(self, exchange: Exchange, stream: StreamTranslator) -> Steps[None]:
-        """Hand out frames until the upstream's end; what came before the first content is held back, for another attempt may be made.
-
-        So are the frames of a tool call until the answer is complete: an upstream that dies in the middle of one can be asked again.
-        """
+    def _relay(self, exchange: Exchange, outflow: Outflow) -> Steps[None]:
+        """Hand out the frames that are due until the upstream's end; while the stream flows, they go to the outlet past all generators."""
         silence_s = self.deployment.upstream.timeouts.silence_s
-        clock = self.gateway.clock.monotonic
+        clock, stream = self.gateway.clock.monotonic, outflow.stream
         last_data_s = clock()
-        while not stream.is_finished:
-            data = exchange.receive(self._wait_s(min(last_data_s + silence_s, self.deadline_s)))
-            if data is None:
-                self._check_silence(last_data_s, silence_s)
-                yield from self._heartbeat()
-                continue
-            if data == b"":
-                break
-            last_data_s = clock()
-            self._held += stream.feed(data)
-            if stream.is_committed and self._held and not self._holds(self._held):
-                frames, self._held = self._held, b""
-                self._show()
-                self._shows_calls = self._shows_calls or _CALL_MARK.search(frames) is not None
+        is_shown = has_ended = False
+        while not (stream.is_finished or has_ended):
+            if is_shown and self.outlet is not None and outflow.is_flowing and exchange.watchable is not None:
+                bounds = Bounds(self.pulse.heartbeat_s, silence_s, self.deadline_s)
+                relay = Relay(exchange, self.outlet, outflow, self.on_frames, clock, bounds)
+                has_ended, last_data_s, frames = relay.run(), relay.last_data_s, relay.left
+                self.pulse.last_frame_s = relay.last_sent_s
+                if outflow.is_flowing and not has_ended:
+                    self._check_silence(last_data_s, silence_s)
+            else:
+                data = exchange.receive(self._wait_s(min(last_data_s + silence_s, self.deadline_s)))
+                if data is None:
+                    self._check_silence(last_data_s, silence_s)
+                    yield from self._heartbeat()
+                    continue
+                has_ended = data == b""
+                last_data_s = clock()
+                frames = outflow.take(data)
+            if frames:
                 yield frames
+                is_shown = True  # with the answer's head before them
             else:
                 yield from self._heartbeat()
             if stream.failure is not None:
@@ -241,10 +245,6 @@ class Attempt:
         if self.first_content_s is None:
             self.first_content_s = self.gateway.clock.monotonic()
             self.on_content()
-
-    def _holds(self, frames: bytes) -> bool:
-        """Whether these frames are better shown later: a tool call begins in them, and is not too long yet."""
-        return not self._shows_calls and len(frames) <= self.hold_bytes and _CALL_MARK.search(frames) is not None
 
     # Requests.
 
@@ -387,13 +387,3 @@ class Attempt:
 
 def _media_type(head: Head) -> str:
     return head.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-def _finished(stream: StreamTranslator) -> bytes:
-    """The last frames. Errors: any `UpstreamError`, unless all of the answer came and only what followed it was cut."""
-    try:
-        return stream.finish()
-    except UpstreamFault:
-        if stream.finish_reason is None:
-            raise
-        return stream.finish()  # without the part of an event that was left

@@ -25,6 +25,7 @@ from compat.call import Call
 from compat.errors import ClientGone, GatewayError, InternalError, NoUpstream, UpstreamRateLimit
 from compat.gateway import Gateway
 from compat.record import record_of
+from compat.relay import Outlet
 from compat.rescue import Shown, ShownSoFar, Spent, added_usage, can_rescue, estimate_of, rest_of, takes_prefill
 from compat.routing.admission import Ticket, outcome_of
 from compat.routing.affinity import session_of
@@ -40,12 +41,14 @@ from compat.wire.usage import Usage, cost_of
 class CallRun:
     """The progress of one call; the endpoint reads `headers` when it knows the first bytes of the answer. One use only.
 
-    Mutable: everything but the first two fields. `died` are the deployments that died in the middle of the answer, `spent` is what their
-    parts cost; `_shown` is what the client got, where it may be carried on, `_carried` what it had when the present attempt began.
+    `outlet` is the client's end of a stream, where its frames may go past `frames()`. Mutable: everything but the first three fields.
+    `died` are the deployments that died in the middle of the answer, `spent` is what their parts cost; `_shown` is what the client got,
+    where it may be carried on, `_carried` what it had when the present attempt began.
     """
 
     gateway: Gateway
     call: Call
+    outlet: Outlet | None = None
     attempt: Attempt | None = None
     bytes_out: int = 0
     first_content_s: float | None = None
@@ -106,10 +109,7 @@ class CallRun:
             for frame in self._attempts(Attempt.frames):
                 has_begun = True
                 self._pulse.last_frame_s = clock()
-                self.bytes_out += len(frame)
-                if self._shown is not None:
-                    self._shown.add(frame)
-                self.account.feed(frame)
+                self._note_frames(frame)
                 yield frame
             self._settle("ok", None)
         except GatewayError as error:
@@ -119,6 +119,13 @@ class CallRun:
             yield error.frame()
         finally:
             self._settle_early()
+
+    def _note_frames(self, frames: bytes) -> None:
+        """Note what goes to the client."""
+        self.bytes_out += len(frames)
+        if self._shown is not None:
+            self._shown.add(frames)
+        self.account.feed(frames)
 
     def headers(self) -> list[tuple[str, str]]:
         """What the client is told about the way its call took."""
@@ -188,6 +195,8 @@ class CallRun:
             is_rest=call is not self.call,
             lane=place.lane,
             account=self.account,
+            outlet=self.outlet if self._carried is None else None,
+            on_frames=self._note_frames,
         )
 
     def _enter(self, place: Place) -> Steps[None]:

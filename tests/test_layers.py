@@ -51,7 +51,11 @@ LAYERS: list[tuple[str, tuple[str, ...], frozenset[str]]] = [
     ),
     ("keeper", ("process.service_keeper",), frozenset({"msgspec"})),
     ("gateway", ("gateway",), frozenset({"gevent"})),
-    ("use case", ("pipeline", "account", "attempt", "plain_call", "record", "rescue", "splice", "call"), frozenset({"gevent"})),
+    (
+        "use case",
+        ("pipeline", "account", "attempt", "plain_call", "record", "rescue", "splice", "call", "relay", "outflow"),
+        frozenset({"gevent"}),
+    ),
     ("http in", ("endpoints",), frozenset({"flask", "werkzeug", "gevent", "flask_limiter", "flask_compress", "backports", "limits"})),
     ("server", ("process.server", "process.request_guard"), frozenset({"gevent"})),
     ("root", ("factory", "stores", "banner", "check"), frozenset({"flask", "gevent"})),

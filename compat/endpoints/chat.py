@@ -38,9 +38,9 @@ def chat_blueprint(gateway: Gateway) -> flask.Blueprint:
         if gateway.gauges.is_draining:
             raise ShuttingDown("The gateway is shutting down.", retry_after_s=2, headers=(("connection", "close"),))
         call = _call(gateway, environ)
-        run = CallRun(gateway, call)
-        watch = ClientWatch(environ)
         key = _flight_key(gateway, call, environ)
+        run = CallRun(gateway, call, environ.get("compat.outlet") if key is None else None)
+        watch = ClientWatch(environ)
         reader = gateway.flights.join(key, run, run.frames() if call.is_stream else _once(run)) if key is not None else None
         answer = _streamed if call.is_stream else _whole
         return answer(run, watch, reader)

@@ -46,6 +46,33 @@ def open_listener(host: str, port: int) -> socket.socket:
     return listener
 
 
+class ClientOutlet:
+    """The client's end of an answer whose head was sent, for `compat/relay.py`: frames that go past the server's own way of writing."""
+
+    __slots__ = ("_handler",)
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+
+    def descriptor(self) -> int:
+        """The socket's."""
+        number: int = self._handler.socket.fileno()
+        return number
+
+    def encoded(self, frames: bytes) -> bytes:
+        """A chunk (RFC 9112, section 7.1), or the frames as they are for a client that knows none."""
+        return b"%x\r\n%s\r\n" % (len(frames), frames) if self._handler.response_use_chunked else frames
+
+    def send(self, data: bytes) -> int:
+        """Send what the socket takes at once; how much that was. Errors: `OSError`."""
+        sent: int = self._handler.socket.send(data, 0, 0.0)
+        return sent
+
+    def send_all(self, data: bytes) -> None:
+        """Send all of it, as fast as the client reads. Errors: `OSError`."""
+        self._handler._sendall(data)
+
+
 class Handler(WSGIHandler):  # type: ignore[misc]
     """One client's connection."""
 
@@ -80,6 +107,7 @@ class Handler(WSGIHandler):  # type: ignore[misc]
         self._end_head()
         environ: dict[str, Any] = super().get_environ()
         environ["compat.socket"] = self.socket
+        environ["compat.outlet"] = ClientOutlet(self)
         given: Any = self.wsgi_input
         self.wsgi_input: Any = Body(given.rfile, given.content_length, socket=given.socket, chunked_input=given.chunked_input)
         environ["wsgi.input"] = self.wsgi_input

@@ -5,7 +5,8 @@ upstream would refuse are left out. Answer: the model's name is the one that the
 the first chunk, one id, `created` and model, a delta in each choice, usage in one last chunk when it was asked for, one `[DONE]`; an end
 without `finish_reason` is an error.
 
-Every chunk is decoded just far enough to see that it is one (a typed `msgspec` decode of a few fields, about a microsecond).
+A chunk is decoded just far enough to see that it is one (a typed `msgspec` decode of a few fields), or known to be like the one before but
+for its text (`compat/translate/chunk_template.py`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from compat.translate.base import (
     TranslationContext,
     Translator,
 )
+from compat.translate.chunk_template import ChunkTemplate, template_of
 from compat.translate.upstream_errors import error_fields, event_error, refusal_of
 from compat.wire.envelope import Envelope, repaired
 from compat.wire.estimate import StreamScale, estimated_usage, usage_object
@@ -94,6 +96,17 @@ class PassthroughStream(StreamTranslator):
         self._seen_choices: set[int] = set()
         self._their_model = b""
         self._our_model = b'"model":' + jsonio.encode(ctx.alias)
+        self._template: ChunkTemplate | None = None
+
+    def feed(self, data: bytes) -> bytes:
+        """Take upstream bytes as they came; return whole client frames. An error is left in `failure`."""
+        template = self._template
+        if template is not None and self._splitter.is_between_events:
+            alike = template.rewritten(data)
+            if alike is not None:
+                self._scale.add_weighed(alike.text_bytes)
+                return alike.frames
+        return super().feed(data)
 
     def translate_end(self) -> bytes:
         """The usage chunk, when it was asked for, and the end mark. Usage that the upstream left out is estimated."""
@@ -155,8 +168,12 @@ class PassthroughStream(StreamTranslator):
             self._their_model = _written_model(data, chunk.model)
         is_regular = are_whole and chunk.usage is None and not lacks_role and (chunk.id, chunk.created) == self._identity
         if is_regular and self._their_model and self._their_model in data:
-            return data_frame(data.replace(self._their_model, self._our_model))
-        return data_frame(self._regular(data, adds_role=lacks_role))
+            frame = data_frame(data.replace(self._their_model, self._our_model))
+        else:
+            frame = data_frame(self._regular(data, adds_role=lacks_role))
+        if self.is_committed and chunk.usage is None and self.finish_reason is None:
+            self._template = template_of(data_frame(data), frame)
+        return frame
 
     def _count_choices(self, choices: Sequence[_FirstChoice | _Choice]) -> tuple[bool, bool]:
         """Note which choices began and ended; whether this chunk begins one, and whether all are as the protocol has them."""

@@ -6,7 +6,7 @@ afterwards. `http.client`, and with it urllib3 and requests, can't read on after
 at most: an upstream that sends without end, or a byte now and then, does not outlast the caller's deadlines. What is kept of it is bounded.
 
     Exchange.receive_head(timeout_s) -> Head | None      None: nothing yet
-    Exchange.receive(timeout_s)      -> bytes | None     None: nothing yet; b"" once the body is complete
+    Exchange.receive(timeout_s)      -> bytes | None     None: nothing yet; b"" once the body is complete. 0: without waiting
     Exchange.close()                                     gives the connection back when the answer was read to its end
 
 Errors: `UpstreamUnreachable` before an answer, `UpstreamBroken` within one. Foreign exceptions are mapped here and in `pool`, nowhere else.
@@ -90,6 +90,17 @@ class Exchange:
         self._inflate: Inflater | None = None
         self._pending_head: dict[str, str] = {}
 
+    @property
+    def watchable(self) -> int | None:
+        """The descriptor that turns readable with whatever comes; `None` for a compressed body, of which bytes may be left here."""
+        return self._connection.sock.fileno() if self._inflate is None else None
+
+    @property
+    def has_more(self) -> bool:
+        """Whether bytes have left the socket that no `receive` has given yet."""
+        sock = self._connection.sock
+        return isinstance(sock, TlsSocket) and sock.has_more
+
     def receive_head(self, timeout_s: float) -> Head | None:
         """The answer's head, or `None` when one read, of at most `timeout_s`, did not complete it."""
         if self._parsed.head is None:
@@ -156,7 +167,7 @@ class Exchange:
         try:
             sock.settimeout(timeout_s)
             data = sock.recv(READ_BYTES)
-        except (TimeoutError, ssl.SSLWantReadError):
+        except (TimeoutError, BlockingIOError, ssl.SSLWantReadError):
             return None
         except (ssl.SSLError, OSError) as error:
             if self._parsed.head is None:

@@ -57,6 +57,15 @@ class TlsSocket:
         self._timeout_s = 0.0
         self._may_have_more = True
 
+    @property
+    def has_more(self) -> bool:
+        """Whether `recv` may give bytes that have left the socket already."""
+        return self._may_have_more
+
+    def fileno(self) -> int:
+        """The socket's descriptor."""
+        return self._sock.fileno()
+
     def shake_hands(self, left_s: Callable[[], float]) -> None:
         """Agree on keys. `left_s` gives the time that is left, or raises `TimeoutError`. Errors: `OSError`, `ssl.SSLError` among them."""
         while True:

@@ -54,12 +54,13 @@ def text_tokens(text: bytes) -> int:
 class StreamScale:
     """Weighs the chunks of a stream without reading them: what they are longer than the shortest of them, the empty one at the end.
 
-    Mutable: `_bytes`, `_events`, `_shortest`.
+    Mutable: all fields; `_weighed` is text of which it was known how long it is.
     """
 
-    __slots__ = ("_bytes", "_events", "_shortest")
+    __slots__ = ("_bytes", "_events", "_shortest", "_weighed")
 
     def __init__(self) -> None:
+        self._weighed = 0
         self._bytes = 0
         self._events = 0
         self._shortest = 1 << 30
@@ -71,10 +72,14 @@ class StreamScale:
         self._events += 1
         self._shortest = min(self._shortest, size)
 
+    def add_weighed(self, text_bytes: int) -> None:
+        """Chunks of which it is known how much text they hold."""
+        self._weighed += text_bytes
+
     @property
     def text_bytes(self) -> int:
         """Of text, reasoning and arguments, about."""
-        return max(self._bytes - self._events * self._shortest, 0)
+        return max(self._bytes - self._events * self._shortest, 0) + self._weighed
 
 
 def estimated_usage(prompt: int, answer_bytes: int) -> Usage:

@@ -42,6 +42,11 @@ class EventSplitter:
         self._at_start = True
         self._max_event_bytes = max_event_bytes
 
+    @property
+    def is_between_events(self) -> bool:
+        """Whether the next byte begins an event."""
+        return not (self._rest or self._at_start)
+
     def feed(self, data: bytes) -> list[bytes]:
         """The blocks that `data` completes."""
         if self._after_cr and data:

@@ -1,0 +1,89 @@
+"""What a streamed answer shows its client, and when.
+
+Frames are held back until the first content is among them: until then another attempt may be made. So are those of a tool call, up to a
+size, until the answer is complete: an agent can't use half a call, and an upstream that dies in the middle of one can be asked again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from compat.errors import UpstreamFault
+from compat.translate.base import StreamTranslator
+
+_CALLS = b'"tool_calls"'
+_CALL_MARK = re.compile(rb'"tool_calls"\s*:\s*\[\s*\{')
+"""A tool call in a frame; it can't occur in a text, where its quotes are escaped. Some servers send an empty list or `null` all along."""
+
+
+class Outflow:
+    """The frames of one attempt on their way to the client. Mutable: what is held back, and why.
+
+    `hold_bytes` is how much of a tool call may be held back; `on_show` is called before the first frames are given out.
+    """
+
+    def __init__(self, stream: StreamTranslator, hold_bytes: int, on_show: Callable[[], None]) -> None:
+        self.stream = stream
+        self._hold_bytes = hold_bytes
+        self._on_show = on_show
+        self._held = b""
+        self._is_shown = False
+        self._begins_call = False
+        self._shows_calls = hold_bytes <= 0
+
+    @property
+    def is_flowing(self) -> bool:
+        """Whether content is being shown and the end has not come into sight: nothing but more of the same is expected."""
+        stream = self.stream
+        return (
+            stream.is_committed
+            and stream.finish_reason is None
+            and stream.failure is None
+            and not stream.is_finished
+            and stream.continuation is None
+        )
+
+    def take(self, data: bytes) -> bytes:
+        """Take bytes of the upstream; the frames that are to be shown now, which may be none."""
+        frames = self.stream.feed(data)
+        if not self._shows_calls and (self._held or _CALLS in frames):
+            return self._held_with(frames)
+        if not self.stream.is_committed:
+            self._held += frames
+            return b""
+        if self._held:
+            frames, self._held = self._held + frames, b""
+        if frames and not self._is_shown:
+            self._is_shown = True
+            self._on_show()
+        return frames
+
+    def _held_with(self, frames: bytes) -> bytes:
+        """Take frames while a tool call may be held back."""
+        self._begins_call = self._begins_call or _CALL_MARK.search(frames) is not None
+        self._held += frames
+        if not self.stream.is_committed:
+            return b""
+        if self._begins_call:
+            if len(self._held) <= self._hold_bytes:
+                return b""
+            self._shows_calls = True
+        frames, self._held = self._held, b""
+        self._on_show()
+        self._is_shown = True
+        return frames
+
+    def rest(self) -> bytes:
+        """What is left when the upstream's last byte was taken: frames that were held back, and the answer's end.
+
+        Errors: any `UpstreamError`, unless all of the answer came and only what followed it was cut.
+        """
+        stream = self.stream
+        try:
+            end = stream.finish()
+        except UpstreamFault:
+            if stream.finish_reason is None:
+                raise
+            end = stream.finish()  # without the part of an event that was left
+        return self._held + end
