@@ -10,6 +10,7 @@ import os
 import random
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import flask
@@ -17,13 +18,14 @@ import flask
 from compat.calllog import CallLog
 from compat.catalog import Catalog, Model, load_catalog
 from compat.doctor import Doctor
-from compat.endpoints.boundary import attach_boundary
-from compat.endpoints.chat import chat_blueprint
+from compat.endpoints.boundary import attach_boundary, fault_of
+from compat.endpoints.chat import ChatEndpoint, chat_blueprint
 from compat.endpoints.completions import completions_blueprint
 from compat.endpoints.compression import attach_compression
 from compat.endpoints.embeddings import embeddings_blueprint
 from compat.endpoints.front import Front
 from compat.endpoints.health import health_blueprint
+from compat.endpoints.hot_path import HotPath
 from compat.endpoints.metrics import metrics_blueprint
 from compat.endpoints.model_info import model_info_blueprint
 from compat.endpoints.models import models_blueprint
@@ -124,8 +126,10 @@ def create_app(gateway: Gateway) -> Front:
     app.url_map.merge_slashes = False
     attach_boundary(app, gateway)
     attach_compression(app)
+    chat = ChatEndpoint(gateway)
+    app.register_blueprint(chat_blueprint(chat))
+    app.wsgi_app = HotPath(app, chat, partial(fault_of, gateway))  # type: ignore[method-assign]  # as Flask's documentation has it
     for make_blueprint in (
-        chat_blueprint,
         completions_blueprint,
         embeddings_blueprint,
         models_blueprint,
