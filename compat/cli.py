@@ -170,6 +170,7 @@ def start_background(gateway: Gateway) -> None:
     gateway.vault.start()
     gateway.usage.start()
     gevent.spawn(sample_metrics, gateway)
+    gateway.commons.start()
     if gateway.settings.discovery.enabled:
         gateway.discovery.refresh_local()
     gateway.discovery.start()
@@ -190,6 +191,7 @@ def stop_background(gateway: Gateway) -> None:
     """End everything that `start_background` began, the log last."""
     gateway.doctor.stop()
     gateway.discovery.stop()
+    gateway.commons.stop()
     if gateway.engine is not None:
         gateway.engine.stop()
     gateway.vault.close()

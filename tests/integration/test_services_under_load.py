@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -14,8 +15,9 @@ import requests
 
 from compat.process.service_fleet import keepers, workers
 from compat.process.service_state import identity_of, is_alive, send_signal
+from tests.fakes.redis_server import RedisServer, needs_redis
 from tests.fakes.upstream import FakeUpstream
-from tests.integration.services_folder import Load, ServiceFolder, Upstream, behind, generations_of, hold_streams, until
+from tests.integration.services_folder import QUIET, Load, ServiceFolder, Upstream, behind, generations_of, hold_streams, until
 
 STREAMS = 200
 
@@ -126,6 +128,39 @@ def test_what_is_killed_comes_back_by_itself(folder: ServiceFolder, answers: Ups
         client.stop()
     assert failures(load) == [], folder.said()
     assert max(client.slowest_s for client in load) < 15
+
+
+@pytest.mark.slow
+@pytest.mark.heavy
+@needs_redis
+def test_a_redis_that_is_killed_fails_no_call_and_its_loss_is_told(folder: ServiceFolder, upstream: FakeUpstream) -> None:
+    """Two workers with limits, a cache, circuits and metrics in it, and a restart in the middle of its absence."""
+    with RedisServer() as redis:
+        top = f'{QUIET}storage.redis_url = "{redis.url}"\ncache.enabled = true\nlimits.client = "1000000/day"\n'
+        folder.configure(behind(upstream, top=top))
+        folder.do("restart")
+        load = [Load(folder.root, keeps=number < 2) for number in range(4)]
+        for client in load:
+            client.start()
+        until(lambda: min(client.good for client in load) > 20, "calls are made")
+        redis.stop()
+        until(lambda: folder.do("status")["health"] == "degraded", "its loss is told")
+        folder.do("restart")
+        until(lambda: folder.do("status")["health"] == "degraded", "the new workers tell it as well")
+        redis.start()
+        until(lambda: all(folder.do("status")["health"] == "ok" for _ in range(6)), "both workers are well again")
+        for client in load:
+            client.stop()
+        assert failures(load) == []
+        assert max(client.slowest_s for client in load) < 15
+        before = requests.get(f"{folder.root}/metrics", timeout=30).text
+        folder.do("restart")
+        after = requests.get(f"{folder.root}/metrics", timeout=30).text
+        assert counted(after) >= counted(before) > 0, "counts outlive the workers that counted them"
+
+
+def counted(text: str) -> float:
+    return sum(float(value) for value in re.findall(r'^openai_compat_calls_total\{.*outcome="ok".*\} (\S+)$', text, re.MULTILINE))
 
 
 @pytest.mark.slow
