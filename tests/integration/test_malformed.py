@@ -106,11 +106,16 @@ def test_a_client_that_sends_all_of_a_large_body_before_it_reads_gets_its_answer
 
     gateway = start_gateway(to_upstream(upstream, server={"max_body_bytes": 1000}))
     size_bytes = 33 * 1024 * 1024
-    head = (
-        f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {size_bytes}\r\n\r\n"
-    )
+    lines = [
+        "POST /v1/chat/completions HTTP/1.1",
+        "host: localhost",
+        "content-type: application/json",
+        f"content-length: {size_bytes}",
+        "",
+        "",
+    ]
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=30) as sock:
-        sock.sendall(head.encode() + b" " * size_bytes)
+        sock.sendall("\r\n".join(lines).encode() + b" " * size_bytes)
         assert sock.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
