@@ -21,8 +21,9 @@ MAX_FIELDS = 128
 LINGER_S = 1.0
 LINGER_BLOCK_BYTES = 1024 * 1024
 LINGER_BLOCKS = 64
-"""How much of a body that nobody wanted is read all the same, from a client that sends a block of it in time. One that is still sending when
-its connection is reset may not see its answer; proxies never do, and tell of a 502 instead. It costs no more than a body that is wanted."""
+"""How much of a body that nobody wanted is read all the same, from a client that sends each block of it in time. One that is still sending
+when its connection is reset may not see its answer; proxies never do, and tell of a 502 instead. It costs no more than a body that is
+wanted."""
 
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*\r?\n")
 _LENGTH = re.compile(rb"[0-9]{1,18}")

@@ -124,8 +124,7 @@ def revive_watcher(run: RunFolder, base_dir: Path, listener: int) -> bool:
         if not guard.acquire():
             return False
         revived = run.root / "revived"
-        is_under_way = revived.exists() and time.time() - revived.stat().st_mtime < _REVIVE_S
-        if is_under_way or not FileLock(run.watcher_lock).is_free():
+        if was_touched_lately(revived, time.time()) or not FileLock(run.watcher_lock).is_free():
             return False
         revived.touch()
         spawn_watcher(base_dir, ["--adopt", str(listener)], outer_environment(os.environ), [listener])
@@ -134,3 +133,11 @@ def revive_watcher(run: RunFolder, base_dir: Path, listener: int) -> bool:
     finally:
         guard.release()
     return True
+
+
+def was_touched_lately(path: Path, now_s: float) -> bool:
+    """Whether another worker is starting a watcher just now. A file of the future tells of a clock that was put back since."""
+    try:
+        return 0 <= now_s - path.stat().st_mtime < _REVIVE_S
+    except FileNotFoundError:
+        return False
