@@ -23,7 +23,14 @@ LAYERS: list[tuple[str, tuple[str, ...], frozenset[str]]] = [
     (
         "service",  # light enough for the watcher and gunicorn's master, which load nothing of the gateway
         (
-            *("process.service_state", "process.service_log", "process.service_logs", "process.service_fleet", "process.service_health"),
+            *(
+                "process.service_state",
+                "process.service_log",
+                "process.service_logs",
+                "process.service_fleet",
+                "process.service_health",
+                "process.open_files",
+            ),
             *("process.service_plan", "process.service_generation", "process.service_configuration", "process.service_probe"),
             *("process.service_launch", "process.service_watcher", "process.services", "process.gunicorn_hooks"),
         ),

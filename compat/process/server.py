@@ -18,6 +18,7 @@ from gevent.pywsgi import WSGIHandler, WSGIServer
 
 from compat.errors import BadRequest, RequestTimeout, ShuttingDown
 from compat.gateway import Gateway
+from compat.process.open_files import connection_bound
 from compat.process.request_guard import Body, strict_headers
 
 HEAD_TIMEOUT_S = 30.0
@@ -178,9 +179,8 @@ class Server:
 
     def __init__(self, listener: socket.socket, app: Any, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._server = _CountingServer(
-            listener, app, handler_class=Handler, log=None, error_log=None, spawn=gateway.settings.server.max_connections
-        )
+        room = connection_bound(gateway.settings.server.max_connections)
+        self._server = _CountingServer(listener, app, handler_class=Handler, log=None, error_log=None, spawn=room)
 
     def start(self) -> None:
         """Begin to accept."""
