@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from compat.process.service_fleet import keepers, workers
-from compat.process.service_state import identity_of, is_alive, send_signal
+from compat.process.service_state import FileLock, identity_of, is_alive, send_signal
 from tests.fakes.redis_server import RedisServer, needs_redis
 from tests.fakes.upstream import FakeUpstream
 from tests.integration.services_folder import QUIET, Load, ServiceFolder, Upstream, behind, generations_of, hold_streams, until
@@ -113,9 +113,12 @@ def test_what_is_killed_comes_back_by_itself(folder: ServiceFolder, answers: Ups
 
     # The watcher: a worker starts another one on the same socket.
     watcher = folder.watcher()
+    guard = FileLock(folder.run_folder.root / "guard.lock")
+    assert until(guard.acquire, "no worker looks after the watcher"), "they would be quicker than the command"
     send_signal(watcher, signal.SIGKILL)
     status = folder.do("status", code=4)
     assert "The watcher is gone" in status["notes"][0]
+    guard.release()
     until(lambda: folder.watcher() != watcher and is_alive(folder.watcher()), "another watcher")
     assert until(lambda: folder.command("status").returncode == 0, "the status is good again")
     assert folder.do("restart")["outcome"] == "restarted"
