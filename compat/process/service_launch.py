@@ -18,6 +18,7 @@ from compat.process.service_state import FileLock, Identity, RunFolder, identity
 MAX_LOG_BYTES = 5 * 1024 * 1024
 _PINNED = ("OPENAI_COMPAT_CONFIG", "OPENAI_COMPAT_ENV_FILE", "OPENAI_COMPAT_WORKERS")
 _OUTER = "OPENAI_COMPAT_OUTER"
+_METRICS = ("PROMETHEUS_MULTIPROC_DIR", "OPENAI_COMPAT_METRICS_MASTER")
 _REVIVE_S = 10.0
 
 
@@ -105,7 +106,7 @@ def generation_environment(environment: Mapping[str, str], folder: Path, number:
 
 def outer_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment of the watcher that started the generation which has `environment`."""
-    ours = {_OUTER, *_PINNED, "OPENAI_COMPAT_GENERATION", "OPENAI_COMPAT_LISTEN_FD", "SERVER_SOFTWARE"}
+    ours = {_OUTER, *_PINNED, "OPENAI_COMPAT_GENERATION", "OPENAI_COMPAT_LISTEN_FD", "SERVER_SOFTWARE", *_METRICS}
     outer = {name: value for name, value in environment.items() if name not in ours}
     pinned = json.loads(environment.get(_OUTER, "{}"))
     return {**outer, **{name: value for name, value in pinned.items() if value is not None}}

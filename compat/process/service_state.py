@@ -6,6 +6,7 @@
     workers/PID.json    each worker's own
     generation-N/       the configuration that generation N runs with
     engine-*            the embedded engine that the workers share
+    metrics-PID/        what the workers of a gunicorn master count
 
 The folder is 0700; files are written whole, as a new file of mode 0600 that takes the old one's place.
 

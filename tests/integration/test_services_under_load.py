@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from compat.process.service_fleet import keepers, workers
-from compat.process.service_state import FileLock, identity_of, is_alive, send_signal
+from compat.process.service_state import FileLock, Identity, identity_of, is_alive, send_signal
 from tests.fakes.redis_server import RedisServer, needs_redis
 from tests.fakes.upstream import FakeUpstream
 from tests.integration.services_folder import QUIET, Load, ServiceFolder, Upstream, behind, generations_of, hold_streams, until
@@ -127,10 +127,26 @@ def test_what_is_killed_comes_back_by_itself(folder: ServiceFolder, answers: Ups
     for stream in running:
         stream.join(60)
     assert collections.Counter(stream.outcome for stream in running) == {"ok": len(running)}
+
+    until(lambda: set(generations_of(folder.root)) == {3}, "only the last generation is left")
     for client in load:
         client.stop()
     assert failures(load) == [], folder.said()
     assert max(client.slowest_s for client in load) < 15
+    _check_that_the_last_generation_needs_nothing_of_the_first(folder, master)
+
+
+def _check_that_the_last_generation_needs_nothing_of_the_first(folder: ServiceFolder, master: Identity) -> None:
+    """A worker is killed once more, when what the first generations had is gone with them."""
+    victim = folder.do("status")["generations"][0]["workers"][0]["pid"]
+    _kill(victim)
+    until(lambda: _with_workers(folder, 2, without=victim), "another worker serves")
+    assert _counted(requests.get(f"{folder.root}/metrics", timeout=30).text) > 0
+    folder.do("stop")
+    left = {path.name for path in folder.run_folder.root.glob("metrics-*")}
+    assert left <= {f"metrics-{master.pid}"}, "a master that was killed leaves its own at most, until the next start"
+    folder.do("start")
+    assert f"metrics-{master.pid}" not in {path.name for path in folder.run_folder.root.glob("metrics-*")}
 
 
 @pytest.mark.slow
@@ -159,10 +175,10 @@ def test_a_redis_that_is_killed_fails_no_call_and_its_loss_is_told(folder: Servi
         before = requests.get(f"{folder.root}/metrics", timeout=30).text
         folder.do("restart")
         after = requests.get(f"{folder.root}/metrics", timeout=30).text
-        assert counted(after) >= counted(before) > 0, "counts outlive the workers that counted them"
+        assert _counted(after) >= _counted(before) > 0, "counts outlive the workers that counted them"
 
 
-def counted(text: str) -> float:
+def _counted(text: str) -> float:
     return sum(float(value) for value in re.findall(r'^openai_compat_calls_total\{.*outcome="ok".*\} (\S+)$', text, re.MULTILINE))
 
 
