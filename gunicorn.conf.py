@@ -19,7 +19,7 @@ from compat.process.gunicorn_hooks import (
 
 BASE_DIR = Path(__file__).resolve().parent
 _values = gunicorn_values(BASE_DIR)
-share_metrics(_values.workers)
+share_metrics(BASE_DIR, _values.workers)
 
 chdir = str(BASE_DIR)
 bind = _values.bind

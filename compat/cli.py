@@ -31,6 +31,7 @@ from compat.gateway import Gateway
 from compat.key_commands import add_arguments, run_keys
 from compat.key_store import exposed_files
 from compat.keys import new_key
+from compat.process.open_files import raise_file_limit
 from compat.process.server import Server, open_listener
 from compat.process.service_configuration import find_sources, read_configuration
 from compat.settings import SettingsError
@@ -42,7 +43,6 @@ from compat.usage_report import print_usage
 
 EXIT_FAULT = 1
 EXIT_START = 2
-_WANTED_FILES = 65_536
 _SAMPLE_S = 5.0
 
 
@@ -170,6 +170,7 @@ def start_background(gateway: Gateway) -> None:
     gateway.vault.start()
     gateway.usage.start()
     gevent.spawn(sample_metrics, gateway)
+    gateway.commons.start()
     if gateway.settings.discovery.enabled:
         gateway.discovery.refresh_local()
     gateway.discovery.start()
@@ -190,23 +191,12 @@ def stop_background(gateway: Gateway) -> None:
     """End everything that `start_background` began, the log last."""
     gateway.doctor.stop()
     gateway.discovery.stop()
+    gateway.commons.stop()
     if gateway.engine is not None:
         gateway.engine.stop()
     gateway.vault.close()
     gateway.usage.close()
     gateway.log.close()
-
-
-def raise_file_limit() -> None:
-    """As many open files as the system lets us have: each call holds two sockets."""
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _WANTED_FILES if hard == resource.RLIM_INFINITY else min(hard, _WANTED_FILES)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def watch_signals() -> gevent.event.Event:

@@ -41,11 +41,11 @@ from compat.process.embedded import EmbeddedEngine
 from compat.routing.admission import Gates
 from compat.routing.affinity import Affinity
 from compat.routing.circuit import CircuitChange, Circuits
+from compat.routing.circuit_board import CircuitBoard
 from compat.routing.discovery import Discovery
 from compat.routing.plan import Policies
 from compat.routing.retry import Retries
 from compat.routing.router import Deployment, Router
-from compat.routing.single_flight import SingleFlight
 from compat.routing.upstreams import EMBEDDED_KIND, configured_upstreams, local_candidates
 from compat.settings import Settings
 from compat.stores import Stores
@@ -97,7 +97,8 @@ def build_gateway(
     discovery = Discovery(settings.discovery, router, local, list_models, log.event)
     client = transport or UpstreamClient()
     stores = Stores(settings, base_dir, clock, log)
-    usage = stores.usage()
+    usage, board, metrics = stores.usage(), stores.board(), Metrics()
+    policies = _policies(settings, clock, log, board)
     return Gateway(
         settings=settings,
         catalog=catalog,
@@ -112,9 +113,10 @@ def build_gateway(
         usage=usage,
         limits=stores.limits(usage),
         answers=stores.answers(),
-        metrics=Metrics(),
-        policies=_policies(settings, clock, log),
-        flights=SingleFlight(settings.single_flight),
+        metrics=metrics,
+        policies=policies,
+        commons=stores.commons(board, policies.circuits, metrics),
+        flights=stores.flights(),
         clock=clock,
         started_s=clock.monotonic(),
     )
@@ -144,12 +146,14 @@ def create_app(gateway: Gateway) -> Front:
     return Front(app, gateway.settings.server, gateway.clock.new_id)
 
 
-def _policies(settings: Settings, clock: Clock, log: CallLog) -> Policies:
-    """What calls share: circuits, retries, affinity, admission."""
+def _policies(settings: Settings, clock: Clock, log: CallLog, board: CircuitBoard | None) -> Policies:
+    """What calls share: circuits, retries, affinity, admission. `board` is where other gateways learn of circuits."""
 
     def on_change(change: CircuitChange) -> None:
         fields = {"circuit": str(change.key), "state": change.state, "failures": change.failures, "cause": change.cause}
         log.event(f"circuit.{change.state}", fields)
+        if board is not None:
+            board.note(change)
 
     return Policies(
         Circuits(settings.circuit, clock, on_change),

@@ -136,9 +136,14 @@ class CallRun:
                 headers.append(("x-compat-notes", header_text(note_values(self.attempt.notes))))
         return headers + self.account.headers()
 
-    def note_shared(self, leader: CallRun) -> None:
+    @property
+    def request_id(self) -> str:
+        """The call's id."""
+        return self.call.request_id
+
+    def note_shared(self, request_id: str) -> None:
         """The record of a call that was never begun, since it shares the answer of another one."""
-        fields = {"request_id": self.call.request_id, "client": self.call.client, "shared_with": leader.call.request_id}
+        fields = {"request_id": self.call.request_id, "client": self.call.client, "shared_with": request_id}
         self.gateway.log.write("call.shared", fields, "info")
 
     # Attempts.

@@ -22,7 +22,7 @@ from compat.endpoints.hangup import ClientWatch, WatchedFrames
 from compat.errors import ClientGone, GatewayError, ShuttingDown
 from compat.gateway import Gateway
 from compat.pipeline import CallRun
-from compat.routing.single_flight import Reader, flight_key
+from compat.routing.single_flight import Reader, Told, flight_key
 from compat.wire.envelope import Envelope
 
 CHAT_PATH = "/v1/chat/completions"
@@ -94,8 +94,8 @@ def _once(run: CallRun) -> Generator[bytes, None, None]:
     yield run.whole()
 
 
-def _whole(run: CallRun, watch: ClientWatch, reader: Reader[CallRun] | None) -> Answer:
-    leader = run if reader is None else reader.leader
+def _whole(run: CallRun, watch: ClientWatch, reader: Reader[Told] | None) -> Answer:
+    leader: Told = run if reader is None else reader.leader
     try:
         with watch:
             body = run.whole() if reader is None else next(reader)
@@ -110,10 +110,10 @@ def _whole(run: CallRun, watch: ClientWatch, reader: Reader[CallRun] | None) -> 
     return json_body(body, headers=_headers(run, leader))
 
 
-def _streamed(run: CallRun, watch: ClientWatch, reader: Reader[CallRun] | None) -> Answer:
+def _streamed(run: CallRun, watch: ClientWatch, reader: Reader[Told] | None) -> Answer:
     """The status is decided by the first frame: until then an error is an HTTP error, afterwards an event."""
     frames = run.frames() if reader is None else reader
-    leader = run if reader is None else reader.leader
+    leader: Told = run if reader is None else reader.leader
     with contextlib.ExitStack() as unless_begun:
         unless_begun.callback(frames.close)
         unless_begun.callback(watch.close)
@@ -129,10 +129,10 @@ def _streamed(run: CallRun, watch: ClientWatch, reader: Reader[CallRun] | None) 
     return Answer(body, [*_SSE_HEADERS, *_headers(run, leader)])
 
 
-def _headers(run: CallRun, leader: CallRun) -> list[tuple[str, str]]:
+def _headers(run: CallRun, leader: Told) -> list[tuple[str, str]]:
     """What the client is told of its call; a call that shares an answer names the call whose answer it is."""
     headers = leader.headers()
-    if leader is not run:
-        headers.append(("x-compat-shared-with", leader.call.request_id))
-        run.note_shared(leader)
+    if leader.request_id != run.request_id:
+        headers.append(("x-compat-shared-with", leader.request_id))
+        run.note_shared(leader.request_id)
     return headers

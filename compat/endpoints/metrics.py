@@ -9,6 +9,7 @@ import flask
 
 from compat.answer_cache import AnswerCache
 from compat.calllog import CallLog
+from compat.commons import Commons
 from compat.keys import ClientKeys
 from compat.metrics import Metrics, Readings
 from compat.routing.plan import Policies
@@ -24,6 +25,9 @@ class Measured(Protocol):
 
     @property
     def metrics(self) -> Metrics: ...
+
+    @property
+    def commons(self) -> Commons: ...
 
     @property
     def policies(self) -> Policies: ...
@@ -50,7 +54,8 @@ def metrics_blueprint(gateway: Measured) -> flask.Blueprint:
         environ = flask.request.environ
         gateway.keys.client_of(environ.get("HTTP_AUTHORIZATION", ""), environ.get("HTTP_X_API_KEY", ""))
         gateway.metrics.sample(readings_of(gateway))
-        content_type, body = gateway.metrics.render(environ.get("HTTP_ACCEPT", ""))
+        accept = environ.get("HTTP_ACCEPT", "")
+        content_type, body = gateway.commons.render(accept) or gateway.metrics.render(accept)
         return flask.Response(body, content_type=content_type, headers={"cache-control": "no-store"})
 
     return blueprint

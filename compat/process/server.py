@@ -18,6 +18,7 @@ from gevent.pywsgi import WSGIHandler, WSGIServer
 
 from compat.errors import BadRequest, RequestTimeout, ShuttingDown
 from compat.gateway import Gateway
+from compat.process.open_files import connection_bound
 from compat.process.request_guard import Body, strict_headers
 
 HEAD_TIMEOUT_S = 30.0
@@ -35,7 +36,8 @@ def open_listener(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        exclusive = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)  # what the latter means on Windows lets others in
+        listener.setsockopt(socket.SOL_SOCKET, exclusive, 1)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.bind((host, port))
         listener.listen(1024)
@@ -178,9 +180,8 @@ class Server:
 
     def __init__(self, listener: socket.socket, app: Any, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._server = _CountingServer(
-            listener, app, handler_class=Handler, log=None, error_log=None, spawn=gateway.settings.server.max_connections
-        )
+        room = connection_bound(gateway.settings.server.max_connections)
+        self._server = _CountingServer(listener, app, handler_class=Handler, log=None, error_log=None, spawn=room)
 
     def start(self) -> None:
         """Begin to accept."""

@@ -182,6 +182,17 @@ def test_a_check_that_finds_a_fault_ends_with_1(cli: CommandLine, upstream: Fake
     assert CANARY not in done.stdout
 
 
+def test_a_check_tells_of_open_files_and_of_a_redis_that_is_not_there(cli: CommandLine, upstream: FakeUpstream) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    cli.configure(f'storage.redis_url = "redis://:canary-password@127.0.0.1:{port}/0"\n' + behind(upstream))
+    done = cli.run("--check")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "storage    FAULT the Redis of storage.redis_url can't be used: ConnectionError" in done.stdout
+    assert "files      " in done.stdout
+    assert "canary" not in done.stdout
+
+
 def test_a_key_that_the_upstream_quotes_is_not_shown(cli: CommandLine, upstream: FakeUpstream) -> None:
     upstream.script(openai.error_answer(401, f"Incorrect API key provided: {CANARY}"))
     cli.configure(behind(upstream))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import compat.process.server
-from compat.cli import raise_file_limit
+from compat.process.open_files import raise_file_limit
 from tests.conftest import RunningGateway, to_upstream
 from tests.fakes import openai_answers as openai
 from tests.fakes.upstream import Answer, FakeUpstream

@@ -11,6 +11,7 @@ import pytest
 
 from compat.answer_cache import AnswerCache, MemoryShelf
 from compat.calllog import CallLog
+from compat.commons import NoCommons
 from compat.endpoints.answers import error_answer
 from compat.endpoints.metrics import metrics_blueprint, readings_of
 from compat.errors import GatewayError
@@ -42,6 +43,7 @@ def make_gateway(folder: Path, keys: dict[str, KeySettings] | None = None) -> An
     return types.SimpleNamespace(
         keys=ClientKeys(keys or {}),
         metrics=Metrics(),
+        commons=NoCommons(),
         policies=types.SimpleNamespace(circuits=Reports(CIRCUITS), gates=Reports(GATES)),
         log=log,
         vault=MemoryVault(max_bytes=1000, ttl_s=1.0, clock=lambda: 0.0),
