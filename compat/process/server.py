@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import http
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 import gevent
@@ -27,6 +28,7 @@ SEND_TIMEOUT_S = 60.0
 """How long a client may take to read `_SEND_BYTES`."""
 
 _SEND_BYTES = 256 * 1024
+_NAMED_OTHERWISE = frozenset({"content-type", "content-length"})
 _POLL_S = 0.05
 _LAST_WORDS_S = 1.0
 
@@ -55,6 +57,11 @@ class ClientOutlet:
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
+
+    @property
+    def patience_s(self) -> float:
+        """How long a client may take nothing."""
+        return SEND_TIMEOUT_S
 
     def descriptor(self) -> int:
         """The socket's."""
@@ -99,10 +106,17 @@ class Handler(WSGIHandler):  # type: ignore[misc]
             gevent.sleep(0)
         self.socket.settimeout(HEAD_TIMEOUT_S if self.is_first else IDLE_TIMEOUT_S)
         self.is_first = False
-        self.rfile.peek(1)  # the time of the head begins with its first byte
-        self._head_bound = gevent.Timeout.start_new(HEAD_TIMEOUT_S, TimeoutError("the head did not arrive in time"))
+        begun = self.rfile.peek(1)  # the time of the head begins with its first byte
+        if b"\r\n\r\n" not in begun:
+            self._head_bound = gevent.Timeout.start_new(HEAD_TIMEOUT_S, TimeoutError("the head did not arrive in time"))
         self.socket.settimeout(None)
         return super().read_requestline()
+
+    def _headers(self) -> Iterator[tuple[str, str]]:
+        """Header fields by their names in the environ (RFC 3875, section 4.1.18); those with `_`, which could pass for others, are left out."""
+        for name, value in self.headers.items:
+            if "_" not in name and name not in _NAMED_OTHERWISE:
+                yield f"HTTP_{name.replace('-', '_').upper()}", value
 
     def get_environ(self) -> dict[str, Any]:
         """The WSGI environ, with the client's socket in it."""
