@@ -224,7 +224,8 @@ class CallRun:
     def _make_plan(self) -> CallPlan:
         gateway, call = self.gateway, self.call
         route = gateway.router.resolve(call.model)
-        session = session_of(call.envelope, call.client, call.session_id) if gateway.settings.affinity.enabled else call.request_id
+        has_session = route.has_choice and gateway.settings.affinity.enabled
+        session = session_of(call.envelope, call.client, call.session_id) if has_session else call.request_id
         self.account.admit(route)
         total_s = max(deployment.upstream.timeouts.total_s for deployment in route.deployments)
         return CallPlan(gateway.policies, route, session, call.received_s + total_s)

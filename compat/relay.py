@@ -92,8 +92,8 @@ class Source(Protocol):
 class Bounds:
     """How long things may last, in seconds.
 
-    After `heartbeat_s` without a frame a comment is sent. `silence_s` without bytes of the upstream and the clock's time `deadline_s` end the
-    relay.
+    After `heartbeat_s` without a frame a comment is sent. `silence_s` without bytes of the upstream, and the clock's time `deadline_s`, end
+    the relay.
     """
 
     heartbeat_s: float

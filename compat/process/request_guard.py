@@ -98,13 +98,19 @@ def check_fields(items: Sequence[tuple[str, str]]) -> None:
 
 
 class Body(Input):  # type: ignore[misc]
-    """A request's body. What nobody read is read after the answer, so that the client sees it; what is left then ends the connection."""
+    """A request's body. What nobody read is read after the answer, so that the client sees it; what is left then ends the connection.
+
+    `is_at_hand` tells that all of it came together with the head: reading it takes no time.
+    """
 
     is_left = False
+    is_at_hand = False
 
     def _discard(self) -> None:
         if self._chunked_input_error:
             self.is_left = True
+            return
+        if not self.chunked_input and self.position >= (self.content_length or 0):
             return
         self.send_100_continue_enabled = False
         self.is_left = True

@@ -87,6 +87,7 @@ class Handler(WSGIHandler):  # type: ignore[misc]
 
     MessageClass = staticmethod(strict_headers)
     _head_bound: gevent.Timeout | None = None
+    _came_with_head = 0
 
     def handle(self) -> None:
         """Serve the connection's requests, one after the other."""
@@ -107,13 +108,16 @@ class Handler(WSGIHandler):  # type: ignore[misc]
         self.socket.settimeout(HEAD_TIMEOUT_S if self.is_first else IDLE_TIMEOUT_S)
         self.is_first = False
         begun = self.rfile.peek(1)  # the time of the head begins with its first byte
-        if b"\r\n\r\n" not in begun:
+        head_end = begun.find(b"\r\n\r\n")
+        self._came_with_head = len(begun) - head_end - 4
+        if head_end < 0:
+            self._came_with_head = 0
             self._head_bound = gevent.Timeout.start_new(HEAD_TIMEOUT_S, TimeoutError("the head did not arrive in time"))
         self.socket.settimeout(None)
         return super().read_requestline()
 
     def _headers(self) -> Iterator[tuple[str, str]]:
-        """Header fields by their names in the environ (RFC 3875, section 4.1.18); those with `_`, which could pass for others, are left out."""
+        """Header fields by their names in the environ (RFC 3875, section 4.1.18); those with `_` could pass for others."""
         for name, value in self.headers.items:
             if "_" not in name and name not in _NAMED_OTHERWISE:
                 yield f"HTTP_{name.replace('-', '_').upper()}", value
@@ -126,6 +130,7 @@ class Handler(WSGIHandler):  # type: ignore[misc]
         environ["compat.outlet"] = ClientOutlet(self)
         given: Any = self.wsgi_input
         self.wsgi_input: Any = Body(given.rfile, given.content_length, socket=given.socket, chunked_input=given.chunked_input)
+        self.wsgi_input.is_at_hand = (self.content_length or 0) <= self._came_with_head and not given.chunked_input
         environ["wsgi.input"] = self.wsgi_input
         return environ
 
