@@ -143,7 +143,7 @@ def create_app(gateway: Gateway) -> Front:
         setup_blueprint,
     ):
         app.register_blueprint(make_blueprint(gateway))
-    return Front(app, gateway.settings.server, gateway.clock.new_id)
+    return Front(app, gateway.settings.server, gateway.clock.new_id, lambda: gateway.keys.are_required)
 
 
 def _policies(settings: Settings, clock: Clock, log: CallLog, board: CircuitBoard | None) -> Policies:

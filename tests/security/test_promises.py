@@ -94,6 +94,20 @@ def test_promise_01_holds_for_an_address_that_gunicorn_is_given(tmp_path: Path) 
     assert "client keys are required" in said
 
 
+def test_promise_01_holds_for_a_server_that_listens_where_we_did_not_say(tmp_path: Path) -> None:
+    """Such as gunicorn with a configuration of somebody else's: other machines get nothing, unless there are client keys."""
+    gateway = InProcess(tmp_path)
+    for path, methods in openapi_document()["paths"].items():
+        for method in methods:
+            where = path.replace("{", "").replace("}", "")
+            refused = gateway.ask(method.upper(), where, b"{}", REMOTE_ADDR="192.0.2.7", HTTP_HOST="127.0.0.1")
+            assert (refused.status, refused.error["code"]) == (403, "client_not_allowed")
+    assert gateway.ask("GET", "/healthz").status == 200
+    assert CommandLine(tmp_path).run("keys", "add", "laptop").returncode == 0
+    asked = InProcess(tmp_path).ask("GET", "/v1/models", REMOTE_ADDR="192.0.2.7")
+    assert (asked.status, asked.error["code"]) == (401, "invalid_api_key")
+
+
 def test_promise_01_is_content_with_keys_of_the_key_file(tmp_path: Path) -> None:
     line = CommandLine(tmp_path)
     assert line.run("keys", "add", "laptop").returncode == 0
