@@ -40,7 +40,6 @@ from compat.translate.upstream_errors import event_error
 from compat.wire.openai import ChunkWriter
 from compat.wire.sse import DONE, parse_event
 
-
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """Of events: more than half a million tokens, however finely they are cut."""
 
