@@ -29,6 +29,7 @@ from compat.settings import Settings, SettingsError, load_settings
 from tests.conftest import RunningGateway, to_upstream
 from tests.fakes import openai_answers as openai
 from tests.fakes.upstream import Answer, FakeUpstream
+from tests.integration.services_folder import ServiceFolder, behind, until
 from tests.security.in_process import InProcess
 from tests.unit.process.command_line import CommandLine
 
@@ -293,6 +294,27 @@ def test_promise_10_a_file_with_keys_that_others_can_read_is_a_warning(tmp_path:
     assert CANARY not in done.stderr + done.stdout
     (tmp_path / ".env").chmod(0o600)
     assert "warning" not in line.run("--check").stderr
+    assert line.run("keys", "add", "laptop").returncode == 0
+    assert "warning" not in line.run("--check").stderr
+    (tmp_path / "keys.json").chmod(0o640)
+    assert f"warning: {tmp_path / 'keys.json'} holds keys" in line.run("--check").stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes")
+def test_promise_10_a_worker_writes_the_warning_into_the_log(tmp_path: Path) -> None:
+    folder = ServiceFolder(tmp_path)
+    with FakeUpstream(default=fair) as upstream:
+        folder.configure(behind(upstream))
+        (tmp_path / "config.toml").chmod(0o644)
+        try:
+            folder.do("start")
+            until((tmp_path / "logs/openai_compat.log").exists, "there is a log")
+            told = until(lambda: [row for row in folder.log() if row["event"] == "keys.exposed"], "it is told", bound_s=5)
+        finally:
+            folder.close()
+    assert {row["level"] for row in told} == {"warning"}
+    assert str(tmp_path) in told[0]["detail"]
+    assert CANARY not in json.dumps(folder.log())
 
 
 # 11
