@@ -363,6 +363,7 @@ def test_every_promise_is_told_with_a_test_that_there_is() -> None:
     for number, _, tests in rows:
         named = re.findall(r"`((?:tests/\S+?\.py)|(?:test_\w+))`", tests)
         assert named, number
+        assert f"def test_promise_{int(number):02}_" in _all_tests(), number
         for name in named:
             found = (ROOT / name).exists() if name.startswith("tests/") else re.search(rf"def {name}", _all_tests())
             assert found, name
