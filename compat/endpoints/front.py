@@ -121,11 +121,14 @@ class Front:
 
 
 def host_name(host: str) -> str:
-    """The name in a `Host` header, lower case, without port, brackets and a last dot."""
+    """The name in a `Host` header, lower case, without port, brackets and a last dot; all of it where there is more than that."""
     name = host.strip().lower()
-    if name.startswith("["):
-        return name[1:].partition("]")[0]
-    return name.rpartition(":")[0].rstrip(".") if ":" in name else name.rstrip(".")
+    bare, colon, port = name.partition("]:") if name.startswith("[") else name.rpartition(":")
+    if colon and (port == "" or (port.isascii() and port.isdigit())):
+        return bare.removeprefix("[").rstrip(".")
+    if name.startswith("[") and name.endswith("]"):
+        return name[1:-1]
+    return name.rstrip(".")
 
 
 def _is_address(name: str) -> bool:

@@ -68,6 +68,10 @@ def test_a_path_stands_for_the_endpoint_that_was_meant(path: str, meant: str) ->
         ("[::1]:28889", "::1"),
         ("[::1]", "::1"),
         ("example.com:80", "example.com"),
+        ("localhost:", "localhost"),
+        ("[::1].evil.example", "[::1].evil.example"),
+        ("[::1]:evil.example", "[::1]:evil.example"),
+        ("127.0.0.1:evil.example", "127.0.0.1:evil.example"),
     ],
 )
 def test_a_host_has_a_name(host: str, name: str) -> None:
@@ -132,6 +136,8 @@ NAMED = ServerSettings(host="192.168.1.5")
         (LOCAL, "0.0.0.0", False),
         (LOCAL, "gateway.lan", False),
         (LOCAL, "127.evil.example", False),
+        (LOCAL, "[::1].evil.example", False),
+        (LOCAL, "127.0.0.1:evil.example", False),
         (LOCAL, "127.0.0.1.evil.example:28889", False),
         (LISTED, "gateway.lan:28889", True),
         (LISTED, "GATEWAY.lan", True),
