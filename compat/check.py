@@ -15,9 +15,8 @@ from compat.upstream.client import Secret, Upstream
 def check(gateway: Gateway, list_models: Callable[[Upstream, float], Sequence[str]], say: Callable[[str], None]) -> bool:
     """Say what is configured and whether it works; false when something is at fault. Spends no tokens."""
     settings = gateway.settings
-    say(
-        f"server     {settings.server.host}:{settings.server.port}, client keys: {', '.join(settings.keys) or 'none (any key is accepted)'}"
-    )
+    none = "none left (nobody is served)" if gateway.keys.are_required else "none (any key is accepted)"
+    say(f"server     {settings.server.host}:{settings.server.port}, client keys: {', '.join(gateway.keys.names) or none}")
     say(
         f"timeouts   connect {settings.timeouts.connect_s:g} s, first byte {settings.timeouts.first_byte_s:g} s,"
         f" silence {settings.timeouts.silence_s:g} s; attempts {settings.retry.attempts}"

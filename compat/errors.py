@@ -10,6 +10,7 @@ and `body()`. Foreign exceptions (sockets, TLS, parsers) are mapped to these in 
     │   │   └── Unsupported         400 content or a parameter that has no counterpart
     │   ├── InvalidKey              401
     │   ├── ForbiddenOrigin         403
+    │   ├── ForbiddenClient         403 of another machine, and there are no keys to know it by
     │   ├── NotFound                404
     │   │   └── ModelNotFound       404 model_not_found
     │   ├── MethodNotAllowed        405
@@ -134,6 +135,11 @@ class InvalidKey(ClientError):
 class ForbiddenOrigin(ClientError):
     status = 403
     code = "origin_not_allowed"
+
+
+class ForbiddenClient(ClientError):
+    status = 403
+    code = "client_not_allowed"
 
 
 class NotFound(ClientError):

@@ -35,6 +35,7 @@ from compat.endpoints.setup import setup_blueprint
 from compat.gateway import Clock, Gateway
 from compat.key_store import KeyStore, keys_path
 from compat.keys import ClientKeys
+from compat.limits import check_terms
 from compat.metrics import Metrics
 from compat.pacing import Pacing
 from compat.process.embedded import EmbeddedEngine
@@ -99,6 +100,7 @@ def build_gateway(
     stores = Stores(settings, base_dir, clock, log)
     usage, board, metrics = stores.usage(), stores.board(), Metrics()
     policies = _policies(settings, clock, log, board)
+    keys = ClientKeys(settings.keys, KeyStore(keys_path(base_dir, environment), clock.monotonic, log.event, check_terms), clock.now)
     return Gateway(
         settings=settings,
         catalog=catalog,
@@ -108,10 +110,10 @@ def build_gateway(
         transport=client,
         engine=engine,
         log=log,
-        keys=ClientKeys(settings.keys, KeyStore(keys_path(base_dir, environment), clock.monotonic, log.event), clock.now),
+        keys=keys,
         vault=stores.vault(),
         usage=usage,
-        limits=stores.limits(usage),
+        limits=stores.limits(usage, keys),
         answers=stores.answers(),
         metrics=metrics,
         policies=policies,
@@ -143,7 +145,7 @@ def create_app(gateway: Gateway) -> Front:
         setup_blueprint,
     ):
         app.register_blueprint(make_blueprint(gateway))
-    return Front(app, gateway.settings.server, gateway.clock.new_id)
+    return Front(app, gateway.settings.server, gateway.clock.new_id, lambda: gateway.keys.are_required)
 
 
 def _policies(settings: Settings, clock: Clock, log: CallLog, board: CircuitBoard | None) -> Policies:

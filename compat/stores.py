@@ -18,6 +18,7 @@ from compat.calllog import CallLog
 from compat.commons import Commons, NoCommons, RedisCommons
 from compat.endpoints.limiter import MEMORY, LazyLimiter
 from compat.gateway import Clock
+from compat.keys import ClientKeys
 from compat.limits import Limits
 from compat.metrics import Metrics
 from compat.metrics_shared import SharedMetrics
@@ -69,11 +70,11 @@ class Stores:
             return NoUsage()
         return UsageStore(settings, self._base_dir, NativeThread(), clock=self._clock.now, on_event=self._log.event)
 
-    def limits(self, usage: Usage) -> Limits:
+    def limits(self, usage: Usage, keys: ClientKeys) -> Limits:
         """What clients and models may use."""
         link = Link("limits", self._clock.monotonic, self._log.event, LIMITER_ERRORS)
         limiter = LazyLimiter(self._url or MEMORY)
-        return Limits(self._settings.limits, limiter, self._clock, link, spent=usage.spent, later=self._later)
+        return Limits(self._settings.limits, limiter, self._clock, link, terms_of=keys.terms_of, spent=usage.spent, later=self._later)
 
     def answers(self) -> AnswerCache:
         """Whole answers that may be given again."""

@@ -26,6 +26,7 @@ GENERATION = "OPENAI_COMPAT_GENERATION"
 METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 METRICS_MASTER = "OPENAI_COMPAT_METRICS_MASTER"
 MASTER = "master"
+WORKER_CLASS = "compat.process.gunicorn_worker.GatewayWorker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,18 @@ def refuse_open_addresses(server: Any, base_dir: Path) -> None:
             words = f"{address[0]} can be reached from other machines, so client keys are required: python app.py keys add NAME"
             sys.stderr.write(f"openai-compat: {words}\n")
             sys.exit(2)
+
+
+def use_own_worker(server: Any) -> None:
+    """Called by `on_starting` and `on_reload`: no worker but ours, whatever gunicorn was given (`-k gevent`).
+
+    The others' servers lack the bounds for slow clients and the rules for requests of two readings, and those without gevent hang.
+    """
+    asked = server.cfg.worker_class_str
+    if asked != WORKER_CLASS:
+        sys.stderr.write(f"openai-compat: the gateway's own gevent worker serves, not '{asked}'.\n")
+        server.cfg.set("worker_class", WORKER_CLASS)
+        server.worker_class = server.cfg.worker_class
 
 
 def guard_reload(server: Any, base_dir: Path) -> None:

@@ -80,6 +80,9 @@ class _Chunk(_ChunkHead):
     choices: list[_Choice] | None = None
 
 
+MAX_CHOICES = 1024
+"""Of a stream, which remembers them; OpenAI's own bound of `n` is 128."""
+
 _decode_first = msgspec.json.Decoder(_FirstChunk).decode
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 
@@ -181,6 +184,8 @@ class PassthroughStream(StreamTranslator):
         are_whole = True
         for choice in choices:
             if choice.index not in self._seen_choices:
+                if len(self._seen_choices) >= MAX_CHOICES:
+                    raise UpstreamBroken(f"The upstream sent more than {MAX_CHOICES} choices.")
                 self._seen_choices.add(choice.index)
                 self._open_choices.add(choice.index)
                 is_opening = True

@@ -163,6 +163,17 @@ def test_a_check_that_finds_no_fault_ends_with_0_and_shows_no_secret(cli: Comman
     assert [(request.method, request.path) for request in upstream.requests] == [("GET", "/v1/models")]
 
 
+def test_keys_that_were_added_are_told_by_the_check_and_the_banner(cli: CommandLine, upstream: FakeUpstream) -> None:
+    cli.configure(behind(upstream))
+    assert "client keys: none (any key is accepted)" in cli.run("--check").stdout
+    assert "API key  any value" in cli.start().banner
+    assert cli.run("keys", "add", "laptop").returncode == 0
+    assert "client keys: laptop\n" in cli.run("--check").stdout
+    assert "API key  one of your client keys\n" in cli.start().banner
+    assert cli.run("keys", "revoke", "laptop").returncode == 0
+    assert "client keys: none left (nobody is served)" in cli.run("--check").stdout
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
