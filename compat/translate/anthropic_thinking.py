@@ -125,7 +125,7 @@ def _asked_type(thinking: Block, budget: Any, notes: Notes) -> tuple[str | None,
 
 
 def _effort(level: str, facts: MessagesFacts, refused: frozenset[str], notes: Notes) -> str | None:
-    """The level, or the highest below it that the model has."""
+    """The level; where the model lacks it the next one above, or the highest there is."""
     if not facts.efforts or {"output_config", "output_config.effort"} & refused:
         notes.add("dropped", "reasoning_effort")
         return None
@@ -133,7 +133,7 @@ def _effort(level: str, facts: MessagesFacts, refused: frozenset[str], notes: No
         return level
     notes.add("clamped", "reasoning_effort")
     rank = _LEVELS.index(level)
-    return next((known for known in reversed(facts.efforts) if _LEVELS.index(known) <= rank), facts.efforts[0])
+    return next((known for known in facts.efforts if _LEVELS.index(known) > rank), facts.efforts[-1])
 
 
 def with_room(limit: int, thinking: Thinking, ctx: TranslationContext, notes: Notes, *, is_default_limit: bool) -> tuple[int, Thinking]:

@@ -45,21 +45,21 @@ def budget(asked: str, tokens: int, **fields: Any) -> RequestRow:
     return effort(asked, OLD, {"type": "enabled", "budget_tokens": tokens}, ABSENT, **fields)
 
 
-LOWER = ("clamped=reasoning_effort",)
+OTHER = ("clamped=reasoning_effort",)
 EFFORTS = [
     effort("none", SONNET, ABSENT, ABSENT),
     effort("minimal", SONNET, ADAPTIVE, "low"),
     effort("low", SONNET, ADAPTIVE, "low"),
     effort("medium", SONNET, ADAPTIVE, "medium"),
     effort("high", SONNET, ADAPTIVE, "high"),
-    effort("xhigh", SONNET, ADAPTIVE, "high", LOWER),
+    effort("xhigh", SONNET, ADAPTIVE, "max", OTHER),
     effort("max", SONNET, ADAPTIVE, "max"),
     effort("xhigh", OPUS47, SHOWN, "xhigh"),
     effort("none", OPUS47, ABSENT, ABSENT),
     effort("none", OPUS5, {"type": "disabled"}, ABSENT),
     effort("high", OPUS5, SHOWN, "high"),
-    effort("none", FABLE, SHOWN, "low", LOWER),
-    effort("none", NEWEST, BOUND, "low", LOWER),
+    effort("none", FABLE, SHOWN, "low", OTHER),
+    effort("none", NEWEST, BOUND, "low", OTHER),
     effort("max", NEWEST, BOUND, "max"),
     effort("none", OLD, ABSENT, ABSENT),
     effort("none", OLDEST, ABSENT, ABSENT),
