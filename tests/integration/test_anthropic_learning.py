@@ -179,7 +179,7 @@ def test_facts_that_are_wrong_in_the_catalog_heal_by_themselves(start_gateway: A
     got = gateway.chat(**asked)
     assert got.status_code == 200, got.text
     assert [note for note in got.headers["x-compat-notes"].split("; ") if note.startswith("learnt=")] == [
-        "learnt=tool_choice",
+        "learnt=tool_choice.forced",
         "learnt=temperature",
         "learnt=top_k",
     ]
