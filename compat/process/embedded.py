@@ -120,6 +120,11 @@ class EmbeddedEngine:
                 self._thread = threading.Thread(target=self._run, name="embedded engine", daemon=True)
                 self._thread.start()
 
+    def fault(self) -> str:
+        """Why it can't answer as things are, without a full stop; empty where it can, though its file may have to be fetched first."""
+        found = self._look()
+        return found.reason if isinstance(found, do.FileFault) else ""
+
     def status(self) -> EngineStatus:
         """What it does just now; never waits."""
         history, child = self._history, self._child

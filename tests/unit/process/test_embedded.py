@@ -165,7 +165,7 @@ def test_a_fetch_that_fails_is_told_and_refuses_calls(stage: Any, tmp_path: Path
 # Faults.
 
 
-@pytest.mark.parametrize(
+needs_a_person = pytest.mark.parametrize(
     ("settings", "is_installed", "words"),
     [
         (EmbeddedSettings(model="nowhere/at-all.gguf"), True, "does not exist"),
@@ -174,6 +174,23 @@ def test_a_fetch_that_fails_is_told_and_refuses_calls(stage: Any, tmp_path: Path
     ],
     ids=["no such file", "no such preset", "no engine for this platform"],
 )
+
+
+@needs_a_person
+def test_what_only_a_person_can_cure_is_known_before_it_is_started(
+    stage: Any, settings: EmbeddedSettings, is_installed: bool, words: str
+) -> None:
+    one = stage(settings, is_installed=is_installed)
+    assert words in one.engine.fault()
+    assert (one.started, one.status.state) == ([], "stopped")
+
+
+def test_a_model_that_must_be_fetched_first_is_no_fault(stage: Any, tmp_path: Path) -> None:
+    assert stage(EmbeddedSettings(cache_dir=str(tmp_path))).engine.fault() == ""
+    assert stage(with_file(tmp_path)).engine.fault() == ""
+
+
+@needs_a_person
 def test_what_only_a_person_can_cure_ends_it(stage: Any, settings: EmbeddedSettings, is_installed: bool, words: str) -> None:
     one = stage(settings, is_installed=is_installed)
     with pytest.raises(NoUpstream, match=words):
