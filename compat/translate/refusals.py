@@ -22,6 +22,9 @@ from compat.errors import ContextTooLong, GatewayError, UpstreamRefusal
 PASSING = frozenset({"messages.thinking", "messages.prefill", "output_config.format.schema", "tool_choice.thinking"})
 """Refused for what one request holds: never remembered for a deployment."""
 
+NESTED = frozenset({"cache_control", "reasoning_content"})
+"""Fields of messages and tools, which a call can do without wherever they stand."""
+
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), name)
     for pattern, name in (
@@ -43,6 +46,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\btool_choice\b.{0,60}(?:\bany\b|\btool\b|forc|required)", "tool_choice.forced"),
         (r"\btool_choice\b", "tool_choice"),
         (r"\bcache_control\b", "cache_control"),
+        (r"\breasoning_content\b.{0,40}(?:extra|not (?:permitted|supported|allowed))|unknown.{0,60}reasoning_content", "reasoning_content"),
         (r"\bservice_tier\b", "service_tier"),
         (r"\bmetadata\b", "metadata"),
         (r"\btop_k\b", "top_k"),
@@ -52,6 +56,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\bthinking\b", "thinking"),
         (r"\breasoning_effort\b", "reasoning_effort"),
         (r"\bmax_tokens\b.{0,120}\bmax_completion_tokens\b", "max_tokens"),
+        (r"\bmax_completion_tokens\b", "max_completion_tokens"),
         (r"\bstream_options\b", "stream_options"),
         (r"\bparallel_tool_calls\b", "parallel_tool_calls"),
         (r"\b(frequency_penalty|presence_penalty|logit_bias|logprobs|top_logprobs|seed|verbosity|store)\b", ""),
@@ -59,7 +64,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 )
 _REFUSED = re.compile(
     r"not support|unsupported|deprecated|not permitted|not allowed|not available|unexpected|unknown|unrecognized|extra|invalid|cannot|can't"
-    r"|may not|may only|must (?:be|not|end|follow)|incompatible|removed|expected|bound to",
+    r"|may not|may only|must (?:be(?! passed)|not|end|follow)|incompatible|removed|expected|bound to",
     re.IGNORECASE,
 )
 _PLACE = re.compile(r"(?:^|:\s)(?:tools|messages|system)\.\d")
@@ -76,7 +81,7 @@ def refused_parameter(error: GatewayError) -> str | None:
     is_of_block = _PLACE.search(words) is not None
     for pattern, name in _PATTERNS:
         match = pattern.search(words)
-        if match is not None and (not is_of_block or name == "cache_control" or name.startswith("messages.")):
+        if match is not None and (not is_of_block or name in NESTED or name.startswith("messages.")):
             return name + str(match[match.lastindex or 0]).lower() if not name or name.endswith(".") else name
     return None
 

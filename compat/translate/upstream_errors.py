@@ -132,8 +132,15 @@ def error_fields(body: bytes) -> dict[str, Any]:
     if error is None and isinstance(words, list):  # of several errors the first
         words = words[0]
     if error is None and isinstance(words, dict):  # a detail with words of its own
-        words = words.get("message") or words.get("msg") or words
+        words = words.get("message") or _located(words) or words
     return document if words is None else {**document, "message": str(words)}
+
+
+def _located(detail: Mapping[str, Any]) -> str:
+    """The words of a FastAPI server on one field, with the field's place before them: without it they say nothing."""
+    words, place = detail.get("msg"), detail.get("loc")
+    steps = [str(step) for step in place if step != "body"] if isinstance(place, list) else []
+    return f"{'.'.join(steps)}: {words}" if words and steps else str(words or "")
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
