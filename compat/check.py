@@ -36,7 +36,13 @@ def check(gateway: Gateway, list_models: Callable[[Upstream, float], Sequence[st
     if not gateway.router.upstreams:
         say("upstream   none configured: set a key (see .env.example)")
     if gateway.engine is not None:
-        say(f"embedded   {settings.embedded.model} ({gateway.engine.status().state}; fetched on first use)")
+        say(f"embedded   {settings.embedded.model} (started, and fetched, on first use)")
+        fault = gateway.engine.fault()
+        if fault and gateway.router.upstreams:
+            say(f"           not usable, and not needed: {fault}")
+        elif fault:
+            is_good = False
+            say(f"           FAULT {fault}")
     for name in dict.fromkeys([*settings.models, *gateway.catalog.aliases]):
         say(f"model      {name} -> {route_text(gateway, name)}")
     is_good = is_good and _routes_resolve(gateway, say)

@@ -43,7 +43,7 @@ LAYERS: list[tuple[str, tuple[str, ...], frozenset[str]]] = [
         "engine",
         (
             *("process.embedded", "process.supervisor", "process.child", "process.model_file", "process.progress", "process.engine"),
-            "process.service_engine",
+            *("process.presets", "process.service_engine"),
         ),
         frozenset({"platformdirs", "tqdm", "xllamacpp", "setproctitle", "gevent", "msgspec"}),
     ),

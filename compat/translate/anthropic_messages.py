@@ -110,7 +110,8 @@ class _Turns:
 
     `pending` are the calls of the last assistant message that have no result yet, by our id the client's, and `awaited` the same by the
     client's id. `used_ids` are ours so far, `numbers` the last one that was given to a doubled id. `results` and `rest` gather what lies
-    between two assistant messages. However many calls there are, each is found in one step.
+    between two assistant messages. `restored_by` is which call each record was put back with, by the record's calls. However many calls
+    there are, each is found in one step.
     """
 
     notes: Notes
@@ -124,6 +125,7 @@ class _Turns:
     numbers: dict[str, int] = field(default_factory=dict)
     results: list[Block] = field(default_factory=list)
     rest: list[Block | _SystemWords] = field(default_factory=list)
+    restored_by: dict[tuple[str, ...], str] = field(default_factory=dict)
 
     def user(self, message: Mapping[str, Any], where: str, position: int) -> None:
         """A user's message."""
@@ -182,7 +184,7 @@ class _Turns:
             return
         self._flush_user()
         tools = [self._tool_use(call, f"{where}.tool_calls[{number}]") for number, call in enumerate(calls)]
-        record = next((self.records[call_id] for call_id in self.pending.values() if call_id in self.records), None)
+        record = self._record()
         blocks = [*texts, *tools]
         if record is not None:
             blocks = restored(record, texts, tools)
@@ -288,6 +290,15 @@ class _Turns:
         block: Block = {"type": "tool_use", "id": ours, "name": fit_name(name), "input": self._input(arguments)}
         mark_last([block], call)
         return block
+
+    def _record(self) -> ThinkingRecord | None:
+        """The thinking that led to the calls of this message; once only where a client made several messages of one turn."""
+        for client_id in self.pending.values():
+            record = self.records.get(client_id)
+            if record is not None:
+                is_first = self.restored_by.setdefault(record.tool_call_ids, client_id) == client_id
+                return record if is_first else None
+        return None
 
     def _input(self, arguments: Any) -> Any:
         """The arguments with the bytes that the model wrote; whatever is not a JSON object is wrapped into one."""

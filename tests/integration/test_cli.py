@@ -210,6 +210,20 @@ def test_a_key_that_the_upstream_quotes_is_not_shown(cli: CommandLine, upstream:
     assert CANARY not in cli.run("--check").stdout
 
 
+def test_a_check_of_an_embedded_model_that_is_not_there_ends_with_1(cli: CommandLine) -> None:
+    cli.configure('discovery.enabled = false\n[embedded]\nmodel = "gone.gguf"\n')
+    done = cli.run("--check")
+    assert done.returncode == 1
+    assert "FAULT the embedded model's file" in done.stdout
+    assert "Something is at fault." in done.stdout
+
+
+def test_a_check_of_an_embedded_model_that_nobody_needs_is_no_fault(cli: CommandLine, upstream: FakeUpstream) -> None:
+    cli.configure(behind(upstream).replace("embedded.enabled = false", 'embedded.model = "gone.gguf"'))
+    done = cli.run("--check")
+    assert (done.returncode, "gone.gguf" in done.stdout) == (0, True), done.stdout
+
+
 def test_a_check_of_an_upstream_that_is_not_there_ends_with_1(cli: CommandLine) -> None:
     with FakeUpstream() as gone:
         cli.configure(behind(gone))
