@@ -1,0 +1,101 @@
+"""Peers are installed into environments of their own, in a cache folder outside the tree, from PyPI and npm.
+
+Strategy: an environment is data (`Pip`, `Npm`). Its folder is named by what is in it, and gets a mark when it is complete: what was
+interrupted is made anew, what is there is used again without asking a registry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_LIMIT_S = 900
+_MARK = "complete"
+
+
+class NotInstalled(Exception):
+    """An environment that can't be made here; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pip:
+    """Packages in a virtual environment of Python. `without_dependencies` are installed after the others, and alone."""
+
+    packages: Sequence[str]
+    without_dependencies: Sequence[str] = ()
+
+    @property
+    def words(self) -> str:
+        """What makes this environment another one."""
+        return json.dumps([list(self.packages), list(self.without_dependencies), sys.version_info[:2]])
+
+    def make(self, folder: Path) -> None:
+        """Install. Errors: `NotInstalled`."""
+        _run([sys.executable, "-m", "venv", str(folder)])
+        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        if self.packages:
+            _run([*pip, *self.packages])
+        if self.without_dependencies:
+            _run([*pip, "--no-deps", *self.without_dependencies])
+
+    def version(self, folder: Path, package: str) -> str:
+        """The version of `package` that is there."""
+        code = f"import importlib.metadata as m; print(m.version({package!r}))"
+        return subprocess.run([str(folder / "bin" / "python"), "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Npm:
+    """Packages of npm in a folder; each version is pinned for dependencies of dependencies, too."""
+
+    packages: Mapping[str, str]
+
+    @property
+    def words(self) -> str:
+        """What makes this environment another one."""
+        return json.dumps(dict(self.packages))
+
+    def make(self, folder: Path) -> None:
+        """Install. Errors: `NotInstalled`."""
+        npm = shutil.which("npm")
+        if npm is None or shutil.which("node") is None:
+            raise NotInstalled("there is no npm and node on this machine")
+        folder.mkdir(parents=True)
+        document = {"name": "peer", "private": True, "dependencies": dict(self.packages), "overrides": dict(self.packages)}
+        (folder / "package.json").write_text(json.dumps(document))
+        _run([npm, "install", "--no-audit", "--no-fund", "--silent", "--prefix", str(folder)])
+
+    def version(self, folder: Path, package: str) -> str:
+        """The version of `package` that is there."""
+        version: str = json.loads((folder / "node_modules" / package / "package.json").read_text())["version"]
+        return version
+
+
+Environment = Pip | Npm
+
+
+def install(name: str, environment: Environment, cache: Path) -> Path:
+    """The folder of that environment, made if need be. Errors: `NotInstalled`."""
+    folder = cache / f"{name}-{hashlib.sha256(environment.words.encode()).hexdigest()[:8]}"
+    if not (folder / _MARK).exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        cache.mkdir(parents=True, exist_ok=True)
+        environment.make(folder)
+        (folder / _MARK).touch()
+    return folder
+
+
+def _run(command: Sequence[str]) -> None:
+    try:
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=_LIMIT_S)
+    except subprocess.CalledProcessError as error:
+        lines = [line for line in error.output.decode(errors="replace").splitlines() if not line.startswith("WARNING")]
+        raise NotInstalled(f"{Path(command[0]).name} failed: {' '.join(lines[-2:])[-300:]}") from error
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NotInstalled(str(error)) from error
