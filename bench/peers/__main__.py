@@ -7,23 +7,29 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import platform
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
-from bench.peers.figures import figures_of
-from bench.peers.measure import Plan, run
+from bench.peers.budgets import Judged, judge
+from bench.peers.figures import Table, figures_of
+from bench.peers.measure import Plan, Run, run
+from bench.peers.tables import budget_table, process_table, scenario_tables
 from bench.peers.targets import TARGETS
 from bench.processes import ProcessFailed
 from bench.scenarios import PEER_SCENARIOS, Scenario
 
 FULL = Plan(rounds=3, slow_rounds=2, share=1.0)
 QUICK = Plan(rounds=1, slow_rounds=1, share=0.3)
-_OURS = frozenset({"ours", "gunicorn"})
+OURS = ("ours", "gunicorn")
 
 
 def _tell(text: str) -> None:
@@ -32,8 +38,8 @@ def _tell(text: str) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.peers", description="The gateway beside its peers, in one interleaved run.")
-    names = ",".join(["direct", *(target.name for target in TARGETS)])
-    parser.add_argument("--targets", default=names, metavar="NAMES", help=f"with commas between (default: {names})")
+    names = ",".join(["direct", *(target.name for target in TARGETS if target.is_default)])
+    parser.add_argument("--targets", default=names, metavar="NAMES", help=f"with commas between (default: {names}; smg is one more)")
     parser.add_argument("--only", default="", metavar="WORDS", help="only scenarios whose name holds one of these, with commas between")
     parser.add_argument("--rounds", type=int, help="rounds of every scenario")
     parser.add_argument("--quick", action="store_true", help="one small round")
@@ -47,6 +53,16 @@ def selected(words: str) -> list[Scenario]:
     wanted = [row for row in PEER_SCENARIOS if any(word.strip() in row.name for word in words.split(","))]
     names = {row.name for row in wanted} | {row.baseline for row in wanted}
     return [row for row in PEER_SCENARIOS if row.name in names]
+
+
+def _document(found: Run, figures: Table, judged: Sequence[Judged]) -> dict[str, Any]:
+    return {
+        "figures": [{"scenario": scenario, "target": target, **asdict(row)} for (scenario, target), row in figures.items()],
+        "processes": {name: asdict(one) for name, one in found.processes.items()},
+        "budgets": [{**asdict(one), "verdict": one.verdict} for one in judged],
+        "skipped": found.skipped,
+        "loads": [asdict(load) for load in found.loads],
+    }
 
 
 def main() -> int:
@@ -69,12 +85,15 @@ def main() -> int:
         _tell(str(error))
         return 2
     figures = figures_of(found.loads)
-    for (scenario, target), row in figures.items():
-        print(f"{scenario:26} {target:9}", {name: round(value, 1) for name, value in asdict(row).items() if value is not None})
-    print(found.processes, found.skipped, f"{time.monotonic() - begun_s:.0f} s")
+    rivals = [target.name for target in targets if target.is_gateway and target.name not in OURS]
+    judged = judge(figures, found.processes, OURS, rivals)
+    print(scenario_tables(figures, ["direct", *found.processes]), process_table(found.processes), budget_table(judged), sep="\n\n")
+    for name, reason in found.skipped.items():
+        print(f"\n{name} is not in this run: {reason}")
+    print(f"\nmeasured in {time.monotonic() - begun_s:.0f} s on {os.cpu_count()} cores, Python {platform.python_version()}")
     if arguments.json:
-        arguments.json.write_text(json.dumps([asdict(load) for load in found.loads], indent=1))
-    return 1 if any(row.wrong for (_, target), row in figures.items() if target in _OURS) else 0
+        arguments.json.write_text(json.dumps(_document(found, figures, judged), indent=1))
+    return 1 if any(row.wrong for (_, target), row in figures.items() if target in OURS) else 0
 
 
 if __name__ == "__main__":

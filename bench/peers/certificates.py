@@ -38,6 +38,6 @@ def make_certificates(folder: Path) -> Certificates | None:
 
     run("req", "-x509", *_CURVE, "-days", _DAYS, "-subj", "/CN=bench authority", "-keyout", authority_key, "-out", made.authority)
     run("req", *_CURVE, "-subj", "/CN=127.0.0.1", "-keyout", made.key, "-out", request)
-    signing = ["-CA", made.authority, "-CAkey", authority_key, "-CAcreateserial", "-days", _DAYS, "-extfile", extensions]
+    signing: list[str | Path] = ["-CA", made.authority, "-CAkey", authority_key, "-CAcreateserial", "-days", _DAYS, "-extfile", extensions]
     run("x509", "-req", "-in", request, *signing, "-out", made.certificate)
     return made

@@ -23,26 +23,43 @@ class NotInstalled(Exception):
     """An environment that can't be made here; the message says why."""
 
 
+_REQUIREMENTS = """
+import importlib.metadata, sys
+from pip._vendor.packaging.requirements import Requirement
+wanted = Requirement(sys.argv[1])
+for row in map(Requirement, importlib.metadata.requires(wanted.name)):
+    if row.marker is None or any(row.marker.evaluate({"extra": extra}) for extra in ("", *wanted.extras)):
+        extras = f"[{','.join(sorted(row.extras))}]" if row.extras else ""
+        print(f"{row.name}{extras}{'' if '==' in str(row.specifier) else row.specifier}")
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Pip:
-    """Packages in a virtual environment of Python. `without_dependencies` are installed after the others, and alone."""
+    """A package in a virtual environment of Python.
 
-    packages: Sequence[str]
-    without_dependencies: Sequence[str] = ()
+    `is_loose`: the versions that it pins exactly are not insisted on. A registry's mirror may have a package and not yet the packages of
+    the same day that it pins.
+    """
+
+    package: str
+    is_loose: bool = False
 
     @property
     def words(self) -> str:
         """What makes this environment another one."""
-        return json.dumps([list(self.packages), list(self.without_dependencies), sys.version_info[:2]])
+        return json.dumps([self.package, self.is_loose, sys.version_info[:2]])
 
     def make(self, folder: Path) -> None:
         """Install. Errors: `NotInstalled`."""
         _run([sys.executable, "-m", "venv", str(folder)])
-        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        if self.packages:
-            _run([*pip, *self.packages])
-        if self.without_dependencies:
-            _run([*pip, "--no-deps", *self.without_dependencies])
+        python = str(folder / "bin" / "python")
+        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        if not self.is_loose:
+            _run([*pip, self.package])
+            return
+        _run([*pip, "--no-deps", self.package])
+        _run([*pip, *_run([python, "-c", _REQUIREMENTS, self.package]).split()])
 
     def version(self, folder: Path, package: str) -> str:
         """The version of `package` that is there."""
@@ -91,11 +108,13 @@ def install(name: str, environment: Environment, cache: Path) -> Path:
     return folder
 
 
-def _run(command: Sequence[str]) -> None:
+def _run(command: Sequence[str]) -> str:
+    """What the command prints. Errors: `NotInstalled`."""
     try:
-        subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=_LIMIT_S)
+        done = subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_LIMIT_S)
     except subprocess.CalledProcessError as error:
-        lines = [line for line in error.output.decode(errors="replace").splitlines() if not line.startswith("WARNING")]
+        lines = [line for line in (error.stdout + error.stderr).splitlines() if line and not line.startswith("WARNING")]
         raise NotInstalled(f"{Path(command[0]).name} failed: {' '.join(lines[-2:])[-300:]}") from error
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NotInstalled(str(error)) from error
+    return done.stdout

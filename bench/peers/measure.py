@@ -21,7 +21,7 @@ from typing import Any
 from bench.peers.certificates import make_certificates
 from bench.peers.figures import Loaded, Process
 from bench.peers.install import NotInstalled, install
-from bench.peers.targets import CLAUDE, TLS, Place, Target, find_program
+from bench.peers.target import Place, Target, find_program
 from bench.processes import ROOT, ProcessFailed, Running, free_port, started_mock, started_server
 from bench.scenarios import Scenario
 
@@ -186,6 +186,3 @@ def _rounds(started: Sequence[Started], scenarios: Sequence[Scenario], plan: Pla
                 for fault in loaded.load["faults"]:
                     tell(f"  {one.name}: {fault[:200]}")
                 yield loaded
-
-
-__all__ = ["CLAUDE", "TLS", "Plan", "Run", "run"]
