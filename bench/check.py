@@ -96,7 +96,7 @@ def _read_openai_stream(body: bytes) -> tuple[str, str | None]:
     if last != "[DONE]" or "[DONE]" in events:
         raise Fault("the stream does not end with one [DONE]")
     choices = [choice for event in events for choice in json.loads(event)["choices"]]
-    reasons = [choice["finish_reason"] for choice in choices if choice["finish_reason"]]
+    reasons = [choice["finish_reason"] for choice in choices if choice.get("finish_reason")]  # some gateways leave null out
     if len(reasons) != 1:
         raise Fault(f"the stream has {len(reasons)} finish_reasons")
     return "".join(choice["delta"].get("content") or "" for choice in choices), reasons[0]

@@ -33,6 +33,21 @@ _USAGE_MARK = b'"include_usage"'
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request's body asks for."""
+
+    model: str
+    is_stream: bool
+    wants_usage: bool
+
+
+def read_body(body: bytes) -> Asked:
+    """Search the body for the marks; nothing is decoded."""
+    found = _MODEL.search(body)
+    return Asked(found[1].decode() if found else FAST_MODEL, bool(_STREAM.search(body)), _USAGE_MARK in body)
+
+
 @dataclass(slots=True, eq=False)
 class _Connection:
     """A client. `inbox` holds what was read and not answered, `outbox` what the socket would not take yet."""
@@ -141,12 +156,12 @@ class MockUpstream:
         if wire is None:
             self._send(connection, NOT_FOUND)
             return
-        found = _MODEL.search(body)
-        answers = self._prepared(wire, found[1].decode() if found else FAST_MODEL)
-        if not _STREAM.search(body):
+        asked = read_body(body)
+        answers = self._prepared(wire, asked.model)
+        if not asked.is_stream:
             self._send(connection, answers.whole)
             return
-        closing = answers.closing_with_usage if _USAGE_MARK in body else answers.closing
+        closing = answers.closing_with_usage if asked.wants_usage else answers.closing
         self._send(connection, answers.opening)
         if answers.gap_s:
             self._wait_for(_SlowStream(connection, answers, time.monotonic(), closing))

@@ -22,6 +22,7 @@ import platformdirs
 from bench.peers.budgets import Judged, judge
 from bench.peers.figures import Table, figures_of
 from bench.peers.measure import Plan, Run, run
+from bench.peers.plot import picture
 from bench.peers.tables import budget_table, process_table, scenario_tables
 from bench.peers.targets import TARGETS
 from bench.processes import ProcessFailed
@@ -44,7 +45,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="rounds of every scenario")
     parser.add_argument("--quick", action="store_true", help="one small round")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single load there as well")
-    parser.add_argument("--cache", type=Path, default=Path(platformdirs.user_cache_dir("openai-compat")) / "peers", metavar="FOLDER")
+    parser.add_argument("--png", type=Path, metavar="FILE", help="draw the CPU figures there")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=Path(platformdirs.user_cache_dir("openai-compat")) / "peers",
+        metavar="FOLDER",
+        help="where peers are installed",
+    )
     return parser.parse_args()
 
 
@@ -91,6 +99,8 @@ def main() -> int:
     for name, reason in found.skipped.items():
         print(f"\n{name} is not in this run: {reason}")
     print(f"\nmeasured in {time.monotonic() - begun_s:.0f} s on {os.cpu_count()} cores, Python {platform.python_version()}")
+    if arguments.png and (image := picture(figures, list(found.processes))):
+        arguments.png.write_bytes(image)
     if arguments.json:
         arguments.json.write_text(json.dumps(_document(found, figures, judged), indent=1))
     return 1 if any(row.wrong for (_, target), row in figures.items() if target in OURS) else 0

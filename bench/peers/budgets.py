@@ -29,7 +29,8 @@ class Bound:
         """Such as "18x nginx", "1/6 of portkey", "direct + 1", "80"."""
         if not self.of:
             return f"{self.plus:g}"
-        share = "" if self.factor == 1 else f"{self.factor:g}x " if round(self.factor, 2) == self.factor else f"1/{1 / self.factor:.0f} of "
+        part = round(1 / self.factor, 6) if self.factor else 0
+        share = "" if self.factor == 1 else f"1/{part:g} of " if part > 1 and part == int(part) else f"{self.factor:g}x "
         return f"{share}{self.of}" + (f" + {self.plus:g}" if self.plus else "")
 
 

@@ -67,6 +67,11 @@ class Started:
         """The share of requests that is enough."""
         return self.target.share if self.target else 1.0
 
+    @property
+    def most_rounds(self) -> int:
+        """How many rounds are enough."""
+        return self.target.most_rounds if self.target else 2
+
     def can_serve(self, scenario: Scenario) -> bool:
         """Whether the scenario can be measured with it."""
         return not scenario.is_tls if self.target is None else self.target.can_serve(scenario)
@@ -182,6 +187,8 @@ def _rounds(started: Sequence[Started], scenarios: Sequence[Scenario], plan: Pla
                 continue
             tell(f"round {round_number + 1}: {scenario.name}")
             for one in able if round_number % 2 == 0 else reversed(able):
+                if round_number >= one.most_rounds:
+                    continue
                 loaded = one.measure(scenario, round_number, plan.requests_of(scenario, one.share))
                 for fault in loaded.load["faults"]:
                     tell(f"  {one.name}: {fault[:200]}")

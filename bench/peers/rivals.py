@@ -170,6 +170,7 @@ RIVALS = (
         ready="/",
         headers=_portkey_headers,
         share=0.5,
+        most_rounds=1,
     ),
     Target(
         "litellm",
@@ -188,5 +189,6 @@ RIVALS = (
         ready="/health/liveliness",
         start_limit_s=180.0,
         share=0.1,
+        most_rounds=1,
     ),
 )

@@ -44,7 +44,8 @@ class Target:
     """A row of the table: how it is installed, configured, started, asked.
 
     `files` are written into its folder before it is started. `headers` and `prefix` are what its clients send and put before the path.
-    `needs` are programs that must be on the machine. `share` of a scenario's requests is enough for one that is slow.
+    `needs` are programs that must be on the machine. `share` of a scenario's requests and
+    `most_rounds` are enough for one that is slow.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Target:
     headers: Callable[[Place, Scenario], Mapping[str, str]] = lambda _place, _scenario: BEARER
     prefix: Callable[[Scenario], str] = lambda _: ""
     share: float = 1.0
+    most_rounds: int = 100
     version: Callable[[], str] = lambda: __version__
     is_gateway: bool = True
     is_default: bool = True
