@@ -174,13 +174,18 @@ def _started(target: Target, place: Place) -> Iterator[Started]:
         yield Started(target.name, running, place, target, version, running.memory_mb())
 
 
+def warming(scenarios: Sequence[Scenario]) -> list[Scenario]:
+    """Those that open connections and load code before anything is measured: one for each model, whole and streamed; none that is slow."""
+    quick = [row for row in scenarios if not row.is_slow and not row.behind]
+    return list({(row.route, row.chunks > 0): row for row in quick}.values())
+
+
 def _rounds(started: Sequence[Started], scenarios: Sequence[Scenario], plan: Plan, tell: Tell) -> Iterator[Loaded]:
     pairs = [(scenario, [one for one in started if one.can_serve(scenario)]) for scenario in scenarios]
-    for scenario, able in pairs:
-        if plan.rounds_of(scenario) > plan.slow_rounds:
-            for one in able:
-                with contextlib.suppress(ProcessFailed):  # the measured load will tell it
-                    one.load(scenario, max(int(plan.requests_of(scenario, one.share) * _WARM_UP_SHARE), 1))
+    for scenario in warming(scenarios):
+        for one in [one for one in started if one.can_serve(scenario)]:
+            with contextlib.suppress(ProcessFailed):  # the measured load will tell it
+                one.load(scenario, max(int(plan.requests_of(scenario, one.share) * _WARM_UP_SHARE), 1))
     for round_number in range(max(plan.rounds_of(scenario) for scenario in scenarios)):
         for scenario, able in pairs:
             if round_number >= plan.rounds_of(scenario):

@@ -12,7 +12,7 @@ from bench.guard import KILO, STREAM, TRANSLATED, TRANSLATED_STREAM, WHOLE, Cost
 from bench.peers.budgets import BUDGETS, RIVALS, Bound, Budget, judge
 from bench.peers.certificates import make_certificates
 from bench.peers.figures import Figures, Loaded, Process, figures_of
-from bench.peers.measure import Plan
+from bench.peers.measure import Plan, warming
 from bench.peers.plot import picture
 from bench.peers.tables import budget_table, scenario_tables
 from bench.peers.target import Place
@@ -142,6 +142,12 @@ def test_slow_scenarios_have_all_their_requests_and_rounds_of_their_own():
     assert (plan.rounds_of(scenario_named("Kilo call")), plan.requests_of(scenario_named("Kilo call"), 0.1)) == (2, 50)
     assert (plan.rounds_of(scenario_named("first token, 100 streams")), plan.rounds_of(scenario_named("1 MB event"))) == (2, 3)
     assert plan.requests_of(scenario_named("stream, 8 at once"), 0.1) == 20
+
+
+def test_what_is_measured_is_warmed_up_once_whole_and_once_streamed():
+    rows = warming(PEER_SCENARIOS)
+    assert len({(row.route, row.chunks > 0) for row in rows}) == len(rows) == 6
+    assert not any(row.is_slow for row in rows)
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
