@@ -29,6 +29,7 @@ _SETTLE_S = 0.15
 _IDLE_S = 1.0
 _LOAD_LIMIT_S = 180
 _WARM_UP_SHARE = 0.1
+_REASON = 400
 Tell = Callable[[str], None]
 
 
@@ -127,8 +128,8 @@ def run(targets: Sequence[Target], scenarios: Sequence[Scenario], plan: Plan, ca
                 place = _place(target, folder, mock, certificates.authority if certificates else None, cache, tell)
                 started.append(stack.enter_context(_started(target, place)))
             except (NotInstalled, ProcessFailed) as error:
-                skipped[target.name] = str(error)
-                tell(f"{target.name} is left out: {error}")
+                skipped[target.name] = reason = " ".join(str(error).split())[:_REASON]
+                tell(f"{target.name} is left out: {reason}")
             else:
                 tell(
                     f"{target.name} {started[-1].version}: healthy after {started[-1].running.start_s:.2f} s, {started[-1].idle_mb:.0f} MB"
