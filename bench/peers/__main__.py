@@ -82,6 +82,10 @@ def main() -> int:
         plan = Plan(arguments.rounds, arguments.rounds, plan.share)
     scenarios = selected(arguments.only)
     names = [name.strip() for name in arguments.targets.split(",")]
+    unknown = set(names) - {"direct", *(target.name for target in TARGETS)}
+    if unknown:
+        _tell(f"There is no target {', '.join(sorted(unknown))}.")
+        return 2
     targets = [target for target in TARGETS if target.name in names]
     if not scenarios or not targets:
         _tell("Nothing is left to be measured.")
