@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 _LIMIT_S = 900
 _MARK = "complete"
@@ -94,7 +95,18 @@ class Npm:
         return version
 
 
-Environment = Pip | Npm
+class Environment(Protocol):
+    """What can be installed: `Pip`, `Npm`."""
+
+    @property
+    def words(self) -> str:
+        """What makes this environment another one."""
+
+    def make(self, folder: Path) -> None:
+        """Install. Errors: `NotInstalled`."""
+
+    def version(self, folder: Path, package: str) -> str:
+        """The version of `package` that is there."""
 
 
 def install(name: str, environment: Environment, cache: Path) -> Path:

@@ -187,7 +187,7 @@ def _rounds(started: Sequence[Started], scenarios: Sequence[Scenario], plan: Pla
         for one in [one for one in started if one.can_serve(scenario)]:
             with contextlib.suppress(ProcessFailed):  # the measured load will tell it
                 one.load(scenario, max(int(plan.requests_of(scenario, one.share) * _WARM_UP_SHARE), 1))
-    for round_number in range(max(plan.rounds_of(scenario) for scenario in scenarios)):
+    for round_number in range(max((plan.rounds_of(scenario) for scenario in scenarios), default=0)):
         for scenario, able in pairs:
             if round_number >= plan.rounds_of(scenario):
                 continue
