@@ -179,7 +179,7 @@ class PassthroughStream(StreamTranslator):
             frame = data_frame(data.replace(self._their_model, self._our_model))
         else:
             frame = data_frame(self._regular(data, adds_role=lacks_role))
-        if self.is_committed and chunk.usage is None and self.finish_reason is None:
+        if self.is_committed and not lacks_role and chunk.usage is None and self.finish_reason is None:
             self._alike = data, frame
         return frame
 
