@@ -169,6 +169,7 @@ def start_background(gateway: Gateway) -> None:
     gateway.log.start()
     gateway.vault.start()
     gateway.usage.start()
+    gateway.traces.start()
     gevent.spawn(sample_metrics, gateway)
     if gateway.settings.discovery.enabled:
         gateway.discovery.refresh_local()
@@ -194,6 +195,7 @@ def stop_background(gateway: Gateway) -> None:
         gateway.engine.stop()
     gateway.vault.close()
     gateway.usage.close()
+    gateway.traces.close()
     gateway.log.close()
 
 

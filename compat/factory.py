@@ -47,6 +47,7 @@ from compat.routing.single_flight import SingleFlight
 from compat.routing.upstreams import EMBEDDED_KIND, configured_upstreams, local_candidates
 from compat.settings import Settings
 from compat.stores import Stores
+from compat.traces import traces_from
 from compat.upstream.client import Transport, Upstream, UpstreamClient
 from compat.upstream.models_list import list_models
 
@@ -115,6 +116,7 @@ def build_gateway(
         flights=SingleFlight(settings.single_flight),
         clock=clock,
         started_s=clock.monotonic(),
+        traces=traces_from(environment, clock.now, log.event, router.kind_of),
     )
 
 

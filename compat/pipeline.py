@@ -304,7 +304,9 @@ class CallRun:
 
     def _tell(self, event: str, attempt: Attempt, error: GatewayError, reason: str) -> None:
         fields = {"request_id": self.call.request_id, "deployment": attempt.deployment.name, "attempt": self.attempts}
-        self.gateway.log.write(event, {**fields, "error": error.message, "then": reason}, "warning")
+        fields |= {"error": error.message, "then": reason}
+        self.gateway.log.write(event, fields, "warning")
+        self.account.note(event, fields)
 
     # Begin and end.
 

@@ -45,6 +45,7 @@ class PlainCall:
     client: str
     received_s: float
     size_bytes: int
+    trace_parent: str = ""
     deployment: Deployment | None = None
     usage: Usage | None = None
     _plan: CallPlan = field(init=False)
@@ -185,4 +186,5 @@ class PlainCall:
             self._reservation.settle(self.usage, cost_usd)
         self.gateway.metrics.observe(record)
         self.gateway.usage.add(record)
+        self.gateway.traces.ended(record, parent=self.trace_parent)
         self.gateway.log.write("call", record, "error" if error is not None and error.status >= 500 else "info")

@@ -50,7 +50,7 @@ def completions_blueprint(gateway: Gateway) -> flask.Blueprint:
         watch = ClientWatch(environ)
         try:
             with watch:
-                document = _passed_on(gateway, envelope, ask, environ[REQUEST_ID], client, received_s)
+                document = _passed_on(gateway, envelope, ask, environ, client, received_s)
         except (GatewayError, ClientGone) as error:
             watch.close()
             return error_answer(error) if isinstance(error, GatewayError) else flask.Response(status=499)
@@ -58,7 +58,8 @@ def completions_blueprint(gateway: Gateway) -> flask.Blueprint:
             watch.close()
             return _whole_answer(ask, {**document, "model": ask.model})
         body = chat_body(envelope, ask, reasons=gateway.router.resolve(ask.model).model.reasoning)
-        call = call_from(Envelope(body), request_id=environ[REQUEST_ID], client=client, received_s=received_s)
+        parent = environ.get("HTTP_TRACEPARENT", "")
+        call = call_from(Envelope(body), request_id=environ[REQUEST_ID], client=client, received_s=received_s, trace_parent=parent)
         run = CallRun(gateway, call)
         return _streamed(run, watch, ask) if ask.is_stream else _whole(run, watch, ask)
 
@@ -66,7 +67,7 @@ def completions_blueprint(gateway: Gateway) -> flask.Blueprint:
 
 
 def _passed_on(
-    gateway: Gateway, envelope: Envelope, ask: Completion, request_id: str, client: str, received_s: float
+    gateway: Gateway, envelope: Envelope, ask: Completion, environ: dict[str, Any], client: str, received_s: float
 ) -> dict[str, Any] | None:
     """The answer of an upstream that completes by itself; `None` where there is none, or it turns out not to for this model.
 
@@ -78,7 +79,8 @@ def _passed_on(
     if len(able) < len(deployments):
         return None
     route = Route(ask.model, tuple(Group((deployment,), (1,)) for deployment in able))
-    call = PlainCall(gateway, endpoint, route, partial(_body, envelope), request_id, client, received_s, len(envelope.body))
+    request_id, trace_parent = environ[REQUEST_ID], environ.get("HTTP_TRACEPARENT", "")
+    call = PlainCall(gateway, endpoint, route, partial(_body, envelope), request_id, client, received_s, len(envelope.body), trace_parent)
     try:
         document = call.answer()
     except UpstreamRefusal as error:

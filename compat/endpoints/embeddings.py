@@ -54,6 +54,7 @@ def embeddings_blueprint(gateway: Gateway) -> flask.Blueprint:
         envelope = Envelope(read_json_body(environ, gateway.settings.server))
         ask = read_request(envelope)
         batch = _Batch(gateway, envelope, ask, embedding_route(gateway, ask.model), environ[REQUEST_ID], client, received_s)
+        batch.trace_parent = environ.get("HTTP_TRACEPARENT", "")
         watch = ClientWatch(environ)
         try:
             with watch:
@@ -128,7 +129,7 @@ def embedding_route(gateway: Gateway, name: str) -> Route:
 
 @dataclass(slots=True)
 class _Batch:
-    """The inputs of one request, on their way in as few calls as the upstream allows. Mutable: `tokens`, `upstream`."""
+    """The inputs of one request, on their way in as few calls as the upstream allows. Mutable: all from `trace_parent` on."""
 
     gateway: Gateway
     envelope: Envelope
@@ -137,6 +138,7 @@ class _Batch:
     request_id: str
     client: str
     received_s: float
+    trace_parent: str = ""
     tokens: int = 0
     upstream: str = field(default="")
 
@@ -145,7 +147,9 @@ class _Batch:
         is_whole = len(inputs) == len(self.ask.inputs)
         size = len(self.envelope.body)
         body_for = partial(self._body, None if is_whole else inputs)
-        call = PlainCall(self.gateway, ENDPOINT, self.route, body_for, self.request_id, self.client, self.received_s, size)
+        call = PlainCall(
+            self.gateway, ENDPOINT, self.route, body_for, self.request_id, self.client, self.received_s, size, self.trace_parent
+        )
         try:
             document = call.answer()
         except UpstreamRefusal as error:
