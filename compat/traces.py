@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, Protocol
 import gevent
 
 from compat import __version__
+from compat.metrics import OPERATIONS
 
 CLOSE_S = 2.0
 """How long the last spans may take to leave."""
@@ -35,7 +36,6 @@ _SERVICE = "openai-compat"
 _MAX_CHARS = 500
 _NANO = 1_000_000_000
 
-_OPERATIONS: Mapping[str, str] = {"embeddings": "embeddings", "completions": "text_completion", "infill": "text_completion"}
 _PROVIDERS: Mapping[str, str] = {"gemini": "gcp.gemini", "mistral": "mistral_ai", "xai": "x_ai"}
 """Kinds of upstreams that the conventions call otherwise."""
 
@@ -257,8 +257,9 @@ class _Telling:
 def attributes_of(record: Mapping[str, Any], provider_of: Callable[[str], str], conversation: str = "") -> dict[str, Any]:
     """The attributes of a call's span."""
     upstream, _, target = (record.get("deployment") or "").partition("/")
+    endpoint = record.get("endpoint", "chat")
     attributes: dict[str, Any] = {
-        "gen_ai.operation.name": _OPERATIONS.get(record.get("endpoint", ""), "chat"),
+        "gen_ai.operation.name": OPERATIONS.get(endpoint, endpoint),
         "gen_ai.request.model": _clean(record["model"]),
     }
     if upstream:

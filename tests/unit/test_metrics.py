@@ -91,6 +91,17 @@ def test_a_call_is_in(bench: Bench, name: str, labels: dict[str, str], value: fl
     assert bench.metrics.fault == ""
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "operation"), [("embeddings", "embeddings"), ("completions", "text_completion"), ("infill", "text_completion")]
+)
+def test_other_endpoints_are_other_operations(bench: Bench, endpoint: str, operation: str) -> None:
+    bench.call()
+    bench.call(endpoint=endpoint)
+    for name in ("chat", operation):
+        labels = {**ROUTE, "gen_ai_operation_name": name, "gen_ai_token_type": "input"}
+        assert bench.value("gen_ai_client_token_usage_sum", labels) == 100
+
+
 def test_calls_in_flight_are_those_that_began_and_are_not_over(bench: Bench) -> None:
     bench.metrics.began()
     bench.metrics.began()
@@ -194,7 +205,13 @@ def test_names_of_strangers_cant_fill_the_memory(bench: Bench) -> None:
     found = bench.all()
     assert len(found["gen_ai_server_time_to_first_token_seconds_count"]) == MAX_ROUTES + 1
     assert len(found["openai_compat_cost_usd_total"]) == MAX_CLIENTS + 1
-    others = {**ROUTE, "gen_ai_provider_name": OTHER, "gen_ai_request_model": OTHER, "gen_ai_response_model": ""}
+    others = {
+        **ROUTE,
+        "gen_ai_operation_name": OTHER,
+        "gen_ai_provider_name": OTHER,
+        "gen_ai_request_model": OTHER,
+        "gen_ai_response_model": "",
+    }
     assert bench.value("gen_ai_server_time_to_first_token_seconds_count", others) == 50
     assert bench.value("openai_compat_cost_usd_total", {"client": OTHER, "upstream": OTHER}) == 12.5
 
