@@ -23,6 +23,9 @@ from compat.translate.base import TranslatedRequest
 from compat.whole_answer import Kept
 from compat.wire.usage import Usage
 
+MAX_CHOICES = 128
+"""The most answers that OpenAI's API gives to one request (`n`)."""
+
 
 @dataclass(slots=True)
 class Account:
@@ -56,6 +59,9 @@ class Account:
         self._decision = gateway.answers.decide(call.envelope, call.cache_wish)
         limit = call.envelope.value("max_completion_tokens") or call.envelope.value("max_tokens")
         most = limit if isinstance(limit, int) and 0 < limit < route.model.max_output else route.model.max_output
+        choices = call.envelope.value("n")
+        if type(choices) is int and choices > 1:
+            most *= min(choices, MAX_CHOICES)
         estimate = estimate_of(len(call.envelope.body), most, route.model.price)
         self._reservation = gateway.limits.admit(call.client, route.name, estimate)
 

@@ -119,6 +119,13 @@ def test_a_spent_budget_is_named_with_its_reset_and_no_client_tries_again(start_
     assert len(upstream.requests) == 1
 
 
+@pytest.mark.parametrize(("n", "held"), [(1, 1000), (10, 10_000), (None, 1000), ("x", 1000), (10**30, 128_000), (True, 1000), (-3, 1000)])
+def test_each_choice_that_is_asked_for_is_held(start_gateway: Any, upstream: FakeUpstream, n: Any, held: int) -> None:
+    gateway = start_gateway(limited(upstream, client="200000 tokens/day"))
+    left = int(gateway.chat(n=n, max_tokens=1000).headers["x-ratelimit-remaining-tokens"])
+    assert 0 < 200_000 - left - held < 100
+
+
 # What is charged.
 
 
@@ -159,9 +166,12 @@ def test_calls_in_flight_hold_their_share(start_gateway: Any, upstream: FakeUpst
     gateway = start_gateway(limited(upstream, budget={"day_usd": 0.06}))
     waiting = [gevent.spawn(gateway.chat) for _ in range(2)]
     until(lambda: len(upstream.requests) == 2, "both are there")
-    assert gateway.chat().status_code == 402
+    refused = gateway.chat()
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "5"), "nothing is spent yet: an agent may ask again"
+    assert "calls that run hold the rest" in refused.json()["error"]["message"]
     gate.opened.set()
     assert [one.get().status_code for one in waiting] == [200, 200]
+    assert gateway.chat().status_code == 402
 
 
 # Many at once.
@@ -189,7 +199,7 @@ def test_a_hundred_calls_at_once_pass_a_budget_by_one_call_at_most(start_gateway
     upstream.default = gate
     gateway = start_gateway(limited(upstream, budget={"day_usd": 0.1}))
     statuses = storm([gateway.root], 100, gate, admitted=4)
-    assert (statuses.count(200), statuses.count(402)) == (4, 96)
+    assert (statuses.count(200), statuses.count(429)) == (4, 96)
     assert sum(call.get("cost_usd", 0) for call in gateway.calls()) == pytest.approx(0.12)
     assert gateway.chat().status_code == 402
 
@@ -231,8 +241,13 @@ def test_four_gateways_on_one_redis_pass_a_budget_by_one_call_at_most(command_li
             line.configure(configuration(upstream, f'storage.redis_url = "{redis.url}"\nlimits.budget.day_usd = 0.1'))
             gateways.append(line.start())
         statuses = storm([gateway.root for gateway in gateways], 100, gate, admitted=4)
-        assert (statuses.count(200), statuses.count(402)) == (4, 96)
+        assert (statuses.count(200), statuses.count(429)) == (4, 96)
         body = {"model": NAME, "messages": [{"role": "user", "content": "Hi"}]}
+
+        def is_spent() -> bool:
+            return requests.post(f"{gateways[0].root}/v1/chat/completions", json=body, timeout=30).status_code == 402
+
+        until(is_spent, "what the calls have cost is known to Redis")
         after = [requests.post(f"{gateway.root}/v1/chat/completions", json=body, timeout=30) for gateway in gateways]
         assert [(answer.status_code, left(answer, "usd")) for answer in after] == [(402, "0")] * 4
 
