@@ -51,6 +51,11 @@ class CallLog:
         self.dropped = 0
         self.fault = ""
 
+    @property
+    def queued(self) -> int:
+        """How many records wait to be written."""
+        return len(self._queue)
+
     def start(self) -> None:
         """Begin to write."""
         _start_thread(self._run, ())

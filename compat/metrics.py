@@ -51,13 +51,15 @@ class Readings:
     """What is going on just now, in this process.
 
     `gates` has by upstream its `limit` of calls at once, those `in_flight` and those `waiting`; `stores` the entries and bytes of what is
-    kept, by store; `circuits` counts circuits that are not closed, by upstream and state; `dropped` what was lost since the start.
+    kept, by store; `circuits` counts circuits that are not closed, by upstream and state; `dropped` what was lost since the start;
+    `counts` has the entries of queues, and of what takes little room.
     """
 
     gates: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     stores: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     circuits: Mapping[tuple[str, str], int] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,7 @@ class Metrics:
             "in_flight": self._gauge("upstream_in_flight", "Calls that an upstream is working on.", ("upstream",)),
             "waiting": self._gauge("queued", "Calls that wait for an upstream.", ("upstream",)),
         }
-        self._entries = self._gauge("store_entries", "What is kept, by store.", ("store",))
+        self._entries = self._gauge("store_entries", "What is kept or waits, by store or queue.", ("store",))
         self._bytes = self._gauge("store_bytes", "How much room it takes.", ("store",))
         self._circuits = self._gauge("circuits", "Circuits that are not closed.", ("upstream", "state"))
 
@@ -238,6 +240,7 @@ class Metrics:
         for store, (entries, size_bytes) in readings.stores.items():
             now[self._entries, (store,)] = entries
             now[self._bytes, (store,)] = size_bytes
+        now |= {(self._entries, (store,)): count for store, count in readings.counts.items()}
         for (upstream, state), count in readings.circuits.items():
             now[self._circuits, (_label(upstream), state)] = count
         for gauge, labels in self._read_before - now.keys():

@@ -165,6 +165,14 @@ def test_readings_are_gauges_and_what_is_gone_is_zero(bench: Bench) -> None:
     assert bench.value("openai_compat_queued", {"upstream": "up"}) == 0
 
 
+def test_what_waits_is_a_gauge_too(bench: Bench) -> None:
+    for count in (3, 0):
+        bench.metrics.sample(Readings(stores={"vault": (2, 500)}, counts={"log queue": count}))
+        assert bench.value("openai_compat_store_entries", {"store": "log queue"}) == count
+        assert bench.value("openai_compat_store_entries", {"store": "vault"}) == 2
+    assert bench.value("openai_compat_store_bytes", {"store": "log queue"}) is None
+
+
 def test_what_was_lost_is_counted_on(bench: Bench) -> None:
     for total in (3, 3, 10):
         bench.metrics.sample(Readings(dropped={"log lines": total}))
