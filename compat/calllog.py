@@ -25,6 +25,12 @@ from compat.process.service_log import SharedLogFile
 from compat.sections import LogSettings
 
 FLUSH_S = 0.25
+CLOSE_S = 3.0
+"""How long the end waits for a disk, before what is left is given up."""
+
+STUCK_S = 5.0
+"""A write that takes longer is told of: the disk takes nothing."""
+
 MAX_QUEUED = 10_000
 MAX_BATCH = 500
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -36,7 +42,7 @@ Record = dict[str, Any]
 
 
 class CallLog:
-    """Mutable: the queue, the count of dropped lines, and whether the file could be written last time (`fault`)."""
+    """Mutable: the queue, the count of dropped lines, whether the file could be written last time, and since when it is being written."""
 
     def __init__(self, settings: LogSettings, base_dir: Path, now: Callable[[], float], terminal: TextIO | None = None) -> None:
         self._settings = settings
@@ -48,8 +54,19 @@ class CallLog:
         self._minimum = _LEVELS[settings.level]
         self._is_closed = threading.Event()
         self._writing = _make_lock()  # the writer's thread and whoever calls `flush` write one after the other
+        self._ended = _make_lock()  # held while the writer's thread is at work
+        self._is_started = False
+        self._busy_since_s: float | None = None
+        self._fault = ""
         self.dropped = 0
-        self.fault = ""
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with the file just now; empty when all is well."""
+        since_s = self._busy_since_s
+        if since_s is not None and self._now() - since_s >= STUCK_S:
+            return f"the file has taken nothing for {self._now() - since_s:.0f} s"
+        return self._fault
 
     @property
     def queued(self) -> int:
@@ -58,6 +75,8 @@ class CallLog:
 
     def start(self) -> None:
         """Begin to write."""
+        self._ended.acquire()
+        self._is_started = True
         _start_thread(self._run, ())
 
     def write(self, event: str, fields: Mapping[str, Any], level: str = "info") -> None:
@@ -81,16 +100,25 @@ class CallLog:
                 self._write_batch([self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))])
 
     def close(self) -> None:
-        """Write what is left and close the file."""
+        """Write what is left and close the file; more calls do no harm. A disk that takes nothing is given up after `CLOSE_S`."""
         self._is_closed.set()
+        if self._is_started:
+            if not self._ended.acquire(timeout=CLOSE_S):
+                self.dropped += len(self._queue)
+                return
+            self._ended.release()
         self.flush()
         with self._writing:
             self._file.close()
 
     def _run(self) -> None:
-        while not self._is_closed.is_set():
+        try:
+            while not self._is_closed.is_set():
+                self.flush()
+                _sleep(FLUSH_S)
             self.flush()
-            _sleep(FLUSH_S)
+        finally:
+            self._ended.release()
 
     def _write_batch(self, batch: list[tuple[int, float, str, Mapping[str, Any]]]) -> None:
         """All lines in one write: other processes of this machine may write the same file."""
@@ -100,23 +128,26 @@ class CallLog:
                 lines.append(_line(number, time_s, event, fields))
             except UnicodeEncodeError:  # half a surrogate pair, which no file can hold
                 self.dropped += 1
+        self._busy_since_s = self._now()
         try:
             written = self._file.write(lines)
         except OSError as error:
             self._note_fault(str(error.strerror or error), len(lines))
         else:
             self.dropped += len(lines) - written  # a full disk: the next batch tells
-            self.fault = ""
+            self._fault = ""
+        finally:
+            self._busy_since_s = None
         if self._settings.terminal:
             for _, time_s, event, fields in batch:
                 self._to_terminal(time_s, event, fields)
 
     def _note_fault(self, words: str, count: int) -> None:
         self.dropped += count
-        if not self.fault:
+        if not self._fault:
             with contextlib.suppress(OSError, ValueError):
                 self._terminal.write(f"The log file {self._path} can't be written: {words}. Calls go on.\n")
-        self.fault = words
+        self._fault = words
 
     def _to_terminal(self, time_s: float, event: str, fields: Mapping[str, Any]) -> None:
         clock = datetime.datetime.fromtimestamp(time_s).astimezone().strftime("%H:%M:%S")
