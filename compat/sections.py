@@ -148,7 +148,7 @@ class SingleFlightSettings(Section, frozen=True):
 
     enabled: bool = True
     record_bytes: Positive = 1024 * 1024
-    ahead_bytes: Positive = 256 * 1024
+    ahead_bytes: Positive = 64 * 1024
 
 
 class RescueSettings(Section, frozen=True):
