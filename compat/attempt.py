@@ -289,6 +289,7 @@ class Attempt:
                     f"{upstream.name} did not answer in time ({bound_s:g} s for the {'call' if is_over else 'first byte'})."
                 )
             yield from self._heartbeat()
+        head = head.dated(self.gateway.clock.now())
         sent.heard(head.status, head.headers)
         return exchange, head
 

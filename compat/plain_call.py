@@ -138,7 +138,7 @@ class PlainCall:
         finally:
             exchange.close()
         if head.status != 200:
-            raise refusal_of(head.status, head.headers, data, upstream.name)
+            raise refusal_of(head.status, head.dated(self.gateway.clock.now()).headers, data, upstream.name)
         try:
             document = jsonio.decode(data, "The answer")
         except BadRequest as error:

@@ -258,6 +258,7 @@ HOUR = [
         ("s", (("retry-after", "3600"),)),
         ("ms", (("retry-after-ms", "3600000"),)),
         ("date", (DATE, ("retry-after", "Mon, 23 Nov 2026 11:00:00 GMT"))),
+        ("date, undated", (("retry-after", "Mon, 23 Nov 2099 11:00:00 GMT"),)),
     )
 ]
 REFUSED = [
