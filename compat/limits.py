@@ -146,8 +146,9 @@ class Reservation:
 class Limits:
     """All limits. Mutable: which budgets were seen, and what was last known to be spent; the counts are in the storage.
 
-    `spent(client, since_s)` tells the dollars that a client has spent by the usage store. `later` runs a correction: at once for a storage
-    in memory, in a greenlet (`gevent.spawn`) for one that is asked over a network.
+    `spent(client, since_s)` tells the dollars that a client has spent by the usage store. `later` runs a correction: in a
+    greenlet of its own (`gevent.spawn`), for a storage lets others run meanwhile, in memory too, and whoever ends the call just then must
+    not end its correction.
     """
 
     def __init__(

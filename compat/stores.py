@@ -5,7 +5,6 @@ A Redis that is gone never stops a call: each of them says so once, goes on with
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import gevent
@@ -37,7 +36,6 @@ class Stores:
             self._redis = redis_client(self._url) if self._url else None
         except ValueError as error:
             raise SettingsError(f"key 'storage.redis_url': {error}") from error
-        self._later: Callable[[Callable[[], None]], object] = gevent.spawn if self._url else _now
 
     def vault(self) -> ThinkingVault:
         """Where thinking is kept; in memory with no room where it is switched off."""
@@ -62,7 +60,7 @@ class Stores:
         """What clients and models may use."""
         link = Link("limits", self._clock.monotonic, self._log.event, LIMITER_ERRORS)
         limiter = LazyLimiter(self._url or MEMORY)
-        return Limits(self._settings.limits, limiter, self._clock, link, spent=usage.spent, later=self._later)
+        return Limits(self._settings.limits, limiter, self._clock, link, spent=usage.spent, later=gevent.spawn)
 
     def answers(self) -> AnswerCache:
         """Whole answers that may be given again."""
@@ -70,8 +68,4 @@ class Stores:
         if self._redis is None:
             return AnswerCache(settings, MemoryShelf(settings, clock.monotonic))
         link = Link("cache", clock.monotonic, self._log.event, redis_errors())
-        return AnswerCache(settings, RedisShelf(settings, self._redis, link, self._later))
-
-
-def _now(run: Callable[[], None]) -> None:
-    run()
+        return AnswerCache(settings, RedisShelf(settings, self._redis, link, gevent.spawn))

@@ -16,6 +16,7 @@ from compat.plain_call import PlainCall
 from tests.conftest import RunningGateway, to_upstream
 from tests.fakes.openai_answers import error_answer, json_answer
 from tests.fakes.upstream import Answer, FakeUpstream, Request, Stall
+from tests.integration.services_folder import until
 
 MODEL = "fake/their-embedder"
 
@@ -234,7 +235,7 @@ def test_a_fault_of_our_own_leaves_nothing_taken(start_gateway: Any, upstream: F
     call = PlainCall(gateway.gateway, "embeddings", route, breaks, "r", "c", gateway.gateway.clock.monotonic(), 1)
     with pytest.raises(ZeroDivisionError):
         call.answer()
-    assert dict(gateway.gateway.limits.headers("c", MODEL))["x-ratelimit-remaining-requests"] == "3"
+    until(lambda: dict(gateway.gateway.limits.headers("c", MODEL))["x-ratelimit-remaining-requests"] == "3", "it is given back")
     assert "openai_compat_in_flight 0.0" in gateway.get("/metrics").text
     assert (gateway.calls()[-1]["outcome"], gateway.calls()[-1]["status"]) == ("error", 500)
     assert gateway.gateway.policies.gates.report()["fake"]["in_flight"] == 0
