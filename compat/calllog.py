@@ -3,7 +3,8 @@
 A call never waits for the disk: `write` appends to a bounded queue and returns. One thread of the system (a real one, also under
 gevent) takes lines from the queue and writes them, at most `FLUSH_S` later; what does not fit is counted and told.
 
-Prompts, answers and keys are never part of a record: records are built from named fields, not from requests.
+Prompts, answers and keys are never part of a record: records are built from named fields, not from requests. Who wants prompts in the
+file (`log.prompts`) gets records of their own with them, which the terminal does not show.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ STUCK_S = 5.0
 
 MAX_QUEUED = 10_000
 MAX_BATCH = 500
+MAX_PROMPT_BYTES = 32 * 1024 * 1024
+"""Of requests that wait to be written, where they are wanted."""
+
+_REQUEST = "call.request"
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _start_thread = monkey.get_original("_thread", "start_new_thread")
 _make_lock = monkey.get_original("_thread", "allocate_lock")
@@ -58,6 +63,7 @@ class CallLog:
         self._is_started = False
         self._busy_since_s: float | None = None
         self._fault = ""
+        self._prompt_bytes_in = self._prompt_bytes_out = 0  # each counted by one thread
         self.dropped = 0
 
     @property
@@ -88,6 +94,18 @@ class CallLog:
             self.dropped += 1
             return
         self._queue.append((number, self._now(), event, fields))
+
+    def request(self, request_id: str, body: bytes) -> None:
+        """Queue what a client asked, where that is wanted."""
+        if not self._settings.prompts:
+            return
+        waiting_bytes = self._prompt_bytes_in - self._prompt_bytes_out
+        if waiting_bytes + len(body) > MAX_PROMPT_BYTES or len(self._queue) >= MAX_QUEUED:
+            self.dropped += 1
+            return
+        self._prompt_bytes_in += len(body)
+        fields = {"request_id": request_id, "bytes": len(body), "body": body.decode("utf-8", "replace")}
+        self._queue.append((_LEVELS["info"], self._now(), _REQUEST, fields))
 
     def event(self, name: str, fields: Mapping[str, Any]) -> None:
         """Queue a record of something that is not a call; names that end in `failed` or `died` are warnings."""
@@ -138,9 +156,11 @@ class CallLog:
             self._fault = ""
         finally:
             self._busy_since_s = None
+        self._prompt_bytes_out += sum(fields["bytes"] for _, _, event, fields in batch if event == _REQUEST)
         if self._settings.terminal:
             for _, time_s, event, fields in batch:
-                self._to_terminal(time_s, event, fields)
+                if event != _REQUEST:
+                    self._to_terminal(time_s, event, fields)
 
     def _note_fault(self, words: str, count: int) -> None:
         self.dropped += count

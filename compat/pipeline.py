@@ -312,6 +312,7 @@ class CallRun:
 
     def _begin(self) -> None:
         self.gateway.gauges.enter()
+        self.gateway.log.request(self.call.request_id, self.call.envelope.body)
 
     def _settle_early(self) -> None:
         """The end of a call that did not get to its own: its client left, or the last of those who shared it; or something failed."""

@@ -13,7 +13,7 @@ import gevent
 import pytest
 from gevent import monkey
 
-from compat.calllog import CLOSE_S, MAX_QUEUED, STUCK_S, CallLog, readable
+from compat.calllog import CLOSE_S, MAX_PROMPT_BYTES, MAX_QUEUED, STUCK_S, CallLog, readable
 from compat.settings import LogSettings
 
 
@@ -206,6 +206,29 @@ def test_the_end_and_the_writers_thread_never_write_at_once(bench: Any) -> None:
     log.log.close()
     assert [line["n"] for line in log.lines()] == list(range(2000))
     assert taken == [True] * 2000
+
+
+def test_prompts_are_in_the_log_only_when_they_are_asked_for(bench: Any) -> None:
+    log = bench()
+    log.log.request("r1", b'{"messages": []}')
+    assert log.log.queued == 0
+    log = bench(prompts=True)
+    log.log.request("r1", '{"messages":\n["ü \u2028"]}'.encode() + b"\xff")
+    assert [(line["event"], line["request_id"], line["body"]) for line in log.lines()] == [
+        ("call.request", "r1", '{"messages":\n["ü \u2028"]}\ufffd')
+    ]
+
+
+def test_prompts_that_wait_are_bounded_and_what_is_lost_is_counted(bench: Any) -> None:
+    log = bench(prompts=True)
+    body = b"x" * (MAX_PROMPT_BYTES // 4)
+    for number in range(6):
+        log.log.request(str(number), body)
+    log.log.write("call", {"request_id": "0"})
+    assert (log.log.queued, log.log.dropped) == (5, 2)
+    assert log.lines()[-1]["event"] == "call"
+    log.log.request("again", body)
+    assert (log.log.queued, log.log.dropped) == (1, 2)
 
 
 def test_a_disk_that_takes_nothing_is_told_and_does_not_hold_up_the_end(bench: Any, tmp_path: Path) -> None:
