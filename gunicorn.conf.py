@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from compat.process.gunicorn_hooks import (
+    WORKER_CLASS,
     forget_reloads,
     forget_worker,
     guard_reload,
@@ -15,16 +16,17 @@ from compat.process.gunicorn_hooks import (
     number_reload,
     refuse_open_addresses,
     share_metrics,
+    use_own_worker,
 )
 
 BASE_DIR = Path(__file__).resolve().parent
 _values = gunicorn_values(BASE_DIR)
-share_metrics(_values.workers)
+share_metrics(BASE_DIR, _values.workers)
 
 chdir = str(BASE_DIR)
 bind = _values.bind
 workers = _values.workers
-worker_class = "compat.process.gunicorn_worker.GatewayWorker"
+worker_class = WORKER_CLASS
 worker_connections = _values.worker_connections
 graceful_timeout = _values.drain_s  # the master's patience; the workers know the bound for each occasion
 timeout = 60  # a worker that shows no sign of life for so long is replaced
@@ -42,10 +44,12 @@ if MEMORY.is_dir():
 
 def on_starting(server: Any) -> None:
     refuse_open_addresses(server, BASE_DIR)
+    use_own_worker(server)
     guard_reload(server, BASE_DIR)
 
 
-def on_reload(server: Any) -> None:  # noqa: ARG001  # gunicorn's signature
+def on_reload(server: Any) -> None:
+    use_own_worker(server)
     number_reload(BASE_DIR)
 
 

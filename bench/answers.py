@@ -1,29 +1,69 @@
 """What the mock upstream says, as bytes that are ready to send, and what the load generator must find in them.
 
-Strategy: everything is encoded once, at start. All answers carry the same text, whole or in `CHUNKS` pieces, in both wire APIs, so that
-one comparison proves any answer right. Only a slow stream is made as it goes: each of its pieces is a *stamp*, its number and the
-moment at which it was due, in a field of fixed width, so that the receiver can tell how late it came. Both processes read the same
-monotonic clock of one machine.
+Strategy: everything is encoded once. How an answer looks follows from its model (`shape_of`); it carries the same text, whole or in
+pieces, in both wire APIs, so that one comparison proves it right. Only a slow stream is made as it goes: each of its pieces is a *stamp*,
+its number and the moment at which it was due, in a field of fixed width, so that the receiver can tell how late it came. Both processes
+read the same monotonic clock of one machine.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 Wire = Literal["openai", "anthropic"]
 
-CHUNKS = 200
-PIECES = tuple(f"{number:03d} " for number in range(CHUNKS))
-TEXT = "".join(PIECES)
-SLOW_CHUNKS = 40
-SLOW_GAP_S = 0.1
-SLOW_MODEL = "slow-model"
-FAST_MODEL = "fast-model"
 PATHS: Mapping[Wire, str] = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
+CHUNKS = 200
+SLOW_CHUNKS = 40
+FAST_MODEL = "fast-model"
+SLOW_MODEL = "slow-model"
+SHORT_MODEL = "short-model"
+KILO_MODEL = "kilo-model"
+EVENT_MODEL = "event-model"
+LONG_MODEL = "long-model"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How a model answers: its text in pieces. With a `gap_s` the pieces of a stream are stamps, one each so many seconds."""
+
+    pieces: tuple[str, ...]
+    gap_s: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """The text of a whole answer, and of a stream without stamps."""
+        return "".join(self.pieces)
+
+
+def _numbers(count: int) -> tuple[str, ...]:
+    return tuple(f"{number:03d} " for number in range(count))
+
+
+def _source(size: int) -> str:
+    """About `size` bytes of text that looks like a program: quotes, line ends and letters beyond ASCII have to be escaped in JSON."""
+    line = '    names["{0:07d}"] = "größer"\n'
+    length = len(json.dumps(line.format(0), ensure_ascii=False).encode()) - 2
+    return "".join(line.format(number) for number in range(size // length))
+
+
+def shape_of(model: str) -> Shape:
+    """How that model answers; one that is not known answers like the fast one."""
+    return _SHAPES.get(model, _SHAPES[FAST_MODEL])()
+
+
+_SHAPES: Mapping[str, Callable[[], Shape]] = {
+    FAST_MODEL: lambda: Shape(_numbers(CHUNKS)),
+    SHORT_MODEL: lambda: Shape(_numbers(5)),
+    SLOW_MODEL: lambda: Shape(_numbers(SLOW_CHUNKS), 0.1),
+    KILO_MODEL: lambda: Shape(_numbers(300), 0.02),
+    EVENT_MODEL: lambda: Shape((_source(1_000_000),)),
+    LONG_MODEL: lambda: Shape((_source(10_000_000),)),
+}
 
 STAMP = re.compile(r"(\d{3})@(\d{9}\.\d{6});")
 STAMP_BYTES = re.compile(STAMP.pattern.encode())
@@ -48,19 +88,20 @@ class Answers:
     closing_with_usage: bytes
     slow_before: bytes
     slow_after: bytes
+    gap_s: float
 
     def slow_frame(self, number: int, due_s: float) -> bytes:
         """Piece `number` of a slow stream, stamped with the moment at which it was due."""
         return self.slow_before + _STAMP_FORMAT % (number, due_s) + self.slow_after
 
 
-def prepare() -> Mapping[bytes, Answers]:
-    """Path -> answers."""
-    return {PATHS["openai"].encode(): _openai(), PATHS["anthropic"].encode(): _anthropic()}
+def prepare(wire: Wire, shape: Shape) -> Answers:
+    """That shape's answers in that wire API."""
+    return _openai(shape) if wire == "openai" else _anthropic(shape)
 
 
 def _compact(document: Any) -> bytes:
-    return json.dumps(document, separators=(",", ":")).encode()
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _chunk(data: bytes) -> bytes:
@@ -77,15 +118,16 @@ def _around_stamp(frame: bytes) -> tuple[bytes, bytes]:
     return before, after
 
 
-def _openai() -> Answers:
-    usage = {"prompt_tokens": 1000, "completion_tokens": CHUNKS, "total_tokens": 1000 + CHUNKS}
+def _openai(shape: Shape) -> Answers:
+    count = len(shape.pieces)
+    usage = {"prompt_tokens": 1000, "completion_tokens": count, "total_tokens": 1000 + count}
 
     def frame(delta: Mapping[str, Any], finish_reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         return _openai_frame({"choices": [choice]})
 
     before, after = _around_stamp(frame({"content": _PLACEHOLDER}))
-    message = {"role": "assistant", "content": TEXT, "refusal": None}
+    message = {"role": "assistant", "content": shape.text, "refusal": None}
     finish, done = frame({}, "stop"), _chunk(b"data: [DONE]\n\n")
     return Answers(
         whole=_whole(
@@ -99,11 +141,12 @@ def _openai() -> Answers:
             }
         ),
         opening=_STREAM_HEAD + frame({"role": "assistant", "content": "", "refusal": None}),
-        frames=tuple(frame({"content": piece}) for piece in PIECES),
+        frames=tuple(frame({"content": piece}) for piece in shape.pieces),
         closing=finish + done + _END,
         closing_with_usage=finish + _openai_frame({"choices": [], "usage": usage}) + done + _END,
         slow_before=before,
         slow_after=after,
+        gap_s=shape.gap_s,
     )
 
 
@@ -112,8 +155,9 @@ def _openai_frame(rest: Mapping[str, Any]) -> bytes:
     return _chunk(b"data: " + _compact({**head, **rest}) + b"\n\n")
 
 
-def _anthropic() -> Answers:
-    usage = {"input_tokens": 1000, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": CHUNKS}
+def _anthropic(shape: Shape) -> Answers:
+    count = len(shape.pieces)
+    usage = {"input_tokens": 1000, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": count}
     head = {"id": "msg_bench", "type": "message", "role": "assistant", "model": _MODEL}
 
     def delta(text: str) -> bytes:
@@ -121,10 +165,10 @@ def _anthropic() -> Answers:
 
     before, after = _around_stamp(delta(_PLACEHOLDER))
     start: dict[str, Any] = {**head, "content": [], "stop_reason": None, "stop_sequence": None, "usage": {**usage, "output_tokens": 1}}
-    content = [{"type": "text", "text": TEXT}]
+    content = [{"type": "text", "text": shape.text}]
     closing = (
         _event("content_block_stop", {"index": 0})
-        + _event("message_delta", {"delta": {"stop_reason": "end_turn", "stop_sequence": None}, "usage": {"output_tokens": CHUNKS}})
+        + _event("message_delta", {"delta": {"stop_reason": "end_turn", "stop_sequence": None}, "usage": {"output_tokens": count}})
         + _event("message_stop", {})
         + _END
     )
@@ -134,11 +178,12 @@ def _anthropic() -> Answers:
         + _event("message_start", {"message": start})
         + _event("content_block_start", {"index": 0, "content_block": {"type": "text", "text": ""}})
         + _event("ping", {}),
-        frames=tuple(delta(piece) for piece in PIECES),
+        frames=tuple(delta(piece) for piece in shape.pieces),
         closing=closing,
         closing_with_usage=closing,
         slow_before=before,
         slow_after=after,
+        gap_s=shape.gap_s,
     )
 
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from bench.answers import SLOW_CHUNKS, SLOW_GAP_S, STAMP, TEXT, Wire
+from bench.answers import STAMP, Shape, Wire
 
 _CLOCK_DIGITS_S = 0.000_01
 
@@ -33,7 +33,7 @@ def split_response(raw: bytes) -> tuple[int, bytes]:
     return int(status_line.split(" ", 2)[1]), rest
 
 
-def check_answer(raw: bytes, wire: Wire, *, is_stream: bool, is_slow: bool) -> None:
+def check_answer(raw: bytes, wire: Wire, shape: Shape, *, is_stream: bool) -> None:
     """Errors: `Fault`, unless the answer is complete and has the text that was expected."""
     try:
         status, body = split_response(raw)
@@ -44,11 +44,11 @@ def check_answer(raw: bytes, wire: Wire, *, is_stream: bool, is_slow: bool) -> N
         raise Fault(f"the answer can't be read: {type(error).__name__}: {error}") from error
     if finish_reason not in {"stop", "end_turn"}:
         raise Fault(f"the finish_reason is {finish_reason!r}")
-    if is_slow:
-        _check_stamps(text)
-    elif text != TEXT:
-        at = next((at for at, (got, wanted) in enumerate(zip(text, TEXT, strict=False)) if got != wanted), min(len(text), len(TEXT)))
-        raise Fault(f"the text differs: {len(text)} characters, from {at} on {text[at : at + 20]!r}, not {TEXT[at : at + 20]!r}")
+    if is_stream and shape.gap_s:
+        _check_stamps(text, shape)
+    elif text != (wanted := shape.text):
+        at = next((at for at, (one, other) in enumerate(zip(text, wanted, strict=False)) if one != other), min(len(text), len(wanted)))
+        raise Fault(f"the text differs: {len(text)} characters, from {at} on {text[at : at + 20]!r}, not {wanted[at : at + 20]!r}")
 
 
 def _chunks(data: bytes) -> Iterator[bytes]:
@@ -68,14 +68,14 @@ def _chunks(data: bytes) -> Iterator[bytes]:
         raise Fault("there are bytes after the last chunk")
 
 
-def _check_stamps(text: str) -> None:
+def _check_stamps(text: str, shape: Shape) -> None:
     """All pieces of a slow stream, in order, due one gap after the other."""
     stamps = STAMP.findall(text)
-    if "".join(f"{number}@{due};" for number, due in stamps) != text or len(stamps) != SLOW_CHUNKS:
+    if "".join(f"{number}@{due};" for number, due in stamps) != text or len(stamps) != len(shape.pieces):
         raise Fault(f"the text of the slow stream differs: {text[:60]!r}...")
     begun_s = float(stamps[0][1])
     for position, (number, due) in enumerate(stamps):
-        if int(number) != position or abs(float(due) - begun_s - position * SLOW_GAP_S) > _CLOCK_DIGITS_S:
+        if int(number) != position or abs(float(due) - begun_s - position * shape.gap_s) > _CLOCK_DIGITS_S:
             raise Fault(f"piece {position} of the slow stream is {number}@{due}")
 
 
@@ -96,7 +96,7 @@ def _read_openai_stream(body: bytes) -> tuple[str, str | None]:
     if last != "[DONE]" or "[DONE]" in events:
         raise Fault("the stream does not end with one [DONE]")
     choices = [choice for event in events for choice in json.loads(event)["choices"]]
-    reasons = [choice["finish_reason"] for choice in choices if choice["finish_reason"]]
+    reasons = [choice["finish_reason"] for choice in choices if choice.get("finish_reason")]  # some gateways leave null out
     if len(reasons) != 1:
         raise Fault(f"the stream has {len(reasons)} finish_reasons")
     return "".join(choice["delta"].get("content") or "" for choice in choices), reasons[0]

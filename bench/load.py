@@ -1,134 +1,172 @@
 """A load generator: `python -m bench.load --port P --scenario NAME --target direct|gateway` prints one JSON object.
 
-Strategy: one thread and one selector drive all connections, which are opened beforehand and kept alive; each sends its next request as
-soon as its answer has ended. While the load runs, bytes and times are only recorded; they are read and checked when it is over. The end
+Strategy: one thread and one epoll object drive all connections, which are opened beforehand and kept alive; each sends its next request as
+soon as its answer has ended. While the load runs, bytes and times are only put aside; they are read and checked when it is over. The end
 of a chunked answer is recognised by its last bytes, and the check afterwards proves that it really was the end.
 
-The object: `latency_ms` and `first_byte_ms` (median, p90, max; the first byte is the body's), `late_ms` (median, p99, max) of the pieces
-of a slow stream, `wall_s`, `peak_open` (answers under way at once), `failures`, and some `faults` in words.
+The object: `latency_ms` and `first_byte_ms` (median, p90, max; the first byte is that of the body), `late_ms` (median, p99, max) of the
+pieces of a slow stream, `wall_s`, `peak_open` (answers under way at once), `failures`, and some `faults` in words.
 """
 
 from __future__ import annotations
 
 import argparse
 import bisect
-import collections
 import gc
+import heapq
+import itertools
 import json
 import re
-import selectors
+import select
 import socket
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.answers import STAMP_BYTES
+from bench.answers import STAMP_BYTES, shape_of
 from bench.check import Fault, check_answer
 from bench.scenarios import TARGETS, Scenario, Target, scenario_named
 
 _READ_BYTES = 256 * 1024
-_LIMIT_S = 90.0
+_LIMIT_S = 120.0
 _FAULTS_SHOWN = 5
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
 _LAST_CHUNK = b"\r\n0\r\n\r\n"
+_AFTER_RAMP_S = 0.3
 
 
 @dataclass(slots=True)
 class Answer:
-    """One request and its raw answer. `reads` are (bytes received so far, when); `fault` tells why the answer did not end."""
+    """One request and what was read of its answer, piece by piece with the time; `fault` tells why the answer did not end."""
 
     sent_s: float
-    raw: bytearray = field(default_factory=bytearray)
-    reads: list[tuple[int, float]] = field(default_factory=list)
+    pieces: list[bytes] = field(default_factory=list)
+    times_s: list[float] = field(default_factory=list)
+    size: int = 0
     needed: int = 0
     fault: str = ""
 
     @property
     def ended_s(self) -> float:
         """When its last byte came."""
-        return self.reads[-1][1]
+        return self.times_s[-1]
 
-    def is_complete(self) -> bool:
-        """Whether all bytes are there, as far as the framing's length or last bytes tell."""
+    @property
+    def raw(self) -> bytes:
+        """All that was read."""
+        return b"".join(self.pieces)
+
+    def take(self, data: bytes, now_s: float) -> bool:
+        """Put a piece aside. Whether that was all, as far as the framing's length or last bytes tell."""
+        self.pieces.append(data)
+        self.times_s.append(now_s)
+        self.size += len(data)
         if not self.needed:
-            head_end = self.raw.find(b"\r\n\r\n") + 4
+            head = data if len(self.pieces) == 1 else self.raw
+            head_end = head.find(b"\r\n\r\n") + 4
             if head_end < 4:
                 return False
-            length = _LENGTH.search(self.raw, 0, head_end)
+            length = _LENGTH.search(head, 0, head_end)
             self.needed = head_end + int(length[1]) if length else -1
-        return self.raw.endswith(_LAST_CHUNK) if self.needed < 0 else len(self.raw) >= self.needed
+        if self.needed > 0:
+            return self.size >= self.needed
+        return (data if len(data) >= len(_LAST_CHUNK) else b"".join(self.pieces[-len(_LAST_CHUNK) :])).endswith(_LAST_CHUNK)
 
-    def came_s(self, offset: int) -> float:
-        """When the byte at `offset` came."""
-        return self.reads[bisect.bisect_right(self.reads, offset, key=lambda read: read[0])][1]
+    def arrivals(self) -> list[tuple[int, float]]:
+        """How many bytes there were at which time."""
+        return list(zip(itertools.accumulate(map(len, self.pieces)), self.times_s, strict=True))
+
+
+def came_s(arrivals: Sequence[tuple[int, float]], offset: int) -> float:
+    """When the byte at `offset` came."""
+    return arrivals[bisect.bisect_right(arrivals, offset, key=lambda read: read[0])][1]
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """`left` requests more of one kind, over `connections` connections, the first of them at `after_s`. Mutable: `left`, `answers`."""
+
+    request: bytes
+    connections: int
+    left: int
+    ramp_s: float = 0.0
+    pause_s: float = 0.0
+    after_s: float = 0.0
+    answers: list[Answer] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
 class _Connection:
     """A connection to the server; `unsent` is what its socket would not take yet of the request."""
 
+    job: Job
     sock: socket.socket
     unsent: memoryview = field(default_factory=lambda: memoryview(b""))
     answer: Answer | None = None
 
 
 class Load:
-    """A run of `count` requests over `connections` connections to 127.0.0.1:`port`. One use only."""
+    """A run of some jobs against 127.0.0.1:`port`. One use only. Mutable: all of it, while it runs."""
 
-    def __init__(self, port: int, request: bytes, connections: int, count: int, ramp_s: float) -> None:
+    def __init__(self, port: int, jobs: Sequence[Job]) -> None:
         self._port = port
-        self._request = memoryview(request)
-        self._left = count
-        self._selector = selectors.DefaultSelector()
-        self._connections = [self._connect() for _ in range(connections)]
-        self._ramp_s = ramp_s
+        self._epoll = select.epoll()
+        self._by_fd: dict[int, _Connection] = {}
+        self._due: list[tuple[float, int, _Connection]] = []
+        self._order = itertools.count()
         self._open = 0
         self.peak_open = 0
-        self.answers: list[Answer] = []
         self.wall_s = 0.0
+        for job in jobs:
+            for number in range(job.connections):
+                self._plan(job.after_s + number * job.ramp_s / job.connections, self._connect(job))
 
     def run(self) -> None:
         """Send all requests and gather their answers; what did not end within the limit has a `fault`."""
         begun_s = time.monotonic()
-        step_s = self._ramp_s / len(self._connections)
-        waiting = collections.deque((begun_s + number * step_s, connection) for number, connection in enumerate(self._connections))
-        while (waiting or self._open) and time.monotonic() - begun_s < _LIMIT_S:
-            while waiting and waiting[0][0] <= time.monotonic():
-                self._send_next(waiting.popleft()[1])
-            timeout_s = max(waiting[0][0] - time.monotonic(), 0.0) if waiting else 1.0
-            for key, mask in self._selector.select(timeout_s):
-                if mask & selectors.EVENT_WRITE:
-                    self._write(key.data)
-                else:
-                    self._read(key.data)
+        self._due = [(begun_s + after_s, number, connection) for after_s, number, connection in self._due]
+        while (self._due or self._open) and time.monotonic() - begun_s < _LIMIT_S:
+            while self._due and self._due[0][0] <= time.monotonic():
+                self._send_next(heapq.heappop(self._due)[2])
+            timeout_s = max(self._due[0][0] - time.monotonic(), 0.0) if self._due else 1.0
+            for fd, mask in self._epoll.poll(timeout_s):
+                if mask & select.EPOLLOUT:
+                    self._write(self._by_fd[fd])
+                elif fd in self._by_fd:
+                    self._read(self._by_fd[fd])
         self.wall_s = time.monotonic() - begun_s
-        for connection in self._connections:
+        for connection in self._by_fd.values():
             if connection.answer is not None:
                 self._end(connection, f"no end within {_LIMIT_S:g} s")
             connection.sock.close()
+        self._epoll.close()
 
-    def _connect(self) -> _Connection:
+    def _plan(self, due_s: float, connection: _Connection) -> None:
+        heapq.heappush(self._due, (due_s, next(self._order), connection))
+
+    def _connect(self, job: Job) -> _Connection:
         sock = socket.create_connection(("127.0.0.1", self._port), timeout=10)
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection = _Connection(sock)
-        self._selector.register(sock, selectors.EVENT_READ, connection)
+        connection = self._by_fd[sock.fileno()] = _Connection(job, sock)
+        self._epoll.register(sock, select.EPOLLIN)
         return connection
 
     def _send_next(self, connection: _Connection) -> None:
-        if not self._left:
+        job = connection.job
+        if not job.left:
             return
-        self._left -= 1
+        job.left -= 1
         self._open += 1
         self.peak_open = max(self.peak_open, self._open)
-        connection.unsent = self._request
+        connection.unsent = memoryview(job.request)
         connection.answer = Answer(time.monotonic())
         self._write(connection)
 
     def _write(self, connection: _Connection) -> None:
-        had_more = len(connection.unsent) < len(self._request)
+        had_more = len(connection.unsent) < len(connection.job.request)
         try:
             connection.unsent = connection.unsent[connection.sock.send(connection.unsent) :]
         except BlockingIOError:
@@ -137,9 +175,9 @@ class Load:
             self._break(connection, f"sending failed: {error}")
             return
         if connection.unsent:
-            self._selector.modify(connection.sock, selectors.EVENT_READ | selectors.EVENT_WRITE, connection)
+            self._epoll.modify(connection.sock, select.EPOLLIN | select.EPOLLOUT)
         elif had_more:
-            self._selector.modify(connection.sock, selectors.EVENT_READ, connection)
+            self._epoll.modify(connection.sock, select.EPOLLIN)
 
     def _read(self, connection: _Connection) -> None:
         try:
@@ -153,55 +191,82 @@ class Load:
         answer = connection.answer
         if not data or answer is None:
             self._break(connection, "the connection was closed" if not data else "bytes came that were not asked for")
-            return
-        answer.raw += data
-        answer.reads.append((len(answer.raw), now_s))
-        if answer.is_complete():
+        elif answer.take(data, now_s):
             self._end(connection, "")
-            self._send_next(connection)
+            if connection.job.pause_s:
+                self._plan(now_s + connection.job.pause_s, connection)
+            else:
+                self._send_next(connection)
 
     def _break(self, connection: _Connection, fault: str) -> None:
         """Note the fault, and go on with a new connection if requests are left."""
-        self._selector.unregister(connection.sock)
+        del self._by_fd[connection.sock.fileno()]
+        self._epoll.unregister(connection.sock)
         connection.sock.close()
         if connection.answer is not None:
             self._end(connection, fault)
-        if self._left:
-            fresh = self._connect()
-            self._connections.append(fresh)
-            self._send_next(fresh)
+        self._due = [(due_s, number, one) for due_s, number, one in self._due if one is not connection]
+        heapq.heapify(self._due)
+        if connection.job.left:
+            self._plan(time.monotonic(), self._connect(connection.job))
 
     def _end(self, connection: _Connection, fault: str) -> None:
         answer, connection.answer = connection.answer, None
         assert answer is not None
         answer.fault = fault
-        self.answers.append(answer)
+        connection.job.answers.append(answer)
         self._open -= 1
 
 
-def measure(scenario: Scenario, target: Target, port: int, count: int) -> dict[str, Any]:
-    """Run the scenario with `count` requests and tell what came of it."""
+def request_of(scenario: Scenario, target: Target, port: int, prefix: str = "", headers: Mapping[str, str] | None = None) -> bytes:
+    """The whole request, head and body. `prefix` goes before the path; `headers` replace and add."""
     body = scenario.body(target)
-    head = (
-        f"POST {scenario.path(target)} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nauthorization: Bearer any\r\n"
-        f"content-type: application/json\r\naccept: */*\r\ncontent-length: {len(body)}\r\n\r\n"
-    )
-    load = Load(port, head.encode() + body, scenario.connections, count, scenario.ramp_s)
+    fields = {
+        "host": f"127.0.0.1:{port}",
+        "authorization": "Bearer any",
+        "content-type": "application/json",
+        "accept": "*/*",
+        **(headers or {}),
+        "content-length": str(len(body)),
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"POST {prefix}{scenario.path(target)} HTTP/1.1\r\n{head}\r\n".encode() + body
+
+
+def measure(
+    scenario: Scenario, target: Target, port: int, count: int, prefix: str = "", headers: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Run the scenario with `count` requests and tell what came of it."""
+    request = request_of(scenario, target, port, prefix, headers)
+    job = Job(request, scenario.connections, count, scenario.ramp_s, scenario.pause_s)
+    jobs = [(scenario, job)]
+    if scenario.behind:
+        other = scenario_named(scenario.behind)
+        busy = Job(request_of(other, target, port, prefix, headers), other.connections, other.connections, scenario.ramp_s)
+        job.ramp_s, job.after_s = 0.0, scenario.ramp_s + _AFTER_RAMP_S
+        jobs.append((other, busy))
+    load = Load(port, [one for _, one in jobs])
     gc.disable()
     load.run()
-    good, faults = _sorted_out(load.answers, scenario, target)
+    sorted_out = [_sorted_out(one.answers, row, target) for row, one in jobs]
+    good = sorted_out[0][0]
+    faults = [fault for _, found in sorted_out for fault in found]
+    arrivals = [answer.arrivals() for answer in good]
+    raws = [answer.raw for answer in good]
+    late = [late for raw, came in zip(raws, arrivals, strict=True) for late in _late_ms(raw, came)] if scenario.is_slow else []
+    firsts = [came_s(came, raw.index(b"\r\n\r\n") + 4) for raw, came in zip(raws, arrivals, strict=True)]
     return {
         "scenario": scenario.name,
         "target": target,
         "connections": scenario.connections,
         "requests": count,
-        "request_bytes": len(body),
+        "request_bytes": len(request) - request.index(b"\r\n\r\n") - 4,
         "wall_s": load.wall_s,
         "peak_open": load.peak_open,
         "latency_ms": _spread([(answer.ended_s - answer.sent_s) * 1000 for answer in good], 90),
-        "first_byte_ms": _spread([(answer.came_s(answer.raw.index(b"\r\n\r\n") + 4) - answer.sent_s) * 1000 for answer in good], 90),
-        "late_ms": _spread([late for answer in good for late in _late_ms(answer)], 99) if scenario.is_slow else None,
-        "failures": count - len(good),
+        "first_byte_ms": _spread([(first - answer.sent_s) * 1000 for first, answer in zip(firsts, good, strict=True)], 90),
+        "late_ms": _spread(late, 99),
+        "failures": len(faults),
         "faults": faults[:_FAULTS_SHOWN],
     }
 
@@ -210,11 +275,12 @@ def _sorted_out(answers: Sequence[Answer], scenario: Scenario, target: Target) -
     """The answers that are right, and what is wrong with the others."""
     good: list[Answer] = []
     faults: list[str] = []
+    shape = shape_of(scenario.model)
     for answer in answers:
         try:
             if answer.fault:
                 raise Fault(answer.fault)
-            check_answer(bytes(answer.raw), scenario.wire(target), is_stream=scenario.chunks > 0, is_slow=scenario.is_slow)
+            check_answer(answer.raw, scenario.wire(target), shape, is_stream=scenario.chunks > 0)
         except Fault as fault:
             faults.append(str(fault))
         else:
@@ -222,9 +288,9 @@ def _sorted_out(answers: Sequence[Answer], scenario: Scenario, target: Target) -
     return good, faults
 
 
-def _late_ms(answer: Answer) -> list[float]:
+def _late_ms(raw: bytes, arrivals: Sequence[tuple[int, float]]) -> list[float]:
     """How long after its due time each piece of a slow stream came."""
-    return [(answer.came_s(stamp.end() - 1) - float(stamp[2])) * 1000 for stamp in STAMP_BYTES.finditer(answer.raw)]
+    return [(came_s(arrivals, stamp.end() - 1) - float(stamp[2])) * 1000 for stamp in STAMP_BYTES.finditer(raw)]
 
 
 def _spread(values: Sequence[float], percentile: int) -> dict[str, float] | None:
@@ -242,9 +308,13 @@ def main() -> None:
     parser.add_argument("--scenario", required=True, help="the name of a row of bench/scenarios.py")
     parser.add_argument("--target", choices=TARGETS, required=True, help="which of the two the port is")
     parser.add_argument("--requests", type=int, help="how many (default: as many as the row says)")
+    parser.add_argument("--prefix", default="", help="goes before the path")
+    parser.add_argument("--header", action="append", default=[], metavar="NAME=VALUE", help="one header more; may be given again")
     arguments = parser.parse_args()
     scenario = scenario_named(arguments.scenario)
-    print(json.dumps(measure(scenario, arguments.target, arguments.port, arguments.requests or scenario.requests)))
+    count = arguments.requests or scenario.requests
+    headers = dict(one.split("=", 1) for one in arguments.header)
+    print(json.dumps(measure(scenario, arguments.target, arguments.port, count, arguments.prefix, headers)))
 
 
 if __name__ == "__main__":

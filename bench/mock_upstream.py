@@ -1,30 +1,51 @@
-"""A mock upstream: `python -m bench.mock_upstream` prints its port and serves until it is ended.
+"""A mock upstream: `python -m bench.mock_upstream [--tls CERTIFICATE KEY]` prints its ports and serves until it is ended.
 
 Strategy: one thread, one selector, prepared bytes; nothing is parsed that need not be. A request is its head up to the blank line and
-as many bytes of body as `content-length` says; the body is only searched for a few marks (is it a stream, a slow one, is usage wanted).
+as many bytes of body as `content-length` says; the body is only searched for a few marks (which model, is it a stream, is usage wanted).
 Each piece of a stream is one chunk of the framing and one `send`, as real servers do it. All slow streams share one heap of due times,
-which are absolute, so that a late piece does not delay the next one.
+which are absolute, so that a late piece does not delay the next one. With a certificate there is a second port that speaks TLS.
 """
 
 from __future__ import annotations
 
+import argparse
+import functools
 import gc
 import heapq
 import itertools
 import re
 import selectors
 import socket
+import ssl
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bench.answers import NOT_FOUND, SLOW_CHUNKS, SLOW_GAP_S, SLOW_MODEL, Answers, prepare
+from bench.answers import FAST_MODEL, NOT_FOUND, PATHS, Answers, prepare, shape_of
 
 _READ_BYTES = 256 * 1024
 _BACKLOG = 4096
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
-_STREAM_MARKS = (b'"stream":true', b'"stream": true')
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked", re.IGNORECASE)
+_STREAM = re.compile(rb'"stream": ?true')
+_MODEL = re.compile(rb'"model": ?"(?:[a-z]+-)*?([a-z]+-model)"')
 _USAGE_MARK = b'"include_usage"'
-_SLOW_MARK = f'"{SLOW_MODEL}"'.encode()
+_WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request's body asks for."""
+
+    model: str
+    is_stream: bool
+    wants_usage: bool
+
+
+def read_body(body: bytes) -> Asked:
+    """Search the body for the marks; nothing is decoded."""
+    found = _MODEL.search(body)
+    return Asked(found[1].decode() if found else FAST_MODEL, bool(_STREAM.search(body)), _USAGE_MARK in body)
 
 
 @dataclass(slots=True, eq=False)
@@ -50,28 +71,30 @@ class _SlowStream:
 
     @property
     def due_s(self) -> float:
-        return self.begun_s + self.number * SLOW_GAP_S
+        return self.begun_s + self.number * self.answers.gap_s
 
 
 class MockUpstream:
-    """The server on `listener`. Mutable: its connections, and the slow streams that are due."""
+    """The server on `listeners`; one with a context speaks TLS. Mutable: its connections, and the slow streams that are due."""
 
-    def __init__(self, listener: socket.socket) -> None:
-        self._listener = listener
+    def __init__(self, listeners: Sequence[tuple[socket.socket, ssl.SSLContext | None]]) -> None:
+        self._listeners = listeners
         self._selector = selectors.DefaultSelector()
-        self._answers = prepare()
+        self._wires = {path.encode(): wire for wire, path in PATHS.items()}
+        self._prepared = functools.cache(lambda wire, model: prepare(wire, shape_of(model)))
         self._due: list[tuple[float, int, _SlowStream]] = []
         self._order = itertools.count()
 
     def serve(self) -> None:
         """Serve until the process is ended."""
-        self._selector.register(self._listener, selectors.EVENT_READ, None)
+        for listener, context in self._listeners:
+            self._selector.register(listener, selectors.EVENT_READ, (listener, context))
         while True:
             timeout_s = max(self._due[0][0] - time.monotonic(), 0.0) if self._due else None
             for key, mask in self._selector.select(timeout_s):
                 connection = key.data
-                if connection is None:
-                    self._accept()
+                if isinstance(connection, tuple):
+                    self._accept(*connection)
                 elif mask & selectors.EVENT_WRITE:
                     self._flush(connection)
                 else:
@@ -79,26 +102,35 @@ class MockUpstream:
             if self._due:
                 self._send_due()
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket, context: ssl.SSLContext | None) -> None:
         while True:
             try:
-                sock, _ = self._listener.accept()
+                sock, _ = listener.accept()
             except BlockingIOError:
                 return
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if context is not None:
+                sock = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
             self._selector.register(sock, selectors.EVENT_READ, _Connection(sock))
 
     def _read(self, connection: _Connection) -> None:
-        try:
-            data = connection.sock.recv(_READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self._close(connection)
-            return
+        is_tls = isinstance(connection.sock, ssl.SSLSocket)
+        while connection.is_open:
+            try:
+                data = connection.sock.recv(_READ_BYTES)
+            except _WOULD_BLOCK:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._close(connection)
+                return
+            self._take(connection, data)
+            if not is_tls:  # a TLS socket may hold more than the selector can see
+                return
+
+    def _take(self, connection: _Connection, data: bytes) -> None:
         inbox = connection.inbox
         inbox += data
         while len(inbox) >= max(connection.needed, 1):
@@ -107,7 +139,12 @@ class MockUpstream:
                 return
             if not connection.needed:
                 length = _LENGTH.search(inbox, 0, head_end)
-                connection.needed = head_end + (int(length[1]) if length else 0)
+                if length is None and _CHUNKED.search(inbox, 0, head_end):
+                    if not inbox.endswith(b"\r\n0\r\n\r\n"):
+                        return
+                    connection.needed = len(inbox)
+                else:
+                    connection.needed = head_end + (int(length[1]) if length else 0)
                 continue
             target, body = inbox.split(b" ", 2)[1], bytes(inbox[head_end : connection.needed])
             del inbox[: connection.needed]
@@ -115,20 +152,23 @@ class MockUpstream:
             self._answer(connection, bytes(target), body)
 
     def _answer(self, connection: _Connection, target: bytes, body: bytes) -> None:
-        answers = self._answers.get(target)
-        if answers is None:
+        wire = self._wires.get(target)
+        if wire is None:
             self._send(connection, NOT_FOUND)
-        elif not any(mark in body for mark in _STREAM_MARKS):
+            return
+        asked = read_body(body)
+        answers = self._prepared(wire, asked.model)
+        if not asked.is_stream:
             self._send(connection, answers.whole)
-        else:
-            closing = answers.closing_with_usage if _USAGE_MARK in body else answers.closing
-            self._send(connection, answers.opening)
-            if _SLOW_MARK in body:
-                self._wait_for(_SlowStream(connection, answers, time.monotonic(), closing))
-                return
-            for frame in answers.frames:
-                self._send(connection, frame)
-            self._send(connection, closing)
+            return
+        closing = answers.closing_with_usage if asked.wants_usage else answers.closing
+        self._send(connection, answers.opening)
+        if answers.gap_s:
+            self._wait_for(_SlowStream(connection, answers, time.monotonic(), closing))
+            return
+        for frame in answers.frames:
+            self._send(connection, frame)
+        self._send(connection, closing)
 
     def _wait_for(self, stream: _SlowStream) -> None:
         heapq.heappush(self._due, (stream.due_s, next(self._order), stream))
@@ -139,7 +179,7 @@ class MockUpstream:
             due_s, _, stream = heapq.heappop(self._due)
             frame = stream.answers.slow_frame(stream.number, due_s)
             stream.number += 1
-            if stream.number < SLOW_CHUNKS:
+            if stream.number < len(stream.answers.frames):
                 self._send(stream.connection, frame)
                 self._wait_for(stream)
             else:
@@ -153,7 +193,7 @@ class MockUpstream:
             return
         try:
             sent = connection.sock.send(data)
-        except BlockingIOError:
+        except _WOULD_BLOCK:
             sent = 0
         except OSError:
             self._close(connection)
@@ -165,7 +205,7 @@ class MockUpstream:
     def _flush(self, connection: _Connection) -> None:
         try:
             del connection.outbox[: connection.sock.send(connection.outbox)]
-        except BlockingIOError:
+        except _WOULD_BLOCK:
             return
         except OSError:
             self._close(connection)
@@ -180,13 +220,25 @@ class MockUpstream:
             connection.sock.close()
 
 
-def main() -> None:
-    """Listen on a free port of 127.0.0.1, print the port, and serve."""
+def _listener() -> socket.socket:
     listener = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
     listener.setblocking(False)
-    print(listener.getsockname()[1], flush=True)
+    return listener
+
+
+def main() -> None:
+    """Listen on free ports of 127.0.0.1, print them, and serve."""
+    parser = argparse.ArgumentParser(prog="python -m bench.mock_upstream", description="An upstream that answers at once.")
+    parser.add_argument("--tls", nargs=2, metavar=("CERTIFICATE", "KEY"), help="files in PEM: a second port speaks TLS")
+    arguments = parser.parse_args()
+    listeners: list[tuple[socket.socket, ssl.SSLContext | None]] = [(_listener(), None)]
+    if arguments.tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*arguments.tls)
+        listeners.append((_listener(), context))
+    print(*(listener.getsockname()[1] for listener, _ in listeners), flush=True)
     gc.freeze()
-    MockUpstream(listener).serve()
+    MockUpstream(listeners).serve()
 
 
 if __name__ == "__main__":

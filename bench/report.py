@@ -117,7 +117,12 @@ _COLUMNS: Sequence[tuple[str, Callable[[Row], str]]] = (
 def table(rows: Sequence[Row]) -> str:
     """A Markdown table, padded so that it is readable as it stands."""
     cells = [[title for title, _ in _COLUMNS], *([show(row) for _, show in _COLUMNS] for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(_COLUMNS))]
+    return markdown(cells)
+
+
+def markdown(cells: Sequence[Sequence[str]]) -> str:
+    """Head and rows as a Markdown table; the first column is set to the left, the others to the right."""
+    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     lines = [
         "| " + " | ".join(f"{cell:<{width}}" if not at else f"{cell:>{width}}" for at, (cell, width) in pairs) + " |"
         for pairs in (list(enumerate(zip(line, widths, strict=True))) for line in cells)

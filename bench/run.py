@@ -26,7 +26,7 @@ from typing import Any
 
 from bench.processes import ROOT, ProcessFailed, Running, started_gateway, started_mock
 from bench.report import Measured, as_document, rows_of, table
-from bench.scenarios import CLAUDE_MODEL, SCENARIOS, TARGETS, Scenario, Target
+from bench.scenarios import CLAUDE_MODEL, PEER_SCENARIOS, SCENARIOS, TARGETS, Scenario, Target
 from compat import __version__
 from compat.translate import TRANSLATORS
 
@@ -36,6 +36,9 @@ _WARM_UP_SHARE = 0.1
 _TRANSLATION = ("openai.chat", "anthropic.messages")
 
 _CONFIG = """
+[server]
+port = {own_port}
+
 [discovery]
 enabled = false
 
@@ -60,6 +63,13 @@ api_keys = ["k"]
 kind = "anthropic"
 base_url = "http://127.0.0.1:{port}"
 api_keys = ["k"]
+"""
+_TLS_UPSTREAM = """
+[upstreams.tls]
+kind = "openai"
+base_url = "https://127.0.0.1:{port}/v1"
+api_keys = ["k"]
+ca_file = {authority}
 """
 _ROUTE = """
 [models.{name}]
@@ -151,11 +161,15 @@ def selected(words: str) -> list[Scenario]:
     return [row for row in rows if row.upstream != "anthropic"]
 
 
-def write_config(folder: Path, mock_port: int) -> Path:
-    """The gateway's configuration; its log goes into `folder` as well."""
-    routes = {row.route: f"{'claude' if row.model == CLAUDE_MODEL else 'mock'}/{row.model}" for row in SCENARIOS}
+def write_config(folder: Path, mock: Running, authority: Path | None = None, *, port: int = 28889) -> Path:
+    """The gateway's configuration; its log goes into `folder` as well. With an `authority` there is an upstream that speaks TLS."""
+    rows = [row for row in PEER_SCENARIOS if authority or not row.is_tls] + list(SCENARIOS)
+    routes = {row.route: f"{'claude' if row.model == CLAUDE_MODEL else 'tls' if row.is_tls else 'mock'}/{row.model}" for row in rows}
+    files = {name: json.dumps(str(folder / f"gateway.{name}")) for name in ("log", "vault", "usage")}
+    text = _CONFIG.format(port=mock.port, own_port=port, **files)
+    if authority:
+        text += _TLS_UPSTREAM.format(port=mock.tls_port, authority=json.dumps(str(authority)))
     config = folder / "config.toml"
-    text = _CONFIG.format(port=mock_port, **{name: json.dumps(str(folder / f"gateway.{name}")) for name in ("log", "vault", "usage")})
     config.write_text(text + "".join(_ROUTE.format(name=json.dumps(name), target=json.dumps(to)) for name, to in routes.items()))
     return config
 
@@ -166,7 +180,7 @@ def run(scenarios: Sequence[Scenario], plan: Plan) -> dict[str, Any]:
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as name,
         started_mock() as mock,
-        started_gateway(write_config(Path(name), mock.port), Path(name) / "output") as gateway,
+        started_gateway(write_config(Path(name), mock), Path(name) / "output") as gateway,
     ):
         idle_mb = gateway.memory_mb()
         measured = measure_all(Bench(mock, gateway), scenarios, plan)

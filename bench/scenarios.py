@@ -9,45 +9,59 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from bench.answers import CHUNKS, FAST_MODEL, PATHS, SLOW_CHUNKS, SLOW_MODEL, Wire
+from bench.answers import (
+    CHUNKS,
+    EVENT_MODEL,
+    FAST_MODEL,
+    KILO_MODEL,
+    LONG_MODEL,
+    PATHS,
+    SHORT_MODEL,
+    SLOW_CHUNKS,
+    SLOW_MODEL,
+    Wire,
+)
 
 Target = Literal["direct", "gateway"]
 TARGETS: tuple[Target, Target] = ("direct", "gateway")
 CLAUDE_MODEL = "claude-sonnet-4-6"
 TOOLS = 24
 LARGE_BYTES = 200_000
+KILO_BYTES = 65_000
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One row. `upstream` is the wire API behind the gateway, `chunks` the pieces of a streamed answer (0: a whole one).
+    """One row. `model` is the upstream's id and says how it answers; `upstream` is the wire API behind the gateway.
 
-    `route` is the gateway's name of the model, `model` the upstream's. `baseline` names the row whose CPU per request is what a stream
-    costs besides its chunks. `ramp_s` spreads the first requests. A slow row has as many requests as connections.
+    `chunks` are the pieces of a streamed answer (0: a whole one). `body_bytes` is about the size of the request (0: a small one).
+    `baseline` names the row whose CPU per request is what a stream costs besides its chunks. `ramp_s` spreads the first requests. A slow
+    row has as many requests as connections. `pause_s` is a connection's rest between two requests. `behind` names a row that is under
+    way, with all its connections, while this one is measured. `is_tls`: the upstream behind the gateway speaks TLS.
     """
 
     name: str
     connections: int
     requests: int
     upstream: Wire = "openai"
+    model: str = FAST_MODEL
     chunks: int = 0
-    is_large: bool = False
+    body_bytes: int = 0
     is_slow: bool = False
     baseline: str = ""
     ramp_s: float = 0.0
+    pause_s: float = 0.0
+    behind: str = ""
+    is_tls: bool = False
+    answer_mb: float = 0.0
 
     @property
     def route(self) -> str:
         """The name under which the gateway is asked."""
-        return f"bench-{self.model}"
-
-    @property
-    def model(self) -> str:
-        """The upstream's id of the model."""
-        return CLAUDE_MODEL if self.upstream == "anthropic" else SLOW_MODEL if self.is_slow else FAST_MODEL
+        return f"bench-{'tls-' if self.is_tls else ''}{self.model}"
 
     def path(self, target: Target) -> str:
         """Where the request goes; the gateway is always asked in OpenAI's wire API."""
@@ -63,26 +77,37 @@ class Scenario:
         document: dict[str, Any] = {"model": self.model if target == "direct" else self.route, "stream": self.chunks > 0}
         if wire == "anthropic":
             document["max_tokens"] = 4096
-        document |= _LARGE[wire]() if self.is_large else {"messages": [{"role": "user", "content": "Count to two hundred."}]}
-        return json.dumps(document, separators=(",", ":")).encode()
+        large = _LARGE[wire](self.body_bytes) if self.body_bytes else {"messages": [{"role": "user", "content": "Count to two hundred."}]}
+        return json.dumps(document | large, separators=(",", ":")).encode()
 
 
+_WHOLE = "whole, 32 at once"
 SCENARIOS = (
     Scenario("whole, one at a time", connections=1, requests=500),
-    Scenario("whole, 32 at once", connections=32, requests=1000),
-    Scenario("stream, 8 at once", connections=8, requests=400, chunks=CHUNKS, baseline="whole, 32 at once"),
-    Scenario("200 kB request", connections=4, requests=400, is_large=True),
-    Scenario("100 slow streams", 100, 100, chunks=SLOW_CHUNKS, is_slow=True, baseline="whole, 32 at once", ramp_s=1.5),
-    Scenario("500 slow streams", 500, 500, chunks=SLOW_CHUNKS, is_slow=True, baseline="whole, 32 at once", ramp_s=1.5),
-    Scenario("translated whole", connections=32, requests=1000, upstream="anthropic"),
-    Scenario("translated stream", connections=8, requests=400, upstream="anthropic", chunks=CHUNKS, baseline="translated whole"),
-    Scenario("translated 200 kB", connections=4, requests=200, upstream="anthropic", is_large=True),
+    Scenario(_WHOLE, connections=32, requests=1000),
+    Scenario("stream, 8 at once", connections=8, requests=400, chunks=CHUNKS, baseline=_WHOLE),
+    Scenario("200 kB request", connections=4, requests=400, body_bytes=LARGE_BYTES),
+    Scenario("100 slow streams", 100, 100, model=SLOW_MODEL, chunks=SLOW_CHUNKS, is_slow=True, baseline=_WHOLE, ramp_s=1.5),
+    Scenario("500 slow streams", 500, 500, model=SLOW_MODEL, chunks=SLOW_CHUNKS, is_slow=True, baseline=_WHOLE, ramp_s=1.5),
+    Scenario("translated whole", 32, 1000, "anthropic", CLAUDE_MODEL),
+    Scenario("translated stream", 8, 400, "anthropic", CLAUDE_MODEL, chunks=CHUNKS, baseline="translated whole"),
+    Scenario("translated 200 kB", 4, 200, "anthropic", CLAUDE_MODEL, body_bytes=LARGE_BYTES),
+)
+_KILO = Scenario("Kilo call", 50, 50, model=KILO_MODEL, chunks=300, body_bytes=KILO_BYTES, is_slow=True, ramp_s=1.0)
+PEER_SCENARIOS = (
+    *SCENARIOS[:8],
+    _KILO,
+    replace(_KILO, name="Kilo call, TLS", is_tls=True),
+    Scenario("first token, 100 streams", 1, 40, model=SHORT_MODEL, chunks=5, ramp_s=1.0, pause_s=0.04, behind="100 slow streams"),
+    Scenario("1 MB event", 2, 10, model=EVENT_MODEL, chunks=1, answer_mb=1),
+    Scenario("10 MB answer", 1, 4, model=LONG_MODEL, answer_mb=10),
+    Scenario("5 MB request", 2, 8, body_bytes=5_000_000),
 )
 
 
 def scenario_named(name: str) -> Scenario:
     """The row of that name. Errors: `KeyError`."""
-    return {row.name: row for row in SCENARIOS}[name]
+    return {row.name: row for row in (*SCENARIOS, *PEER_SCENARIOS)}[name]
 
 
 # The large request.
@@ -111,20 +136,20 @@ def _turns(size: int) -> list[tuple[str, dict[str, str], str]]:
     return [(f"call_{number}", {"parameter_0": f"src/module_{number}.py"}, _SOURCE) for number in range(size // result_bytes)]
 
 
-def _large_openai() -> dict[str, Any]:
+def _large_openai(size: int) -> dict[str, Any]:
     tools = [{"type": "function", "function": {"name": n, "description": d, "parameters": schema}} for n, d, schema in _tools()]
     messages: list[dict[str, Any]] = [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": "Find the fault."}]
-    for call_id, arguments, result in _turns(LARGE_BYTES - len(json.dumps(tools)) - len(_SYSTEM)):
+    for call_id, arguments, result in _turns(size - len(json.dumps(tools)) - len(_SYSTEM)):
         function = {"name": "tool_0", "arguments": json.dumps(arguments)}
         messages.append({"role": "assistant", "content": None, "tool_calls": [{"id": call_id, "type": "function", "function": function}]})
         messages.append({"role": "tool", "tool_call_id": call_id, "content": result})
     return {"messages": messages, "tools": tools}
 
 
-def _large_anthropic() -> dict[str, Any]:
+def _large_anthropic(size: int) -> dict[str, Any]:
     tools = [{"name": n, "description": d, "input_schema": schema} for n, d, schema in _tools()]
     messages: list[dict[str, Any]] = [{"role": "user", "content": "Find the fault."}]
-    for call_id, arguments, result in _turns(LARGE_BYTES - len(json.dumps(tools)) - len(_SYSTEM)):
+    for call_id, arguments, result in _turns(size - len(json.dumps(tools)) - len(_SYSTEM)):
         messages.append({"role": "assistant", "content": [{"type": "tool_use", "id": call_id, "name": "tool_0", "input": arguments}]})
         messages.append({"role": "user", "content": [{"type": "tool_result", "tool_use_id": call_id, "content": result}]})
     return {"system": _SYSTEM, "messages": messages, "tools": tools}

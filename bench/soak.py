@@ -51,7 +51,7 @@ def soak(calls: int) -> list[Sample]:
     with (
         tempfile.TemporaryDirectory(prefix="soak-") as name,
         started_mock() as mock,
-        started_gateway(config_in(Path(name), mock.port), Path(name) / "output") as gateway,
+        started_gateway(write_config(Path(name), mock), Path(name) / "output") as gateway,
     ):
         begun_s = time.monotonic()
         samples = [Sample(0, 0.0, gateway.memory_mb(), descriptors(gateway), 0)]
@@ -60,13 +60,6 @@ def soak(calls: int) -> list[Sample]:
             samples.append(Sample(done, round(time.monotonic() - begun_s, 1), gateway.memory_mb(), descriptors(gateway), wrong))
             print(samples[-1], file=sys.stderr, flush=True)
     return samples
-
-
-def config_in(folder: Path, mock_port: int) -> Path:
-    """The configuration of `bench.run`, with all that is kept in `folder` as well."""
-    config = write_config(folder, mock_port)
-    config.write_text(f'{config.read_text()}\n[usage]\npath = "{folder}/usage.sqlite"\n[vault]\npath = "{folder}/thinking.sqlite"\n')
-    return config
 
 
 def load(port: int, count: int) -> int:

@@ -15,7 +15,7 @@ def banner(gateway: Gateway, port: int) -> str:
     names = list(dict.fromkeys([*gateway.settings.models, *gateway.catalog.aliases]))
     width = max(map(len, names))
     routes = [f"    {name:<{width}}  ->  {route_text(gateway, name)}" for name in names]
-    key = "one of your client keys" if gateway.settings.keys else "any value"
+    key = "one of your client keys" if gateway.keys.are_required else "any value"
     lines = [
         f"openai-compat {__version__}",
         f"  URL      {base_url}",

@@ -7,20 +7,22 @@ from collections.abc import Callable, Sequence
 from compat.endpoints.health import route_text
 from compat.errors import GatewayError
 from compat.gateway import Gateway
+from compat.process.open_files import SPARE, WANTED, connection_bound, file_limits
+from compat.redis_link import redis_client, redis_errors
 from compat.upstream.client import Secret, Upstream
 
 
 def check(gateway: Gateway, list_models: Callable[[Upstream, float], Sequence[str]], say: Callable[[str], None]) -> bool:
     """Say what is configured and whether it works; false when something is at fault. Spends no tokens."""
     settings = gateway.settings
-    say(
-        f"server     {settings.server.host}:{settings.server.port}, client keys: {', '.join(settings.keys) or 'none (any key is accepted)'}"
-    )
+    none = "none left (nobody is served)" if gateway.keys.are_required else "none (any key is accepted)"
+    say(f"server     {settings.server.host}:{settings.server.port}, client keys: {', '.join(gateway.keys.names) or none}")
     say(
         f"timeouts   connect {settings.timeouts.connect_s:g} s, first byte {settings.timeouts.first_byte_s:g} s,"
         f" silence {settings.timeouts.silence_s:g} s; attempts {settings.retry.attempts}"
     )
-    is_good = True
+    say(f"files      {files_text(settings.server.max_connections, *file_limits())}")
+    is_good = _redis_answers(settings.storage.redis_url, say)
     for upstream in list(gateway.router.upstreams.values()):
         keys = ", ".join(masked(key) for key in upstream.keys) or "none"
         say(f"upstream   {upstream.name} ({upstream.kind.name}) at {upstream.base_url}, keys: {keys}")
@@ -34,12 +36,46 @@ def check(gateway: Gateway, list_models: Callable[[Upstream, float], Sequence[st
     if not gateway.router.upstreams:
         say("upstream   none configured: set a key (see .env.example)")
     if gateway.engine is not None:
-        say(f"embedded   {settings.embedded.model} ({gateway.engine.status().state}; fetched on first use)")
+        say(f"embedded   {settings.embedded.model} (started, and fetched, on first use)")
+        fault = gateway.engine.fault()
+        if fault and gateway.router.upstreams:
+            say(f"           not usable, and not needed: {fault}")
+        elif fault:
+            is_good = False
+            say(f"           FAULT {fault}")
     for name in dict.fromkeys([*settings.models, *gateway.catalog.aliases]):
         say(f"model      {name} -> {route_text(gateway, name)}")
     is_good = is_good and _routes_resolve(gateway, say)
     say("All is well." if is_good else "Something is at fault.")
     return is_good
+
+
+def files_text(max_connections: int, soft: int, hard: int) -> str:
+    """How many files a gateway or worker may open, and how many connections there is room for."""
+    if not soft:
+        return "as many as it takes may be open"
+    most = min(hard or WANTED, WANTED) if soft < WANTED else soft
+    room = connection_bound(max_connections, lambda: most)
+    words = f"{most} may be open{f' (raised from {soft} at the start)' if most > soft else ''}: room for {room} connections at once"
+    more = (
+        f"; for server.max_connections = {max_connections} raise the hard limit to {2 * max_connections + SPARE} (ulimit -Hn, LimitNOFILE)"
+    )
+    return words + (more if room < max_connections else "")
+
+
+def _redis_answers(url: str, say: Callable[[str], None]) -> bool:
+    if not url:
+        return True
+    client = redis_client(url)
+    try:
+        client.ping()
+    except redis_errors() as error:
+        say(f"storage    FAULT the Redis of storage.redis_url can't be used: {type(error).__name__}")
+        return False
+    finally:
+        client.close()
+    say("storage    the Redis of storage.redis_url answers")
+    return True
 
 
 def _routes_resolve(gateway: Gateway, say: Callable[[str], None]) -> bool:

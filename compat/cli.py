@@ -29,8 +29,9 @@ from compat.endpoints.models import model_rows
 from compat.factory import build_gateway, create_app
 from compat.gateway import Gateway
 from compat.key_commands import add_arguments, run_keys
-from compat.key_store import exposed_files
+from compat.key_store import HASH_MARK, exposed_files, keys_path
 from compat.keys import new_key
+from compat.process.open_files import raise_file_limit
 from compat.process.server import Server, open_listener
 from compat.process.service_configuration import find_sources, read_configuration
 from compat.settings import SettingsError
@@ -42,7 +43,6 @@ from compat.usage_report import print_usage
 
 EXIT_FAULT = 1
 EXIT_START = 2
-_WANTED_FILES = 65_536
 _SAMPLE_S = 5.0
 
 
@@ -64,7 +64,8 @@ def main(argv: Sequence[str], base_dir: Path) -> int:
     if arguments.usage:
         print_usage(gateway.usage, print, now_s=gateway.clock.now())
         return EXIT_FAULT if gateway.usage.fault else 0
-    warn_of_exposed_keys(gateway, base_dir, arguments.config)
+    for warning in exposed_keys(gateway, base_dir, environment, arguments.config):
+        print(f"openai-compat: warning: {warning}", file=sys.stderr)
     if arguments.command == "setup":
         return setup(arguments, gateway, environment)
     if arguments.command == "doctor":
@@ -127,14 +128,16 @@ def client_keys(arguments: argparse.Namespace, base_dir: Path) -> int:
     return 0
 
 
-def warn_of_exposed_keys(gateway: Gateway, base_dir: Path, config: str | None) -> None:
-    """Say which files with keys of upstreams others on this machine can read."""
+def exposed_keys(gateway: Gateway, base_dir: Path, environment: Mapping[str, str], config: str | None = None) -> list[str]:
+    """A warning for each file with keys, of upstreams or of clients, that others on this machine can read."""
     sources = find_sources(base_dir, config)
     upstreams = gateway.router.upstreams.values()
     secrets = [key.reveal() for upstream in upstreams for key in upstream.keys]
     secrets += [value for upstream in upstreams for value in upstream.headers.values() if len(value) >= MIN_SECRET_CHARS]
-    for warning in exposed_files([path for path in (sources.config, sources.env_file) if path is not None], secrets):
-        print(f"openai-compat: warning: {warning}", file=sys.stderr)
+    files = {sources.config, sources.env_file, base_dir / "config.toml", base_dir / ".env"}  # services run with copies of the two
+    return exposed_files(sorted(path for path in files if path is not None), secrets) + exposed_files(
+        [keys_path(base_dir, environment)], [HASH_MARK]
+    )
 
 
 def serve(gateway: Gateway) -> int:
@@ -171,6 +174,7 @@ def start_background(gateway: Gateway) -> None:
     gateway.usage.start()
     gateway.traces.start()
     gevent.spawn(sample_metrics, gateway)
+    gateway.commons.start()
     if gateway.settings.discovery.enabled:
         gateway.discovery.refresh_local()
     gateway.discovery.start()
@@ -191,24 +195,13 @@ def stop_background(gateway: Gateway) -> None:
     """End everything that `start_background` began, the log last."""
     gateway.doctor.stop()
     gateway.discovery.stop()
+    gateway.commons.stop()
     if gateway.engine is not None:
         gateway.engine.stop()
     gateway.vault.close()
     gateway.usage.close()
     gateway.traces.close()
     gateway.log.close()
-
-
-def raise_file_limit() -> None:
-    """As many open files as the system lets us have: each call holds two sockets."""
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _WANTED_FILES if hard == resource.RLIM_INFINITY else min(hard, _WANTED_FILES)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def watch_signals() -> gevent.event.Event:

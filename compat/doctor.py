@@ -167,13 +167,14 @@ class Doctor:
         router: Router,
         now: Callable[[], float],
         write: Callable[[str, Mapping[str, Any], str], None],
+        stop: threading.Event | None = None,
     ) -> None:
-        """`now` gives seconds since 1970, `write` takes an event, its fields and a level."""
+        """`now` gives seconds since 1970, `write` takes an event, its fields and a level; `stop`, once set, ends the background work."""
         self._catalog = catalog
         self._router = router
         self._now = now
         self._write = write
-        self._stop = threading.Event()
+        self._stop = stop or threading.Event()
         self.diagnosis = Diagnosis()
 
     def start(self) -> None:

@@ -10,6 +10,7 @@ and `body()`. Foreign exceptions (sockets, TLS, parsers) are mapped to these in 
     │   │   └── Unsupported         400 content or a parameter that has no counterpart
     │   ├── InvalidKey              401
     │   ├── ForbiddenOrigin         403
+    │   ├── ForbiddenClient         403 of another machine, and there are no keys to know it by
     │   ├── NotFound                404
     │   │   └── ModelNotFound       404 model_not_found
     │   ├── MethodNotAllowed        405
@@ -20,7 +21,8 @@ and `body()`. Foreign exceptions (sockets, TLS, parsers) are mapped to these in 
     │   └── TooManyRequests         429 a limit of this gateway
     ├── UpstreamError               the upstream's doing
     │   ├── UpstreamRefusal         4xx: its own words and status
-    │   │   ├── UpstreamKeyRefused  401, 403
+    │   │   ├── UpstreamKeyRefused  401, 403, or a 400 that says so
+    │   │   ├── UpstreamOutOfCredit 402, or a 400 or 429 that says so
     │   │   ├── UpstreamBusy        408, 409, 425: another try may help
     │   │   └── UpstreamRateLimit   429
     │   └── UpstreamFault           trips the circuit
@@ -136,6 +138,11 @@ class ForbiddenOrigin(ClientError):
     code = "origin_not_allowed"
 
 
+class ForbiddenClient(ClientError):
+    status = 403
+    code = "client_not_allowed"
+
+
 class NotFound(ClientError):
     status = 404
     code = "unknown_url"
@@ -194,6 +201,14 @@ class UpstreamKeyRefused(UpstreamRefusal):
     status = 401
     type = "authentication_error"
     code = "upstream_key_refused"
+
+
+class UpstreamOutOfCredit(UpstreamRefusal):
+    """Its account has no money left, or its plan no quota: waiting does not help, another upstream or key does."""
+
+    status = 402
+    type = "insufficient_quota"
+    code = "insufficient_quota"
 
 
 class UpstreamBusy(UpstreamRefusal):

@@ -10,6 +10,7 @@ import os
 import random
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import flask
@@ -17,13 +18,14 @@ import flask
 from compat.calllog import CallLog
 from compat.catalog import Catalog, Model, load_catalog
 from compat.doctor import Doctor
-from compat.endpoints.boundary import attach_boundary
-from compat.endpoints.chat import chat_blueprint
+from compat.endpoints.boundary import attach_boundary, fault_of
+from compat.endpoints.chat import ChatEndpoint, chat_blueprint
 from compat.endpoints.completions import completions_blueprint
 from compat.endpoints.compression import attach_compression
 from compat.endpoints.embeddings import embeddings_blueprint
 from compat.endpoints.front import Front
 from compat.endpoints.health import health_blueprint
+from compat.endpoints.hot_path import HotPath
 from compat.endpoints.metrics import metrics_blueprint
 from compat.endpoints.model_info import model_info_blueprint
 from compat.endpoints.models import models_blueprint
@@ -33,17 +35,18 @@ from compat.endpoints.setup import setup_blueprint
 from compat.gateway import Clock, Gateway
 from compat.key_store import KeyStore, keys_path
 from compat.keys import ClientKeys
+from compat.limits import check_terms
 from compat.metrics import Metrics
 from compat.pacing import Pacing
 from compat.process.embedded import EmbeddedEngine
 from compat.routing.admission import Gates
 from compat.routing.affinity import Affinity
 from compat.routing.circuit import CircuitChange, Circuits
+from compat.routing.circuit_board import CircuitBoard
 from compat.routing.discovery import Discovery
 from compat.routing.plan import Policies
 from compat.routing.retry import Retries
 from compat.routing.router import Deployment, Router
-from compat.routing.single_flight import SingleFlight
 from compat.routing.upstreams import EMBEDDED_KIND, configured_upstreams, local_candidates
 from compat.settings import Settings
 from compat.stores import Stores
@@ -96,7 +99,9 @@ def build_gateway(
     discovery = Discovery(settings.discovery, router, local, list_models, log.event)
     client = transport or UpstreamClient()
     stores = Stores(settings, base_dir, clock, log)
-    usage = stores.usage()
+    usage, board, metrics = stores.usage(), stores.board(), Metrics()
+    policies = _policies(settings, clock, log, board)
+    keys = ClientKeys(settings.keys, KeyStore(keys_path(base_dir, environment), clock.monotonic, log.event, check_terms), clock.now)
     return Gateway(
         settings=settings,
         catalog=catalog,
@@ -106,14 +111,15 @@ def build_gateway(
         transport=client,
         engine=engine,
         log=log,
-        keys=ClientKeys(settings.keys, KeyStore(keys_path(base_dir, environment), clock.monotonic, log.event), clock.now),
+        keys=keys,
         vault=stores.vault(),
         usage=usage,
-        limits=stores.limits(usage),
+        limits=stores.limits(usage, keys),
         answers=stores.answers(),
-        metrics=Metrics(),
-        policies=_policies(settings, clock, log),
-        flights=SingleFlight(settings.single_flight),
+        metrics=metrics,
+        policies=policies,
+        commons=stores.commons(board, policies.circuits, metrics),
+        flights=stores.flights(),
         clock=clock,
         started_s=clock.monotonic(),
         traces=traces_from(environment, clock.now, log.event, router.kind_of),
@@ -126,8 +132,10 @@ def create_app(gateway: Gateway) -> Front:
     app.url_map.merge_slashes = False
     attach_boundary(app, gateway)
     attach_compression(app)
+    chat = ChatEndpoint(gateway)
+    app.register_blueprint(chat_blueprint(chat))
+    app.wsgi_app = HotPath(app, chat, partial(fault_of, gateway))  # type: ignore[method-assign]  # as Flask's documentation has it
     for make_blueprint in (
-        chat_blueprint,
         completions_blueprint,
         embeddings_blueprint,
         models_blueprint,
@@ -139,15 +147,17 @@ def create_app(gateway: Gateway) -> Front:
         setup_blueprint,
     ):
         app.register_blueprint(make_blueprint(gateway))
-    return Front(app, gateway.settings.server, gateway.clock.new_id)
+    return Front(app, gateway.settings.server, gateway.clock.new_id, lambda: gateway.keys.are_required)
 
 
-def _policies(settings: Settings, clock: Clock, log: CallLog) -> Policies:
-    """What calls share: circuits, retries, affinity, admission."""
+def _policies(settings: Settings, clock: Clock, log: CallLog, board: CircuitBoard | None) -> Policies:
+    """What calls share: circuits, retries, affinity, admission. `board` is where other gateways learn of circuits."""
 
     def on_change(change: CircuitChange) -> None:
         fields = {"circuit": str(change.key), "state": change.state, "failures": change.failures, "cause": change.cause}
         log.event(f"circuit.{change.state}", fields)
+        if board is not None:
+            board.note(change)
 
     return Policies(
         Circuits(settings.circuit, clock, on_change),

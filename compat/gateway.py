@@ -11,6 +11,7 @@ import gevent
 from compat.answer_cache import AnswerCache
 from compat.calllog import CallLog
 from compat.catalog import Catalog
+from compat.commons import Commons, NoCommons
 from compat.doctor import Doctor
 from compat.keys import ClientKeys
 from compat.limits import Limits
@@ -21,7 +22,7 @@ from compat.routing.learnt import LearntRefusals
 from compat.routing.plan import Policies
 from compat.routing.prompt_cache import PromptCacheWatch
 from compat.routing.router import Router
-from compat.routing.single_flight import SingleFlight
+from compat.routing.single_flight import Flights, SingleFlight
 from compat.sections import SingleFlightSettings
 from compat.settings import Settings
 from compat.traces import NoTraces, Traces
@@ -88,7 +89,8 @@ class Gateway:
     policies: Policies
     clock: Clock
     started_s: float
-    flights: SingleFlight[Any] = field(default_factory=lambda: SingleFlight(SingleFlightSettings()))
+    commons: Commons = field(default_factory=NoCommons)
+    flights: Flights = field(default_factory=lambda: SingleFlight[Any](SingleFlightSettings()))
     refusals: LearntRefusals = field(default_factory=LearntRefusals)
     cache_watch: PromptCacheWatch = field(default_factory=PromptCacheWatch)
     gauges: Gauges = field(default_factory=Gauges)

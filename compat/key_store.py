@@ -29,6 +29,7 @@ from compat.settings import SettingsError
 VARIABLE = "OPENAI_COMPAT_KEYS"
 """The environment's word for another place of the file."""
 
+HASH_MARK = "sha256:"
 LOOK_S = 1.0
 MAX_FILE_BYTES = 16 * 1024 * 1024
 
@@ -151,16 +152,24 @@ class StoredKeys:
 class KeyStore:
     """The file as a running gateway sees it. Mutable: what was read last, the file's stamp then, when to look again, the last `fault`.
 
-    `clock` measures, `on_event` is the log's. Raises `SettingsError` when the file can't be used at the start.
+    `clock` measures, `on_event` is the log's, `check` raises `SettingsError` for terms of a key that nobody could hold it to. Raises it
+    as well when the file can't be used at the start.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float], on_event: Callable[[str, Mapping[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: Callable[[], float],
+        on_event: Callable[[str, Mapping[str, Any]], None],
+        check: Callable[[str, KeyTerms], object] = lambda _name, _terms: None,
+    ) -> None:
         self.path = path
         self._clock = clock
         self._on_event = on_event
+        self._check = check
         self.fault = ""
         self._stamp = _stamp_of(path)
-        self._stored = StoredKeys.of(read_keys(path))
+        self._stored = self._checked()
         self._next_look_s = clock() + LOOK_S
 
     def current(self) -> StoredKeys:
@@ -178,13 +187,22 @@ class KeyStore:
         try:
             if stamp is None:
                 raise SettingsError(f"{self.path}: is gone; the keys that it held count until the next start.")
-            self._stored = StoredKeys.of(read_keys(self.path))
+            self._stored = self._checked()
         except SettingsError as error:
             self.fault = str(error)
             self._on_event("keys.failed", {"fault": self.fault})
             return
         self.fault = ""
         self._on_event("keys.read", {"keys": len(self._stored.hashes)})
+
+    def _checked(self) -> StoredKeys:
+        stored = StoredKeys.of(read_keys(self.path))
+        for name, terms in stored.terms.items():
+            try:
+                self._check(name, terms)
+            except SettingsError as error:
+                raise SettingsError(f"{self.path}: {error}") from error
+        return stored
 
 
 def _stamp_of(path: Path) -> tuple[int, ...] | None:

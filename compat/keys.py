@@ -44,8 +44,8 @@ class ClientKeys:
         return self._store.fault if self._store is not None else ""
 
     def terms_of(self, client: str) -> KeyTerms | None:
-        """What the file says a client may do; `None` where it says nothing."""
-        return self._stored().terms.get(client)
+        """What the file says a client may do; `None` where it says nothing, and for a key of the configuration."""
+        return self._stored().terms.get(client) if client not in self._hashes else None
 
     def client_of(self, authorization: str, x_api_key: str = "") -> str:
         """The name of the client whose key these headers hold. Errors: `InvalidKey`."""

@@ -30,9 +30,10 @@ from limits.strategies import RateLimiter
 
 from compat.catalog import Price
 from compat.errors import MAX_RETRY_AFTER_S, ClientError, GatewayError, TooManyRequests
+from compat.key_store import KeyTerms
 from compat.limit_rules import MICRO, Measure, Rule, budget_rules, parse_rules
 from compat.redis_link import Link
-from compat.sections import LimitSettings
+from compat.sections import BudgetSettings, LimitSettings
 from compat.wire.usage import Usage
 
 BYTES_PER_TOKEN = 3
@@ -85,6 +86,11 @@ class Estimate:
     output_tokens: int = 0
     prompt_usd: float = 0.0
     output_usd: float = 0.0
+
+
+def check_terms(name: str, terms: KeyTerms) -> None:
+    """`SettingsError` for a key whose limit is none."""
+    parse_rules(terms.limit, "client", f"keys.{name}.limit")
 
 
 def estimate_of(body_bytes: int, max_output_tokens: int, price: Price) -> Estimate:
@@ -146,6 +152,7 @@ class Reservation:
 class Limits:
     """All limits. Mutable: which budgets were seen, and what was last known to be spent; the counts are in the storage.
 
+    `terms_of(client)` tells what its key was given (`keys add --limit ...`), which goes before `[limits]`; a changed limit counts anew.
     `spent(client, since_s)` tells the dollars that a client has spent by the usage store. `later` runs a correction: in a
     greenlet of its own (`gevent.spawn`), for a storage lets others run meanwhile, in memory too, and whoever ends the call just then must
     not end its correction.
@@ -158,20 +165,25 @@ class Limits:
         clock: Clock,
         link: Link,
         *,
+        terms_of: Callable[[str], KeyTerms | None] = lambda _client: None,
         spent: Callable[[str, float], float] = lambda _client, _since_s: 0.0,
         later: Callable[[Callable[[], None]], object] = lambda run: run(),
     ) -> None:
         self._limiter = limiter
         self.clock = clock
         self._link = link
+        self._terms_of = terms_of
         self._spent = spent
         self._later = later
         self._client_rules = {name: parse_rules(text, "client", f"limits.clients.{name}") for name, text in settings.clients.items()}
         self._any_client = parse_rules(settings.client, "client", "limits.client")
         self._model_rules = {name: parse_rules(text, "model", f"limits.models.{name}") for name, text in settings.models.items()}
         self._any_model = parse_rules(settings.model, "model", "limits.model")
+        self._budgets = settings.budgets
+        self._any_budget = settings.budget
         self._budget_rules = {name: budget_rules(budget) for name, budget in settings.budgets.items()}
-        self._any_budget = budget_rules(settings.budget)
+        self._any_budget_rules = budget_rules(settings.budget)
+        self._of_terms: dict[str, tuple[KeyTerms, tuple[Rule, ...]]] = {}
         self._known: dict[tuple[Rule, str], tuple[float, float, int]] = {}
         self._begun: dict[tuple[Rule, str], str] = {}
 
@@ -232,12 +244,25 @@ class Limits:
 
     def _rules_of(self, client: str, model: str) -> Iterable[tuple[Rule, str]]:
         """The rules of a call, each with the name it counts under; budgets first, for their refusal is the last word."""
-        for rule in self._budget_rules.get(client, self._any_budget):
-            yield rule, client
-        for rule in self._client_rules.get(client, self._any_client):
+        terms = self._terms_of(client)
+        for rule in self._rules_of_client(client) if terms is None else self._rules_of_terms(client, terms):
             yield rule, client
         for rule in self._model_rules.get(model, self._any_model):
             yield rule, model
+
+    def _rules_of_client(self, client: str) -> tuple[Rule, ...]:
+        return self._budget_rules.get(client, self._any_budget_rules) + self._client_rules.get(client, self._any_client)
+
+    def _rules_of_terms(self, client: str, terms: KeyTerms) -> tuple[Rule, ...]:
+        """What the key was given, and `[limits]` where it was given nothing; made once, until the key's file changes."""
+        known = self._of_terms.get(client)
+        if known is None or known[0] is not terms:
+            budget = self._budgets.get(client, self._any_budget)
+            wanted = BudgetSettings(day_usd=terms.day_usd or budget.day_usd, month_usd=terms.month_usd or budget.month_usd)
+            own = parse_rules(terms.limit, "client", f"keys.{client}.limit")  # `check_terms` has seen it
+            known = (terms, budget_rules(wanted) + (own or self._client_rules.get(client, self._any_client)))
+            _put(self._of_terms, client, known)
+        return known[1]
 
     def _take(self, rule: Rule, name: str, amount: int, now_s: float) -> _Hold:
         begin_s, end_s = rule.window(now_s)

@@ -118,6 +118,10 @@ class Metrics:
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return content_type, encode(_WithoutCreated(registry))
 
+    def families(self) -> list[Metric]:
+        """What this process has counted, and no other; nothing about the process itself."""
+        return [family for family in _WithoutCreated(self._registry).collect() if not family.name.startswith("process_")]
+
     def _make_conventional(self) -> None:
         self._duration = self._histogram(
             "gen_ai_server_request_duration_seconds", "Time until the end of an answer.", (*_ROUTE, "error_type"), DURATION_BUCKETS

@@ -136,9 +136,14 @@ class CallRun:
                 headers.append(("x-compat-notes", header_text(note_values(self.attempt.notes))))
         return headers + self.account.headers()
 
-    def note_shared(self, leader: CallRun) -> None:
+    @property
+    def request_id(self) -> str:
+        """The call's id."""
+        return self.call.request_id
+
+    def note_shared(self, request_id: str) -> None:
         """The record of a call that was never begun, since it shares the answer of another one."""
-        fields = {"request_id": self.call.request_id, "client": self.call.client, "shared_with": leader.call.request_id}
+        fields = {"request_id": self.call.request_id, "client": self.call.client, "shared_with": request_id}
         self.gateway.log.write("call.shared", fields, "info")
 
     # Attempts.
@@ -219,7 +224,8 @@ class CallRun:
     def _make_plan(self) -> CallPlan:
         gateway, call = self.gateway, self.call
         route = gateway.router.resolve(call.model)
-        session = session_of(call.envelope, call.client, call.session_id) if gateway.settings.affinity.enabled else call.request_id
+        has_session = route.has_choice and gateway.settings.affinity.enabled
+        session = session_of(call.envelope, call.client, call.session_id) if has_session else call.request_id
         self.account.admit(route)
         total_s = max(deployment.upstream.timeouts.total_s for deployment in route.deployments)
         return CallPlan(gateway.policies, route, session, call.received_s + total_s)

@@ -53,6 +53,11 @@ class Exchange(Protocol):
 class Outlet(Protocol):
     """The client's end of an answer whose head was sent."""
 
+    @property
+    def patience_s(self) -> float:
+        """A client that takes nothing for so long has left."""
+        ...
+
     def descriptor(self) -> int:
         """Its socket's."""
         ...
@@ -87,14 +92,13 @@ class Source(Protocol):
 class Bounds:
     """How long things may last, in seconds.
 
-    After `heartbeat_s` without a frame a comment is sent. `silence_s` without bytes of the upstream, a client that takes nothing for
-    `send_s`, and the clock's time `deadline_s` end the relay.
+    After `heartbeat_s` without a frame a comment is sent. `silence_s` without bytes of the upstream, and the clock's time `deadline_s`, end
+    the relay.
     """
 
     heartbeat_s: float
     silence_s: float
     deadline_s: float = math.inf
-    send_s: float = 60.0
 
 
 class Relay:
@@ -260,7 +264,7 @@ class Relay:
             return False
         idle_s = now_s - self.last_sent_s
         if self._unsent:
-            if idle_s >= bounds.send_s:
+            if idle_s >= self._outlet.patience_s:
                 raise ClientGone
         elif idle_s >= bounds.heartbeat_s:
             self._hand_over(KEEP_ALIVE, now_s)
@@ -269,7 +273,7 @@ class Relay:
 
     def _set_timer(self) -> None:
         bounds = self._bounds
-        next_s = self.last_sent_s + (bounds.send_s if self._unsent else bounds.heartbeat_s)
+        next_s = self.last_sent_s + (self._outlet.patience_s if self._unsent else bounds.heartbeat_s)
         wait_s = min(next_s, self.last_data_s + bounds.silence_s, bounds.deadline_s) - self._clock()
         old = self._watchers.pop("timer", None)
         if old is not None:

@@ -1,4 +1,5 @@
-"""The collaborators that keep state: thinking, limits, answers, usage. In memory and in files, or in the Redis that workers share.
+"""The collaborators that keep state: thinking, limits, answers, usage, and what gateways tell each other of circuits, calls in flight and
+metrics. In memory and in files, or in the Redis that workers share.
 
 A Redis that is gone never stops a call: each of them says so once, goes on without, and comes back by itself.
 """
@@ -6,16 +7,25 @@ A Redis that is gone never stops a call: each of them says so once, goes on with
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import gevent
 
 from compat.answer_cache import AnswerCache, MemoryShelf, RedisShelf
 from compat.background import NativeThread
 from compat.calllog import CallLog
+from compat.commons import Commons, NoCommons, RedisCommons
 from compat.endpoints.limiter import MEMORY, LazyLimiter
 from compat.gateway import Clock
+from compat.keys import ClientKeys
 from compat.limits import Limits
+from compat.metrics import Metrics
+from compat.metrics_shared import SharedMetrics
 from compat.redis_link import LIMITER_ERRORS, Link, redis_client, redis_errors
+from compat.routing.circuit import Circuits
+from compat.routing.circuit_board import CircuitBoard
+from compat.routing.shared_flight import SharedFlights
+from compat.routing.single_flight import Flights, SingleFlight
 from compat.settings import Settings, SettingsError
 from compat.usage_store import NoUsage, Usage, UsageStore
 from compat.vault import MemoryVault, ThinkingVault
@@ -36,6 +46,8 @@ class Stores:
             self._redis = redis_client(self._url) if self._url else None
         except ValueError as error:
             raise SettingsError(f"key 'storage.redis_url': {error}") from error
+        self._gateway_id = clock.new_id()
+        self._link = self._link_of("commons")  # one for all that gateways tell each other
 
     def vault(self) -> ThinkingVault:
         """Where thinking is kept; in memory with no room where it is switched off."""
@@ -56,16 +68,34 @@ class Stores:
             return NoUsage()
         return UsageStore(settings, self._base_dir, NativeThread(), clock=self._clock.now, on_event=self._log.event)
 
-    def limits(self, usage: Usage) -> Limits:
+    def limits(self, usage: Usage, keys: ClientKeys) -> Limits:
         """What clients and models may use."""
         link = Link("limits", self._clock.monotonic, self._log.event, LIMITER_ERRORS)
         limiter = LazyLimiter(self._url or MEMORY)
-        return Limits(self._settings.limits, limiter, self._clock, link, spent=usage.spent, later=gevent.spawn)
+        return Limits(self._settings.limits, limiter, self._clock, link, terms_of=keys.terms_of, spent=usage.spent, later=gevent.spawn)
 
     def answers(self) -> AnswerCache:
         """Whole answers that may be given again."""
         settings, clock = self._settings.cache, self._clock
         if self._redis is None:
             return AnswerCache(settings, MemoryShelf(settings, clock.monotonic))
-        link = Link("cache", clock.monotonic, self._log.event, redis_errors())
-        return AnswerCache(settings, RedisShelf(settings, self._redis, link, gevent.spawn))
+        return AnswerCache(settings, RedisShelf(settings, self._redis, self._link_of("cache"), gevent.spawn))
+
+    def flights(self) -> Flights:
+        """Where identical calls meet."""
+        local: SingleFlight[Any] = SingleFlight(self._settings.single_flight)
+        return local if self._redis is None else SharedFlights(local, self._redis, self._link, self._clock.new_id)
+
+    def board(self) -> CircuitBoard | None:
+        """Where circuits are told of; without a Redis there is nobody to tell."""
+        return None if self._redis is None else CircuitBoard(self._redis, self._link, self._clock.now, self._gateway_id)
+
+    def commons(self, board: CircuitBoard | None, circuits: Circuits, metrics: Metrics) -> Commons:
+        """What keeps up with other gateways."""
+        if board is None:
+            return NoCommons()
+        shared = SharedMetrics(metrics, self._redis, self._link, self._gateway_id)
+        return RedisCommons(self._link, board, circuits, shared)
+
+    def _link_of(self, name: str) -> Link:
+        return Link(name, self._clock.monotonic, self._log.event, redis_errors() if self._redis is not None else ())

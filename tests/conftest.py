@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from compat.factory import build_gateway, create_app
-from compat.gateway import Gateway
+from compat.gateway import Clock, Gateway
 from compat.process.server import Server, open_listener
 from compat.settings import load_settings, merge
 from tests.fakes.openai_answers import respond
@@ -27,9 +27,12 @@ hypothesis.settings.load_profile("steady")
 class RunningGateway:
     """A gateway that serves on `url`; `log_lines` are the records it wrote, `settings` nest as in the configuration file."""
 
-    def __init__(self, settings: dict[str, Any], base_dir: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, settings: dict[str, Any], base_dir: Path, environment: dict[str, str] | None = None, clock: Clock | None = None
+    ) -> None:
         quiet = {"server": {"port": 0}, "discovery": {"enabled": False}, "embedded": {"enabled": False}, "log": {"terminal": False}}
-        self.gateway: Gateway = build_gateway(load_settings(None, environment or {}, merge(quiet, settings)), environment or {}, base_dir)
+        loaded = load_settings(None, environment or {}, merge(quiet, settings))
+        self.gateway: Gateway = build_gateway(loaded, environment or {}, base_dir, clock=clock)
         listener = open_listener("127.0.0.1", 0)
         self.port = listener.getsockname()[1]
         self.server = Server(listener, create_app(self.gateway), self.gateway)
@@ -79,10 +82,10 @@ def upstream() -> Iterator[FakeUpstream]:
 def start_gateway(tmp_path: Path) -> Iterator[Any]:
     running: list[RunningGateway] = []
 
-    def start(settings: dict[str, Any], environment: dict[str, str] | None = None) -> RunningGateway:
+    def start(settings: dict[str, Any], environment: dict[str, str] | None = None, clock: Clock | None = None) -> RunningGateway:
         folder = tmp_path / f"gateway{len(running)}"
         folder.mkdir()
-        running.append(RunningGateway(settings, folder, environment))
+        running.append(RunningGateway(settings, folder, environment, clock))
         return running[-1]
 
     yield start

@@ -23,7 +23,14 @@ LAYERS: list[tuple[str, tuple[str, ...], frozenset[str]]] = [
     (
         "service",  # light enough for the watcher and gunicorn's master, which load nothing of the gateway
         (
-            *("process.service_state", "process.service_log", "process.service_logs", "process.service_fleet", "process.service_health"),
+            *(
+                "process.service_state",
+                "process.service_log",
+                "process.service_logs",
+                "process.service_fleet",
+                "process.service_health",
+                "process.open_files",
+            ),
             *("process.service_plan", "process.service_generation", "process.service_configuration", "process.service_probe"),
             *("process.service_launch", "process.service_watcher", "process.services", "process.gunicorn_hooks"),
         ),
@@ -36,7 +43,7 @@ LAYERS: list[tuple[str, tuple[str, ...], frozenset[str]]] = [
         "engine",
         (
             *("process.embedded", "process.supervisor", "process.child", "process.model_file", "process.progress", "process.engine"),
-            "process.service_engine",
+            *("process.presets", "process.service_engine"),
         ),
         frozenset({"platformdirs", "tqdm", "xllamacpp", "setproctitle", "gevent", "msgspec"}),
     ),
@@ -45,7 +52,7 @@ LAYERS: list[tuple[str, tuple[str, ...], frozenset[str]]] = [
         (
             *("routing", "doctor", "keys", "calllog", "vault", "vault_buffer", "vault_sqlite", "vault_redis"),
             *("limits", "limit_rules", "redis_link", "pacing", "answer_cache", "whole_answer", "sqlite_file"),
-            *("usage_store", "usage_report", "metrics", "traces", "background"),
+            *("usage_store", "usage_report", "metrics", "metrics_shared", "traces", "background", "commons"),
         ),
         frozenset({"msgspec", "gevent", "pybreaker", "limits", "redis", "prometheus_client", "flask_limiter", "opentelemetry"}),
     ),

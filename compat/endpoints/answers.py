@@ -1,25 +1,62 @@
-"""Answers of the API: JSON bodies, and errors in OpenAI's shape."""
+"""Answers of the API: JSON bodies, errors in OpenAI's shape, event streams."""
 
 from __future__ import annotations
 
+import http
 import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import flask
 
 from compat.errors import MAX_RETRY_AFTER_S, GatewayError
 
+_STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in http.HTTPStatus}
 
-def json_answer(body: bytes, status: int = 200, headers: list[tuple[str, str]] | None = None) -> flask.Response:
+Headers = list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a client gets, before it becomes a Flask response or goes out as it is. `headers` have no `content-length`."""
+
+    body: bytes | Iterable[bytes]
+    headers: Headers
+    status: int = 200
+
+    def response(self) -> flask.Response:
+        """As an object of Flask's."""
+        return flask.Response(self.body, self.status, self.headers)
+
+    def send(self, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """As WSGI (PEP 3333) has it."""
+        line = _STATUS_LINES.get(self.status) or f"{self.status} Error"
+        if not isinstance(self.body, bytes):
+            start_response(line, self.headers)
+            return self.body
+        start_response(line, [*self.headers, ("content-length", str(len(self.body)))])
+        return [self.body]
+
+
+def json_body(body: bytes, status: int = 200, headers: Iterable[tuple[str, str]] = ()) -> Answer:
     """An answer whose body is JSON already."""
-    response = flask.Response(body, status, content_type="application/json")
-    response.headers.extend(headers or ())
-    return response
+    return Answer(body, [("content-type", "application/json"), *headers], status)
 
 
-def error_answer(error: GatewayError, headers: list[tuple[str, str]] | None = None) -> flask.Response:
+def error_body(error: GatewayError, headers: Iterable[tuple[str, str]] = ()) -> Answer:
     """The answer that tells a client of `error`; a wait it is asked for is never longer than `MAX_RETRY_AFTER_S`."""
-    response = json_answer(error.body(), error.status, headers)
-    response.headers.extend(error.headers)
+    answer = json_body(error.body(), error.status, [*headers, *error.headers])
     if error.retry_after_s is not None:
-        response.headers["retry-after"] = str(math.ceil(min(error.retry_after_s, MAX_RETRY_AFTER_S)))
-    return response
+        answer.headers.append(("retry-after", str(math.ceil(min(error.retry_after_s, MAX_RETRY_AFTER_S)))))
+    return answer
+
+
+def json_answer(body: bytes, status: int = 200, headers: Iterable[tuple[str, str]] = ()) -> flask.Response:
+    """`json_body` for a view."""
+    return json_body(body, status, headers).response()
+
+
+def error_answer(error: GatewayError, headers: Iterable[tuple[str, str]] = ()) -> flask.Response:
+    """`error_body` for a view."""
+    return error_body(error, headers).response()

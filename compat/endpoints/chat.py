@@ -14,7 +14,7 @@ from typing import Any
 import flask
 
 from compat.call import Call, call_from
-from compat.endpoints.answers import error_answer, json_answer
+from compat.endpoints.answers import Answer, error_body, json_body
 from compat.endpoints.body import read_json_body
 from compat.endpoints.boundary import fault_of
 from compat.endpoints.front import REQUEST_ID
@@ -22,19 +22,24 @@ from compat.endpoints.hangup import ClientWatch, WatchedFrames
 from compat.errors import ClientGone, GatewayError, ShuttingDown
 from compat.gateway import Gateway
 from compat.pipeline import CallRun
-from compat.routing.single_flight import Reader, flight_key
+from compat.routing.single_flight import Reader, Told, flight_key
 from compat.wire.envelope import Envelope
 
-_SSE_HEADERS = [("cache-control", "no-cache"), ("x-accel-buffering", "no")]
+CHAT_PATH = "/v1/chat/completions"
+_SSE_HEADERS = [("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-cache"), ("x-accel-buffering", "no")]
+_GONE = Answer(b"", [], 499)
+"""For a client that left; nobody reads it."""
 
 
-def chat_blueprint(gateway: Gateway) -> flask.Blueprint:
-    """The endpoint over `gateway`."""
-    blueprint = flask.Blueprint("chat", __name__)
+class ChatEndpoint:
+    """The endpoint over `gateway`: a request's environ in, its answer out."""
 
-    @blueprint.post("/v1/chat/completions")
-    def chat() -> flask.Response:
-        environ = flask.request.environ
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    def __call__(self, environ: dict[str, Any]) -> Answer:
+        """Answer one request. Errors: any `GatewayError`, before a call was made of it."""
+        gateway = self._gateway
         if gateway.gauges.is_draining:
             raise ShuttingDown("The gateway is shutting down.", retry_after_s=2, headers=(("connection", "close"),))
         call = _call(gateway, environ)
@@ -44,6 +49,15 @@ def chat_blueprint(gateway: Gateway) -> flask.Blueprint:
         reader = gateway.flights.join(key, run, run.frames() if call.is_stream else _once(run)) if key is not None else None
         answer = _streamed if call.is_stream else _whole
         return answer(run, watch, reader)
+
+
+def chat_blueprint(endpoint: ChatEndpoint) -> flask.Blueprint:
+    """The endpoint's place among those of Flask."""
+    blueprint = flask.Blueprint("chat", __name__)
+
+    @blueprint.post(CHAT_PATH)
+    def chat() -> flask.Response:
+        return endpoint(flask.request.environ).response()
 
     return blueprint
 
@@ -81,26 +95,26 @@ def _once(run: CallRun) -> Generator[bytes, None, None]:
     yield run.whole()
 
 
-def _whole(run: CallRun, watch: ClientWatch, reader: Reader[CallRun] | None) -> flask.Response:
-    leader = run if reader is None else reader.leader
+def _whole(run: CallRun, watch: ClientWatch, reader: Reader[Told] | None) -> Answer:
+    leader: Told = run if reader is None else reader.leader
     try:
         with watch:
             body = run.whole() if reader is None else next(reader)
     except GatewayError as error:
-        return error_answer(error, _headers(run, leader))
+        return error_body(error, _headers(run, leader))
     except ClientGone:
-        return flask.Response(status=499)
+        return _GONE
     finally:
         watch.close()
         if reader is not None:
             reader.close()
-    return json_answer(body, headers=_headers(run, leader))
+    return json_body(body, headers=_headers(run, leader))
 
 
-def _streamed(run: CallRun, watch: ClientWatch, reader: Reader[CallRun] | None) -> flask.Response:
+def _streamed(run: CallRun, watch: ClientWatch, reader: Reader[Told] | None) -> Answer:
     """The status is decided by the first frame: until then an error is an HTTP error, afterwards an event."""
     frames = run.frames() if reader is None else reader
-    leader = run if reader is None else reader.leader
+    leader: Told = run if reader is None else reader.leader
     with contextlib.ExitStack() as unless_begun:
         unless_begun.callback(frames.close)
         unless_begun.callback(watch.close)
@@ -108,20 +122,18 @@ def _streamed(run: CallRun, watch: ClientWatch, reader: Reader[CallRun] | None) 
             with watch:
                 first = next(frames)
         except GatewayError as error:
-            return error_answer(error, _headers(run, leader))
+            return error_body(error, _headers(run, leader))
         except ClientGone:
-            return flask.Response(status=499)
+            return _GONE
         unless_begun.pop_all()
     body = WatchedFrames(first, frames, watch, partial(fault_of, run.gateway, run.call.request_id))
-    response = flask.Response(body, content_type="text/event-stream; charset=utf-8")
-    response.headers.extend([*_SSE_HEADERS, *_headers(run, leader)])
-    return response
+    return Answer(body, [*_SSE_HEADERS, *_headers(run, leader)])
 
 
-def _headers(run: CallRun, leader: CallRun) -> list[tuple[str, str]]:
+def _headers(run: CallRun, leader: Told) -> list[tuple[str, str]]:
     """What the client is told of its call; a call that shares an answer names the call whose answer it is."""
     headers = leader.headers()
-    if leader is not run:
-        headers.append(("x-compat-shared-with", leader.call.request_id))
-        run.note_shared(leader)
+    if leader.request_id != run.request_id:
+        headers.append(("x-compat-shared-with", leader.request_id))
+        run.note_shared(leader.request_id)
     return headers

@@ -2,6 +2,9 @@
 
 A gateway that takes any key is safe on loopback only while web pages can't use it. A page of somebody else's gives itself away by
 its `Origin`, by `Sec-Fetch-Site`, or, after DNS rebinding, by the `Host` it believes to talk to; all are judged before the body is read.
+
+Nor are other machines served without client keys. The start sees to that wherever we know the address; a server that somebody else
+configured (`gunicorn -c theirs.py app:app`) listens where it likes, so that each request is asked where it comes from.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from compat.errors import ForbiddenOrigin, GatewayError, MisdirectedHost
+from compat.errors import ForbiddenClient, ForbiddenOrigin, GatewayError, MisdirectedHost
 from compat.sections import ServerSettings
 from compat.settings import is_loopback
 
@@ -20,6 +23,8 @@ StartResponse = Callable[..., Any]
 WsgiApp = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 REQUEST_ID = "compat.request_id"
+_HERE = frozenset({"127.0.0.1", "::1", ""})
+"""Addresses of clients on this machine, by far the most frequent ones; a socket of the file system has none."""
 _SANE_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _MODELS = "/models"
 _ENDINGS = ("/chat/completions", "/completions", "/embeddings", "/model/info", _MODELS)
@@ -49,11 +54,14 @@ def _is_base(path: str) -> bool:
 
 
 class Front:
-    """The outermost WSGI application."""
+    """The outermost WSGI application. `asks_for_keys` tells whether a call needs a client key just now."""
 
-    def __init__(self, app: WsgiApp, settings: ServerSettings, new_id: Callable[[], str]) -> None:
+    def __init__(
+        self, app: WsgiApp, settings: ServerSettings, new_id: Callable[[], str], asks_for_keys: Callable[[], bool] = lambda: False
+    ) -> None:
         self._app = app
         self._new_id = new_id
+        self._asks_for_keys = asks_for_keys
         self._hosts = frozenset(host.lower() for host in (*settings.allowed_hosts, settings.host))
         self._takes_any_address = settings.host in {"0.0.0.0", "::"}  # noqa: S104  # compared, not bound
         self._origins = frozenset(origin.lower().rstrip("/") for origin in settings.allowed_origins)
@@ -69,6 +77,8 @@ class Front:
             return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
 
         try:
+            if (address := environ.get("REMOTE_ADDR", "")) not in _HERE:
+                self._check_client(address)
             self._check_host(environ.get("HTTP_HOST", ""))
             self._check_origin(environ.get("HTTP_ORIGIN", ""), environ.get("HTTP_SEC_FETCH_SITE", ""), environ)
         except GatewayError as error:
@@ -80,6 +90,10 @@ class Front:
             return [body]
         environ["PATH_INFO"] = canonical_path(environ.get("PATH_INFO", ""))
         return self._app(environ, start)
+
+    def _check_client(self, address: str) -> None:
+        if not self._asks_for_keys() and not is_loopback(address.removeprefix("::ffff:")):
+            raise ForbiddenClient("Without client keys only this machine is served: python app.py keys add NAME.")
 
     def _check_host(self, host: str) -> None:
         name = host_name(host)
@@ -107,11 +121,14 @@ class Front:
 
 
 def host_name(host: str) -> str:
-    """The name in a `Host` header, lower case, without port, brackets and a last dot."""
+    """The name in a `Host` header, lower case, without port, brackets and a last dot; all of it where there is more than that."""
     name = host.strip().lower()
-    if name.startswith("["):
-        return name[1:].partition("]")[0]
-    return name.rpartition(":")[0].rstrip(".") if ":" in name else name.rstrip(".")
+    bare, colon, port = name.partition("]:") if name.startswith("[") else name.rpartition(":")
+    if colon and (port == "" or (port.isascii() and port.isdigit())):
+        return bare.removeprefix("[").rstrip(".")
+    if name.startswith("[") and name.endswith("]"):
+        return name[1:-1]
+    return name.rstrip(".")
 
 
 def _is_address(name: str) -> bool:

@@ -71,7 +71,7 @@ def health_report(gateway: Gateway) -> dict[str, Any]:
         for upstream in gateway.router.upstreams.values()
     ]
     shelf, usage = gateway.answers.shelf, gateway.usage
-    parts = (gateway.log, gateway.vault, gateway.limits, shelf, usage, gateway.metrics, gateway.traces)
+    parts = (gateway.log, gateway.vault, gateway.limits, shelf, usage, gateway.metrics, gateway.traces, gateway.commons)
     is_faulty = any(row["state"] == "failing" for row in upstreams) or any(part.fault for part in parts)
     report: dict[str, Any] = {
         "status": "draining" if gateway.gauges.is_draining else "degraded" if is_faulty else "ok",
@@ -92,6 +92,7 @@ def health_report(gateway: Gateway) -> dict[str, Any]:
         "usage": {"dropped": usage.dropped, "fault": usage.fault},
         "metrics": {"fault": gateway.metrics.fault},
         "traces": {"state": gateway.traces.state, "fault": gateway.traces.fault},
+        "commons": {"fault": gateway.commons.fault},
         "log": {"dropped": gateway.log.dropped, "fault": gateway.log.fault},
     }
     return report

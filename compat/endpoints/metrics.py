@@ -10,9 +10,11 @@ import flask
 
 from compat.answer_cache import AnswerCache
 from compat.calllog import CallLog
+from compat.commons import Commons
 from compat.keys import ClientKeys
 from compat.metrics import Metrics, Readings
 from compat.routing.plan import Policies
+from compat.routing.single_flight import Flights
 from compat.usage_store import Usage
 from compat.vault import ThinkingVault
 
@@ -25,6 +27,9 @@ class Measured(Protocol):
 
     @property
     def metrics(self) -> Metrics: ...
+
+    @property
+    def commons(self) -> Commons: ...
 
     @property
     def policies(self) -> Policies: ...
@@ -42,7 +47,7 @@ class Measured(Protocol):
     def usage(self) -> Usage: ...
 
     @property
-    def flights(self) -> Sized: ...
+    def flights(self) -> Flights: ...
 
     @property
     def refusals(self) -> Sized: ...
@@ -60,7 +65,8 @@ def metrics_blueprint(gateway: Measured) -> flask.Blueprint:
         environ = flask.request.environ
         gateway.keys.client_of(environ.get("HTTP_AUTHORIZATION", ""), environ.get("HTTP_X_API_KEY", ""))
         gateway.metrics.sample(readings_of(gateway))
-        content_type, body = gateway.metrics.render(environ.get("HTTP_ACCEPT", ""))
+        accept = environ.get("HTTP_ACCEPT", "")
+        content_type, body = gateway.commons.render(accept) or gateway.metrics.render(accept)
         return flask.Response(body, content_type=content_type, headers={"cache-control": "no-store"})
 
     return blueprint

@@ -1,4 +1,4 @@
-"""`GET /`: a short page for people."""
+"""`GET /`: a short page for people, in English and Chinese."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import flask
 from compat import __version__
 from compat.endpoints.health import health_report, route_text
 from compat.gateway import Gateway
+from compat.setup.clients import Language
+from compat.setup.texts import START_TEXTS
 
 PAGE_HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; base-uri 'none'; "
@@ -26,8 +28,12 @@ def pages_blueprint(gateway: Gateway) -> flask.Blueprint:
     def index() -> flask.Response:
         base_url = f"{flask.request.scheme}://{flask.request.host}/v1"
         routes = {name: route_text(gateway, name) for name in gateway.catalog.aliases}
+        language = asked_language(flask.request)
         page = flask.render_template(
             "index.html",
+            language=language,
+            other=other_language(language),
+            text=START_TEXTS[language],
             base_url=base_url,
             routes=routes,
             health=health_report(gateway),
@@ -36,6 +42,19 @@ def pages_blueprint(gateway: Gateway) -> flask.Blueprint:
         )
         response = flask.Response(page)
         response.headers.update(PAGE_HEADERS)
+        response.headers["vary"] = "accept-language"
         return response
 
     return blueprint
+
+
+def asked_language(request: flask.Request) -> Language:
+    """The language of a page: what the switch says, else what the browser prefers."""
+    asked = request.args.get("lang", "")
+    language = asked if asked in {"en", "zh"} else request.accept_languages.best_match(["en", "zh"], "en")
+    return "zh" if language == "zh" else "en"
+
+
+def other_language(language: Language) -> Language:
+    """Where the switch leads to."""
+    return "en" if language == "zh" else "zh"

@@ -11,10 +11,10 @@ import flask
 
 from compat import __version__
 from compat.endpoints.models import model_rows
-from compat.endpoints.pages import PAGE_HEADERS
+from compat.endpoints.pages import PAGE_HEADERS, asked_language, other_language
 from compat.errors import NotFound
 from compat.gateway import Gateway
-from compat.setup.clients import CLIENTS, ClientSetup, Language, client_setup
+from compat.setup.clients import CLIENTS, ClientSetup, client_setup
 from compat.setup.command import ANY_KEY
 from compat.setup.offers import read_offers
 from compat.setup.texts import TEXTS
@@ -36,12 +36,12 @@ def setup_blueprint(gateway: Gateway) -> flask.Blueprint:
 
     @blueprint.get("/setup")
     def setup() -> flask.Response:
-        language = page_language(flask.request.args.get("lang", ""), flask.request.accept_languages.best_match(["en", "zh"], "en") or "en")
+        language = asked_language(flask.request)
         page = flask.render_template(
             "setup.html",
             clients=[made(client) for client in CLIENTS],
             language=language,
-            other="en" if language == "zh" else "zh",
+            other=other_language(language),
             text=TEXTS[language],
             base_url=f"{flask.request.scheme}://{flask.request.host}/v1",
             keys_required=gateway.keys.are_required,
@@ -68,11 +68,6 @@ def setup_blueprint(gateway: Gateway) -> flask.Blueprint:
         raise NotFound(f"There is no file '{name[:100]}'; there are: {known}.")
 
     return blueprint
-
-
-def page_language(asked: str, accepted: str) -> Language:
-    """The language of a page: what the switch says, else what the browser prefers."""
-    return "zh" if (asked if asked in {"en", "zh"} else accepted) == "zh" else "en"
 
 
 def file_urls(setup: ClientSetup) -> list[str]:

@@ -20,7 +20,8 @@ from typing import Any, Protocol
 import compat.process.supervisor as do
 from compat.errors import NoUpstream
 from compat.process.child import Child, child_environment, exit_reason
-from compat.process.model_file import PRESETS, ModelFileError, Preset, cache_folder, distrust, locate
+from compat.process.model_file import ModelFileError, cache_folder, distrust, locate
+from compat.process.presets import PRESETS, Preset
 from compat.process.progress import FetchProgress
 from compat.sections import EmbeddedSettings
 
@@ -94,7 +95,7 @@ class EmbeddedEngine:
         clock: Callable[[], float] = time.monotonic,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
-        preset = PRESETS.get(settings.model)
+        preset = self._preset = PRESETS.get(settings.model)
         self._settings = settings
         self._model = preset.name if preset else Path(settings.model).stem
         self._context_tokens = min(settings.context_tokens, preset.context_tokens) if preset else settings.context_tokens
@@ -118,6 +119,11 @@ class EmbeddedEngine:
             if self._settings.enabled and self._thread is None and not self._stopping.is_set():
                 self._thread = threading.Thread(target=self._run, name="embedded engine", daemon=True)
                 self._thread.start()
+
+    def fault(self) -> str:
+        """Why it can't answer as things are, without a full stop; empty where it can, though its file may have to be fetched first."""
+        found = self._look()
+        return found.reason if isinstance(found, do.FileFault) else ""
 
     def status(self) -> EngineStatus:
         """What it does just now; never waits."""
@@ -220,11 +226,13 @@ class EmbeddedEngine:
     def _launch(self, path: Path) -> do.Event:
         self._launched_s = self._clock()
         api_key = secrets.token_urlsafe(24)
+        preset, answer_tokens = self._preset, max(self._context_tokens // 4, 1)
         parameters = {
             "path": str(path),
             "name": self._model,
             "context_tokens": self._context_tokens,
-            "default_max_tokens": max(self._context_tokens // 4, 1),
+            "default_max_tokens": min(preset.answer_tokens, answer_tokens) if preset else answer_tokens,
+            "sampling": dict(preset.sampling) if preset else {},
             "parallel": self._settings.parallel,
             "threads": self._settings.threads,
             "api_key": api_key,
@@ -245,7 +253,7 @@ class EmbeddedEngine:
         code, why = self._reap(), _why(child)
         if message is None:
             return do.Ended(f"the engine {exit_reason(code)} before it was ready{why}")
-        if self._settings.model in PRESETS:
+        if preset is not None:
             distrust(path)  # hashed in full before the next try, and fetched again if it went bad
         return do.Refused(f"{message.get('error')}{why}", bool(message.get("permanent")))
 

@@ -79,6 +79,8 @@ def server_parameters(common: Any, parameters: dict[str, Any]) -> Any:
     common.model_alias = [parameters["name"]]
     common.n_ctx = parameters["context_tokens"]
     common.n_predict = parameters["default_max_tokens"]  # for calls that name no limit: a small model may never come to an end
+    for name, value in parameters["sampling"].items():  # for calls that name nothing themselves
+        setattr(common.sampling, name, value)
     common.n_parallel = parameters["parallel"]
     common.kv_unified = True  # one context for all slots; else each would get a part of it only
     common.cache_ram_mib = 0  # its cache of old prompts takes up to 8 GiB otherwise; what the slots hold is still used again

@@ -19,13 +19,14 @@ from typing import Any
 from compat.key_store import keys_path, read_keys
 from compat.process.service_configuration import read_configuration, worker_count
 from compat.process.service_probe import CheckFailed, check_configuration
-from compat.process.service_state import run_folder, write_json
+from compat.process.service_state import Identity, RunFolder, identity_of, is_alive, read_json, run_folder, write_json
 from compat.settings import SettingsError, is_loopback
 
 GENERATION = "OPENAI_COMPAT_GENERATION"
-
-
 METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
+METRICS_MASTER = "OPENAI_COMPAT_METRICS_MASTER"
+MASTER = "master"
+WORKER_CLASS = "compat.process.gunicorn_worker.GatewayWorker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +54,35 @@ def gunicorn_values(base_dir: Path) -> GunicornValues:
     return GunicornValues(bind, workers, server.max_connections, max(1, round(max(server.drain_s, server.shutdown_s))) + 5)
 
 
-def share_metrics(workers: int) -> None:
-    """Let several workers count into files that each of them can read: in a private folder that is gone with the master.
+def share_metrics(base_dir: Path, workers: int) -> None:
+    """Let several workers count into files that each of them can read: in a folder of this master, which is gone with it.
 
-    To be called before the metrics' package is imported anywhere.
+    To be called before the metrics' package is imported anywhere. What a master that was killed has left is removed by the next one; a
+    folder that the environment names is some other master's.
     """
-    if workers > 1 and METRICS_DIR not in os.environ:
-        folder = tempfile.mkdtemp(prefix="openai_compat-metrics-")
-        os.environ[METRICS_DIR] = folder
-        atexit.register(_remove_own, folder, os.getpid())
+    if os.environ.get(METRICS_MASTER) == str(os.getpid()):
+        return  # a reload
+    os.environ.pop(METRICS_DIR, None)
+    if workers == 1:
+        return
+    try:
+        folder = _metrics_folder(run_folder(base_dir, os.environ))
+    except OSError:  # a folder that can't be written
+        folder = Path(tempfile.mkdtemp(prefix="openai_compat-metrics-"))
+    os.environ |= {METRICS_DIR: str(folder), METRICS_MASTER: str(os.getpid())}
+    atexit.register(_remove_own, folder, os.getpid())
+
+
+def _metrics_folder(run: RunFolder) -> Path:
+    """A folder for this master's metrics; it is there with the master's name in it, or not at all."""
+    run.make()
+    for old in run.root.glob("metrics-*"):
+        if not is_alive(Identity.read((read_json(old / MASTER) or {}).get("master"))):
+            shutil.rmtree(old, ignore_errors=True)
+    own = identity_of(os.getpid())
+    made = Path(tempfile.mkdtemp(prefix=".metrics-", dir=run.root))
+    write_json(made / MASTER, {"master": own.as_json() if own else None})
+    return made.rename(run.root / f"metrics-{os.getpid()}")
 
 
 def forget_worker(pid: int) -> None:
@@ -72,7 +93,7 @@ def forget_worker(pid: int) -> None:
         multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
-def _remove_own(folder: str, pid: int) -> None:
+def _remove_own(folder: Path, pid: int) -> None:
     """The master's exit removes the folder; its children, which inherit this, leave it alone."""
     if os.getpid() == pid:
         shutil.rmtree(folder, ignore_errors=True)
@@ -88,6 +109,18 @@ def refuse_open_addresses(server: Any, base_dir: Path) -> None:
             words = f"{address[0]} can be reached from other machines, so client keys are required: python app.py keys add NAME"
             sys.stderr.write(f"openai-compat: {words}\n")
             sys.exit(2)
+
+
+def use_own_worker(server: Any) -> None:
+    """Called by `on_starting` and `on_reload`: no worker but ours, whatever gunicorn was given (`-k gevent`).
+
+    The others' servers lack the bounds for slow clients and the rules for requests of two readings, and those without gevent hang.
+    """
+    asked = server.cfg.worker_class_str
+    if asked != WORKER_CLASS:
+        sys.stderr.write(f"openai-compat: the gateway's own gevent worker serves, not '{asked}'.\n")
+        server.cfg.set("worker_class", WORKER_CLASS)
+        server.worker_class = server.cfg.worker_class
 
 
 def guard_reload(server: Any, base_dir: Path) -> None:

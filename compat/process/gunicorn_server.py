@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from gunicorn.sock import ssl_context  # type: ignore[import-untyped]
 from compat.endpoints.health import FLEET
 from compat.errors import ShuttingDown
 from compat.gateway import Gateway
+from compat.process.open_files import connection_bound
 from compat.process.server import Handler
 from compat.process.service_engine import SharedEngine
 from compat.process.service_fleet import Fleet
@@ -25,8 +25,6 @@ from compat.process.service_state import run_folder
 
 IDLE_GRACE_S = 10.0
 """How long a connection without a request is kept by a worker that was replaced: who uses it does so within that time."""
-
-_SPARE_FILES = 128
 
 
 class WorkerHandler(Handler):
@@ -164,16 +162,3 @@ class WorkerServer:
 
     def _event(self, name: str, **more: object) -> None:
         self.gateway.log.event(name, {"pid": os.getpid(), "generation": self.fleet.generation, **more})
-
-
-def connection_bound(wanted: int, limit: Callable[[], int] | None = None) -> int:
-    """How many connections a worker takes at once. A call holds two sockets; what is beyond the bound waits, and does not fail."""
-    files = (limit or _file_limit)()
-    return max(1, min(wanted, (files - _SPARE_FILES) // 2)) if files > 0 else wanted
-
-
-def _file_limit() -> int:
-    import resource
-
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 0 if soft == resource.RLIM_INFINITY else soft

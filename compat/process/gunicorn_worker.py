@@ -41,7 +41,7 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]
 
     def load_wsgi(self) -> None:
         """Make the application. What goes wrong is told in one line that begins with our name, for whoever waits for the start."""
-        from compat.cli import raise_file_limit
+        from compat.process.open_files import raise_file_limit
 
         raise_file_limit()
         try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import http
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 import gevent
@@ -18,6 +19,7 @@ from gevent.pywsgi import WSGIHandler, WSGIServer
 
 from compat.errors import BadRequest, RequestTimeout, ShuttingDown
 from compat.gateway import Gateway
+from compat.process.open_files import connection_bound
 from compat.process.request_guard import Body, strict_headers
 
 HEAD_TIMEOUT_S = 30.0
@@ -26,6 +28,7 @@ SEND_TIMEOUT_S = 60.0
 """How long a client may take to read `_SEND_BYTES`."""
 
 _SEND_BYTES = 256 * 1024
+_NAMED_OTHERWISE = frozenset({"content-type", "content-length"})
 _POLL_S = 0.05
 _LAST_WORDS_S = 1.0
 
@@ -35,7 +38,8 @@ def open_listener(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        exclusive = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)  # what the latter means on Windows lets others in
+        listener.setsockopt(socket.SOL_SOCKET, exclusive, 1)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.bind((host, port))
         listener.listen(1024)
@@ -53,6 +57,11 @@ class ClientOutlet:
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
+
+    @property
+    def patience_s(self) -> float:
+        """How long a client may take nothing."""
+        return SEND_TIMEOUT_S
 
     def descriptor(self) -> int:
         """The socket's."""
@@ -78,6 +87,7 @@ class Handler(WSGIHandler):  # type: ignore[misc]
 
     MessageClass = staticmethod(strict_headers)
     _head_bound: gevent.Timeout | None = None
+    _came_with_head = 0
 
     def handle(self) -> None:
         """Serve the connection's requests, one after the other."""
@@ -97,10 +107,20 @@ class Handler(WSGIHandler):  # type: ignore[misc]
             gevent.sleep(0)
         self.socket.settimeout(HEAD_TIMEOUT_S if self.is_first else IDLE_TIMEOUT_S)
         self.is_first = False
-        self.rfile.peek(1)  # the time of the head begins with its first byte
-        self._head_bound = gevent.Timeout.start_new(HEAD_TIMEOUT_S, TimeoutError("the head did not arrive in time"))
+        begun = self.rfile.peek(1)  # the time of the head begins with its first byte
+        head_end = begun.find(b"\r\n\r\n")
+        self._came_with_head = len(begun) - head_end - 4
+        if head_end < 0:
+            self._came_with_head = 0
+            self._head_bound = gevent.Timeout.start_new(HEAD_TIMEOUT_S, TimeoutError("the head did not arrive in time"))
         self.socket.settimeout(None)
         return super().read_requestline()
+
+    def _headers(self) -> Iterator[tuple[str, str]]:
+        """Header fields by their names in the environ (RFC 3875, section 4.1.18); those with `_` could pass for others."""
+        for name, value in self.headers.items:
+            if "_" not in name and name not in _NAMED_OTHERWISE:
+                yield f"HTTP_{name.replace('-', '_').upper()}", value
 
     def get_environ(self) -> dict[str, Any]:
         """The WSGI environ, with the client's socket in it."""
@@ -110,6 +130,7 @@ class Handler(WSGIHandler):  # type: ignore[misc]
         environ["compat.outlet"] = ClientOutlet(self)
         given: Any = self.wsgi_input
         self.wsgi_input: Any = Body(given.rfile, given.content_length, socket=given.socket, chunked_input=given.chunked_input)
+        self.wsgi_input.is_at_hand = (self.content_length or 0) <= self._came_with_head and not given.chunked_input
         environ["wsgi.input"] = self.wsgi_input
         return environ
 
@@ -178,9 +199,8 @@ class Server:
 
     def __init__(self, listener: socket.socket, app: Any, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._server = _CountingServer(
-            listener, app, handler_class=Handler, log=None, error_log=None, spawn=gateway.settings.server.max_connections
-        )
+        room = connection_bound(gateway.settings.server.max_connections)
+        self._server = _CountingServer(listener, app, handler_class=Handler, log=None, error_log=None, spawn=room)
 
     def start(self) -> None:
         """Begin to accept."""

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from pathlib import Path
 
-from compat.cli import start_background
+from compat.cli import exposed_keys, start_background
 from compat.factory import build_gateway
 from compat.gateway import Gateway
 from compat.process.service_configuration import read_configuration
@@ -27,4 +27,6 @@ def start_gateway(base_dir: Path) -> Gateway:
         start_keeper = keeper_starter(settings.embedded, settings.log, run, base_dir)
         gateway = dataclasses.replace(gateway, engine=SharedEngine(settings.embedded, gateway.log.event, run, start_keeper))
     start_background(gateway)
+    for warning in exposed_keys(gateway, base_dir, environment):
+        gateway.log.write("keys.exposed", {"detail": warning}, "warning")
     return gateway

@@ -18,6 +18,7 @@ from compat.process.service_state import FileLock, Identity, RunFolder, identity
 MAX_LOG_BYTES = 5 * 1024 * 1024
 _PINNED = ("OPENAI_COMPAT_CONFIG", "OPENAI_COMPAT_ENV_FILE", "OPENAI_COMPAT_WORKERS")
 _OUTER = "OPENAI_COMPAT_OUTER"
+_METRICS = ("PROMETHEUS_MULTIPROC_DIR", "OPENAI_COMPAT_METRICS_MASTER")
 _REVIVE_S = 10.0
 
 
@@ -105,7 +106,7 @@ def generation_environment(environment: Mapping[str, str], folder: Path, number:
 
 def outer_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment of the watcher that started the generation which has `environment`."""
-    ours = {_OUTER, *_PINNED, "OPENAI_COMPAT_GENERATION", "OPENAI_COMPAT_LISTEN_FD", "SERVER_SOFTWARE"}
+    ours = {_OUTER, *_PINNED, "OPENAI_COMPAT_GENERATION", "OPENAI_COMPAT_LISTEN_FD", "SERVER_SOFTWARE", *_METRICS}
     outer = {name: value for name, value in environment.items() if name not in ours}
     pinned = json.loads(environment.get(_OUTER, "{}"))
     return {**outer, **{name: value for name, value in pinned.items() if value is not None}}
@@ -124,8 +125,7 @@ def revive_watcher(run: RunFolder, base_dir: Path, listener: int) -> bool:
         if not guard.acquire():
             return False
         revived = run.root / "revived"
-        is_under_way = revived.exists() and time.time() - revived.stat().st_mtime < _REVIVE_S
-        if is_under_way or not FileLock(run.watcher_lock).is_free():
+        if was_touched_lately(revived, time.time()) or not FileLock(run.watcher_lock).is_free():
             return False
         revived.touch()
         spawn_watcher(base_dir, ["--adopt", str(listener)], outer_environment(os.environ), [listener])
@@ -134,3 +134,11 @@ def revive_watcher(run: RunFolder, base_dir: Path, listener: int) -> bool:
     finally:
         guard.release()
     return True
+
+
+def was_touched_lately(path: Path, now_s: float) -> bool:
+    """Whether another worker is starting a watcher just now. A file of the future tells of a clock that was put back since."""
+    try:
+        return 0 <= now_s - path.stat().st_mtime < _REVIVE_S
+    except FileNotFoundError:
+        return False

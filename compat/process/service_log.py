@@ -17,6 +17,9 @@ from pathlib import Path
 if sys.platform != "win32":
     import fcntl
 
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+"""Windows lacks the first of the last two, and without the second would change line ends."""
+
 
 class SharedLogFile:
     """The file at `path`, kept below `max_bytes`, with `backups` older ones (`.1` is the latest). Mutable: the descriptor.
@@ -55,7 +58,7 @@ class SharedLogFile:
         """The descriptor of what is at the path now, locked."""
         while True:
             if self._descriptor is None:
-                self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                self._descriptor = os.open(self._path, _FLAGS, 0o600)
             if sys.platform != "win32":
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX)
             if self._is_at_path(self._descriptor):
@@ -93,6 +96,8 @@ class SharedLogFile:
         return count
 
     def _rotate(self) -> None:
+        if sys.platform == "win32":  # where a file that is open has to stay where it is
+            self.close()
         for number in range(self._backups - 1, 0, -1):
             with contextlib.suppress(FileNotFoundError):
                 self._backup(number).replace(self._backup(number + 1))

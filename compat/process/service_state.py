@@ -6,6 +6,7 @@
     workers/PID.json    each worker's own
     generation-N/       the configuration that generation N runs with
     engine-*            the embedded engine that the workers share
+    metrics-PID/        what the workers of a gunicorn master count
 
 The folder is 0700; files are written whole, as a new file of mode 0600 that takes the old one's place.
 
@@ -187,7 +188,7 @@ class FileLock:
         """Take the lock; false when others have it and `waits` is not set. Errors: `OSError` where there can be no such file."""
         if self._descriptor is not None:
             return True
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
         if sys.platform != "win32":
             try:
                 fcntl.flock(descriptor, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | (0 if waits else fcntl.LOCK_NB))

@@ -388,7 +388,7 @@ class Watcher:
         tell_systemd(self._environment, **words)
 
     def _took_s(self) -> float:
-        return round(time.time() - float(self._operation.get("since_s", self._since_s)), 2)
+        return max(round(time.time() - float(self._operation.get("since_s", self._since_s)), 2), 0.0)
 
     def _say(self, words: str) -> None:
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")

@@ -63,7 +63,7 @@ def main(argv: Sequence[str], base_dir: Path) -> int:
             return show_logs(base_dir, run, arguments.lines, arguments.follow, sys.stdout)
         report = Services(base_dir, run, arguments.timeout).carry_out(arguments.command)
     except OSError as error:
-        report = Report(arguments.command, "failed", EXIT_FAILED, f"{error.filename or 'the system'}: {error.strerror or error}")
+        report = _failed(arguments.command, run, error)
     sys.stdout.write(json.dumps(asdict(report)) + "\n" if arguments.json else readable(report))
     return report.exit_code
 
@@ -224,6 +224,14 @@ class Services:
             report.notes.append(f"Removed a stale pid file: process {known.pid} is gone, or is another one by now.")
             if not self._left_over(service):
                 self._run.service.unlink(missing_ok=True)
+
+
+def _failed(command: str, run: RunFolder, error: OSError) -> Report:
+    """What the system refused, a full disk for instance, and what that means for the service."""
+    is_up = watcher_of(run.read_service()) is not None
+    outcome = "failed: the service goes on as it was" if is_up else "failed"
+    detail = f"{error.filename or 'the system'}: {error.strerror or error}"
+    return Report(command, outcome, EXIT_REFUSED if is_up else EXIT_FAILED, detail)
 
 
 def readable(report: Report) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from compat.process.model_file import Preset
+from compat.process.presets import Preset
 
 STABLE_S = 60.0
 FIRST_DELAY_S = 0.5

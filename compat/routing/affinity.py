@@ -76,6 +76,8 @@ class Affinity:
 
         With affinity switched off, any string that differs from call to call serves as `session`, and shares follow the weights.
         """
+        if not route.has_choice:
+            return [Candidate(route.deployments[0])]
         placement = self._find(session, route)
         candidates: list[Candidate] = []
         for group in route.groups:
@@ -89,7 +91,7 @@ class Affinity:
 
     def keep(self, session: str, route: Route, candidate: Candidate) -> None:
         """Remember that `candidate` answered."""
-        if not self._settings.enabled:
+        if not (self._settings.enabled and route.has_choice):
             return
         until_s = self._clock() + self._settings.ttl_s
         key = (session, route.name)

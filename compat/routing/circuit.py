@@ -18,7 +18,7 @@ line; `calling()` lets every call of a half-open circuit through; both count a c
 What this module adds: one probe at a time; the word of a call that was admitted before the circuit last opened is not heard, for it tells
 of a time that is over; a monotonic clock, for the cooldown must not depend on the wall clock being put right.
 
-With a storage that workers share, the circuit opens for all of them, and each worker sends a probe of its own.
+Gateways that share a Redis tell each other of openings and closings (`circuit_board.py`); each sends a probe of its own.
 """
 
 from __future__ import annotations
@@ -126,6 +126,14 @@ class Circuits:
         circuit = self._circuits[key] = Circuit(key, self._settings, storage, self._clock, self._on_change)
         return circuit
 
+    def hear(self, change: CircuitChange, opened_at_s: float) -> None:
+        """Another gateway opened a circuit, at a time in seconds since 1970, or found its upstream well again.
+
+        Of a circuit that nobody here has used, only an opening matters.
+        """
+        if change.state == STATE_OPEN or change.key in self._circuits:
+            self.of(change.key).hear(change, opened_at_s)
+
     def report(self) -> list[Mapping[str, object]]:
         """The state of every circuit that has one to tell: not closed, or with failures counted."""
         return [circuit.report() for circuit in self._circuits.values() if circuit.state != STATE_CLOSED or circuit.failures]
@@ -144,6 +152,7 @@ class Circuit:
     ) -> None:
         self.key = key
         self._cooldown_s = settings.cooldown_s
+        self._fail_max = settings.failures
         self._storage = storage
         self._breaker = CircuitBreaker(
             fail_max=settings.failures,
@@ -208,6 +217,21 @@ class Circuit:
             self._breaker.call(_raise if fault is not None else _pass)
         if self.state == STATE_OPEN:  # by the word just told: pybreaker has put the wall clock's time there
             self._storage.opened_at = datetime.fromtimestamp(self._clock.now(), UTC)
+        self._look()
+
+    def hear(self, change: CircuitChange, opened_at_s: float) -> None:
+        """Open or close on another gateway's word. Half open, the word of our own probe counts, unless the others' is that all is well."""
+        self._look()
+        if (change.state == STATE_OPEN) != (self.state == STATE_CLOSED):
+            return
+        self._storage.reset_counter()
+        if change.state == STATE_OPEN:
+            self._cause = change.cause
+            for _ in range(min(change.failures, self._fail_max)):
+                self._storage.increment_counter()
+            self._storage.opened_at = datetime.fromtimestamp(opened_at_s, UTC)
+        self._probe = None
+        self._storage.state = change.state
         self._look()
 
     def forget(self, permit: Permit) -> None:

@@ -29,6 +29,7 @@ from compat.errors import (
     NoUpstream,
     Unsupported,
     UpstreamKeyRefused,
+    UpstreamOutOfCredit,
     UpstreamRateLimit,
     UpstreamRefusal,
     UpstreamTimeout,
@@ -91,7 +92,7 @@ def retry_decision(error: GatewayError, progress: Progress, settings: RetrySetti
 
 def is_key_at_fault(error: GatewayError) -> bool:
     """Whether the same upstream may answer better when it is called with another key: refused, used up, or out of credit."""
-    return isinstance(error, UpstreamKeyRefused | UpstreamRateLimit) or (isinstance(error, UpstreamRefusal) and error.status == 402)
+    return isinstance(error, UpstreamKeyRefused | UpstreamOutOfCredit | UpstreamRateLimit)
 
 
 def _reason_to_stop(error: GatewayError, progress: Progress, settings: RetrySettings) -> str:
@@ -132,9 +133,9 @@ def is_circuits(error: GatewayError) -> bool:
 
 def _is_deployment_at_fault(error: GatewayError) -> bool:
     """Whether another deployment may serve what this one will not, however often it is asked."""
-    if isinstance(error, UpstreamKeyRefused | NoUpstream | Unsupported):
+    if isinstance(error, UpstreamKeyRefused | UpstreamOutOfCredit | NoUpstream | Unsupported):
         return True
-    return isinstance(error, UpstreamRefusal) and error.status in {402, 404}
+    return isinstance(error, UpstreamRefusal) and error.status == 404
 
 
 def _wait_s(asked_s: float | None, previous_s: float, settings: RetrySettings, chance: float) -> float:

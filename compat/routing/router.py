@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from compat.catalog import Catalog, Model
 from compat.errors import ModelNotFound, NoUpstream
@@ -57,20 +57,26 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where a public name goes: groups in the order of their priority. `model` has the facts that the name is listed with."""
+    """Where a public name goes: groups in the order of their priority.
+
+    `model` has the facts that the name is listed with, those of the first deployment. `deployments` are those of all groups, best first;
+    `has_choice` tells that there are several of them, or several keys for one.
+    """
 
     name: str
     groups: tuple[Group, ...]
+    deployments: tuple[Deployment, ...] = field(init=False)
+    has_choice: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        deployments = tuple(itertools.chain.from_iterable(group.deployments for group in self.groups))
+        object.__setattr__(self, "deployments", deployments)  # the way to derive a field of a frozen class, as its documentation has it
+        object.__setattr__(self, "has_choice", len(deployments) > 1 or any(len(one.upstream.keys) > 1 for one in deployments))
 
     @property
     def model(self) -> Model:
         """The facts of the first deployment's model."""
-        return self.groups[0].deployments[0].model
-
-    @property
-    def deployments(self) -> tuple[Deployment, ...]:
-        """All deployments, best first."""
-        return tuple(itertools.chain.from_iterable(group.deployments for group in self.groups))
+        return self.deployments[0].model
 
 
 class Router:

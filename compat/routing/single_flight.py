@@ -22,7 +22,7 @@ import contextlib
 import hashlib
 from collections import deque
 from collections.abc import Callable, Generator
-from typing import Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import gevent
 from gevent.event import Event
@@ -49,6 +49,31 @@ def flight_key(client: str, body: bytes, *, idempotency_key: str = "", retry_cou
     return digest.hexdigest()
 
 
+class Told(Protocol):
+    """What a client is told of the call whose answer it gets."""
+
+    @property
+    def request_id(self) -> str:
+        """The id of the call that is made."""
+        ...
+
+    def headers(self) -> list[tuple[str, str]]:
+        """What is told of the way of that call."""
+        ...
+
+
+class Flights(Protocol):
+    """Where calls meet: at this gateway (`SingleFlight`), or at all that share a Redis (`shared_flight.py`)."""
+
+    def __len__(self) -> int:
+        """How many flights there are at this gateway."""
+        ...
+
+    def join(self, key: str, leader: Told, frames: Generator[bytes, None, None], /) -> Reader[Any]:
+        """A reader of the flight of `key`."""
+        ...
+
+
 class SingleFlight(Generic[T]):
     """The flights that can be joined. Mutable: the flights, changed in single steps, without a switch.
 
@@ -70,6 +95,11 @@ class SingleFlight(Generic[T]):
             self._flights[key] = flight
             flight.start(frames)
         return flight.join()
+
+    def join_if_there(self, key: str) -> Reader[T] | None:
+        """A reader of the flight of `key`, if there is one that can be joined."""
+        flight = self._flights.get(key)
+        return flight.join() if flight is not None else None
 
 
 class Flight(Generic[T]):

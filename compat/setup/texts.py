@@ -1,4 +1,4 @@
-"""The words of the set-up page, in English and Chinese."""
+"""The words of the pages, in English and Chinese."""
 
 from __future__ import annotations
 
@@ -42,6 +42,51 @@ TEXTS: Mapping[Language, Mapping[str, str]] = MappingProxyType(
             "prove": "该命令会把配置合并到已有文件中，保留其备份，并通过一次真实的工具调用证明可用。",
             "home": "首页",
             "models": "全部模型",
+        },
+    }
+)
+
+START_TEXTS: Mapping[Language, Mapping[str, str]] = MappingProxyType(
+    {
+        "en": {
+            "switch": "中文",
+            "stop": ".",
+            "comma": ", ",
+            "colon": ":",
+            "lead": "An OpenAI-compatible gateway, version",
+            "status": "Status",
+            "provider": "Provider: OpenAI Compatible. Any API key works",
+            "own_key": "as long as it is one of yours",
+            "routes": "Where each model goes",
+            "model": "Model",
+            "goes": "Goes to",
+            "embedded": "No upstream is configured: answers come from a small embedded model",
+            "embedded_use": "It is a demonstration and a fallback; for real work set a key, for example",
+            "try": "Try it",
+            "links": "Links",
+            "setup": "Kilo Code, opencode, Roo, Cline, Continue, aider, OpenAI SDK: complete configurations to copy",
+            "models": "all models with limits and prices",
+            "health": "state of the gateway and its upstreams",
+        },
+        "zh": {
+            "switch": "English",
+            "stop": "。",
+            "comma": "，",
+            "colon": "：",
+            "lead": "OpenAI 兼容网关，版本",
+            "status": "状态",
+            "provider": "提供商：OpenAI Compatible。API 密钥可以是任意值",
+            "own_key": "但必须是你的客户端密钥之一",
+            "routes": "每个模型的去向",
+            "model": "模型",
+            "goes": "去向",
+            "embedded": "尚未配置上游：由内置的小模型回答",
+            "embedded_use": "它只用于演示和兜底；真正使用时请设置密钥，例如",
+            "try": "试一下",
+            "links": "链接",
+            "setup": "Kilo Code、opencode、Roo、Cline、Continue、aider、OpenAI SDK：可直接复制的完整配置",
+            "models": "全部模型及其限制与价格",
+            "health": "网关及其上游的状态",
         },
     }
 )

@@ -9,6 +9,7 @@ bytes (rule 27).
 from __future__ import annotations
 
 import contextlib
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,9 @@ from compat.translate.anthropic_tools import fit_id, fit_name
 from compat.translate.base import ThinkingRecord
 from compat.translate.notes import Notes
 from compat.wire.envelope import repaired
+
+MAX_PIECES = 100_000
+"""Anthropic's own bound of the messages in a request; here parts and calls count as well."""
 
 _OPENING = "(The conversation begins here.)"
 CONTINUE = "Continue exactly where your last message ends."
@@ -51,12 +55,24 @@ def tool_call_ids(messages: Sequence[Any]) -> list[str]:
     return ids
 
 
+def _check_size(messages: Sequence[Any]) -> None:
+    """`BadRequest` for more messages than Anthropic takes, or as many parts: nobody else is served while they are translated."""
+    size = len(messages)
+    for message in messages[:MAX_PIECES]:
+        content = message.get("content") if isinstance(message, dict) else None
+        calls = message.get("tool_calls") if isinstance(message, dict) else None
+        size += sum(len(piece) for piece in (content, calls) if isinstance(piece, list))
+    if size > MAX_PIECES:
+        raise BadRequest(f"'messages' has more than {MAX_PIECES} messages and parts.", param="messages")
+
+
 def read_messages(
     messages: Any, records: Mapping[str, ThinkingRecord], notes: Notes, *, system_in_middle: bool, prefill: bool
 ) -> Conversation:
     """The conversation. `records` is kept thinking by tool-call id. Errors: `BadRequest`, `Unsupported`."""
     if not isinstance(messages, list):
         raise BadRequest("'messages' must be a list.", param="messages")
+    _check_size(messages)
     system: list[Block] = []
     turns = _Turns(notes, records, system_in_middle)
     is_leading = True
@@ -92,8 +108,10 @@ class _SystemWords:
 class _Turns:
     """The turns so far. Mutable: all but the first three fields.
 
-    `pending` are the calls of the last assistant message that have no result yet, each by the client's id and ours. `results` and `rest`
-    gather what lies between two assistant messages.
+    `pending` are the calls of the last assistant message that have no result yet, by our id the client's, and `awaited` the same by the
+    client's id. `used_ids` are ours so far, `numbers` the last one that was given to a doubled id. `results` and `rest` gather what lies
+    between two assistant messages. `restored_by` is which call each record was put back with, by the record's calls. However many calls
+    there are, each is found in one step.
     """
 
     notes: Notes
@@ -101,10 +119,13 @@ class _Turns:
     system_in_middle: bool
     messages: list[Block] = field(default_factory=list)
     tool_names: dict[str, None] = field(default_factory=dict)
-    pending: list[tuple[str, str]] = field(default_factory=list)
+    pending: OrderedDict[str, str] = field(default_factory=OrderedDict)
+    awaited: dict[str, deque[str]] = field(default_factory=dict)
     used_ids: set[str] = field(default_factory=set)
+    numbers: dict[str, int] = field(default_factory=dict)
     results: list[Block] = field(default_factory=list)
     rest: list[Block | _SystemWords] = field(default_factory=list)
+    restored_by: dict[tuple[str, ...], str] = field(default_factory=dict)
 
     def user(self, message: Mapping[str, Any], where: str, position: int) -> None:
         """A user's message."""
@@ -163,7 +184,7 @@ class _Turns:
             return
         self._flush_user()
         tools = [self._tool_use(call, f"{where}.tool_calls[{number}]") for number, call in enumerate(calls)]
-        record = next((self.records[call_id] for call_id, _ in self.pending if call_id in self.records), None)
+        record = self._record()
         blocks = [*texts, *tools]
         if record is not None:
             blocks = restored(record, texts, tools)
@@ -198,7 +219,7 @@ class _Turns:
         System messages at its end are native where the model takes them, which is between the user and the assistant only; all others are
         the user's words in a tag.
         """
-        for _, ours in self.pending:
+        for ours in self.pending:
             self.notes.add("added", "tool_result")
             self.results.append({"type": "tool_result", "tool_use_id": ours, "is_error": True, "content": _MISSING})
         blocks: list[Block] = [*self.results]
@@ -214,7 +235,7 @@ class _Turns:
                 blocks += [{**block, "text": f"<system>\n{block['text']}\n</system>"} for block in item.blocks]
         self._append("user", blocks)
         self._append("system", native)
-        self.pending, self.results, self.rest = [], [], []
+        self.pending, self.awaited, self.results, self.rest = OrderedDict(), {}, [], []
 
     def _result_blocks(self, content: Any, where: str) -> list[Block]:
         parts = parts_in(content) if isinstance(content, str) else None
@@ -225,12 +246,18 @@ class _Turns:
 
     def _take_pending(self, call_id: Any) -> str | None:
         """Our id of the call that a result belongs to. Some clients leave the id out: then results come in the order of their calls."""
-        has_id = isinstance(call_id, str) and call_id != ""
-        for place, (client_id, ours) in enumerate(self.pending):
-            if client_id == call_id or not has_id:
-                del self.pending[place]
-                return ours
-        return None
+        if not isinstance(call_id, str) or call_id == "":
+            if not self.pending:
+                return None
+            ours, client_id = self.pending.popitem(last=False)
+            self.awaited[client_id].popleft()
+            return ours
+        queue = self.awaited.get(call_id)
+        if not queue:
+            return None
+        ours = queue.popleft()
+        del self.pending[ours]
+        return ours
 
     def _append(self, role: str, blocks: list[Block]) -> None:
         if not blocks:
@@ -252,15 +279,26 @@ class _Turns:
         if not isinstance(client_id, str) or not client_id:
             client_id = f"call_{len(self.used_ids)}"
         ours = base = fit_id(client_id)
-        number = 1
+        number = self.numbers.get(base, 1)
         while ours in self.used_ids:  # some servers number the calls of each turn from 0
             number += 1
             ours = f"{base}-{number}"
+        self.numbers[base] = number
         self.used_ids.add(ours)
-        self.pending.append((client_id, ours))
+        self.pending[ours] = client_id
+        self.awaited.setdefault(client_id, deque()).append(ours)
         block: Block = {"type": "tool_use", "id": ours, "name": fit_name(name), "input": self._input(arguments)}
         mark_last([block], call)
         return block
+
+    def _record(self) -> ThinkingRecord | None:
+        """The thinking that led to the calls of this message; once only where a client made several messages of one turn."""
+        for client_id in self.pending.values():
+            record = self.records.get(client_id)
+            if record is not None:
+                is_first = self.restored_by.setdefault(record.tool_call_ids, client_id) == client_id
+                return record if is_first else None
+        return None
 
     def _input(self, arguments: Any) -> Any:
         """The arguments with the bytes that the model wrote; whatever is not a JSON object is wrapped into one."""

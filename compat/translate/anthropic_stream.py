@@ -6,6 +6,8 @@ written into a frame that is ready but for one string.
 Tool calls are counted 0, 1, 2 whatever blocks lie between (rule 1), one without input has the arguments `{}` (rule 2), usage in
 `message_delta` is cumulative (rule 16), an `error` event ends the stream as an error (rule 19), blocks without a counterpart are left out
 with a note (rule 29).
+
+Blocks are kept until the answer ends, for the vault and for a pause, so that an answer has a bound here as a whole one has.
 """
 
 from __future__ import annotations
@@ -38,6 +40,9 @@ from compat.translate.upstream_errors import event_error
 from compat.wire.openai import ChunkWriter
 from compat.wire.sse import DONE, parse_event
 
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+"""Of events: more than half a million tokens, however finely they are cut."""
+
 
 class _Delta(msgspec.Struct):
     type: str = ""
@@ -69,7 +74,7 @@ class _Block:
 
     opening: dict[str, Any]
     pieces: list[str] = field(default_factory=list)
-    signature: str = ""
+    signature: list[str] = field(default_factory=list)
     citations: list[Any] = field(default_factory=list)
     call_index: int = -1
     is_answer: bool = False
@@ -92,6 +97,7 @@ class AnthropicStream(StreamTranslator):
         self._has_role = False
         self._calls = 0
         self._text_chars = 0
+        self._bytes = 0
         self._before: Mapping[str, int] = {}
         self._carried: list[Any] = []
         self._begin()
@@ -116,6 +122,9 @@ class AnthropicStream(StreamTranslator):
         data = parse_event(block).data
         if not data or self.is_finished:
             return b""
+        self._bytes += len(data)
+        if self._bytes > MAX_ANSWER_BYTES:
+            raise UpstreamBroken(f"The upstream sent an answer of more than {MAX_ANSWER_BYTES} bytes.")
         try:
             event = _decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -171,7 +180,7 @@ class AnthropicStream(StreamTranslator):
             case {"type": "text"}:
                 return self._text(block, words_of(opening, "text"))
             case {"type": "thinking"}:
-                block.signature = words_of(opening, "signature")
+                block.signature.append(words_of(opening, "signature"))
                 return self._thinking(block, words_of(opening, "thinking"))
             case {"type": "tool_use", "id": str(call_id), "name": str(name)}:
                 return self._tool_use(block, call_id, name)
@@ -194,7 +203,7 @@ class AnthropicStream(StreamTranslator):
             case "thinking_delta":
                 return self._thinking(block, delta.thinking)
             case "signature_delta":
-                block.signature += delta.signature
+                block.signature.append(delta.signature)
             case "citations_delta":
                 block.citations.append(delta.citation)
             case unknown:
@@ -210,7 +219,7 @@ class AnthropicStream(StreamTranslator):
             case "text":
                 return self._end_text(block, whole)
             case "thinking":
-                self._carry({**block.opening, "thinking": whole, "signature": block.signature}, keeps=True)
+                self._carry({**block.opening, "thinking": whole, "signature": "".join(block.signature)}, keeps=True)
             case "redacted_thinking":
                 self._carry(block.opening, keeps=True)
             case "tool_use":

@@ -125,7 +125,7 @@ def _asked_type(thinking: Block, budget: Any, notes: Notes) -> tuple[str | None,
 
 
 def _effort(level: str, facts: MessagesFacts, refused: frozenset[str], notes: Notes) -> str | None:
-    """The level, or the highest below it that the model has."""
+    """The level; where the model lacks it the next one above, or the highest there is."""
     if not facts.efforts or {"output_config", "output_config.effort"} & refused:
         notes.add("dropped", "reasoning_effort")
         return None
@@ -133,7 +133,7 @@ def _effort(level: str, facts: MessagesFacts, refused: frozenset[str], notes: No
         return level
     notes.add("clamped", "reasoning_effort")
     rank = _LEVELS.index(level)
-    return next((known for known in reversed(facts.efforts) if _LEVELS.index(known) <= rank), facts.efforts[0])
+    return next((known for known in facts.efforts if _LEVELS.index(known) > rank), facts.efforts[-1])
 
 
 def with_room(limit: int, thinking: Thinking, ctx: TranslationContext, notes: Notes, *, is_default_limit: bool) -> tuple[int, Thinking]:
@@ -157,13 +157,16 @@ def with_room(limit: int, thinking: Thinking, ctx: TranslationContext, notes: No
 def restored(record: ThinkingRecord, texts: Sequence[Block], calls: Sequence[Block]) -> list[Block]:
     """The turn as the model wrote it: thinking blocks between the very texts and calls that they stood between.
 
-    Where the client's turn no longer fits the record, thinking comes first. A turn may not end with thinking: there is a call always.
+    Clients trim texts and leave them out, which changes no place as long as there is one at most. Where the client's turn fits the record
+    no longer, thinking comes first. A turn may not end with thinking: there is a call always.
     """
     whole = "".join(block["text"] for block in texts)
-    chars = sum(block["chars"] for block in record.blocks if block["type"] == "text")
+    chars = [block["chars"] for block in record.blocks if block["type"] == "text"]
+    if len(chars) == 1 and len(whole) < chars[0]:
+        chars = [len(whole)]
     count = sum(block["type"] == "tool_use" for block in record.blocks)
-    if len(whole) == chars and count == len(calls):
-        turn = list(_laid_out(record, whole, calls))
+    if count == len(calls) and len(whole) in (0, sum(chars)):
+        turn = list(_laid_out(record, whole, chars, calls))
         marker = next((block["cache_control"] for block in reversed(texts) if "cache_control" in block), None)
         if marker is not None:
             next(block for block in reversed(turn) if block["type"] == "text")["cache_control"] = marker
@@ -174,13 +177,13 @@ def restored(record: ThinkingRecord, texts: Sequence[Block], calls: Sequence[Blo
     return turn
 
 
-def _laid_out(record: ThinkingRecord, whole: str, calls: Sequence[Block]) -> Iterator[Block]:
+def _laid_out(record: ThinkingRecord, whole: str, chars: Sequence[int], calls: Sequence[Block]) -> Iterator[Block]:
     start = 0
-    ahead = iter(calls)
+    sizes, ahead = iter(chars), iter(calls)
     for block in record.blocks:
         if block["type"] == "text":
-            text = whole[start : start + block["chars"]]
-            start += block["chars"]
+            end = start + next(sizes)
+            text, start = whole[start:end], end
             if text.strip():
                 yield text_block(text)
         elif block["type"] == "tool_use":

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -30,6 +31,7 @@ from compat.translate.anthropic_thinking import lacks_thinking
 from compat.translate.anthropic_tools import Toolbox, read_tools
 from compat.translate.base import AnswerMemory, TranslatedRequest, TranslationContext, Translator
 from compat.translate.notes import Notes
+from compat.translate.refusals import as_learnt
 from compat.translate.upstream_errors import refusal_of
 from compat.wire.envelope import Envelope
 
@@ -40,6 +42,9 @@ def translate_request(envelope: Envelope, ctx: TranslationContext) -> Translated
     """The client's call for this upstream (see `Translator.request`). Errors: `BadRequest`, `Unsupported`."""
     messages = envelope.value("messages")
     notes = Notes()
+    if ctx.refused_parameters:
+        facts = as_learnt(ctx.model.messages, ctx.refused_parameters)
+        ctx = replace(ctx, model=msgspec.structs.replace(ctx.model, messages=facts))
     parameters, conversation, toolbox = _read(envelope, messages, ctx, notes, may_think=True)
     if parameters.thinking.is_enabled and lacks_thinking(_turns(conversation, ctx)):
         # The API refuses thinking with a budget in a turn whose own thinking is lost (rule 7).

@@ -27,6 +27,7 @@ from compat.translate.base import (
     Translator,
 )
 from compat.translate.chunk_template import ChunkTemplate, template_of
+from compat.translate.refusals import NESTED
 from compat.translate.upstream_errors import error_fields, event_error, refusal_of
 from compat.wire.envelope import Envelope, repaired
 from compat.wire.estimate import StreamScale, estimated_usage, usage_object
@@ -79,6 +80,9 @@ class _FirstChunk(_ChunkHead):
 class _Chunk(_ChunkHead):
     choices: list[_Choice] | None = None
 
+
+MAX_CHOICES = 1024
+"""Of a stream, which remembers them; OpenAI's own bound of `n` is 128."""
 
 _decode_first = msgspec.json.Decoder(_FirstChunk).decode
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
@@ -181,6 +185,8 @@ class PassthroughStream(StreamTranslator):
         are_whole = True
         for choice in choices:
             if choice.index not in self._seen_choices:
+                if len(self._seen_choices) >= MAX_CHOICES:
+                    raise UpstreamBroken(f"The upstream sent more than {MAX_CHOICES} choices.")
                 self._seen_choices.add(choice.index)
                 self._open_choices.add(choice.index)
                 is_opening = True
@@ -233,6 +239,8 @@ def translate_request(envelope: Envelope, ctx: TranslationContext) -> Translated
     notes = [f"dropped={name}" for name in refused]
     if "max_tokens" in refused and "max_completion_tokens" not in {*envelope, *unknown}:
         changes["max_completion_tokens"] = envelope["max_tokens"]  # reasoning models of OpenAI know the newer spelling only
+    if "max_completion_tokens" in refused and "max_tokens" not in {*envelope, *unknown}:
+        changes["max_tokens"] = envelope["max_completion_tokens"]  # others the older one
     if refused:
         envelope = envelope.without(refused)
     if ctx.is_stream and "stream_options" not in unknown:
@@ -241,10 +249,11 @@ def translate_request(envelope: Envelope, ctx: TranslationContext) -> Translated
             raise BadRequest("'stream_options' must be an object.", param="stream_options")
         changes["stream_options"] = jsonio.encode({**options, "include_usage": True})
     removed: set[str] = set()
-    if any(b'"%s"' % name.encode() in envelope.body for name in ctx.unwanted_fields):
+    unwanted = ctx.unwanted_fields | (NESTED & ctx.refused_parameters)
+    if any(b'"%s"' % name.encode() in envelope.body for name in unwanted):
         for key in ("messages", "tools"):
             document = envelope.value(key)
-            if found := _remove(document, ctx.unwanted_fields):
+            if found := _remove(document, unwanted):
                 changes[key] = jsonio.encode(document)
                 removed |= found
     notes += [f"dropped={name}" for name in sorted(removed)]

@@ -22,6 +22,7 @@ from compat.errors import (
     UpstreamError,
     UpstreamFailure,
     UpstreamKeyRefused,
+    UpstreamOutOfCredit,
     UpstreamOverloaded,
     UpstreamRateLimit,
     UpstreamRefusal,
@@ -31,6 +32,7 @@ MAX_MESSAGE_CHARS = 4000
 
 _CLASSES: Mapping[int, type[UpstreamError]] = {
     401: UpstreamKeyRefused,
+    402: UpstreamOutOfCredit,
     403: UpstreamKeyRefused,
     408: UpstreamBusy,
     409: UpstreamBusy,
@@ -46,6 +48,11 @@ _OVERFLOW = re.compile(
     r"|input is too long|input token count .* exceeds|prompt tokens? exceed",
     re.IGNORECASE,
 )
+_OF_THE_ACCOUNT: tuple[tuple[re.Pattern[str], type[UpstreamError]], ...] = (
+    (re.compile(r"credit balance is too low|insufficient (?:balance|credits?|funds)", re.IGNORECASE), UpstreamOutOfCredit),
+    (re.compile(r"\bapi key not valid|(?:incorrect|invalid) api key|organization has been disabled", re.IGNORECASE), UpstreamKeyRefused),
+)
+"""What some services say with a 400 is no fault of the request: another key or upstream can serve it."""
 _TAG = re.compile(r"<(?:script|style).*?</(?:script|style)>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 _WORDS = ("message", "detail", "errors")
 """Where the words stand in a body without `error`."""
@@ -89,9 +96,13 @@ def _build(status: int, words: str, fields: Mapping[str, Any], upstream: str, wa
     code = fields.get("code") if isinstance(fields.get("code"), str) else None
     if (status in {400, 413, 422, 500} and _OVERFLOW.search(words)) or code == "context_length_exceeded":
         return ContextTooLong(f"{upstream}: {words}")
-    kind = _CLASSES.get(status) or (UpstreamFailure if status >= 500 else UpstreamRefusal)
     param = fields.get("param")
     type_ = fields.get("type")
+    kind = _CLASSES.get(status) or (UpstreamFailure if status >= 500 else UpstreamRefusal)
+    if status == 400:
+        kind = next((found for pattern, found in _OF_THE_ACCOUNT if pattern.search(words)), kind)
+    elif status == 429 and "insufficient_quota" in (code, type_):  # OpenAI's; a rate limit has another code
+        kind = UpstreamOutOfCredit
     return kind(
         f"{upstream}: {words}",
         status=status,
@@ -121,8 +132,15 @@ def error_fields(body: bytes) -> dict[str, Any]:
     if error is None and isinstance(words, list):  # of several errors the first
         words = words[0]
     if error is None and isinstance(words, dict):  # a detail with words of its own
-        words = words.get("message") or words.get("msg") or words
+        words = words.get("message") or _located(words) or words
     return document if words is None else {**document, "message": str(words)}
+
+
+def _located(detail: Mapping[str, Any]) -> str:
+    """The words of a FastAPI server on one field, with the field's place before them: without it they say nothing."""
+    words, place = detail.get("msg"), detail.get("loc")
+    steps = [str(step) for step in place if step != "body"] if isinstance(place, list) else []
+    return f"{'.'.join(steps)}: {words}" if words and steps else str(words or "")
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

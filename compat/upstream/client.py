@@ -12,7 +12,7 @@ import itertools
 import re
 import urllib.parse
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from compat import __version__
@@ -20,7 +20,7 @@ from compat.errors import UpstreamUnreachable
 from compat.sections import TimeoutSettings
 from compat.upstream.http1 import Exchange
 from compat.upstream.kinds import UpstreamKind
-from compat.upstream.pool import ConnectionPool, Origin, origin_of, proxy_headers, request_target
+from compat.upstream.pool import ConnectionPool, origin_of, proxy_headers, request_target
 
 USER_AGENT = f"openai-compat/{__version__}"
 MIN_SECRET_CHARS = 8
@@ -100,9 +100,13 @@ class UpstreamClient:
 
         Errors: `UpstreamUnreachable`, `UpstreamTimeout`.
         """
-        lane = self._lane_of(upstream, key or self._next_key(upstream))
-        head = b"%s%scontent-length: %d\r\n\r\n" % (lane.heads[endpoint], field_lines(headers), len(body))
-        return lane.pool.open(head + body)
+        key = key or self._next_key(upstream)
+        lane = self._lane_of(upstream, key)
+        head = lane.heads[endpoint]
+        if headers and (shared := _shared(upstream, headers)):
+            head = _head(replace(upstream, headers={**upstream.headers, **shared}), endpoint, key)
+            headers = {name: value for name, value in headers.items() if name not in shared}
+        return lane.pool.open(b"%s%scontent-length: %d\r\n\r\n%s" % (head, field_lines(headers), len(body), body))
 
     def close(self) -> None:
         """Close every idle connection."""
@@ -128,9 +132,8 @@ class UpstreamClient:
         return lane
 
     def _new_lane(self, upstream: Upstream, key: Secret | None) -> _Lane:
-        origin = origin_of(upstream.base_url)
-        heads = {endpoint: _head(upstream, origin, path, key) for endpoint, path in upstream.kind.paths.items()}
-        pool = self._make_pool(origin, connect_s=upstream.timeouts.connect_s, ca_file=upstream.ca_file)
+        heads = {endpoint: _head(upstream, endpoint, key) for endpoint in upstream.kind.paths}
+        pool = self._make_pool(origin_of(upstream.base_url), connect_s=upstream.timeouts.connect_s, ca_file=upstream.ca_file)
         unwanted = [other for other in self._lanes if other[0] == upstream.name and other[1] != upstream.base_url]
         if len(self._lanes) - len(unwanted) >= MAX_LANES:
             unwanted.append(next(other for other in self._lanes if other not in unwanted))
@@ -149,7 +152,14 @@ def request_headers(upstream: Upstream, key: Secret | None) -> dict[str, str]:
     return {"user-agent": USER_AGENT, "accept-encoding": "identity", **kind.headers, **auth, **own}
 
 
-def _head(upstream: Upstream, origin: Origin, path: str, key: Secret | None) -> bytes:
+def _shared(upstream: Upstream, headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers that the call and the configuration both have (`anthropic-beta`): lists, of which the server gets one."""
+    own = {name: value for name, value in upstream.headers.items() if name.lower() in headers}
+    return {name.lower(): f"{value},{headers[name.lower()]}" for name, value in own.items()}
+
+
+def _head(upstream: Upstream, endpoint: str, key: Secret | None) -> bytes:
+    origin, path = origin_of(upstream.base_url), upstream.kind.paths[endpoint]
     base_path = urllib.parse.quote(urllib.parse.urlsplit(upstream.base_url).path.rstrip("/"), safe=_PATH_CHARACTERS)
     headers = {
         "host": origin.netloc,

@@ -19,6 +19,9 @@ import msgspec
 from compat import jsonio
 from compat.errors import BadRequest
 
+MAX_KEYS = 1000
+"""Of the top level: OpenAI's own requests know about fifty, and each is walked."""
+
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _KEY = re.compile(rb'[{,\s]*"((?:[^"\\]|\\.)*)"\s*:\s*')
 _END = re.compile(rb"[{\s]*}\s*")
@@ -49,6 +52,8 @@ class Envelope(Mapping[str, bytes]):
             raise BadRequest(f"The body must be a JSON object: {error}.") from error
         except msgspec.DecodeError as error:
             raise BadRequest(f"The body is not valid JSON: {error}.") from error
+        if len(values) > MAX_KEYS:
+            raise BadRequest(f"The body has more than {MAX_KEYS} keys.")
         if self.was_repaired:
             body = repaired(body)
             values = _decode(body)

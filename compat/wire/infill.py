@@ -107,12 +107,18 @@ def completion_document(chat: Mapping[str, Any], ask: Completion) -> dict[str, A
 
 
 def unfenced(text: str) -> str:
-    """`text` without a code fence around the whole of it."""
-    bare = text.strip()
-    if not (bare.startswith(_FENCE) and bare.endswith(_FENCE) and "\n" in bare):
+    """`text` without a code fence around the whole of it, whose end may be cut off."""
+    start = text.lstrip()
+    if not start.startswith(_FENCE) or "\n" not in start:
         return text
-    inner = bare[bare.index("\n") + 1 : -len(_FENCE)]
-    return inner.removesuffix("\n") if _FENCE not in inner else text
+    inner = _without_end(start[start.index("\n") + 1 :])
+    return inner if _FENCE not in inner else text
+
+
+def _without_end(inner: str) -> str:
+    """What stands in a fence, without the fence's end."""
+    bare = inner.rstrip()
+    return bare.removesuffix(_FENCE).removesuffix("\n") if bare.endswith(_FENCE) else inner
 
 
 def whole_as_stream(document: Mapping[str, Any], *, wants_usage: bool) -> bytes:
@@ -127,15 +133,14 @@ def whole_as_stream(document: Mapping[str, Any], *, wants_usage: bool) -> bytes:
 class CompletionStream:
     """Frames of a chat in, frames of a completion out.
 
-    Mutable: the text that is held back, because a fence may begin in it, or the fence's end may.
+    Mutable: the text that is held back. An answer that begins with a fence is, to its end: only there it is clear what the fence holds.
     """
 
     def __init__(self, ask: Completion) -> None:
         self._ask = ask
         self._splitter = EventSplitter()
         self._held = ""
-        self._is_decided = False
-        self._is_fenced = False
+        self._is_plain = False
         self._echo = ask.prompt if ask.echoes else ""
 
     def feed(self, frames: bytes) -> bytes:
@@ -165,22 +170,12 @@ class CompletionStream:
 
     def _text(self, piece: str, *, is_end: bool) -> str:
         """What of the answer can be shown now."""
-        self._held += piece
-        if not self._is_decided:
-            start = self._held.lstrip()
-            if not is_end and (_FENCE.startswith(start[:3]) or (start.startswith(_FENCE) and "\n" not in start)):
+        shown = self._held + piece
+        if not self._is_plain:
+            if not is_end and _FENCE.startswith(shown.lstrip()[: len(_FENCE)]):
+                self._held = shown
                 return ""
-            self._is_decided = True
-            if start.startswith(_FENCE) and "\n" in start:
-                self._is_fenced = True
-                self._held = start[start.index("\n") + 1 :]
-        shown, self._held = self._held, ""
-        if self._is_fenced:
-            if is_end:
-                shown = shown.rstrip().removesuffix(_FENCE).removesuffix("\n")
-            else:
-                kept = len(shown.rstrip("`\n \t"))
-                shown, self._held = shown[:kept], shown[kept:]
+            self._is_plain, self._held, shown = True, "", unfenced(shown)
         echo, self._echo = self._echo, ""
         return echo + shown
 

@@ -45,21 +45,21 @@ def budget(asked: str, tokens: int, **fields: Any) -> RequestRow:
     return effort(asked, OLD, {"type": "enabled", "budget_tokens": tokens}, ABSENT, **fields)
 
 
-LOWER = ("clamped=reasoning_effort",)
+OTHER = ("clamped=reasoning_effort",)
 EFFORTS = [
     effort("none", SONNET, ABSENT, ABSENT),
     effort("minimal", SONNET, ADAPTIVE, "low"),
     effort("low", SONNET, ADAPTIVE, "low"),
     effort("medium", SONNET, ADAPTIVE, "medium"),
     effort("high", SONNET, ADAPTIVE, "high"),
-    effort("xhigh", SONNET, ADAPTIVE, "high", LOWER),
+    effort("xhigh", SONNET, ADAPTIVE, "max", OTHER),
     effort("max", SONNET, ADAPTIVE, "max"),
     effort("xhigh", OPUS47, SHOWN, "xhigh"),
     effort("none", OPUS47, ABSENT, ABSENT),
     effort("none", OPUS5, {"type": "disabled"}, ABSENT),
     effort("high", OPUS5, SHOWN, "high"),
-    effort("none", FABLE, SHOWN, "low", LOWER),
-    effort("none", NEWEST, BOUND, "low", LOWER),
+    effort("none", FABLE, SHOWN, "low", OTHER),
+    effort("none", NEWEST, BOUND, "low", OTHER),
     effort("max", NEWEST, BOUND, "max"),
     effort("none", OLD, ABSENT, ABSENT),
     effort("none", OLDEST, ABSENT, ABSENT),
@@ -120,6 +120,31 @@ EFFORTS = [
     RequestRow((9, 11), "even where nothing was asked for", chat(), {"thinking": ABSENT}, model=FABLE, refused=frozenset({"thinking"})),
     RequestRow(
         (9, 11), "none is no loss there", chat(reasoning_effort="none"), {"thinking": ABSENT}, model=FABLE, refused=frozenset({"thinking"})
+    ),
+    RequestRow(
+        (9, 11),
+        "where a type of thinking was refused the other one is asked for",
+        chat(reasoning_effort="high"),
+        {"thinking": {"type": "enabled", "budget_tokens": 20_000}, "output_config": ABSENT},
+        refused=frozenset({"thinking.adaptive"}),
+    ),
+    RequestRow(
+        (9, 11),
+        "where switching it off was refused there is as little as can be",
+        chat(reasoning_effort="none"),
+        {"thinking": SHOWN, "output_config.effort": "low"},
+        OTHER,
+        OPUS5,
+        refused=frozenset({"thinking.disabled"}),
+    ),
+    RequestRow(
+        (9, 11),
+        "where a level was refused the next one is asked for",
+        chat(reasoning_effort="xhigh"),
+        {"thinking": SHOWN, "output_config.effort": "max"},
+        OTHER,
+        OPUS5,
+        refused=frozenset({"output_config.effort.xhigh"}),
     ),
     RequestRow(
         (9, 11),

@@ -276,6 +276,21 @@ REQUESTS = [
         refused=frozenset({"tool_choice"}),
     ),
     RequestRow(
+        (6, 11),
+        "where forcing was refused the choice is free",
+        chat(tools=TOOLS, tool_choice="required", parallel_tool_calls=False),
+        {"tool_choice": {"type": "auto", "disable_parallel_tool_use": True}},
+        ("tool_choice=auto",),
+        refused=frozenset({"tool_choice.forced"}),
+    ),
+    RequestRow(
+        (6, 11),
+        "and none is still none",
+        chat(tools=TOOLS, tool_choice="none"),
+        {"tool_choice": {"type": "none"}},
+        refused=frozenset({"tool_choice.forced", "tool_choice.thinking"}),
+    ),
+    RequestRow(
         (4, 5),
         "tools that only the history knows are stood in for, and can't be called",
         chat(*ROUND),

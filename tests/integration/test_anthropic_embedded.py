@@ -13,8 +13,10 @@ from typing import Any
 import anthropic
 import openai
 import pytest
+import requests
 
 from compat.process.embedded import Endpoint
+from compat.process.presets import PRESETS
 from tests.conftest import RunningGateway
 from tests.integration.kilo_session import read_stream
 
@@ -74,6 +76,15 @@ def test_the_engine_is_a_real_server_of_the_protocol(endpoint: Endpoint) -> None
     with anthropic.Anthropic(base_url=endpoint.base_url, api_key=endpoint.api_key, max_retries=0, timeout=120) as client:
         message = client.messages.create(model=endpoint.model, max_tokens=8, messages=[{"role": "user", "content": "Say hello."}])
     assert message.type == "message"
+
+
+def test_who_names_nothing_gets_the_sampling_of_the_preset(endpoint: Endpoint) -> None:
+    """Left to llama.cpp's defaults so small a model talks nonsense, and at low temperatures it repeats itself for ever."""
+    preset = PRESETS[endpoint.model]
+    headers = {"authorization": f"Bearer {endpoint.api_key}"}
+    given = requests.get(f"{endpoint.base_url}/props", headers=headers, timeout=30).json()["default_generation_settings"]["params"]
+    names = {"temp": "temperature", "penalty_freq": "frequency_penalty", "penalty_last_n": "repeat_last_n"}
+    assert {name: given[names.get(name, name)] for name in preset.sampling} == pytest.approx(dict(preset.sampling))
 
 
 def test_a_whole_answer(client: openai.OpenAI, endpoint: Endpoint) -> None:

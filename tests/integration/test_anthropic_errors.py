@@ -61,7 +61,7 @@ both = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"
     [
         (400, openai.BadRequestError, None),
         (401, openai.AuthenticationError, "upstream_key_refused"),
-        (402, openai.APIStatusError, None),
+        (402, openai.APIStatusError, "insufficient_quota"),
         (403, openai.PermissionDeniedError, "upstream_key_refused"),
         (404, openai.NotFoundError, None),
         (409, openai.ConflictError, None),

@@ -179,7 +179,7 @@ def test_facts_that_are_wrong_in_the_catalog_heal_by_themselves(start_gateway: A
     got = gateway.chat(**asked)
     assert got.status_code == 200, got.text
     assert [note for note in got.headers["x-compat-notes"].split("; ") if note.startswith("learnt=")] == [
-        "learnt=tool_choice",
+        "learnt=tool_choice.forced",
         "learnt=temperature",
         "learnt=top_k",
     ]
@@ -187,3 +187,50 @@ def test_facts_that_are_wrong_in_the_catalog_heal_by_themselves(start_gateway: A
     claude.refusals.clear()
     assert gateway.chat(**asked).status_code == 200
     assert claude.refusals == []
+
+
+@pytest.mark.parametrize(
+    ("target", "facts", "learnt", "kind"),
+    [
+        ("claude-sonnet-4-5", {"thinking": "adaptive"}, ["thinking.adaptive", "output_config.effort"], "enabled"),
+        ("claude-opus-4-8", {"thinking": "enabled"}, ["thinking.enabled"], "adaptive"),
+    ],
+)
+def test_a_type_of_thinking_that_is_wrong_in_the_catalog_becomes_the_other_one(
+    start_gateway: Any, upstream: FakeUpstream, target: str, facts: dict[str, Any], learnt: list[str], kind: str
+) -> None:
+    claude = AgentApi(rounds=2)
+    upstream.default = claude
+    gateway = start_gateway(to_claude(upstream, target, models={target: {"facts": {"messages": facts}}}))
+    got = gateway.chat(reasoning_effort="high", max_tokens=30_000)
+    assert got.status_code == 200, got.text
+    notes = got.headers["x-compat-notes"].split("; ")
+    assert {f"learnt={name}" for name in learnt} >= {note for note in notes if note.startswith("learnt=")} >= {f"learnt={learnt[0]}"}
+    assert upstream.requests[-1].json["thinking"]["type"] == kind
+    claude.refusals.clear()
+    assert gateway.chat(reasoning_effort="high", max_tokens=30_000).status_code == 200
+    assert (claude.refusals, upstream.requests[-1].json["thinking"]["type"]) == ([], kind)
+
+
+def test_a_level_of_effort_that_is_refused_is_not_asked_for_again(start_gateway: Any, upstream: FakeUpstream) -> None:
+    claude = AgentApi(rounds=2)
+    upstream.default = claude
+    facts = {"messages": {"efforts": ["low", "medium", "high", "xhigh", "max"]}}
+    gateway = start_gateway(to_claude(upstream, "claude-sonnet-4-6", models={"claude-sonnet-4-6": {"facts": facts}}))
+    notes = [gateway.chat(reasoning_effort="xhigh").headers["x-compat-notes"] for _ in range(2)]
+    assert ["learnt=output_config.effort.xhigh" in text for text in notes] == [True, False]
+    assert [request.json["output_config"]["effort"] for request in upstream.requests] == ["xhigh", "max", "max"]
+    assert gateway.chat(reasoning_effort="high").status_code == 200
+    assert upstream.requests[-1].json["output_config"]["effort"] == "high"
+
+
+def test_a_choice_of_tools_that_thinking_forbids_is_free_in_that_call_only(start_gateway: Any, upstream: FakeUpstream) -> None:
+    words = "Thinking may not be enabled when tool_choice forces tool use."
+    upstream.default = Moody(words, lambda body: "thinking" in body and body.get("tool_choice", {}).get("type") == "any")
+    gateway = start_gateway(to_claude(upstream))
+    asked = {"tools": [TOOL], "tool_choice": "required"}
+    thinking = gateway.chat(reasoning_effort="low", **asked)
+    assert thinking.status_code == 200
+    assert "tool_choice=auto" in thinking.headers["x-compat-notes"]
+    gateway.chat(**asked)
+    assert [request.json["tool_choice"]["type"] for request in upstream.requests] == ["any", "auto", "any"]

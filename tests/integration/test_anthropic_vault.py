@@ -9,12 +9,16 @@ from typing import Any
 
 import pytest
 
+from compat.redis_link import redis_client
+from compat.vault_redis import KEY_PREFIX
 from tests.conftest import RunningGateway
 from tests.fakes.anthropic_agent import AgentApi
 from tests.fakes.anthropic_conversation import THINKING, blocks_of
 from tests.fakes.anthropic_settings import ALIAS, to_claude
+from tests.fakes.redis_server import RedisServer, needs_redis
 from tests.fakes.upstream import FakeUpstream
 from tests.integration.kilo_session import KiloSession, Reply, read_stream
+from tests.integration.services_folder import until
 
 ENABLED, ADAPTIVE, BOUND = "claude-sonnet-4-5", "claude-sonnet-4-6", "claude-opus-5-5"
 every_model = pytest.mark.parametrize("target", [ENABLED, ADAPTIVE, BOUND], ids=["a budget", "adaptive", "bound"])
@@ -162,3 +166,29 @@ def test_the_texts_of_thoughts_are_in_no_log(start_gateway: Any, upstream: FakeU
         assert "change the least" in reply.reasoning
     assert "change the least" not in str(gateway.log_lines())
     assert gateway.gateway.vault.entries > 0
+
+
+@needs_redis
+@pytest.mark.heavy
+def test_a_session_goes_back_and_forth_between_two_gateways_with_one_redis(
+    start_gateway: Any, upstream: FakeUpstream, claude: AgentApi
+) -> None:
+    """Each request is answered by the other gateway; what one of them kept, the other puts back."""
+    with RedisServer() as redis:
+        settings = to_claude(upstream, ADAPTIVE, storage={"redis_url": redis.url})
+        pair = [start_gateway(settings) for _ in range(2)]
+        for gateway in pair:
+            gateway.gateway.vault.start()
+        session = KiloSession(effort="medium", tasks=3)
+        client = redis_client(redis.url)
+        notes, expected = "", 0
+        for number in range(6):
+            notes, reply = step(pair[number % 2], session)
+            expected += len(reply.calls)
+            until(lambda expected=expected: len(client.keys(f"{KEY_PREFIX}*")) >= expected, "it is kept")  # type: ignore[misc]
+        client.close()
+        assert "thinking=restored(" in notes
+        assert thinking_in(upstream) >= 2
+        assert (claude.refusals, claude.dropped) == ([], [])
+        for gateway in pair:
+            gateway.gateway.vault.close()

@@ -163,6 +163,17 @@ def test_a_check_that_finds_no_fault_ends_with_0_and_shows_no_secret(cli: Comman
     assert [(request.method, request.path) for request in upstream.requests] == [("GET", "/v1/models")]
 
 
+def test_keys_that_were_added_are_told_by_the_check_and_the_banner(cli: CommandLine, upstream: FakeUpstream) -> None:
+    cli.configure(behind(upstream))
+    assert "client keys: none (any key is accepted)" in cli.run("--check").stdout
+    assert "API key  any value" in cli.start().banner
+    assert cli.run("keys", "add", "laptop").returncode == 0
+    assert "client keys: laptop\n" in cli.run("--check").stdout
+    assert "API key  one of your client keys\n" in cli.start().banner
+    assert cli.run("keys", "revoke", "laptop").returncode == 0
+    assert "client keys: none left (nobody is served)" in cli.run("--check").stdout
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
@@ -182,10 +193,35 @@ def test_a_check_that_finds_a_fault_ends_with_1(cli: CommandLine, upstream: Fake
     assert CANARY not in done.stdout
 
 
+def test_a_check_tells_of_open_files_and_of_a_redis_that_is_not_there(cli: CommandLine, upstream: FakeUpstream) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    cli.configure(f'storage.redis_url = "redis://:canary-password@127.0.0.1:{port}/0"\n' + behind(upstream))
+    done = cli.run("--check")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "storage    FAULT the Redis of storage.redis_url can't be used: ConnectionError" in done.stdout
+    assert "files      " in done.stdout
+    assert "canary" not in done.stdout
+
+
 def test_a_key_that_the_upstream_quotes_is_not_shown(cli: CommandLine, upstream: FakeUpstream) -> None:
     upstream.script(openai.error_answer(401, f"Incorrect API key provided: {CANARY}"))
     cli.configure(behind(upstream))
     assert CANARY not in cli.run("--check").stdout
+
+
+def test_a_check_of_an_embedded_model_that_is_not_there_ends_with_1(cli: CommandLine) -> None:
+    cli.configure('discovery.enabled = false\n[embedded]\nmodel = "gone.gguf"\n')
+    done = cli.run("--check")
+    assert done.returncode == 1
+    assert "FAULT the embedded model's file" in done.stdout
+    assert "Something is at fault." in done.stdout
+
+
+def test_a_check_of_an_embedded_model_that_nobody_needs_is_no_fault(cli: CommandLine, upstream: FakeUpstream) -> None:
+    cli.configure(behind(upstream).replace("embedded.enabled = false", 'embedded.model = "gone.gguf"'))
+    done = cli.run("--check")
+    assert (done.returncode, "gone.gguf" in done.stdout) == (0, True), done.stdout
 
 
 def test_a_check_of_an_upstream_that_is_not_there_ends_with_1(cli: CommandLine) -> None:

@@ -204,19 +204,20 @@ def test_a_start_with_a_broken_configuration_ends_with_one_line(folder: ServiceF
     assert "Traceback" not in done.stderr
 
 
-def test_more_connections_than_files_wait_for_their_turn(folder: ServiceFolder) -> None:
-    """With a low limit of open files the worker takes fewer connections; the others are served later, not dropped."""
+@pytest.mark.parametrize("arguments", [["-m", "gunicorn", "app:app"], ["app.py"]], ids=["gunicorn", "python app.py"])
+def test_more_connections_than_files_wait_for_their_turn(folder: ServiceFolder, arguments: list[str]) -> None:
+    """With a low limit of open files fewer connections are taken; the others are served later, not dropped."""
     import resource
 
     with FakeUpstream(default=answers.respond) as upstream:
         port = free_port()
         folder.configure(behind(upstream, "workers = 1").replace("port = 0", f"port = {port}"))
-        command = [sys.executable, "-m", "gunicorn", "app:app"]
+        command = [sys.executable, *arguments]
         code = f"import resource, os; resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200)); os.execv({sys.executable!r}, {command!r})"
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 300, "this test itself needs files"
         started = Started(folder, [sys.executable, "-c", code], port)
         try:
-            idle = [socket.create_connection(("127.0.0.1", port), timeout=BOUND_S) for _ in range(100)]
+            idle = [socket.create_connection(("127.0.0.1", port), timeout=BOUND_S) for _ in range(220)]
             with socket.create_connection(("127.0.0.1", port), timeout=BOUND_S) as waiting:
                 waiting.sendall(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
                 for held in idle:

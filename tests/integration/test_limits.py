@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -318,3 +319,47 @@ def test_an_answer_carried_on_by_another_upstream_is_charged_with_its_first_part
     record = gateway.calls()[0]
     assert "carried_on_from" in record
     is_left(gateway, tokens=str(10000 - record["prompt_tokens"] - record["completion_tokens"]))
+
+
+# Keys that come and go.
+
+
+def test_a_key_has_its_limit_its_budget_and_its_end_without_a_restart(command_lines: Any, upstream: FakeUpstream) -> None:
+    upstream.default = full_answer
+    line = command_lines()
+    line.configure(configuration(upstream, ""))
+    gateway = line.start()
+    body = {"model": NAME, "messages": [{"role": "user", "content": "Hi"}]}
+
+    def status(key: str) -> int:
+        headers = {"authorization": f"Bearer {key}"}
+        return requests.post(f"{gateway.root}/v1/chat/completions", json=body, headers=headers, timeout=30).status_code
+
+    def added(name: str, *terms: str) -> str:
+        done = line.run("keys", "add", name, *terms)
+        assert done.returncode == 0, done.stderr
+        return str(re.search(r"sk-compat-\S+", done.stdout)[0])  # type: ignore[index]
+
+    assert status("any") == 200
+    few = added("few", "--limit", "2/day")
+    until(lambda: status("any") == 401, "a key is asked for")
+    assert [status(few) for _ in range(4)] == [200, 200, 429, 429]
+    poor, free = added("poor", "--day-usd", "0.05"), added("free", "--expires", "2999-01-01")
+    until(lambda: status(free) == 200, "the new keys are known")
+    assert [status(poor) for _ in range(3)] == [200, 200, 402]
+    assert status(few) == 429, "reading the file again does not forget what was used"
+    assert line.run("keys", "revoke", "free").returncode == 0
+    until(lambda: status(free) == 401, "it is revoked")
+
+
+def test_a_limit_that_is_none_is_told_and_nothing_of_its_file_counts(command_lines: Any, upstream: FakeUpstream) -> None:
+    """Written by hand: it must neither break a call nor be taken for no limit."""
+    line = command_lines()
+    line.configure(configuration(upstream, ""))
+    row = {"hash": "sha256:" + "0" * 64, "created": "2026-11-23T12:00:00Z", "terms": {"limit": "many"}}
+    (line.folder / "keys.json").write_text(json.dumps({"version": 1, "keys": {"laptop": row}}))
+    done = line.run()
+    assert done.returncode == 2
+    assert "keys.json" in done.stderr
+    assert "'many' is not a limit" in done.stderr
+    assert "Traceback" not in done.stderr

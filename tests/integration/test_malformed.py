@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
 from typing import Any
 
 import pytest
@@ -97,6 +98,25 @@ def test_other_media_types_and_sizes_are_refused(start_gateway: Any, upstream: A
     assert gateway.post(body(), content_type="text/plain").status_code == 415
     assert gateway.post(body(content="x" * 2000)).status_code == 413
     assert gateway.chat().status_code == 200
+
+
+def test_a_client_that_sends_all_of_a_large_body_before_it_reads_gets_its_answer(start_gateway: Any, upstream: Any) -> None:
+    """As nginx does: a connection that is reset while it sends would be told as a 502. On a 413 Kilo Code compacts."""
+    from tests.conftest import to_upstream
+
+    gateway = start_gateway(to_upstream(upstream, server={"max_body_bytes": 1000}))
+    size_bytes = 33 * 1024 * 1024
+    lines = [
+        "POST /v1/chat/completions HTTP/1.1",
+        "host: localhost",
+        "content-type: application/json",
+        f"content-length: {size_bytes}",
+        "",
+        "",
+    ]
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=30) as sock:
+        sock.sendall("\r\n".join(lines).encode() + b" " * size_bytes)
+        assert sock.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
 @pytest.mark.parametrize(

@@ -72,9 +72,10 @@ def test_every_copy_button_puts_its_text_on_the_clipboard(seen: Any, language: s
     assert {(button["label"], button["then"]) for button in copied} == {("Copy", "Copied") if language == "en" else ("复制", "已复制")}
 
 
-def test_the_browsers_language_is_the_first_one_and_the_switch_changes_it(seen: Any) -> None:
-    assert seen["en"]["switch"] == ["en", "zh-CN", "en"]
-    assert seen["zh"]["switch"] == ["zh-CN", "en", "zh-CN"]
+@pytest.mark.parametrize("page", PAGES)
+def test_the_browsers_language_is_the_first_one_and_the_switch_changes_it(seen: Any, page: str) -> None:
+    assert seen["en"]["switch"][page] == ["en", "zh-CN", "en"]
+    assert seen["zh"]["switch"][page] == ["zh-CN", "en", "zh-CN"]
     assert (seen["en"]["/setup"]["heading"], seen["zh"]["/setup"]["heading"]) == ("Set up a client", "配置客户端")
 
 

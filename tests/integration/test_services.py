@@ -139,6 +139,16 @@ def test_variables_of_the_calling_shell_count_at_a_reload(up: ServiceFolder, ups
     assert not up.run_folder.request.exists(), "the wish, which holds the environment, is taken away"
 
 
+def test_a_wish_that_can_not_be_written_leaves_the_service_as_it_was(up: ServiceFolder) -> None:
+    """As on a full disk."""
+    up.run_folder.request.mkdir()
+    report = up.do("reload", code=5)
+    assert report["outcome"] == "failed: the service goes on as it was"
+    assert "request.json" in report["detail"]
+    up.run_folder.request.rmdir()
+    assert up.do("reload")["outcome"] == "reloaded"
+
+
 def test_a_removed_log_folder_is_made_again_by_the_workers_that_run(up: ServiceFolder) -> None:
     path = up.folder / "logs/openai_compat.log"
     call(up)

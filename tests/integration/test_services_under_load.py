@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -13,9 +14,10 @@ import pytest
 import requests
 
 from compat.process.service_fleet import keepers, workers
-from compat.process.service_state import identity_of, is_alive, send_signal
+from compat.process.service_state import FileLock, Identity, identity_of, is_alive, send_signal
+from tests.fakes.redis_server import RedisServer, needs_redis
 from tests.fakes.upstream import FakeUpstream
-from tests.integration.services_folder import Load, ServiceFolder, Upstream, behind, generations_of, hold_streams, until
+from tests.integration.services_folder import QUIET, Load, ServiceFolder, Upstream, behind, generations_of, hold_streams, until
 
 STREAMS = 200
 
@@ -111,9 +113,12 @@ def test_what_is_killed_comes_back_by_itself(folder: ServiceFolder, answers: Ups
 
     # The watcher: a worker starts another one on the same socket.
     watcher = folder.watcher()
+    guard = FileLock(folder.run_folder.root / "guard.lock")
+    assert until(guard.acquire, "no worker looks after the watcher"), "they would be quicker than the command"
     send_signal(watcher, signal.SIGKILL)
     status = folder.do("status", code=4)
     assert "The watcher is gone" in status["notes"][0]
+    guard.release()
     until(lambda: folder.watcher() != watcher and is_alive(folder.watcher()), "another watcher")
     assert until(lambda: folder.command("status").returncode == 0, "the status is good again")
     assert folder.do("restart")["outcome"] == "restarted"
@@ -122,10 +127,59 @@ def test_what_is_killed_comes_back_by_itself(folder: ServiceFolder, answers: Ups
     for stream in running:
         stream.join(60)
     assert collections.Counter(stream.outcome for stream in running) == {"ok": len(running)}
+
+    until(lambda: set(generations_of(folder.root)) == {3}, "only the last generation is left")
     for client in load:
         client.stop()
     assert failures(load) == [], folder.said()
     assert max(client.slowest_s for client in load) < 15
+    _check_that_the_last_generation_needs_nothing_of_the_first(folder, master)
+
+
+def _check_that_the_last_generation_needs_nothing_of_the_first(folder: ServiceFolder, master: Identity) -> None:
+    """A worker is killed once more, when what the first generations had is gone with them."""
+    victim = folder.do("status")["generations"][0]["workers"][0]["pid"]
+    _kill(victim)
+    until(lambda: _with_workers(folder, 2, without=victim), "another worker serves")
+    assert _counted(requests.get(f"{folder.root}/metrics", timeout=30).text) > 0
+    folder.do("stop")
+    left = {path.name for path in folder.run_folder.root.glob("metrics-*")}
+    assert left <= {f"metrics-{master.pid}"}, "a master that was killed leaves its own at most, until the next start"
+    folder.do("start")
+    assert f"metrics-{master.pid}" not in {path.name for path in folder.run_folder.root.glob("metrics-*")}
+
+
+@pytest.mark.slow
+@pytest.mark.heavy
+@needs_redis
+def test_a_redis_that_is_killed_fails_no_call_and_its_loss_is_told(folder: ServiceFolder, upstream: FakeUpstream) -> None:
+    """Two workers with limits, a cache, circuits and metrics in it, and a restart in the middle of its absence."""
+    with RedisServer() as redis:
+        top = f'{QUIET}storage.redis_url = "{redis.url}"\ncache.enabled = true\nlimits.client = "1000000/day"\n'
+        folder.configure(behind(upstream, top=top))
+        folder.do("restart")
+        load = [Load(folder.root, keeps=number < 2) for number in range(4)]
+        for client in load:
+            client.start()
+        until(lambda: min(client.good for client in load) > 20, "calls are made")
+        redis.stop()
+        until(lambda: folder.do("status")["health"] == "degraded", "its loss is told")
+        folder.do("restart")
+        until(lambda: folder.do("status")["health"] == "degraded", "the new workers tell it as well")
+        redis.start()
+        until(lambda: all(folder.do("status")["health"] == "ok" for _ in range(6)), "both workers are well again")
+        for client in load:
+            client.stop()
+        assert failures(load) == []
+        assert max(client.slowest_s for client in load) < 15
+        before = requests.get(f"{folder.root}/metrics", timeout=30).text
+        folder.do("restart")
+        after = requests.get(f"{folder.root}/metrics", timeout=30).text
+        assert _counted(after) >= _counted(before) > 0, "counts outlive the workers that counted them"
+
+
+def _counted(text: str) -> float:
+    return sum(float(value) for value in re.findall(r'^openai_compat_calls_total\{.*outcome="ok".*\} (\S+)$', text, re.MULTILINE))
 
 
 @pytest.mark.slow

@@ -55,9 +55,9 @@ def inject(page: Page, root: str) -> bool:
     return bool(page.evaluate("window.injected === true"))
 
 
-def switch(page: Page, root: str) -> list[str | None]:
+def switch(page: Page, root: str, path: str) -> list[str | None]:
     """The language before, after one and after two presses of the switch."""
-    page.goto(root + "/setup")
+    page.goto(root + path)
     languages = [page.locator("html").get_attribute("lang")]
     for _ in range(2):
         page.click("#language")
@@ -69,10 +69,9 @@ def switch(page: Page, root: str) -> list[str | None]:
 def picture(page: Page, root: str, folder: Path, language: str) -> None:
     """Screenshots for the documentation."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, path in (("setup", f"/setup?lang={language}"), ("start", "/")):
+    for name, path in (("setup", f"/setup?lang={language}"), ("start", f"/?lang={language}")):
         page.goto(root + path, wait_until="networkidle")
-        if name == "setup" or language == "en":
-            page.screenshot(path=folder / f"{name}{'' if language == 'en' else '.zh-CN'}.png")
+        page.screenshot(path=folder / f"{name}{'' if language == 'en' else '.zh-CN'}.png")
 
 
 def main(argv: list[str]) -> int:
@@ -95,7 +94,7 @@ def main(argv: list[str]) -> int:
                 "/setup": look(context.new_page(), arguments.root, "/setup"),
             }
             report[language] |= {
-                "switch": switch(context.new_page(), arguments.root),
+                "switch": {path: switch(context.new_page(), arguments.root, path) for path in ("/", "/setup")},
                 "injected": inject(context.new_page(), arguments.root),
             }
             context.close()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import compat.process.server
-from compat.cli import raise_file_limit
+from compat.process.open_files import raise_file_limit
 from tests.conftest import RunningGateway, to_upstream
 from tests.fakes import openai_answers as openai
 from tests.fakes.upstream import Answer, FakeUpstream
@@ -82,7 +82,7 @@ def works(gateway: RunningGateway) -> bool:
 # Slow ones.
 
 
-def test_a_body_that_drips_ends_with_a_408(start_gateway: Any, upstream: FakeUpstream) -> None:
+def test_promise_11_a_body_that_drips_ends_with_a_408(start_gateway: Any, upstream: FakeUpstream) -> None:
     gateway = start_gateway(to_upstream(upstream, server={"body_timeout_s": 0.3}))
     with connected(gateway) as sock:
         sock.sendall(HEAD + b"content-length: 1000\r\n\r\n")
@@ -94,7 +94,7 @@ def test_a_body_that_drips_ends_with_a_408(start_gateway: Any, upstream: FakeUps
 
 
 @pytest.mark.parametrize("field", [b"host: 127.0.0.1", b"host: evil.example"], ids=["too slow", "refused"])
-def test_a_body_that_nobody_waits_for_ends_with_its_connection(start_gateway: Any, upstream: FakeUpstream, field: bytes) -> None:
+def test_promise_11_a_body_that_nobody_waits_for_ends_with_its_connection(start_gateway: Any, upstream: FakeUpstream, field: bytes) -> None:
     """Else a client that announces much and sends little holds a connection for ever."""
     gateway = start_gateway(to_upstream(upstream, server={"body_timeout_s": 0.3}))
     with connected(gateway) as sock:
@@ -105,7 +105,7 @@ def test_a_body_that_nobody_waits_for_ends_with_its_connection(start_gateway: An
         assert rest_of(sock).startswith(b"HTTP/1.1 4")
 
 
-def test_a_client_that_says_nothing_is_dropped(gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_promise_11_a_client_that_says_nothing_is_dropped(gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compat.process.server, "HEAD_TIMEOUT_S", 0.3)
     begun_s = time.monotonic()
     assert said(gateway) == b""
@@ -114,7 +114,7 @@ def test_a_client_that_says_nothing_is_dropped(gateway: RunningGateway, monkeypa
     assert time.monotonic() - begun_s < 5
 
 
-def test_a_head_that_drips_is_dropped(gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_promise_11_a_head_that_drips_is_dropped(gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compat.process.server, "HEAD_TIMEOUT_S", 0.3)
     with connected(gateway) as sock:
         sock.settimeout(1.5)
@@ -122,7 +122,9 @@ def test_a_head_that_drips_is_dropped(gateway: RunningGateway, monkeypatch: pyte
         rest_of(sock)
 
 
-def test_a_client_that_does_not_read_loses_its_answer(start_gateway: Any, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_promise_11_a_client_that_does_not_read_loses_its_answer(
+    start_gateway: Any, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(compat.process.server, "SEND_TIMEOUT_S", 0.3, raising=False)
     gateway = start_gateway(to_upstream(upstream))
     event = openai.event(openai.chunk({"content": "x" * 60_000}))
@@ -142,7 +144,7 @@ def test_a_client_that_does_not_read_loses_its_answer(start_gateway: Any, upstre
 # Many ones.
 
 
-def test_a_thousand_idle_connections_keep_nobody_out(gateway: RunningGateway) -> None:
+def test_promise_11_a_thousand_idle_connections_keep_nobody_out(gateway: RunningGateway) -> None:
     raise_file_limit()
     count = 1000
     with contextlib.ExitStack() as stack:
@@ -157,7 +159,7 @@ def test_a_thousand_idle_connections_keep_nobody_out(gateway: RunningGateway) ->
     assert works(gateway)
 
 
-def test_idle_connections_beyond_the_cap_make_others_wait_for_the_time_of_a_head_at_most(
+def test_promise_11_idle_connections_beyond_the_cap_make_others_wait_for_the_time_of_a_head_at_most(
     start_gateway: Any, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compat.process.server, "HEAD_TIMEOUT_S", 0.5)
@@ -235,14 +237,14 @@ HUGE = {
 
 
 @pytest.mark.parametrize("name", HUGE)
-def test_huge_heads_are_refused(gateway: RunningGateway, upstream: FakeUpstream, name: str) -> None:
+def test_promise_11_huge_heads_are_refused(gateway: RunningGateway, upstream: FakeUpstream, name: str) -> None:
     answer = said(gateway, HEAD + HUGE[name] + LENGTH + b"\r\n" + BODY)
     assert answer == b"" or answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 431 "))
     assert upstream.requests == []
     assert works(gateway)
 
 
-def test_a_huge_request_line_is_refused(gateway: RunningGateway) -> None:
+def test_promise_11_a_huge_request_line_is_refused(gateway: RunningGateway) -> None:
     answer = said(gateway, b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
     assert answer.startswith((b"HTTP/1.1 414 ", b"HTTP/1.1 400 "))
     assert works(gateway)

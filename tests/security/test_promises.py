@@ -29,6 +29,7 @@ from compat.settings import Settings, SettingsError, load_settings
 from tests.conftest import RunningGateway, to_upstream
 from tests.fakes import openai_answers as openai
 from tests.fakes.upstream import Answer, FakeUpstream
+from tests.integration.services_folder import ServiceFolder, behind, until
 from tests.security.in_process import InProcess
 from tests.unit.process.command_line import CommandLine
 
@@ -92,6 +93,20 @@ def test_promise_01_holds_for_an_address_that_gunicorn_is_given(tmp_path: Path) 
         process.kill()
         process.communicate()
     assert "client keys are required" in said
+
+
+def test_promise_01_holds_for_a_server_that_listens_where_we_did_not_say(tmp_path: Path) -> None:
+    """Such as gunicorn with a configuration of somebody else's: other machines get nothing, unless there are client keys."""
+    gateway = InProcess(tmp_path)
+    for path, methods in openapi_document()["paths"].items():
+        for method in methods:
+            where = path.replace("{", "").replace("}", "")
+            refused = gateway.ask(method.upper(), where, b"{}", REMOTE_ADDR="192.0.2.7", HTTP_HOST="127.0.0.1")
+            assert (refused.status, refused.error["code"]) == (403, "client_not_allowed")
+    assert gateway.ask("GET", "/healthz").status == 200
+    assert CommandLine(tmp_path).run("keys", "add", "laptop").returncode == 0
+    asked = InProcess(tmp_path).ask("GET", "/v1/models", REMOTE_ADDR="192.0.2.7")
+    assert (asked.status, asked.error["code"]) == (401, "invalid_api_key")
 
 
 def test_promise_01_is_content_with_keys_of_the_key_file(tmp_path: Path) -> None:
@@ -279,6 +294,27 @@ def test_promise_10_a_file_with_keys_that_others_can_read_is_a_warning(tmp_path:
     assert CANARY not in done.stderr + done.stdout
     (tmp_path / ".env").chmod(0o600)
     assert "warning" not in line.run("--check").stderr
+    assert line.run("keys", "add", "laptop").returncode == 0
+    assert "warning" not in line.run("--check").stderr
+    (tmp_path / "keys.json").chmod(0o640)
+    assert f"warning: {tmp_path / 'keys.json'} holds keys" in line.run("--check").stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes")
+def test_promise_10_a_worker_writes_the_warning_into_the_log(tmp_path: Path) -> None:
+    folder = ServiceFolder(tmp_path)
+    with FakeUpstream(default=fair) as upstream:
+        folder.configure(behind(upstream))
+        (tmp_path / "config.toml").chmod(0o644)
+        try:
+            folder.do("start")
+            until((tmp_path / "logs/openai_compat.log").exists, "there is a log")
+            told = until(lambda: [row for row in folder.log() if row["event"] == "keys.exposed"], "it is told", bound_s=5)
+        finally:
+            folder.close()
+    assert {row["level"] for row in told} == {"warning"}
+    assert str(tmp_path) in told[0]["detail"]
+    assert CANARY not in json.dumps(folder.log())
 
 
 # 11
@@ -327,6 +363,7 @@ def test_every_promise_is_told_with_a_test_that_there_is() -> None:
     for number, _, tests in rows:
         named = re.findall(r"`((?:tests/\S+?\.py)|(?:test_\w+))`", tests)
         assert named, number
+        assert f"def test_promise_{int(number):02}_" in _all_tests(), number
         for name in named:
             found = (ROOT / name).exists() if name.startswith("tests/") else re.search(rf"def {name}", _all_tests())
             assert found, name

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 import compat.attempt
 from compat.check import masked
@@ -23,6 +25,9 @@ from compat.upstream.pool import origin_of
 from tests.conftest import RunningGateway, to_upstream
 from tests.fakes import openai_answers as openai
 from tests.fakes.upstream import Answer, FakeUpstream
+from tests.integration.services_folder import ServiceFolder, behind
+from tests.integration.test_gunicorn import Started as GunicornStarted
+from tests.integration.test_gunicorn import free_port
 from tests.unit.process.command_line import CommandLine
 
 LITERAL = "sk-literal-canary-00001"
@@ -90,7 +95,9 @@ BODIES = {
 
 
 @pytest.mark.parametrize("path", BODIES)
-def test_an_upstream_that_quotes_its_key_is_not_quoted(secret_gateway: RunningGateway, upstream: FakeUpstream, path: str) -> None:
+def test_promise_06_an_upstream_that_quotes_its_key_is_not_quoted(
+    secret_gateway: RunningGateway, upstream: FakeUpstream, path: str
+) -> None:
     upstream.script(tattle)
     for _ in range(3):  # each key has its turn
         answer = secret_gateway.http.post(
@@ -106,7 +113,9 @@ def test_an_upstream_that_quotes_its_key_is_not_quoted(secret_gateway: RunningGa
 
 
 @pytest.mark.parametrize("key", [LITERAL, OF_HEADER])
-def test_a_key_that_is_quoted_within_a_stream_is_not_shown(secret_gateway: RunningGateway, upstream: FakeUpstream, key: str) -> None:
+def test_promise_06_a_key_that_is_quoted_within_a_stream_is_not_shown(
+    secret_gateway: RunningGateway, upstream: FakeUpstream, key: str
+) -> None:
     started = openai.event(openai.chunk({"role": "assistant", "content": "Hi"}))
     upstream.script(openai.sse_answer(started, openai.event({"error": {"message": f"bad {key}", "type": key, "code": key}})))
     answer = secret_gateway.chat(stream=True)
@@ -115,7 +124,7 @@ def test_a_key_that_is_quoted_within_a_stream_is_not_shown(secret_gateway: Runni
     assert leaks(log_text(secret_gateway)) == []
 
 
-def test_nothing_that_is_shown_or_kept_holds_a_secret(
+def test_promise_06_nothing_that_is_shown_or_kept_holds_a_secret(
     secret_gateway: RunningGateway, upstream: FakeUpstream, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for body in (CALL, {**CALL, "stream": True}):
@@ -132,7 +141,7 @@ def test_nothing_that_is_shown_or_kept_holds_a_secret(
     assert leaks("".join(capfd.readouterr())) == []
 
 
-def test_no_object_shows_a_secret(secret_gateway: RunningGateway) -> None:
+def test_promise_06_no_object_shows_a_secret(secret_gateway: RunningGateway) -> None:
     """A `repr` ends up in tracebacks and in debuggers."""
     gateway = secret_gateway.gateway
     upstream = gateway.router.upstreams["fake"]
@@ -143,12 +152,12 @@ def test_no_object_shows_a_secret(secret_gateway: RunningGateway) -> None:
     assert leaks(masked(Secret(LITERAL)) + masked(Secret("sk-short"))) == []
 
 
-def test_settings_do_not_show_the_password_of_redis() -> None:
+def test_promise_06_settings_do_not_show_the_password_of_redis() -> None:
     settings = load_settings(None, {}, {"storage": {"redis_url": f"redis://:{REDIS}@127.0.0.1:1/0"}})
     assert leaks(repr(settings)) == []
 
 
-def test_an_origin_does_not_show_the_password_of_its_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_promise_06_an_origin_does_not_show_the_password_of_its_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", f"http://user:{PROXY}@127.0.0.1:1")
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
@@ -159,7 +168,7 @@ def test_an_origin_does_not_show_the_password_of_its_proxy(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("url", [f"http://user:{LITERAL}@127.0.0.1:1/v1", f"http://{LITERAL}@127.0.0.1:1/v1"])
-def test_an_address_with_a_password_is_refused_without_showing_it(start_gateway: Any, url: str) -> None:
+def test_promise_06_an_address_with_a_password_is_refused_without_showing_it(start_gateway: Any, url: str) -> None:
     from compat.settings import SettingsError
 
     with pytest.raises(SettingsError) as caught:
@@ -172,7 +181,7 @@ class Crash(Exception):
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-def test_a_crash_tells_neither_the_client_nor_the_log(
+def test_promise_06_a_crash_tells_neither_the_client_nor_the_log(
     secret_gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], stream: bool
 ) -> None:
     """An injected fault whose words are a key and a prompt."""
@@ -193,7 +202,7 @@ def test_a_crash_tells_neither_the_client_nor_the_log(
     assert [line["type"] for line in secret_gateway.log_lines() if line["event"] == "error"] == ["Crash"]
 
 
-def test_a_crash_in_a_running_stream_is_an_error_event_and_no_traceback(
+def test_promise_06_a_crash_in_a_running_stream_is_an_error_event_and_no_traceback(
     secret_gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     relay = compat.attempt.Attempt._relay
@@ -210,7 +219,7 @@ def test_a_crash_in_a_running_stream_is_an_error_event_and_no_traceback(
     assert json.loads(answer.text.strip().split("\n\n")[-1].removeprefix("data: "))["error"]["code"] == "internal_error"
 
 
-def test_a_client_key_is_neither_shown_nor_kept(start_gateway: Any, upstream: FakeUpstream) -> None:
+def test_promise_06_a_client_key_is_neither_shown_nor_kept(start_gateway: Any, upstream: FakeUpstream) -> None:
     key, digest = new_key()
     gateway = start_gateway(to_upstream(upstream, keys={"ada": {"hash": digest}}, log={"level": "debug"}))
     assert gateway.chat(headers={"authorization": f"Bearer {key}"}).status_code == 200
@@ -224,7 +233,7 @@ def test_a_client_key_is_neither_shown_nor_kept(start_gateway: Any, upstream: Fa
     assert [line["client"] for line in gateway.calls()] == ["ada"]
 
 
-def test_the_command_line_shows_no_secret(tmp_path: Path, upstream: FakeUpstream) -> None:
+def test_promise_06_the_command_line_shows_no_secret(tmp_path: Path, upstream: FakeUpstream) -> None:
     line = CommandLine(tmp_path)
     line.configure(
         "embedded.enabled = false\n"
@@ -251,7 +260,50 @@ def test_the_command_line_shows_no_secret(tmp_path: Path, upstream: FakeUpstream
     assert leaks((tmp_path / "logs/openai_compat.log").read_text()) == []
 
 
-def test_a_traceback_of_the_upstreams_client_holds_no_key(secret_gateway: RunningGateway) -> None:
+def test_promise_06_gunicorn_shows_no_secret_whatever_it_is_told_to_log(tmp_path: Path, upstream: FakeUpstream) -> None:
+    """With all that it can log, and under the watcher, whose words go into a file."""
+    folder = ServiceFolder(tmp_path)
+    folder.environment.update(ENVIRONMENT)
+    port = free_port()
+    keys = f'["{LITERAL}", "env:OUR_KEY"]\nheaders = {{ "x-token" = "{OF_HEADER}", "x-other" = "env:OUR_TOKEN" }}'
+    text = behind(upstream, "workers = 1").replace('["sk-canary-0123456789"]', keys).replace("port = 0", f"port = {port}")
+    folder.configure(text.replace("terminal = false", 'level = "debug"'))
+    upstream.script(tattle)
+    loud = ["--log-level", "debug", "--access-logfile", "-", "--capture-output", "--access-logformat", "%(h)s %({authorization}i)s %(r)s"]
+    said = []
+    try:
+        started = GunicornStarted(folder, [sys.executable, "-m", "gunicorn", *loud, "app:app"], port)
+        try:
+            said += attacked(started.root)
+        finally:
+            started.close()
+        said.append(started.said())
+        folder.do("start")
+        said += attacked(folder.root)
+        for command in ("status", "logs", "reload", "stop"):
+            done = folder.command(command)
+            said += [done.stdout, done.stderr]
+    finally:
+        folder.close()
+    said += [path.read_text() for path in (tmp_path / "logs").glob("*")]
+    assert any("Current configuration" in text for text in said)
+    assert leaks("".join(said)) == []
+
+
+def attacked(root: str) -> list[str]:
+    """What a server answers to calls that fail and to requests that are none, with keys in all of them."""
+    answers = [
+        requests.post(f"{root}/v1/chat/completions", json=body, headers={"authorization": f"Bearer {CLIENT}", "cookie": CLIENT}, timeout=20)
+        for body in (CALL, {**CALL, "stream": True}, {"model": 5})
+    ]
+    address = ("127.0.0.1", int(root.rpartition(":")[2]))
+    with contextlib.suppress(OSError), socket.create_connection(address, timeout=5) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer " + CLIENT.encode() + b"\r\nx\r\n\r\n")
+        answers_text = sock.recv(65536).decode()
+    return [answers_text, *(str(answer.headers) + answer.text for answer in answers)]
+
+
+def test_promise_06_a_traceback_of_the_upstreams_client_holds_no_key(secret_gateway: RunningGateway) -> None:
     """With the values of all local names, as crash reporters write it, only the bytes of the request itself may show one."""
     upstream = secret_gateway.gateway.router.upstreams["fake"]
     with pytest.raises(UpstreamUnreachable) as caught:

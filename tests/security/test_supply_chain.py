@@ -101,6 +101,37 @@ def test_promise_13_the_bill_of_materials_is_whole_and_always_the_same() -> None
     assert json.loads(done.stdout) == bill
 
 
+AUDIT = load(ROOT / "scripts/audit.py")
+SOUND = {"name": "flask", "version": "3.1.3", "vulns": []}
+WEAK = {"name": "flask", "version": "0.1", "vulns": [{"id": "PYSEC-1", "fix_versions": ["3.1.3"]}]}
+SKIPPED = {"name": "flask", "skip_reason": "Dependency not found on PyPI"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "code", "words"),
+    [
+        ([SOUND, SOUND], 0, "No weakness is known of the 2 packages"),
+        ([SOUND, WEAK], 1, "flask 0.1: PYSEC-1, mended in 3.1.3"),
+        ([SKIPPED, WEAK], 1, "PYSEC-1"),
+        ([SOUND, SKIPPED], 3, "NOT AUDITED: 1 of 2"),
+        ([], 3, "NOT AUDITED"),
+    ],
+)
+def test_promise_13_an_audit_that_asked_nobody_is_no_good_news(rows: list[Any], code: int, words: str, tmp_path: Path) -> None:
+    program = tmp_path / "pip-audit"
+    program.write_text(f"#!{sys.executable}\nprint({json.dumps({'dependencies': rows})!r})\n")
+    program.chmod(0o755)
+    environment = {"PATH": "/usr/bin:/bin", "PIP_AUDIT": str(program), "BIN": str(Path(sys.executable).parent)}
+    done = subprocess.run(["scripts/audit"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == code, done.stderr
+    assert words in done.stdout
+
+
+def test_promise_13_an_audit_without_its_program_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert AUDIT.main("/no/such/program") == AUDIT.UNKNOWN
+    assert "NOT AUDITED" in capsys.readouterr().out
+
+
 CONFIGURATION = (
     "[server]\nport = 0\n[upstreams.fake]\n"
     'kind = "openai"\nbase_url = "{url}"\napi_keys = ["sk-canary-0123456789"]\n[models."claude-4-sonnet"]\nroute = ["fake/their-model"]\n'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from compat.catalog import Alias, Catalog, Model
 from compat.doctor import Diagnosis, Doctor, diagnose, lists
 from compat.routing.router import Router
 from compat.upstream.client import Upstream
+from tests.integration.services_folder import until
 from tests.unit.builders import make_gateway, make_upstream
 
 TODAY = datetime.date(2026, 11, 23)
@@ -138,6 +140,38 @@ def test_calls_go_to_the_replacement_and_everybody_is_told() -> None:
     doctor.examine()
     assert [deployment.name for deployment in router.resolve("best").deployments] == ["anthropic/old-1"]
     assert doctor.report() == []
+
+
+class Days(threading.Event):
+    """Time that passes at once, for so many looks."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__()
+        self.waits_s: list[float | None] = []
+        self._looks = looks
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits_s.append(timeout)
+        return len(self.waits_s) > self._looks
+
+
+def test_it_looks_when_the_lists_are_there_and_then_daily_and_what_changes_is_told() -> None:
+    catalog = catalog_of(in_days(61))
+    router = Router(catalog, {"anthropic": make_upstream("anthropic", "anthropic")}, {}, None)
+    told: list[str] = []
+    days = Days(3)
+    start_s = datetime.datetime.combine(TODAY, datetime.time(12), datetime.UTC).timestamp()
+    doctor = Doctor(
+        catalog,
+        router,
+        lambda: start_s + sum(wait_s or 0 for wait_s in days.waits_s),
+        lambda event, fields, level: told.append(f"{event} {fields['message'].partition(', in ')[2]}"),
+        days,
+    )
+    doctor.start()
+    until(lambda: len(days.waits_s) == 4, "three looks are over")
+    assert days.waits_s == [60.0, 86_400.0, 86_400.0, 86_400.0]
+    assert told == ["model.retires 60 days; new replaces it.", "model.retires 59 days; new replaces it."]
 
 
 def test_routes_that_lead_nowhere_do_not_disturb(tmp_path: Path) -> None:

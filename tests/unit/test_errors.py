@@ -30,6 +30,7 @@ TABLE: dict[type[GatewayError], tuple[int, str, str | None, bool, bool]] = {
     errors.UpstreamError: (502, "upstream_error", None, False, False),
     errors.UpstreamRefusal: (400, "invalid_request_error", None, False, False),
     errors.UpstreamKeyRefused: (401, "authentication_error", "upstream_key_refused", False, False),
+    errors.UpstreamOutOfCredit: (402, "insufficient_quota", "insufficient_quota", False, False),
     errors.UpstreamBusy: (409, "invalid_request_error", None, True, False),
     errors.UpstreamRateLimit: (429, "rate_limit_error", "rate_limit_exceeded", True, False),
     errors.UpstreamFault: (502, "upstream_error", "upstream_fault", True, True),

@@ -19,6 +19,7 @@ from limits.errors import StorageError
 from compat.catalog import Price
 from compat.endpoints.limiter import make_limiter
 from compat.errors import ClientGone, GatewayError, TooManyRequests
+from compat.key_store import KeyTerms
 from compat.limits import _MAX_KNOWN, HELD_RETRY_S, SPENT_TTL_S, BudgetSpent, Estimate, Limits, Reservation, estimate_of
 from compat.redis_link import LIMITER_ERRORS, RETRY_S, Link
 from compat.sections import LimitSettings
@@ -71,6 +72,7 @@ class Bench:
         self.now_s = NOON_S
         self.events: list[str] = []
         self.spent_usd: dict[str, float] = {}
+        self.terms: dict[str, KeyTerms] = {}
         self.storage = storage or Storage(yields=yields)
         limiter: Any = make_limiter(url) if url else types.SimpleNamespace(limiter=types.SimpleNamespace(storage=self.storage))
         clock: Any = types.SimpleNamespace(now=lambda: self.now_s)
@@ -79,6 +81,7 @@ class Bench:
             limiter,
             clock,
             Link("limits", lambda: self.now_s, lambda name, _: self.events.append(name), LIMITER_ERRORS),
+            terms_of=lambda client: self.terms.get(client),
             spent=lambda client, _since_s: self.spent_usd.get(client, 0.0),
             later=later or (lambda run: run()),
         )
@@ -167,6 +170,33 @@ def test_a_names_own_limits_replace_the_general_ones() -> None:
     assert "model 'small'" in bench.refusal(client="free", model="small").message
     bench.admit(client="vip", model="big").settle(USAGE, 0.1)
     assert isinstance(bench.refusal(client="vip", model="big"), BudgetSpent)
+
+
+def test_what_a_key_was_given_goes_before_the_configuration_and_counts_as_soon_as_it_changes() -> None:
+    bench = Bench(client="1/day", clients={"laptop": "2/day"}, budget={"day_usd": 50.0, "month_usd": 60.0})
+    bench.terms = {"laptop": KeyTerms(limit="3/day"), "rich": KeyTerms(day_usd=0.15), "plain": KeyTerms()}
+    for _ in range(3):
+        bench.admit()
+    assert "3 requests per day" in bench.refusal().message
+    assert bench.left("usd") == "49.7", "it was given no budget: the general one counts"
+    bench.terms["laptop"] = KeyTerms(limit="1/hour")
+    bench.admit()
+    assert "1 requests per hour" in bench.refusal().message
+    del bench.terms["laptop"]
+    bench.admit()
+    bench.admit()
+    assert "2 requests per day" in bench.refusal().message
+
+    bench.admit(client="rich").settle(USAGE, 0.1)
+    assert "1 requests per day" in bench.refusal(client="rich").message, "it was given no limit: the general one counts"
+    bench.terms["rich"] = KeyTerms(limit="1000/day", day_usd=0.15)
+    bench.admit(client="rich").settle(USAGE, 0.1)
+    assert isinstance(bench.refusal(client="rich"), BudgetSpent)
+    bench.spent_usd["rich"] = 60.0
+    bench.now_s += SPENT_TTL_S
+    assert "60 USD per month" in bench.refusal(client="rich").message, "the month's is still the general one"
+    bench.admit(client="plain")
+    assert "1 requests per day" in bench.refusal(client="plain").message
 
 
 @pytest.mark.parametrize("field", ["client", "model", "clients", "models"])

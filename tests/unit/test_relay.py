@@ -49,6 +49,8 @@ class FakeExchange:
 class FakeOutlet:
     """Writes to a socket, each piece of frames between brackets."""
 
+    patience_s = 60.0
+
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         sock.settimeout(5)
@@ -221,7 +223,9 @@ def test_what_is_unsent_goes_out_before_the_generator_goes_on(make_pair: Any) ->
 
 
 def test_a_client_that_takes_nothing_for_too_long_is_gone(make_pair: Any) -> None:
-    pair = make_pair(send_s=0.2).start()
+    pair = make_pair()
+    pair.outlet.patience_s = 0.2
+    pair.start()
     pair.upstream.settimeout(5)
     sender = gevent.spawn(pair.upstream.sendall, b"x" * 8_000_000)
     with pytest.raises(ClientGone):

@@ -68,6 +68,10 @@ def test_a_path_stands_for_the_endpoint_that_was_meant(path: str, meant: str) ->
         ("[::1]:28889", "::1"),
         ("[::1]", "::1"),
         ("example.com:80", "example.com"),
+        ("localhost:", "localhost"),
+        ("[::1].evil.example", "[::1].evil.example"),
+        ("[::1]:evil.example", "[::1]:evil.example"),
+        ("127.0.0.1:evil.example", "127.0.0.1:evil.example"),
     ],
 )
 def test_a_host_has_a_name(host: str, name: str) -> None:
@@ -77,10 +81,10 @@ def test_a_host_has_a_name(host: str, name: str) -> None:
 class Answer:
     """What the front answered; `seen` is the environ of the application behind it, if it was asked."""
 
-    def __init__(self, settings: ServerSettings, **environ: str) -> None:
+    def __init__(self, settings: ServerSettings, *, asks_for_keys: bool = False, **environ: str) -> None:
         self.seen: dict[str, Any] = {}
         self.status, self.headers = "", {}
-        front = Front(self._app, settings, lambda: "new-id")
+        front = Front(self._app, settings, lambda: "new-id", lambda: asks_for_keys)
         self.body = b"".join(
             front({"REQUEST_METHOD": "POST", "PATH_INFO": "/chat/completions", "wsgi.url_scheme": "http", **environ}, self._start)
         )
@@ -101,7 +105,7 @@ class Answer:
             assert self.body == b"served"
             return None
         error = json.loads(self.body)["error"]
-        assert self.status == f"{ {'host_not_allowed': 421, 'origin_not_allowed': 403}[error['code']] } Refused"
+        assert self.status == f"{ {'host_not_allowed': 421, 'origin_not_allowed': 403, 'client_not_allowed': 403}[error['code']] } Refused"
         assert self.headers["content-type"] == "application/json"
         assert self.headers["content-length"] == str(len(self.body))
         assert self.headers["connection"] == "close"
@@ -132,6 +136,8 @@ NAMED = ServerSettings(host="192.168.1.5")
         (LOCAL, "0.0.0.0", False),
         (LOCAL, "gateway.lan", False),
         (LOCAL, "127.evil.example", False),
+        (LOCAL, "[::1].evil.example", False),
+        (LOCAL, "127.0.0.1:evil.example", False),
         (LOCAL, "127.0.0.1.evil.example:28889", False),
         (LISTED, "gateway.lan:28889", True),
         (LISTED, "GATEWAY.lan", True),
@@ -147,6 +153,29 @@ NAMED = ServerSettings(host="192.168.1.5")
 def test_only_hosts_that_are_served_here_are_answered(settings: ServerSettings, host: str, is_served: bool) -> None:
     answer = Answer(settings, **({"HTTP_HOST": host} if host else {}))
     assert answer.code == (None if is_served else "host_not_allowed")
+
+
+@pytest.mark.parametrize(
+    ("address", "is_of_this_machine"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("", True),
+        ("192.168.1.5", False),
+        ("::ffff:192.168.1.5", False),
+        ("fe80::1%eth0", False),
+        ("10.0.0.1", False),
+        ("nonsense", False),
+    ],
+)
+@pytest.mark.parametrize("asks_for_keys", [False, True], ids=["without keys", "with keys"])
+def test_without_client_keys_only_clients_of_this_machine_are_answered(address: str, is_of_this_machine: bool, asks_for_keys: bool) -> None:
+    """Promise 1, whatever address a server of somebody else's listens on; a forged `Host` is no way in."""
+    for host in ("127.0.0.1:28889", "localhost", ""):
+        answer = Answer(LOCAL, asks_for_keys=asks_for_keys, REMOTE_ADDR=address, HTTP_HOST=host, HTTP_X_FORWARDED_FOR="127.0.0.1")
+        assert answer.code == (None if is_of_this_machine or asks_for_keys else "client_not_allowed")
 
 
 HOST = {"HTTP_HOST": "127.0.0.1:28889"}

@@ -11,6 +11,7 @@ import pytest
 
 from compat.answer_cache import AnswerCache, MemoryShelf
 from compat.calllog import CallLog
+from compat.commons import NoCommons
 from compat.endpoints.answers import error_answer
 from compat.endpoints.metrics import metrics_blueprint, readings_of
 from compat.errors import GatewayError
@@ -46,6 +47,7 @@ def make_gateway(folder: Path, keys: dict[str, KeySettings] | None = None) -> An
     return types.SimpleNamespace(
         keys=ClientKeys(keys or {}),
         metrics=Metrics(),
+        commons=NoCommons(),
         policies=types.SimpleNamespace(circuits=Reports(CIRCUITS), gates=Reports(GATES), affinity=range(11), pacing=range(12)),
         flights=range(13),
         refusals=range(14),

@@ -12,6 +12,7 @@ from compat.factory import create_app
 from compat.gateway import Gateway
 from compat.keys import new_key
 from compat.routing.discovery import UpstreamState
+from compat.setup.texts import START_TEXTS, TEXTS
 from tests.unit.builders import KEY, make_gateway
 
 UPSTREAMS = {"up": {"kind": "openai", "base_url": "http://up.example/v1", "api_keys": [KEY]}}
@@ -46,6 +47,20 @@ def test_without_an_upstream_the_page_says_what_answers(tmp_path: Path) -> None:
 def test_the_page_tells_whether_any_key_works(tmp_path: Path, with_key: bool) -> None:
     keys = {"ada": {"hash": new_key()[1]}} if with_key else {}
     assert ("as long as it is one of yours" in page(make_gateway(tmp_path, {"keys": keys}))) is with_key
+
+
+def test_the_page_is_there_in_chinese(tmp_path: Path) -> None:
+    gateway = make_gateway(tmp_path, {"upstreams": UPSTREAMS})
+    for text in (page(gateway, "/?lang=zh"), page(gateway, accept_language="zh-CN,zh;q=0.9")):
+        assert '<html lang="zh-CN">' in text
+        assert "每个模型的去向" in text
+    assert '<html lang="en">' in page(gateway, "/?lang=en", accept_language="zh-CN")
+    assert '<html lang="en">' in page(gateway, "/?lang=fr")
+
+
+def test_every_word_of_the_pages_is_there_in_both_languages() -> None:
+    for texts in (TEXTS, START_TEXTS):
+        assert texts["en"].keys() == texts["zh"].keys()
 
 
 def test_what_others_wrote_is_escaped(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from compat.errors import NoUpstream
 from compat.process.embedded import Endpoint
-from compat.process.model_file import PRESETS, cached_path
+from compat.process.model_file import cached_path
+from compat.process.presets import PRESETS
 from compat.settings import EmbeddedSettings
 from tests.unit.process.fake_child import BOUND_S, READY, FakeChild, Stage, with_file
 
@@ -55,6 +56,7 @@ def test_the_child_is_told_what_to_serve_and_its_key_in_private(stage: Any, tmp_
         "name": "tiny",
         "context_tokens": 100,
         "default_max_tokens": 25,
+        "sampling": {},
         "parallel": 2,
         "threads": 3,
         "api_key": endpoint.api_key,
@@ -120,7 +122,8 @@ def test_a_preset_is_fetched_by_a_child_of_its_own_and_then_served(stage: Any, t
     assert "canary" not in str(fetcher.environment)
     assert "https_proxy" not in one.started[1].environment
     assert (one.progress.seen, one.progress.is_closed) == ([(10_000_000, TOTAL), (TOTAL, TOTAL)], True)
-    assert one.started[1].first_line["path"] == path
+    told = one.started[1].first_line
+    assert (told["path"], told["default_max_tokens"], told["sampling"]) == (path, PRESET.answer_tokens, dict(PRESET.sampling))
 
 
 def test_how_far_a_fetch_is_can_be_seen(stage: Any, tmp_path: Path) -> None:
@@ -162,7 +165,7 @@ def test_a_fetch_that_fails_is_told_and_refuses_calls(stage: Any, tmp_path: Path
 # Faults.
 
 
-@pytest.mark.parametrize(
+needs_a_person = pytest.mark.parametrize(
     ("settings", "is_installed", "words"),
     [
         (EmbeddedSettings(model="nowhere/at-all.gguf"), True, "does not exist"),
@@ -171,6 +174,23 @@ def test_a_fetch_that_fails_is_told_and_refuses_calls(stage: Any, tmp_path: Path
     ],
     ids=["no such file", "no such preset", "no engine for this platform"],
 )
+
+
+@needs_a_person
+def test_what_only_a_person_can_cure_is_known_before_it_is_started(
+    stage: Any, settings: EmbeddedSettings, is_installed: bool, words: str
+) -> None:
+    one = stage(settings, is_installed=is_installed)
+    assert words in one.engine.fault()
+    assert (one.started, one.status.state) == ([], "stopped")
+
+
+def test_a_model_that_must_be_fetched_first_is_no_fault(stage: Any, tmp_path: Path) -> None:
+    assert stage(EmbeddedSettings(cache_dir=str(tmp_path))).engine.fault() == ""
+    assert stage(with_file(tmp_path)).engine.fault() == ""
+
+
+@needs_a_person
 def test_what_only_a_person_can_cure_ends_it(stage: Any, settings: EmbeddedSettings, is_installed: bool, words: str) -> None:
     one = stage(settings, is_installed=is_installed)
     with pytest.raises(NoUpstream, match=words):

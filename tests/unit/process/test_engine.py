@@ -25,6 +25,7 @@ PARAMETERS = {
     "name": "tiny",
     "context_tokens": 512,
     "default_max_tokens": 128,
+    "sampling": {"temp": 0.5, "penalty_freq": 0.25},
     "parallel": 4,
     "threads": 0,
     "api_key": "canary-0123456789",
@@ -36,7 +37,7 @@ needs_engine = pytest.mark.skipif(importlib.util.find_spec("xllamacpp") is None,
 
 
 def common() -> SimpleNamespace:
-    return SimpleNamespace(model=SimpleNamespace(path=""), cpuparams=SimpleNamespace(n_threads=-1))
+    return SimpleNamespace(model=SimpleNamespace(path=""), cpuparams=SimpleNamespace(n_threads=-1), sampling=SimpleNamespace(temp=0.8))
 
 
 @pytest.mark.parametrize(("threads", "n_threads"), [(0, -1), (3, 3)])
@@ -47,6 +48,7 @@ def test_the_parameters_become_llama_cpps(threads: int, n_threads: int) -> None:
     assert made.cpuparams.n_threads == n_threads
     assert (made.model_alias, made.api_keys) == (["tiny"], ["canary-0123456789"])
     assert (made.n_ctx, made.n_predict, made.n_parallel) == (512, 128, 4)
+    assert vars(made.sampling) == {"temp": 0.5, "penalty_freq": 0.25}
     assert given == {**PARAMETERS, "threads": threads}
 
 
@@ -62,6 +64,7 @@ def test_llama_cpp_has_all_the_parameters_that_are_set() -> None:
 
     made = server_parameters(xllamacpp.CommonParams(), {**PARAMETERS, "threads": 2})
     assert (made.model.path, made.n_ctx, made.port, made.cpuparams.n_threads) == ("/models/tiny.gguf", 512, 0, 2)
+    assert (made.sampling.temp, made.sampling.penalty_freq) == (0.5, 0.25)
     assert (list(made.api_keys), list(made.hostnames), made.ui) == (["canary-0123456789"], ["127.0.0.1"], False)
 
 

@@ -14,9 +14,7 @@ import pytest
 
 import compat
 from compat.process.model_file import (
-    PRESETS,
     ModelFileError,
-    Preset,
     cache_folder,
     cached_path,
     distrust,
@@ -26,6 +24,7 @@ from compat.process.model_file import (
     locate,
     pip_download,
 )
+from compat.process.presets import PRESETS, Preset
 from compat.settings import EmbeddedSettings
 from tests.unit.process.wheels import MODEL, PARTS, PRESET, WHEELS, FakePip, package_index, pip_environment, preset_of, wheel_bytes
 
@@ -349,3 +348,11 @@ def test_a_preset_is_pinned(preset: Preset) -> None:
     assert all(re.fullmatch(r"[a-z0-9-]+==[0-9.]+", wheel.requirement) for wheel in preset.wheels)
     assert PRESETS[preset.name] is preset
     assert EmbeddedSettings().model in PRESETS
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.name)
+def test_a_preset_says_how_it_talks_in_the_engines_own_words(preset: Preset) -> None:
+    assert 0 < preset.answer_tokens <= preset.context_tokens // 4
+    sampling = pytest.importorskip("xllamacpp").CommonParams().sampling
+    for name, value in preset.sampling.items():
+        assert isinstance(getattr(sampling, name), type(value)), name

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from compat.process.child import Child, child_environment
-from compat.process.model_file import PRESETS
+from compat.process.presets import PRESETS
 from tests.unit.process.wheels import package_index, pip_environment, wheel_bytes
 
 BOUND_S = 30

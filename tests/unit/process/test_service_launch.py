@@ -12,7 +12,7 @@ import pytest
 from compat.process.service_check import examine, keep_copies, main
 from compat.process.service_configuration import find_sources, worker_count
 from compat.process.service_health import ask_health
-from compat.process.service_launch import generation_environment, open_listener, outer_environment, revive_watcher
+from compat.process.service_launch import generation_environment, open_listener, outer_environment, revive_watcher, was_touched_lately
 from compat.process.service_logs import Ending
 from compat.process.service_state import RunFolder, identity_of, write_json
 from compat.settings import Settings, SettingsError
@@ -115,6 +115,17 @@ def test_a_watcher_is_revived_only_where_one_is_missed(service: dict[str, object
         service = {**service, "watcher": own.as_json()}
     write_json(run.service, service)
     assert not revive_watcher(run, tmp_path, 0)
+
+
+@pytest.mark.parametrize(
+    ("age_s", "is_lately"), [(0.5, True), (11, False), (-86_400, False)], ids=["now", "long ago", "the clock was put back"]
+)
+def test_another_attempt_is_waited_for_shortly_whatever_the_clock_does(tmp_path: Path, age_s: float, is_lately: bool) -> None:
+    path = tmp_path / "revived"
+    assert not was_touched_lately(path, 1_700_000_000.0)
+    path.touch()
+    os.utime(path, (1_700_000_000.0, 1_700_000_000.0))
+    assert was_touched_lately(path, 1_700_000_000.0 + age_s) == is_lately
 
 
 def test_a_listener_is_for_everybody_who_inherits_it() -> None:

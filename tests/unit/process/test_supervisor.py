@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from compat.process.model_file import PRESETS
+from compat.process.presets import PRESETS
 from compat.process.supervisor import (
     FIRST_DELAY_S,
     FIRST_FETCH_DELAY_S,

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from compat.process.model_file import Preset, RunPip, Wheel
+from compat.process.model_file import RunPip
+from compat.process.presets import Preset, Wheel
 
 
 def sha256(data: bytes) -> str:
@@ -41,7 +42,7 @@ WHEELS = {f"part{number}": wheel_bytes(f"part{number}", {f"data/model{number}.bi
 def preset_of(wheels: Mapping[str, bytes], model: bytes = MODEL) -> Preset:
     """A preset whose pinned hashes are those of `wheels` and `model`."""
     rows = tuple(Wheel(f"{name}==1.0", sha256(data), len(data)) for name, data in wheels.items())
-    return Preset("tiny", rows, ".bin", sha256(model), len(model), "MIT", 512)
+    return Preset("tiny", rows, ".bin", sha256(model), len(model), "MIT", 512, 128)
 
 
 PRESET = preset_of(WHEELS)

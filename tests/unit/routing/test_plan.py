@@ -14,6 +14,7 @@ from compat.errors import (
     UpstreamBroken,
     UpstreamFailure,
     UpstreamKeyRefused,
+    UpstreamOutOfCredit,
     UpstreamOverloaded,
     UpstreamRateLimit,
     UpstreamRefusal,
@@ -121,7 +122,7 @@ def test_who_is_asked(deployments: tuple[Deployment, ...], errors: tuple[Gateway
     assert Setting(*deployments).way(*errors) == way
 
 
-@pytest.mark.parametrize("error", [UpstreamKeyRefused("x"), HOUR, UpstreamRefusal("x", status=402)])
+@pytest.mark.parametrize("error", [UpstreamKeyRefused("x"), HOUR, UpstreamOutOfCredit("x")])
 def test_where_the_key_is_at_fault_the_other_key_is_next(error: GatewayError) -> None:
     first, second = Setting(TWO_KEYS, B).way(error)
     assert {first, second} == {"a/m#0", "a/m#1"}

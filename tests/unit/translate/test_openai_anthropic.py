@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +13,8 @@ import pytest
 from compat.errors import BadRequest
 from compat.wire.envelope import Envelope
 from tests.cases import messages_content, messages_parameters, messages_thinking, messages_tools, messages_turns, messages_vault
-from tests.cases.messages import SONNET, RefusedRow, RequestRow
-from tests.cases.messages_checks import TRANSLATOR, accepted, at, context, translated
+from tests.cases.messages import SONNET, RefusedRow, RequestRow, call, result, user
+from tests.cases.messages_checks import TRANSLATOR, accepted, at, context, translated, written
 
 MODULES = (messages_tools, messages_turns, messages_content, messages_thinking, messages_vault, messages_parameters)
 REQUESTS = [row for module in MODULES for row in module.REQUESTS]
@@ -83,3 +85,47 @@ def test_a_request_as_deep_as_it_can_be_read_is_translated_or_refused_and_no_fau
         except BadRequest:
             outcomes.add("refused")
     assert outcomes == {"translated", "refused"}
+
+
+# Requests that are meant to keep the processor busy: nobody else is served meanwhile.
+
+HUGE = {
+    "calls of one id, and no results": [user("Hi"), {"role": "assistant", "tool_calls": [call("a")] * 20_000}],
+    "calls without ids, with their results": [
+        user("Hi"),
+        {"role": "assistant", "tool_calls": [call("")] * 20_000},
+        *[result("")] * 20_000,
+    ],
+    "calls of one id, with stray results": [user("Hi"), {"role": "assistant", "tool_calls": [call("a")] * 20_000}, *[result("b")] * 20_000],
+    "results in another order than their calls": [
+        user("Hi"),
+        {"role": "assistant", "tool_calls": [call(f"c{n}") for n in range(20_000)]},
+        *[result(f"c{n}") for n in reversed(range(20_000))],
+    ],
+}
+
+
+@pytest.mark.parametrize("name", HUGE)
+def test_a_huge_request_costs_no_more_than_its_length(name: str) -> None:
+    envelope = Envelope(written({"model": "claude", "messages": HUGE[name]}))
+    begun_s = time.monotonic()
+    body = json.loads(TRANSLATOR.request(envelope, context(SONNET)).body)
+    assert time.monotonic() - begun_s < 8
+    calls = [block["id"] for message in body["messages"] for block in message["content"] if block["type"] == "tool_use"]
+    results = [block["tool_use_id"] for message in body["messages"] for block in message["content"] if block["type"] == "tool_result"]
+    assert len(set(calls)) == len(calls) == 20_000
+    assert set(results) == set(calls)
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [user("Hi")] * 100_001,
+        [{"role": "user", "content": [{"type": "text", "text": "x"}] * 100_000}],
+        [user("Hi"), {"role": "assistant", "tool_calls": [call("a")] * 100_000}],
+    ],
+    ids=["messages", "parts", "calls"],
+)
+def test_more_messages_and_parts_than_anybody_has_are_refused(messages: Any) -> None:
+    with pytest.raises(BadRequest, match="more than 100000 messages and parts"):
+        TRANSLATOR.request(Envelope(written({"model": "claude", "messages": messages})), context(SONNET))

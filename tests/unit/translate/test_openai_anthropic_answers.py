@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -283,3 +285,42 @@ def test_an_empty_pause_asks_the_same_again() -> None:
     plain = context(SONNET)
     ctx = dataclasses.replace(plain, continuation=Continuation((), {}))
     assert translated(chat(), ctx) == translated(chat(), plain)
+
+
+def deltas(kind: str, field: str, piece: str) -> bytes:
+    return event_bytes([{"type": "content_block_delta", "index": 0, "delta": {"type": kind, field: piece}}])
+
+
+@pytest.mark.parametrize(
+    ("opening", "kind", "field"),
+    [
+        ({"type": "text", "text": ""}, "text_delta", "text"),
+        ({"type": "thinking", "thinking": ""}, "thinking_delta", "thinking"),
+        ({"type": "thinking", "thinking": ""}, "signature_delta", "signature"),
+        ({"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}, "input_json_delta", "partial_json"),
+    ],
+)
+def test_an_answer_without_end_is_the_upstreams_fault(opening: dict[str, Any], kind: str, field: str) -> None:
+    """Its blocks are kept until they end, so that they would take all memory."""
+    start = event_bytes([*stream_events([])[:1], {"type": "content_block_start", "index": 0, "content_block": opening}])
+    pieces = itertools.chain([start], itertools.repeat(deltas(kind, field, "x" * 1_000_000), 100))
+    stream = TRANSLATOR.stream(CTX)
+    error = next((stream.failure for piece in pieces if stream.feed(piece) is not None and stream.failure), None)
+    assert isinstance(error, UpstreamBroken)
+    assert "more than 67108864 bytes" in error.message
+
+
+def test_a_signature_in_a_hundred_thousand_pieces_costs_no_more_than_their_length() -> None:
+    begun_s = time.monotonic()
+    signed = [
+        {"type": "thinking", "thinking": "hm", "signature": "s" * 20 * 100_000},
+        {"type": "tool_use", "id": "t", "name": "f", "input": {}},
+    ]
+    events = stream_events(signed)
+    place = next(n for n, row in enumerate(events) if row.get("delta", {}).get("type") == "signature_delta")
+    piece = {**events[place], "delta": {"type": "signature_delta", "signature": "s" * 20}}
+    stream = TRANSLATOR.stream(CTX)
+    feed(stream, [event_bytes([*events[:place], *[piece] * 100_000, *events[place + 1 :]])])
+    assert stream.thinking is not None
+    assert len(stream.thinking.blocks[0]["signature"]) == 20 * 100_000
+    assert time.monotonic() - begun_s < 5

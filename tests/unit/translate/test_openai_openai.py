@@ -95,10 +95,17 @@ MARKED = {
 }
 
 
-def test_fields_that_an_upstream_refuses_are_left_out_where_the_protocol_has_them() -> None:
-    translated = request(
-        json.dumps(MARKED).encode(), dataclasses.replace(CTX, unwanted_fields=frozenset({"cache_control", "reasoning_content"}))
-    )
+@pytest.mark.parametrize(
+    "known",
+    [
+        {"unwanted_fields": frozenset({"cache_control", "reasoning_content"})},
+        {"refused_parameters": frozenset({"cache_control", "reasoning_content"})},
+        {"unwanted_fields": frozenset({"cache_control"}), "refused_parameters": frozenset({"reasoning_content"})},
+    ],
+    ids=["known", "learnt", "both"],
+)
+def test_fields_that_an_upstream_refuses_are_left_out_where_the_protocol_has_them(known: dict[str, frozenset[str]]) -> None:
+    translated = request(json.dumps(MARKED).encode(), dataclasses.replace(CTX, **known))
     expected: dict[str, Any] = copy.deepcopy(MARKED) | {"model": "their-model"}
     del expected["messages"][0]["cache_control"], expected["messages"][0]["content"][0]["cache_control"]
     del expected["messages"][1]["reasoning_content"], expected["tools"][0]["cache_control"]
@@ -154,9 +161,11 @@ def test_parameters_that_this_deployment_refused_before_are_left_out_and_noted()
         ({"max_tokens": 50}, {"max_tokens", "max_completion_tokens"}, {}),
         ({"max_tokens": 50, "max_completion_tokens": 70}, {"max_tokens", "max_completion_tokens"}, {}),
         ({"max_tokens": 50}, {"max_completion_tokens"}, {"max_tokens": 50}),
+        ({"max_completion_tokens": 50}, {"max_completion_tokens"}, {"max_tokens": 50}),
+        ({"max_tokens": 70, "max_completion_tokens": 50}, {"max_completion_tokens"}, {"max_tokens": 70}),
     ],
 )
-def test_a_refused_limit_takes_the_newer_name_where_it_is_free(sent: dict[str, int], refused: set[str], left: dict[str, int]) -> None:
+def test_a_refused_limit_takes_its_other_name_where_that_is_free(sent: dict[str, int], refused: set[str], left: dict[str, int]) -> None:
     translated = request(json.dumps({"model": "alias", **sent}).encode(), dataclasses.replace(CTX, refused_parameters=frozenset(refused)))
     assert json.loads(translated.body) == {"model": "their-model", **left}
     assert translated.notes == tuple(f"dropped={name}" for name in sorted(refused & sent.keys()))

@@ -287,3 +287,12 @@ def test_an_event_named_error_is_an_error_with_its_words(data: bytes, error_clas
 def test_a_chunk_over_two_data_lines_arrives() -> None:
     upstream = sse_bytes(text_chunks("Hello there.")).replace(b',"choices"', b',\ndata: "choices"')
     assert text_of(translate([upstream])[0]) == "Hello there."
+
+
+def test_choices_without_end_are_the_upstreams_fault() -> None:
+    """Each is remembered until it ends, so that they would take all memory."""
+    pieces = (event({"choices": [{"index": 1000 * turn + n, "delta": {"content": "x"}} for n in range(1000)]}) for turn in range(50))
+    frames, error = translate(pieces)
+    assert frames
+    assert isinstance(error, UpstreamBroken)
+    assert "choices" in error.message

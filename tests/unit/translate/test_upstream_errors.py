@@ -25,7 +25,7 @@ def refused(status: int, message: str = "No.", **fields: Any) -> GatewayError:
     [
         (400, errors.UpstreamRefusal, "invalid_request_error", None),
         (401, errors.UpstreamKeyRefused, "authentication_error", "upstream_key_refused"),
-        (402, errors.UpstreamRefusal, "invalid_request_error", None),
+        (402, errors.UpstreamOutOfCredit, "insufficient_quota", "insufficient_quota"),
         (403, errors.UpstreamKeyRefused, "authentication_error", "upstream_key_refused"),
         (404, errors.UpstreamRefusal, "invalid_request_error", None),
         (408, errors.UpstreamBusy, "invalid_request_error", None),
@@ -84,6 +84,27 @@ def test_a_full_context_is_told_by_its_code(words: str, status: int) -> None:
     assert (error.status, error.code, error.message) == (400, "context_length_exceeded", f"fake: {words}")
 
 
+@pytest.mark.parametrize(
+    ("status", "words", "fields", "kind"),
+    [
+        (400, "Your credit balance is too low to access the Anthropic API.", {}, errors.UpstreamOutOfCredit),
+        (400, "Insufficient Balance", {}, errors.UpstreamOutOfCredit),
+        (429, "You exceeded your current quota", {"code": "insufficient_quota"}, errors.UpstreamOutOfCredit),
+        (429, "You exceeded your current quota", {"type": "insufficient_quota"}, errors.UpstreamOutOfCredit),
+        (429, "You exceeded your current quota. Please retry in 3s.", {}, errors.UpstreamRateLimit),
+        (400, "API key not valid. Please pass a valid API key.", {}, errors.UpstreamKeyRefused),
+        (400, "Incorrect API key provided", {}, errors.UpstreamKeyRefused),
+        (400, "This organization has been disabled.", {}, errors.UpstreamKeyRefused),
+        (422, "Insufficient credits in the text", {}, errors.UpstreamRefusal),
+    ],
+)
+def test_what_the_account_is_to_blame_for_is_told_from_what_the_request_is(
+    status: int, words: str, fields: dict[str, Any], kind: type[GatewayError]
+) -> None:
+    error = refused(status, words, **fields)
+    assert (type(error), error.status, error.message) == (kind, status, f"fake: {words}")
+
+
 @pytest.mark.parametrize("words", NOT_OVERFLOWS)
 def test_other_words_are_no_full_context(words: str) -> None:
     assert type(refused(400, words)) is errors.UpstreamRefusal
@@ -111,7 +132,10 @@ def test_an_error_object_is_found_in_any_body(body: bytes, fields: dict[str, Any
         (b'{"detail":"Not Found"}', "Not Found"),
         (b'{"errors":["Not Found"]}', "Not Found"),
         (b'{"errors":[{"message":"first"},{"message":"second"}]}', "first"),
-        (b'{"detail":[{"type":"missing","loc":["body","model"],"msg":"Field required"}]}', "Field required"),
+        (b'{"detail":[{"type":"missing","loc":["body","model"],"msg":"Field required"}]}', "model: Field required"),
+        (b'{"detail":[{"loc":["body","messages",0,"x"],"msg":"Extra"},{"msg":"more"}]}', "messages.0.x: Extra"),
+        (b'{"detail":[{"loc":["body"],"msg":"Odd"}]}', "Odd"),
+        (b'{"detail":{"msg":"Odd","loc":5}}', "Odd"),
         (b'{"detail":{"reason":"odd"}}', "{'reason': 'odd'}"),
         (b'{"message":"","detail":"words"}', "words"),
     ],

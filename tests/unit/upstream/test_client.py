@@ -180,6 +180,19 @@ def test_the_body_is_sent_as_it_is(client: UpstreamClient, upstream: FakeUpstrea
     assert only(upstream).headers["x_trace"] == "1"
 
 
+@pytest.mark.parametrize("name", ["anthropic-beta", "Anthropic-Beta"])
+def test_a_header_of_the_call_joins_the_configured_one(client: UpstreamClient, upstream: FakeUpstream, name: str) -> None:
+    configured = at(upstream.url, ANTHROPIC, ("k1",), headers={name: "ours", "x-team": "blue"})
+    exchange = client.open(configured, "chat", b"{}", {"anthropic-beta": "theirs", "x-trace": "1"})
+    while exchange.receive_head(5) is None:
+        pass
+    exchange.close()
+    call(client, configured)
+    joined, plain = (request.headers for request in upstream.requests)
+    assert (joined["anthropic-beta"], plain["anthropic-beta"]) == ("ours,theirs", "ours")
+    assert (joined["x-team"], joined["x-trace"], joined["x-api-key"]) == ("blue", "1", "k1")
+
+
 def test_the_headers_of_one_call_are_not_those_of_the_next(client: UpstreamClient, upstream: FakeUpstream) -> None:
     call(client, at(upstream.url), x="1")
     call(client, at(upstream.url))

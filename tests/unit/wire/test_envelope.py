@@ -91,3 +91,9 @@ def test_a_value_is_decoded_on_demand() -> None:
     assert envelope.starts_with("a", b"{")
     assert not envelope.starts_with("x", b"{")
     assert list(envelope) == ["a", "n"]
+
+
+def test_more_keys_than_any_request_has_are_refused_before_they_are_walked() -> None:
+    assert len(Envelope(json.dumps({f"k{number}": 0 for number in range(1000)}).encode())) == 1000
+    with pytest.raises(BadRequest, match="more than 1000 keys"):
+        Envelope(json.dumps({f"k{number}": 0 for number in range(1001)}).encode())

@@ -1,0 +1,89 @@
+"""Circuits that gateways share through Redis: what one of them has found out about an upstream, the others need not.
+
+    board = CircuitBoard(client, link, clock.now, gateway_id)
+    board.note(change)        # from `on_change` of the circuits: at once, nothing is asked
+    board.sync(circuits)      # in the background, every second: tell what changed, hear what others found out
+
+Each gateway keeps its circuits in memory, so that no call waits for Redis; the others know a second later. One hash holds the last
+change of each circuit. What is older than `FORGET_S` is taken away by whoever meets it; by then every circuit has been probed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from compat.redis_link import KEY_PREFIX, Link
+from compat.routing.circuit import CircuitChange, CircuitKey, Circuits
+
+KEY = f"{KEY_PREFIX}:circuits"
+FORGET_S = 3600.0
+_TOLD = frozenset({"open", "closed"})
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """The last change of a circuit. `by` is the gateway that made it, `at_s` seconds since 1970 by that gateway's clock."""
+
+    by: str
+    at_s: float
+    upstream: str
+    credential: str
+    model: str
+    state: str
+    failures: int
+    cause: str
+
+
+class CircuitBoard:
+    """What was told and heard. Mutable: what is still to be told, the entries that were seen; changed without a switch."""
+
+    def __init__(self, client: Any, link: Link, now: Callable[[], float], gateway_id: str) -> None:
+        self._client = client
+        self._link = link
+        self._now = now
+        self._own = gateway_id
+        self._untold: dict[bytes, bytes] = {}
+        self._seen: dict[bytes, bytes] = {}
+        self._is_hearing = False
+
+    def note(self, change: CircuitChange) -> None:
+        """A circuit changed here. That a probe is under way is nobody else's affair."""
+        if self._is_hearing or change.state not in _TOLD:
+            return
+        key = change.key
+        entry = Entry(self._own, self._now(), key.upstream, key.credential, key.model, change.state, change.failures, change.cause)
+        self._untold[msgspec.json.encode([key.upstream, key.credential, key.model])] = msgspec.json.encode(entry)
+
+    def sync(self, circuits: Circuits) -> None:
+        """Tell, then hear. What can't be told now is told later."""
+        if self._untold:
+            telling, self._untold = self._untold, {}
+            if self._link.ask(lambda: self._client.hset(KEY, mapping=telling)) is None:
+                self._untold = telling | self._untold
+                return
+        entries: dict[bytes, bytes] | None = self._link.ask(lambda: self._client.hgetall(KEY))
+        if entries is None:
+            return
+        old = [field for field, packed in entries.items() if not self._is_heard(circuits, field, packed)]
+        self._seen = entries
+        if old:
+            self._link.ask(lambda: self._client.hdel(KEY, *old))
+
+    def _is_heard(self, circuits: Circuits, field: bytes, packed: bytes) -> bool:
+        """Take note of an entry; whether it is to be kept."""
+        try:
+            entry = msgspec.json.decode(packed, type=Entry)
+        except msgspec.DecodeError:
+            return False
+        if self._now() - entry.at_s > FORGET_S or entry.state not in _TOLD:
+            return False
+        if entry.by != self._own and self._seen.get(field) != packed and field not in self._untold:
+            change = CircuitChange(CircuitKey(entry.upstream, entry.credential, entry.model), entry.state, entry.failures, entry.cause)
+            self._is_hearing = True
+            try:
+                circuits.hear(change, entry.at_s)
+            finally:
+                self._is_hearing = False
+        return True
