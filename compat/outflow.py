@@ -34,15 +34,8 @@ class Outflow:
 
     @property
     def is_flowing(self) -> bool:
-        """Whether content is being shown and the end has not come into sight: nothing but more of the same is expected."""
-        stream = self.stream
-        return (
-            stream.is_committed
-            and stream.finish_reason is None
-            and stream.failure is None
-            and not stream.is_finished
-            and stream.continuation is None
-        )
+        """Whether content came and nothing but more of it is expected."""
+        return self.stream.is_flowing
 
     def take(self, data: bytes) -> bytes:
         """Take bytes of the upstream; the frames that are to be shown now, which may be none."""

@@ -29,6 +29,8 @@ from compat.wire.sse import KEEP_ALIVE
 _READ = 1
 _WRITE = 2
 _READS_A_TURN = 4
+_NOTED_TOGETHER = 64
+_LONG_BYTES = 4096
 _LEAST_WAIT_S = 0.001
 
 
@@ -41,11 +43,16 @@ class Exchange(Protocol):
         ...
 
     @property
-    def has_more(self) -> bool:
-        """Whether bytes have left the socket that no `receive` has given yet."""
+    def is_secured(self) -> bool:
+        """Whether there may be bytes that the descriptor does not tell of any more: `has_more` does."""
         ...
 
-    def receive(self, timeout_s: float) -> bytes | None:
+    @property
+    def has_more(self) -> bool:
+        """Whether bytes have left the socket that no read has given yet."""
+        ...
+
+    def receive_now(self) -> bytes | None:
         """The next bytes, `None` when there are none yet, `b""` at the end. Errors: `UpstreamBroken`."""
         ...
 
@@ -62,12 +69,12 @@ class Outlet(Protocol):
         """Its socket's."""
         ...
 
-    def encoded(self, frames: bytes) -> bytes:
-        """`frames` in the framing of the answer's body."""
+    def send_frames(self, frames: bytes) -> bytes:
+        """Send `frames` in the framing of the answer's body; what the socket did not take, in that framing. Errors: `OSError`."""
         ...
 
-    def send(self, data: bytes) -> int:
-        """Send what the socket takes at once; how much that was. Errors: `OSError`."""
+    def send(self, data: bytes) -> bytes:
+        """Send what the socket takes at once; what it did not take. Errors: `OSError`."""
         ...
 
     def send_all(self, data: bytes) -> None:
@@ -119,7 +126,8 @@ class Relay:
     ) -> None:
         self.left = b""
         self._exchange = exchange
-        self._receive = exchange.receive
+        self._receive = exchange.receive_now
+        self._is_secured = exchange.is_secured
         self._outlet = outlet
         self._source = source
         self._take = source.take
@@ -129,12 +137,13 @@ class Relay:
         self._waiter: Any = Waiter()
         self._watchers: dict[str, Any] = {}
         self._unsent = b""
+        self._noted: list[bytes] = []
         self.last_sent_s = self.last_data_s = clock()
         self._has_ended = False
         self._is_over = False
 
     def run(self) -> bool:
-        """Carry the stream as long as it flows; whether the upstream's body came to its end. Errors: those of `receive`, `ClientGone`."""
+        """Carry the stream as long as it flows; whether the upstream's body is at its end. Errors: those of `receive_now`, `ClientGone`."""
         loop = get_hub().loop
         self._watchers = {
             "read": loop.io(self._exchange.watchable, _READ),
@@ -151,6 +160,7 @@ class Relay:
             raise
         finally:
             self._close()
+            self._note()
             self._send_rest()  # what follows is written by the generator, and must not stand within a frame
         return self._has_ended
 
@@ -193,7 +203,7 @@ class Relay:
 
     def _carry(self) -> bool:
         """Read what is there, and hand it over in one piece; whether the stream goes on."""
-        data = self._receive(0)
+        data = self._receive()
         if data is None:
             return True
         now_s = self.last_data_s = self._clock()
@@ -201,7 +211,7 @@ class Relay:
             self._has_ended = True
             return False
         frames = self._take(data)
-        if self._exchange.has_more:
+        if self._is_secured and self._exchange.has_more:
             frames = self._with_more(frames, now_s)
         if self._has_ended or not self._source.is_flowing:
             self.left = frames
@@ -215,7 +225,7 @@ class Relay:
         parts = [frames]
         for _ in range(_READS_A_TURN):
             try:
-                data = self._receive(0) if self._source.is_flowing else None
+                data = self._receive() if self._source.is_flowing else None
             except GatewayError:
                 self._hand_over(b"".join(parts), now_s)
                 raise
@@ -227,33 +237,39 @@ class Relay:
         return b"".join(parts)
 
     def _hand_over(self, frames: bytes, now_s: float) -> None:
-        self._on_frames(frames)
         self.last_sent_s = now_s
-        self._send(self._outlet.encoded(frames))
-
-    def _send(self, data: bytes) -> None:
-        """Send; what the client does not take stops the reading until it does."""
+        self._noted.append(frames)
+        if len(self._noted) >= _NOTED_TOGETHER or len(frames) > _LONG_BYTES:
+            self._note()
         try:
-            sent = self._outlet.send(data)
-        except BlockingIOError:
-            sent = 0
+            rest = self._outlet.send_frames(frames)
         except OSError as error:
             raise ClientGone from error
-        had_unsent, self._unsent = bool(self._unsent), data[sent:]
-        if self._unsent and not had_unsent:
+        if rest:
+            self._unsent = rest
             self._watchers["read"].stop()
             self._watchers["write"].start(self._on_writable)
             self._set_timer()  # the time that the client has may be the shorter one
 
+    def _note(self) -> None:
+        """Tell of what was handed over; not with every piece, for nobody needs to know at once."""
+        noted, self._noted = self._noted, []
+        if noted:
+            self._on_frames(b"".join(noted))
+
     def _go_on_sending(self) -> bool:
+        """The client takes more: the rest of what it was sent, then the upstream's next bytes."""
         before = len(self._unsent)
-        self._send(self._unsent)
+        try:
+            self._unsent = self._outlet.send(self._unsent)
+        except OSError as error:
+            raise ClientGone from error
         if len(self._unsent) < before:
             self.last_sent_s = self._clock()
         if not self._unsent:
             self._watchers["write"].stop()
             self._watchers["read"].start(self._on_readable)
-            if self._exchange.has_more:
+            if self._is_secured and self._exchange.has_more:
                 return self._carry()
         return True
 

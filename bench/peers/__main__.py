@@ -41,7 +41,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.peers", description="The gateway beside its peers, in one interleaved run.")
     names = ",".join(["direct", *(target.name for target in TARGETS if target.is_default)])
     parser.add_argument("--targets", default=names, metavar="NAMES", help=f"with commas between (default: {names}; smg is one more)")
-    parser.add_argument("--only", default="", metavar="WORDS", help="only scenarios whose name holds one of these, with commas between")
+    parser.add_argument("--only", default="", metavar="WORDS", help="only scenarios whose name holds one of these, with semicolons between")
     parser.add_argument("--rounds", type=int, help="rounds of every scenario")
     parser.add_argument("--quick", action="store_true", help="one small round")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single load there as well")
@@ -58,7 +58,7 @@ def _arguments() -> argparse.Namespace:
 
 def selected(words: str) -> list[Scenario]:
     """The scenarios whose name holds one of the words, and their baselines."""
-    wanted = [row for row in PEER_SCENARIOS if any(word.strip() in row.name for word in words.split(","))]
+    wanted = [row for row in PEER_SCENARIOS if any(word.strip() in row.name for word in words.split(";"))]
     names = {row.name for row in wanted} | {row.baseline for row in wanted}
     return [row for row in PEER_SCENARIOS if row.name in names]
 

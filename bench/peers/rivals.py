@@ -188,7 +188,7 @@ RIVALS = (
         },
         ready="/health/liveliness",
         start_limit_s=180.0,
-        share=0.1,
+        share=0.05,
         most_rounds=1,
     ),
 )

@@ -51,12 +51,16 @@ def open_listener(host: str, port: int) -> socket.socket:
 
 
 class ClientOutlet:
-    """The client's end of an answer whose head was sent, for `compat/relay.py`: frames that go past the server's own way of writing."""
+    """The client's end of an answer whose head was sent, for `compat/relay.py`: frames that go past the server's own way of writing.
 
-    __slots__ = ("_handler",)
+    Mutable: `_is_chunked`, learnt with the first frames.
+    """
+
+    __slots__ = ("_handler", "_is_chunked")
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
+        self._is_chunked: bool | None = None
 
     @property
     def patience_s(self) -> float:
@@ -68,14 +72,19 @@ class ClientOutlet:
         number: int = self._handler.socket.fileno()
         return number
 
-    def encoded(self, frames: bytes) -> bytes:
-        """A chunk (RFC 9112, section 7.1), or the frames as they are for a client that knows none."""
-        return b"%x\r\n%s\r\n" % (len(frames), frames) if self._handler.response_use_chunked else frames
+    def send_frames(self, frames: bytes) -> bytes:
+        """Send frames as a chunk (RFC 9112, section 7.1), or bare to a client of HTTP/1.0; what was not taken. Errors: `OSError`."""
+        if self._is_chunked is None:
+            self._is_chunked = self._handler.response_use_chunked
+        return self.send(b"%x\r\n%s\r\n" % (len(frames), frames) if self._is_chunked else frames)
 
-    def send(self, data: bytes) -> int:
-        """Send what the socket takes at once; how much that was. Errors: `OSError`."""
-        sent: int = self._handler.socket.send(data, 0, 0.0)
-        return sent
+    def send(self, data: bytes) -> bytes:
+        """Send what the socket takes at once; what it did not take. Errors: `OSError`."""
+        try:
+            sent = self._handler.socket.send(data, 0, 0.0)
+        except BlockingIOError:
+            return data
+        return data[sent:] if sent < len(data) else b""
 
     def send_all(self, data: bytes) -> None:
         """Send all of it, as fast as the client reads. Errors: `OSError`."""

@@ -39,8 +39,12 @@ BLOCK_MS = 200
 SILENT_ROUNDS = 10
 UNWANTED_ROUNDS = 4
 WANTED_MS = 15_000
+FOLLOWED = 3
+"""How many flights are followed, one after the other, before a call is made without a claim."""
+
 MAX_BYTES = 16 * 1024 * 1024
 _PREFIX = f"{KEY_PREFIX}:flight:"
+_RENEW = "if redis.call('get', KEYS[1]) == ARGV[1] then redis.call('pexpire', KEYS[1], ARGV[2]) end return redis.call('exists', KEYS[2])"
 _RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
 
 
@@ -92,12 +96,14 @@ class SharedFlights:
     def _frames(self, key: str, led: Led, frames: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
         with contextlib.closing(frames):
             name = self._new_id()
-            other = self._claim(key, name)
-            if other:
+            for _ in range(FOLLOWED):
+                other = self._claim(key, name)
+                if not other:
+                    break
                 try:
                     yield from self._follow(key, other, led)
                 except _Lost:
-                    other = ""
+                    led.head = None
                 else:
                     return
             ended = gevent.event.Event()
@@ -130,18 +136,14 @@ class SharedFlights:
                 pump.kill()
             if pump is not None and pump.ready():
                 pump = None
+            if pump is None and key not in self._local:  # too much was said already
+                break
             if wanted and pump is None:
-                reader = self._local.join_if_there(key)
-                if reader is None:  # too much was said already
-                    break
-                pump = gevent.spawn(self._hand_over, name, led, reader)
+                pump = gevent.spawn(self._hand_over, name, led, self._local.reader(key))
         self._link.ask(lambda: self._client.eval(_RELEASE, 1, _PREFIX + key, name))
 
     def _renew(self, key: str, name: str) -> bool:
-        with self._client.pipeline(transaction=False) as pipe:
-            pipe.pexpire(_PREFIX + key, LEASE_MS)
-            pipe.exists(f"{_PREFIX}wanted:{name}")
-            return bool(pipe.execute()[1])
+        return bool(self._client.eval(_RENEW, 2, _PREFIX + key, f"{_PREFIX}wanted:{name}", name, LEASE_MS))
 
     def _hand_over(self, name: str, led: Led, reader: Reader[Any]) -> None:
         """Write the frames. An error before the first one is the leader's alone: followers try for themselves."""
@@ -189,6 +191,8 @@ class SharedFlights:
                     yield data
                 else:
                     break
+        except msgspec.DecodeError as error:  # a gateway of another version
+            raise _Lost from error
         finally:  # others who want it say so again at once
             self._link.ask(lambda: self._client.delete(f"{_PREFIX}wanted:{name}"))
         if has_begun:

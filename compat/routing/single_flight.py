@@ -96,10 +96,13 @@ class SingleFlight(Generic[T]):
             flight.start(frames)
         return flight.join()
 
-    def join_if_there(self, key: str) -> Reader[T] | None:
-        """A reader of the flight of `key`, if there is one that can be joined."""
-        flight = self._flights.get(key)
-        return flight.join() if flight is not None else None
+    def __contains__(self, key: str) -> bool:
+        """Whether there is a flight of `key` that can be joined."""
+        return key in self._flights
+
+    def reader(self, key: str) -> Reader[T]:
+        """A reader of the flight of `key`, which is there."""
+        return self._flights[key].join()
 
 
 class Flight(Generic[T]):

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from compat.catalog import Model
 from compat.errors import GatewayError
 from compat.wire.envelope import Envelope
-from compat.wire.sse import EventSplitter
+from compat.wire.sse import EventSplitter, blocks_of
 from compat.wire.usage import Usage
 
 WireApi = Literal["openai.chat", "anthropic.messages"]
@@ -120,15 +120,17 @@ class StreamTranslator(abc.ABC):
     """Upstream bytes in, client bytes out; both of them may hold no frame, one or many. A subclass translates event by event.
 
     `is_committed` turns true with the first content (text, reasoning, a tool call, a refusal): from then on no other attempt may be made.
-    `is_finished` turns true when the upstream's own end mark was seen. `usage`, `finish_reason`, `notes` and `thinking` are final
-    once it is. `continuation` is set when it paused: then `resume` is called, and the next part is fed, instead of `finish`. `failure` is
-    an error that the stream ended with: frames that came before it, in the same bytes, are still returned.
+    `is_finished` turns true when the upstream's own end mark was seen. `is_flowing`: content came, and nothing but more of it is expected.
+    `usage`, `finish_reason`, `notes` and `thinking` are final once it is finished. `continuation` is set when it paused: then `resume` is
+    called, and the next part is fed, instead of `finish`. `failure` is an error that the stream ended with: frames that came before it, in
+    the same bytes, are still returned.
     """
 
     def __init__(self, ctx: TranslationContext) -> None:
         self.ctx = ctx
         self.is_committed = False
         self.is_finished = False
+        self.is_flowing = False
         self.usage: Usage | None = None
         self.finish_reason: str | None = None
         self.notes: list[str] = []
@@ -141,10 +143,18 @@ class StreamTranslator(abc.ABC):
         """Take upstream bytes as they came; return whole client frames. An error is left in `failure`."""
         frames: list[bytes] = []
         try:
-            for block in self._splitter.feed(data):
+            text = self._splitter.complete(data)
+            if not text:
+                return b""
+            if (known := self.translate_known(text)) is not None:
+                return known
+            for block in blocks_of(text):
                 frames.append(self.translate_event(block))
         except GatewayError as error:
             self.failure = error
+        self.is_flowing = (
+            self.is_committed and self.finish_reason is None and self.failure is None and self.continuation is None and not self.is_finished
+        )
         return b"".join(frames)
 
     def finish(self) -> bytes:
@@ -161,6 +171,10 @@ class StreamTranslator(abc.ABC):
     def abort(self, error: GatewayError) -> bytes:
         """The frame that tells the client that its answer ends here, without a `finish_reason` and without `[DONE]`."""
         return error.frame()
+
+    def translate_known(self, text: bytes) -> bytes | None:  # noqa: ARG002  # for those who know any
+        """The client's frames for the text of some events, where a look at its bytes tells what they are: content, and nothing else."""
+        return None
 
     @abc.abstractmethod
     def translate_event(self, block: bytes) -> bytes:

@@ -8,7 +8,6 @@ string then mean the same, and need no second look. Anything else is left to the
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 _VALUE = rb'[^"\\\x00-\x1f]*(?:\\(?:["\\/bfnrt]|u(?![dD][89a-fA-F])[0-9a-fA-F]{4})[^"\\\x00-\x1f]*)*'
 """What a JSON string holds (RFC 8259, section 7), but for surrogates, of which a lone half would have to be mended."""
@@ -19,49 +18,43 @@ _value_at = re.compile(_VALUE + rb'(?=")').match
 _MAX_FRAME_BYTES = 4096
 
 
-class Alike(NamedTuple):
-    """The client's frames for events that are like the template, and how much text these hold."""
-
-    frames: bytes
-    text_bytes: int
-
-
 class ChunkTemplate:
-    """What stands before and after the text of a chunk: on the upstream's wire, and on the client's. Immutable."""
+    """What stands before and after the text of a chunk: in the upstream's event, and in the client's frame. Immutable."""
 
-    __slots__ = ("_after", "_before", "_our_after", "_our_before", "_size")
+    __slots__ = ("_after", "_before", "_between", "_our_after", "_our_before", "_our_between")
 
     def __init__(self, before: bytes, after: bytes, our_before: bytes, our_after: bytes) -> None:
         self._before = before
         self._after = after
+        self._between = after + b"\n\n" + before
         self._our_before = our_before
         self._our_after = our_after
-        self._size = len(before) + len(after)
+        self._our_between = our_after + our_before
 
-    def rewritten(self, data: bytes) -> Alike | None:
-        """The client's frames for `data`, when it is nothing but whole events that are like the template; else `None`."""
+    def rewritten(self, text: bytes) -> tuple[bytes, int] | None:
+        """The client's frames for the text of events (see `EventSplitter.complete`) that all are like the template, and how much text these
+        hold; else `None`.
+        """
         before, after = self._before, self._after
-        if not (data.startswith(before) and data.endswith(after)):
+        if not (text.startswith(before) and text.endswith(after)):
             return None
-        text = data[len(before) : -len(after)]
-        if not data.isascii() and not _is_utf8(data):
+        if not text.isascii() and not _is_utf8(text):
             return None
-        if _value(text) is not None:
-            return Alike(self._our_before + text + self._our_after, len(text))
-        texts = data[len(before) : -len(after)].split(after + before)
-        if not all(map(_value, texts)):
+        value = text[len(before) : -len(after)]
+        if _value(value) is not None:
+            return self._our_before + value + self._our_after, len(value)
+        values = value.split(self._between)
+        if not all(map(_value, values)):
             return None
-        between = self._our_after + self._our_before
-        text_bytes = len(data) - len(texts) * self._size
-        return Alike(self._our_before + between.join(texts) + self._our_after, text_bytes)
+        return self._our_before + self._our_between.join(values) + self._our_after, sum(map(len, values))
 
 
-def template_of(theirs: bytes, ours: bytes) -> ChunkTemplate | None:
-    """The template of an event and the frame it became, both with their framing; `None` when there is no text that is the same in both."""
-    their_parts, our_parts = _around(theirs), _around(ours)
-    if their_parts is None or our_parts is None or their_parts[1] != our_parts[1]:
+def template_of(data: bytes, frame: bytes) -> ChunkTemplate | None:
+    """The template of an event's data and the frame it became; `None` when there is no text that is the same in both."""
+    theirs, ours = _around(b"data: " + data), _around(frame)
+    if theirs is None or ours is None or theirs[1] != ours[1]:
         return None
-    return ChunkTemplate(their_parts[0], their_parts[2], our_parts[0], our_parts[2])
+    return ChunkTemplate(theirs[0], theirs[2], ours[0], ours[2])
 
 
 def _around(event: bytes) -> tuple[bytes, bytes, bytes] | None:

@@ -101,16 +101,20 @@ class PassthroughStream(StreamTranslator):
         self._their_model = b""
         self._our_model = b'"model":' + jsonio.encode(ctx.alias)
         self._template: ChunkTemplate | None = None
+        self._alike: tuple[bytes, bytes] | None = None  # the last chunk that was decoded, of which a template is made when it is needed
 
-    def feed(self, data: bytes) -> bytes:
-        """Take upstream bytes as they came; return whole client frames. An error is left in `failure`."""
+    def translate_known(self, text: bytes) -> bytes | None:
+        """Frames for events that are like the last one that was decoded."""
+        if self._alike is not None:
+            self._template = template_of(*self._alike)
+            self._alike = None
         template = self._template
-        if template is not None and self._splitter.is_between_events:
-            alike = template.rewritten(data)
-            if alike is not None:
-                self._scale.add_weighed(alike.text_bytes)
-                return alike.frames
-        return super().feed(data)
+        known = template.rewritten(text) if template is not None else None
+        if known is None:
+            return None
+        frames, text_bytes = known
+        self._scale.add_weighed(text_bytes)
+        return frames
 
     def translate_end(self) -> bytes:
         """The usage chunk, when it was asked for, and the end mark. Usage that the upstream left out is estimated."""
@@ -176,7 +180,7 @@ class PassthroughStream(StreamTranslator):
         else:
             frame = data_frame(self._regular(data, adds_role=lacks_role))
         if self.is_committed and chunk.usage is None and self.finish_reason is None:
-            self._template = template_of(data_frame(data), frame)
+            self._alike = data, frame
         return frame
 
     def _count_choices(self, choices: Sequence[_FirstChoice | _Choice]) -> tuple[bool, bool]:

@@ -6,7 +6,8 @@ afterwards. `http.client`, and with it urllib3 and requests, can't read on after
 at most: an upstream that sends without end, or a byte now and then, does not outlast the caller's deadlines. What is kept of it is bounded.
 
     Exchange.receive_head(timeout_s) -> Head | None      None: nothing yet
-    Exchange.receive(timeout_s)      -> bytes | None     None: nothing yet; b"" once the body is complete. 0: without waiting
+    Exchange.receive(timeout_s)      -> bytes | None     None: nothing yet; b"" once the body is complete
+    Exchange.receive_now()           -> bytes | None     the same without waiting
     Exchange.close()                                     gives the connection back when the answer was read to its end
 
 Errors: `UpstreamUnreachable` before an answer, `UpstreamBroken` within one. Foreign exceptions are mapped here and in `pool`, nowhere else.
@@ -72,6 +73,7 @@ class Exchange:
         "_after_close",
         "_connection",
         "_inflate",
+        "_is_watched",
         "_keeps_alive",
         "_parsed",
         "_parser",
@@ -94,6 +96,7 @@ class Exchange:
         self._parser = httptools.HttpResponseParser(self)
         self._received = 0  # bytes since the last that were of use
         self._keeps_alive = False
+        self._is_watched = False  # no read waits
         self._inflate: Inflater | None = None
         self._pending_head: dict[str, str] = {}
 
@@ -104,9 +107,14 @@ class Exchange:
 
     @property
     def has_more(self) -> bool:
-        """Whether bytes have left the socket that no `receive` has given yet."""
+        """Whether bytes have left the socket that no read has given yet."""
         sock = self._connection.sock
         return isinstance(sock, TlsSocket) and sock.has_more
+
+    @property
+    def is_secured(self) -> bool:
+        """Whether the bytes come through TLS, so that there may be more of them than the socket tells of."""
+        return isinstance(self._connection.sock, TlsSocket)
 
     def receive_head(self, timeout_s: float) -> Head | None:
         """The answer's head, or `None` when one read, of at most `timeout_s`, did not complete it."""
@@ -130,6 +138,30 @@ class Exchange:
             self._feed(read)
         data = self._take()
         return data if data or self._parsed.is_complete else None
+
+    def receive_now(self) -> bytes | None:
+        """`receive` without waiting, for the callbacks of the event loop."""
+        parsed = self._parsed
+        if parsed.body or parsed.is_complete or self._inflate is not None:
+            return self.receive(0)
+        sock = self._connection.sock
+        if not self._is_watched:
+            self._is_watched = True
+            sock.settimeout(0)
+        try:
+            read = sock.recv(READ_BYTES)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return None
+        except OSError as error:
+            raise UpstreamBroken(f"The connection to the upstream broke within the answer: {_words(error)}.") from error
+        if read:
+            self._feed(read)
+        else:
+            self._end_by_close()
+        body = parsed.body
+        if len(body) == 1:
+            return body.pop()
+        return self._take() if body or parsed.is_complete else None
 
     def close(self) -> None:
         """End the exchange; the second call does nothing. An answer that was not read to its end takes its connection with it."""
@@ -171,6 +203,7 @@ class Exchange:
 
     def _read(self, timeout_s: float) -> bytes | None:
         sock = self._connection.sock
+        self._is_watched = False
         try:
             sock.settimeout(timeout_s)
             data = sock.recv(READ_BYTES)

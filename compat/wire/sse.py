@@ -42,13 +42,13 @@ class EventSplitter:
         self._at_start = True
         self._max_event_bytes = max_event_bytes
 
-    @property
-    def is_between_events(self) -> bool:
-        """Whether the next byte begins an event."""
-        return not (self._rest or self._at_start)
-
     def feed(self, data: bytes) -> list[bytes]:
         """The blocks that `data` completes."""
+        text = self.complete(data)
+        return blocks_of(text) if text else []
+
+    def complete(self, data: bytes) -> bytes:
+        """The text of the events that `data` completes: blocks with a blank line between two of them (see `blocks_of`)."""
         if self._after_cr and data:
             self._after_cr = False
             data = data.removeprefix(b"\n")
@@ -59,17 +59,17 @@ class EventSplitter:
         if self._at_start:
             data = self._without_bom(data)
         if not rest and data.endswith(b"\n\n"):  # whole events, as upstreams mostly send them
-            return _blocks(data[:-2])
+            return data[:-2]
         searched = max(len(rest) - 1, 0)
         rest += data
         end = rest.rfind(b"\n\n", searched)
         if end < 0:
             if len(rest) > self._max_event_bytes:
                 raise UpstreamBroken(f"The upstream sent an event of more than {self._max_event_bytes} bytes.")
-            return []
+            return b""
         text = bytes(rest[:end])
         del rest[: end + 2]
-        return _blocks(text)
+        return text
 
     def finish(self) -> list[bytes]:
         """The event that the end of the stream completes, if there is one."""
@@ -88,7 +88,8 @@ class EventSplitter:
         return start.removeprefix(_BOM)
 
 
-def _blocks(text: bytes) -> list[bytes]:
+def blocks_of(text: bytes) -> list[bytes]:
+    """The blocks in the text of events."""
     blocks = text.split(b"\n\n")
     if b"" in blocks or b"\n\n\n" in text or text[:1] == b"\n" or text[-1:] == b"\n":  # more blank lines than one
         blocks = [stripped for block in blocks if (stripped := block.strip(b"\n"))]

@@ -65,9 +65,12 @@ class Model:
             return answers.error_answer(500, "Broken", type="server_error")
         return Answer(raw=self._stream(), keeps_alive=False) if body.get("stream") else answers.respond(request)  # type: ignore[arg-type]
 
-    def _stream(self) -> Iterator[bytes]:
+    def head(self) -> Iterator[bytes]:
         yield b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
         yield answers.event(answers.chunk({"role": "assistant", "content": ""})) + answers.event(answers.chunk({"content": "first "}))
+
+    def _stream(self) -> Iterator[bytes]:
+        yield from self.head()
         while not self.gate.wait(0.1):
             yield b": waiting\n\n"
         yield answers.event(answers.chunk({"content": "last"})) + answers.event(answers.chunk({}, "stop")) + answers.event("[DONE]")
@@ -188,6 +191,25 @@ def test_a_call_that_is_under_way_at_one_is_joined_at_the_other(
         line for line in texts[1].splitlines() if line.startswith("data")
     ]
     assert len(upstream.requests) == 1
+
+
+def test_an_answer_of_which_too_much_was_said_already_is_not_joined(
+    pair: tuple[Started, Started], upstream: FakeUpstream, model: Model
+) -> None:
+    """What was said is kept up to `single_flight.record_bytes`; the second client gets a call of its own."""
+    model.gate.clear()
+    long = answers.event(answers.chunk({"content": "x" * 50_000}))
+    upstream.script(Answer(raw=(*model.head(), *[long] * 30, Stall()), keeps_alive=False), model)
+    first = begin(pair[0])
+    read = iter(first.iter_content(65536))
+    for _ in range(20):
+        next(read)
+    model.gate.set()
+    second = begin(pair[1])
+    assert rest(second).endswith("data: [DONE]\n\n")
+    assert "x-compat-shared-with" not in second.headers
+    assert len(upstream.requests) == 2
+    first.close()
 
 
 def test_whole_answers_are_joined_as_well(pair: tuple[Started, Started], upstream: FakeUpstream) -> None:

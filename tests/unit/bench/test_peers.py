@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bench.guard import KILO, STREAM, TRANSLATED, TRANSLATED_STREAM, WHOLE, Costs, too_high
+from bench.peers.__main__ import selected
 from bench.peers.budgets import BUDGETS, RIVALS, Bound, Budget, judge
 from bench.peers.certificates import make_certificates
 from bench.peers.figures import Figures, Loaded, Process, figures_of
@@ -201,3 +202,8 @@ def test_the_guard_finds_a_growth_of_more_than_35_per_cent(whole: float, chunk: 
 def test_a_scenario_behind_tls_has_a_name_of_its_own():
     row = scenario_named("Kilo call")
     assert replace(row, is_tls=True).route != row.route
+
+
+def test_scenarios_are_chosen_by_words_with_semicolons_between_for_names_have_commas():
+    assert [row.name for row in selected("stream, 8; 200 kB")] == ["whole, 32 at once", "stream, 8 at once", "200 kB request"]
+    assert selected("") == list(PEER_SCENARIOS)

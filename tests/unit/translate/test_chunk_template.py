@@ -15,8 +15,9 @@ from compat.translate.base import TranslationContext
 from compat.translate.chunk_template import template_of
 from compat.translate.openai_openai import PassthroughStream
 
-THEIRS = b'data: {"id":"c1","model":"theirs","choices":[{"index":0,"delta":{"content":"%s"},"finish_reason":null}]}\n\n'
-OURS = THEIRS.replace(b"theirs", b"ours")
+DATA = b'{"id":"c1","model":"theirs","choices":[{"index":0,"delta":{"content":"%s"},"finish_reason":null}]}'
+THEIRS = b"data: " + DATA
+OURS = b"data: " + DATA.replace(b"theirs", b"ours") + b"\n\n"
 CONTEXT = TranslationContext(
     "ours", "theirs", Model(id="theirs"), "chatcmpl-1", 1, is_stream=True, wants_usage=True, count_prompt=lambda: 7
 )
@@ -33,7 +34,7 @@ USAGE = b'data: {"id":"c1","created":5,"model":"theirs","choices":[],"usage":{"p
 
 
 def test_a_chunk_that_differs_in_its_text_is_written_anew() -> None:
-    template = template_of(THEIRS % b"Hel", OURS % b"Hel")
+    template = template_of(DATA % b"Hel", OURS % b"Hel")
     assert template is not None
     assert template.rewritten(THEIRS % b'lo \\"you\\" \\u00e9') == (OURS % b'lo \\"you\\" \\u00e9', 17)
     assert template.rewritten(THEIRS % "é ✓".encode()) == (OURS % "é ✓".encode(), 6)
@@ -41,18 +42,19 @@ def test_a_chunk_that_differs_in_its_text_is_written_anew() -> None:
 
 
 def test_several_chunks_in_one_read_are_written_anew_together() -> None:
-    template = template_of(THEIRS % b"a", OURS % b"a")
+    template = template_of(DATA % b"a", OURS % b"a")
     assert template is not None
-    assert template.rewritten(THEIRS % b"b" + THEIRS % b"" + THEIRS % b"cd") == (OURS % b"b" + OURS % b"" + OURS % b"cd", 3)
+    assert template.rewritten(b"\n\n".join([THEIRS % b"b", THEIRS % b"", THEIRS % b"cd"])) == (OURS % b"b" + OURS % b"" + OURS % b"cd", 3)
 
 
 @pytest.mark.parametrize(
     "data",
     [
         THEIRS[:-3] % b"a",
-        THEIRS % b"a" + b"data: ",
+        THEIRS % b"a" + b"\n\ndata: ",
         b": comment\n\n" + THEIRS % b"a",
-        THEIRS % b"a" + b": comment\n\n" + THEIRS % b"b",
+        THEIRS % b"a" + b"\n\n: comment\n\n" + THEIRS % b"b",
+        THEIRS % b"a" + b"\n\n\n" + THEIRS % b"b",
         THEIRS.replace(b"null}", b'"stop"}') % b"a",
         THEIRS.replace(b'"c1"', b'"c2"') % b"a",
         THEIRS % b'a","refusal":"no',
@@ -64,12 +66,22 @@ def test_several_chunks_in_one_read_are_written_anew_together() -> None:
         THEIRS % b"a\\",
     ],
     ids=[
-        *("cut", "a beginning", "a comment before", "a comment between", "an end", "another id", "another key", "a line end"),
+        *(
+            "cut",
+            "a beginning",
+            "a comment before",
+            "a comment between",
+            "more blank lines",
+            "an end",
+            "another id",
+            "another key",
+            "a line end",
+        ),
         *("an unknown escape", "half a pair", "a pair of surrogates", "no UTF-8", "an escaped quote"),
     ],
 )
 def test_all_else_is_left_to_the_decoder(data: bytes) -> None:
-    template = template_of(THEIRS % b"x", OURS % b"x")
+    template = template_of(DATA % b"x", OURS % b"x")
     assert template is not None
     assert template.rewritten(data) is None
 
@@ -77,11 +89,11 @@ def test_all_else_is_left_to_the_decoder(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("theirs", "ours"),
     [
-        (b'data: {"choices":[]}\n\n', b'data: {"choices":[]}\n\n'),
-        (THEIRS % b"\\u00e9", OURS % "é".encode()),
-        (THEIRS % b"a", b'data: {"choices":[]}\n\n'),
-        (THEIRS.replace(b"null", b'"%s"' % (b"x" * 5000)) % b"a", OURS % b"a"),
-        (THEIRS % b"\\ud83d", OURS % b"\\ud83d"),
+        (b'{"choices":[]}', b'data: {"choices":[]}\n\n'),
+        (DATA % b"\\u00e9", OURS % "é".encode()),
+        (DATA % b"a", b'data: {"choices":[]}\n\n'),
+        (DATA.replace(b"null", b'"%s"' % (b"x" * 5000)) % b"a", OURS % b"a"),
+        (DATA % b"\\ud83d", OURS % b"\\ud83d"),
     ],
     ids=["no text", "a text that was written otherwise", "no text of ours", "much around the text", "half a pair"],
 )
@@ -99,9 +111,8 @@ def run(stream: PassthroughStream, pieces: list[bytes]) -> tuple[bytes, Any, Any
 class Undecided(PassthroughStream):
     """Decodes every chunk."""
 
-    def feed(self, data: bytes) -> bytes:
-        self._template = None
-        return super().feed(data)
+    def translate_known(self, text: bytes) -> None:
+        return None
 
 
 @given(
