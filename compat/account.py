@@ -1,9 +1,10 @@
-"""What a call may use, what it used, and who is told of it: limits and budgets, the answer cache, metrics, the usage store.
+"""What a call may use, what it used, and who is told of it: limits and budgets, the answer cache, metrics, the usage store, traces.
 
 account = Account(gateway, call)
 account.admit(route)                   # counted as begun; TooManyRequests, BudgetSpent, BadRequest
 account.kept(deployment, request)      # an answer that was given before
 account.whole(body), account.feed(frames)
+account.note(name, fields)              # something happened on the way
 account.close(record, usage, cost_usd) # the end: what was reserved becomes what was used
 """
 
@@ -17,9 +18,13 @@ from compat.call import Call
 from compat.gateway import Gateway
 from compat.limits import Reservation, estimate_of
 from compat.routing.router import Deployment, Route
+from compat.traces import Moment
 from compat.translate.base import TranslatedRequest
 from compat.whole_answer import Kept
 from compat.wire.usage import Usage
+
+MAX_CHOICES = 128
+"""The most answers that OpenAI's API gives to one request (`n`)."""
 
 
 @dataclass(slots=True)
@@ -33,6 +38,7 @@ class Account:
     _reservation: Reservation | None = None
     _recording: Recording | None = None
     _has_begun: bool = False
+    _moments: list[Moment] = field(default_factory=list)
 
     @property
     def verdict(self) -> str:
@@ -53,6 +59,9 @@ class Account:
         self._decision = gateway.answers.decide(call.envelope, call.cache_wish)
         limit = call.envelope.value("max_completion_tokens") or call.envelope.value("max_tokens")
         most = limit if isinstance(limit, int) and 0 < limit < route.model.max_output else route.model.max_output
+        choices = call.envelope.value("n")
+        if type(choices) is int and choices > 1:
+            most *= min(choices, MAX_CHOICES)
         estimate = estimate_of(len(call.envelope.body), most, route.model.price)
         self._reservation = gateway.limits.admit(call.client, route.name, estimate)
 
@@ -75,6 +84,10 @@ class Account:
         if self._recording is not None:
             self._recording.feed(frames)
 
+    def note(self, name: str, fields: Mapping[str, object]) -> None:
+        """Something that happened on the way, for whoever follows the call: an attempt that failed, an answer that was carried on."""
+        self._moments.append(Moment(self.gateway.clock.now(), name, fields))
+
     def headers(self) -> list[tuple[str, str]]:
         """What is left of the limits, and what the cache did."""
         headers = self._reservation.headers() if self._reservation is not None else []
@@ -96,6 +109,7 @@ class Account:
         self._begin()
         self.gateway.metrics.observe(record)
         self.gateway.usage.add(record)
+        self.gateway.traces.ended(record, self._moments, self.call.trace_parent, self.call.session_id)
 
     def _begin(self) -> None:
         """Count the call as begun, once; one that shares another call's answer never is."""

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from compat.account import Account
 from compat.call import Call
-from compat.errors import GatewayError, NoUpstream, UpstreamBroken, UpstreamError, UpstreamFault, UpstreamTimeout
+from compat.errors import GatewayError, NoUpstream, UpstreamBroken, UpstreamError, UpstreamTimeout
 from compat.gateway import Gateway
 from compat.outflow import Outflow
 from compat.pacing import Sent
@@ -142,7 +142,7 @@ class Attempt:
             stream = outflow.stream
             try:
                 yield from self._relay(exchange, outflow)
-            except UpstreamFault:
+            except UpstreamError:
                 if stream.finish_reason is None:  # else all of the answer came, and only its end mark is missing
                     raise
             finally:
@@ -289,6 +289,7 @@ class Attempt:
                     f"{upstream.name} did not answer in time ({bound_s:g} s for the {'call' if is_over else 'first byte'})."
                 )
             yield from self._heartbeat()
+        head = head.dated(self.gateway.clock.now())
         sent.heard(head.status, head.headers)
         return exchange, head
 

@@ -14,7 +14,7 @@ MAX_MODEL_CHARS = 500
 @dataclass(frozen=True, slots=True)
 class Call:
     """One request of a client, checked as far as every call is. `session_id` is the client's own word for its
-    conversation, `cache_wish` what it says about the answer cache (`x-compat-cache`)."""
+    conversation, `cache_wish` what it says about the answer cache (`x-compat-cache`), `trace_parent` the span that it is a part of."""
 
     request_id: str
     envelope: Envelope
@@ -25,10 +25,20 @@ class Call:
     received_s: float
     session_id: str = ""
     cache_wish: str = ""
+    trace_parent: str = ""
     wire_api: WireApi = "openai.chat"
 
 
-def call_from(envelope: Envelope, *, request_id: str, client: str, received_s: float, session_id: str = "", cache_wish: str = "") -> Call:
+def call_from(
+    envelope: Envelope,
+    *,
+    request_id: str,
+    client: str,
+    received_s: float,
+    session_id: str = "",
+    cache_wish: str = "",
+    trace_parent: str = "",
+) -> Call:
     """The call that an envelope stands for. `BadRequest` when the keys that every call needs are missing or of the wrong type."""
     model = envelope.value("model")
     if not isinstance(model, str) or not model.strip():
@@ -55,4 +65,5 @@ def call_from(envelope: Envelope, *, request_id: str, client: str, received_s: f
         received_s=received_s,
         session_id=session_id,
         cache_wish=cache_wish,
+        trace_parent=trace_parent,
     )

@@ -172,6 +172,7 @@ def start_background(gateway: Gateway) -> None:
     gateway.log.start()
     gateway.vault.start()
     gateway.usage.start()
+    gateway.traces.start()
     gevent.spawn(sample_metrics, gateway)
     gateway.commons.start()
     if gateway.settings.discovery.enabled:
@@ -199,6 +200,7 @@ def stop_background(gateway: Gateway) -> None:
         gateway.engine.stop()
     gateway.vault.close()
     gateway.usage.close()
+    gateway.traces.close()
     gateway.log.close()
 
 

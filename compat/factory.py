@@ -50,6 +50,7 @@ from compat.routing.router import Deployment, Router
 from compat.routing.upstreams import EMBEDDED_KIND, configured_upstreams, local_candidates
 from compat.settings import Settings
 from compat.stores import Stores
+from compat.traces import traces_from
 from compat.upstream.client import Transport, Upstream, UpstreamClient
 from compat.upstream.models_list import list_models
 
@@ -119,6 +120,7 @@ def build_gateway(
         flights=stores.flights(),
         clock=clock,
         started_s=clock.monotonic(),
+        traces=traces_from(environment, clock.now, log.event, router.kind_of),
     )
 
 

@@ -25,6 +25,7 @@ from compat.routing.router import Router
 from compat.routing.single_flight import Flights, SingleFlight
 from compat.sections import SingleFlightSettings
 from compat.settings import Settings
+from compat.traces import NoTraces, Traces
 from compat.upstream.client import Transport
 from compat.usage_store import Usage
 from compat.vault import ThinkingVault
@@ -93,4 +94,5 @@ class Gateway:
     refusals: LearntRefusals = field(default_factory=LearntRefusals)
     cache_watch: PromptCacheWatch = field(default_factory=PromptCacheWatch)
     gauges: Gauges = field(default_factory=Gauges)
+    traces: Traces = field(default_factory=NoTraces)
     stop_transport: Callable[[], None] = lambda: None

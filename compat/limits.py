@@ -9,6 +9,8 @@ of Flask-Limiter, in memory or in Redis): of any number of calls at once, at mos
 the place of the estimate. A rule's strategy in Flask-Limiter, `hit`, is that addition and a comparison; here the sum itself is needed, to
 say what is left and because a call larger than what is left, or than the whole limit, is still served when it is the first to be so.
 
+A budget is spent by what calls have cost. Where it is only held by calls that are running, the next one is told to come back in a moment.
+
 Budgets outlive the process: when a budget is seen first, what was spent in its window is read from the usage store, and again every few
 seconds, so that workers with a memory of their own hear of each other. While Redis is gone, only that is known, and everything else is let
 through (`Link`).
@@ -38,6 +40,10 @@ BYTES_PER_TOKEN = 3
 """Of a request's JSON: fewer than there are, so that an estimate is rather too large."""
 
 SPENT_TTL_S = 5.0
+HELD_RETRY_S = 5.0
+"""When to come back where calls that are running hold what is left of a budget."""
+
+_SETTLED = "/settled"
 _BEGUN = 1_000_000
 _POLL_S = 0.005
 _POLLS = 40
@@ -147,8 +153,9 @@ class Limits:
     """All limits. Mutable: which budgets were seen, and what was last known to be spent; the counts are in the storage.
 
     `terms_of(client)` tells what its key was given (`keys add --limit ...`), which goes before `[limits]`; a changed limit counts anew.
-    `spent(client, since_s)` tells the dollars that a client has spent by the usage store. `later` runs a correction: at once for a storage
-    in memory, in a greenlet (`gevent.spawn`) for one that is asked over a network.
+    `spent(client, since_s)` tells the dollars that a client has spent by the usage store. `later` runs a correction: in a
+    greenlet of its own (`gevent.spawn`), for a storage lets others run meanwhile, in memory too, and whoever ends the call just then must
+    not end its correction.
     """
 
     def __init__(
@@ -202,7 +209,7 @@ class Limits:
                 hold = self._take(rule, name, amount, now_s)
                 reservation.holds.append(hold)
                 if hold.used_before >= rule.amount:
-                    raise _refusal(hold, now_s, _headers(reservation.holds, now_s))
+                    raise _refusal(hold, self._settled(hold, now_s), now_s, _headers(reservation.holds, now_s))
         except BaseException:  # a client's hang-up among them, while Redis was asked
             reservation.cancel()
             raise
@@ -224,11 +231,13 @@ class Limits:
     def correct(self, actual: Sequence[tuple[_Hold, int]]) -> None:
         """Put true amounts in the place of what was taken. A window that is over stays as it was."""
         now_s = self.clock.now()
-        changes = [(hold, amount - hold.taken) for hold, amount in actual if now_s < hold.end_s and amount != hold.taken]
+        changes = [(hold.key + _SETTLED, hold.end_s, amount) for hold, amount in actual if amount and hold.rule.scope == "budget"]
+        changes += [(hold.key, hold.end_s, amount - hold.taken) for hold, amount in actual if amount != hold.taken]
+        changes = [(key, end_s, change) for key, end_s, change in changes if now_s < end_s]
 
         def run() -> None:
-            for hold, change in changes:
-                self._add(hold.key, hold.end_s - now_s, change)
+            for key, end_s, change in changes:
+                self._add(key, end_s - now_s, change)
 
         if changes:
             self._later(run)
@@ -277,6 +286,13 @@ class Limits:
             _put(self._known, (rule, client), known)
         return known[2]
 
+    def _settled(self, hold: _Hold, now_s: float) -> int:
+        """What calls that are over have used of the window that `hold` is in; for a budget."""
+        if hold.rule.scope != "budget":
+            return hold.used_before
+        known = self._known_spent(hold.rule, hold.name, hold.rule.window(now_s)[0])
+        return max(self._get(hold.key + _SETTLED) if hold.key else 0, known)
+
     def _begin(self, rule: Rule, name: str, key: str, left_s: float, spent: int) -> None:
         """Begin to count in a budget's window at what was spent before: in one process only, for which the others wait a moment."""
         mark = f"{key}/begun"
@@ -284,6 +300,7 @@ class Limits:
         if state == 1:
             if spent:
                 self._add(key, left_s, spent)
+                self._add(key + _SETTLED, left_s, spent)
             self._add(mark, left_s, _BEGUN)
         else:
             for _ in range(_POLLS):
@@ -334,13 +351,21 @@ def _number(amount: int, measure: Measure) -> str:
     return f"{amount / MICRO:.6f}".rstrip("0").rstrip(".") if measure == "usd" else str(amount)
 
 
-def _refusal(hold: _Hold, now_s: float, headers: list[tuple[str, str]]) -> GatewayError:
-    """The words name the moment, not a number of seconds: Kilo Code would wait as long as a text says."""
+def _refusal(hold: _Hold, settled: int, now_s: float, headers: list[tuple[str, str]]) -> GatewayError:
+    """The words name the moment, not a number of seconds: Kilo Code would wait as long as a text says.
+
+    `settled` is what calls that are over have used: a budget that is only held by others is none that is spent.
+    """
     rule = hold.rule
     moment = datetime.datetime.fromtimestamp(hold.end_s, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     owner = f"the {'model' if rule.scope == 'model' else 'client'} '{hold.name[:100]}'"
+    if rule.scope == "budget" and settled < rule.amount:
+        words = (
+            f"The budget of {owner}, {rule}, has no room just now: {rule.show(settled)} of it are spent, and calls that run hold the rest."
+        )
+        return TooManyRequests(words, retry_after_s=HELD_RETRY_S, headers=tuple(headers))
     if rule.scope == "budget":
-        words = f"The budget of {owner}, {rule}, is spent ({rule.show(hold.used_before)}); it is renewed at {moment}."
+        words = f"The budget of {owner}, {rule}, is spent ({rule.show(settled)}); it is renewed at {moment}."
         return BudgetSpent(words, headers=tuple(headers))
     words = f"The limit of {owner}, {rule}, is reached; it is renewed at {moment}."
     return TooManyRequests(words, retry_after_s=max(min(hold.end_s - now_s, MAX_RETRY_AFTER_S), 1), headers=tuple(headers))

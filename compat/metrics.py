@@ -36,6 +36,9 @@ FIRST_TOKEN_BUCKETS = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.
 OUTPUT_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
 TOKEN_BUCKETS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
 
+OPERATIONS: Mapping[str, str] = {"completions": "text_completion", "infill": "text_completion"}
+"""Endpoints that the conventions call otherwise."""
+
 _ROUTE = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "gen_ai_response_model")
 _LIMIT_CODES = frozenset({"rate_limit_exceeded", "budget_spent"})
 
@@ -48,13 +51,15 @@ class Readings:
     """What is going on just now, in this process.
 
     `gates` has by upstream its `limit` of calls at once, those `in_flight` and those `waiting`; `stores` the entries and bytes of what is
-    kept, by store; `circuits` counts circuits that are not closed, by upstream and state; `dropped` what was lost since the start.
+    kept, by store; `circuits` counts circuits that are not closed, by upstream and state; `dropped` what was lost since the start;
+    `counts` has the entries of queues, and of what takes little room.
     """
 
     gates: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     stores: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     circuits: Mapping[tuple[str, str], int] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,7 @@ class Metrics:
             ProcessCollector(registry=self._registry)
         self._make_conventional()
         self._make_own()
-        self._routes: dict[tuple[str, str], _Series] = {}
+        self._routes: dict[tuple[str, str, str], _Series] = {}
         self._outcomes: dict[tuple[str, str, str], Counter] = {}
         self._costs: dict[tuple[str, str], Counter] = {}
         self._read_before: set[tuple[Gauge, tuple[str, ...]]] = set()
@@ -147,7 +152,7 @@ class Metrics:
             "in_flight": self._gauge("upstream_in_flight", "Calls that an upstream is working on.", ("upstream",)),
             "waiting": self._gauge("queued", "Calls that wait for an upstream.", ("upstream",)),
         }
-        self._entries = self._gauge("store_entries", "What is kept, by store.", ("store",))
+        self._entries = self._gauge("store_entries", "What is kept or waits, by store or queue.", ("store",))
         self._bytes = self._gauge("store_bytes", "How much room it takes.", ("store",))
         self._circuits = self._gauge("circuits", "Circuits that are not closed.", ("upstream", "state"))
 
@@ -181,9 +186,10 @@ class Metrics:
             if record.get("code") in _LIMIT_CODES:
                 self._refusals.labels(record["code"]).inc()
             return
-        series = self._routes.get((record["model"], deployment))
+        route = (record["model"], deployment, record.get("endpoint", "chat"))
+        series = self._routes.get(route)
         if series is None:
-            series = _known(self._routes, (record["model"], deployment), MAX_ROUTES, self._series_of)
+            series = _known(self._routes, route, MAX_ROUTES, self._series_of)
         self._observe_answer(series, record, "" if outcome == "ok" else status)
         cost_usd = record.get("cost_usd")
         if cost_usd:
@@ -211,10 +217,10 @@ class Metrics:
         if first_ms is not None and completion_tokens > 1 and not error_type:
             series.output_token.observe((duration_s - first_ms / 1000) / (completion_tokens - 1))
 
-    def _series_of(self, model: str, deployment: str) -> _Series:
+    def _series_of(self, model: str, deployment: str, endpoint: str) -> _Series:
         """The metrics of one public name at one deployment."""
         upstream, _, target = deployment.partition("/")
-        route, place = ("chat", upstream, model, target), (upstream, target)
+        route, place = (OPERATIONS.get(endpoint, endpoint), upstream, model, target), (upstream, target)
         return _Series(
             route,
             {"": self._duration.labels(*route, "")},
@@ -238,6 +244,7 @@ class Metrics:
         for store, (entries, size_bytes) in readings.stores.items():
             now[self._entries, (store,)] = entries
             now[self._bytes, (store,)] = size_bytes
+        now |= {(self._entries, (store,)): count for store, count in readings.counts.items()}
         for (upstream, state), count in readings.circuits.items():
             now[self._circuits, (_label(upstream), state)] = count
         for gauge, labels in self._read_before - now.keys():

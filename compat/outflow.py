@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from compat.errors import UpstreamFault
+from compat.errors import UpstreamError
 from compat.translate.base import StreamTranslator
 
 _CALLS = b'"tool_calls"'
@@ -75,7 +75,7 @@ class Outflow:
         stream = self.stream
         try:
             end = stream.finish()
-        except UpstreamFault:
+        except UpstreamError:
             if stream.finish_reason is None:
                 raise
             end = stream.finish()  # without the part of an event that was left

@@ -310,12 +310,15 @@ class CallRun:
 
     def _tell(self, event: str, attempt: Attempt, error: GatewayError, reason: str) -> None:
         fields = {"request_id": self.call.request_id, "deployment": attempt.deployment.name, "attempt": self.attempts}
-        self.gateway.log.write(event, {**fields, "error": error.message, "then": reason}, "warning")
+        fields |= {"error": error.message, "then": reason}
+        self.gateway.log.write(event, fields, "warning")
+        self.account.note(event, fields)
 
     # Begin and end.
 
     def _begin(self) -> None:
         self.gateway.gauges.enter()
+        self.gateway.log.request(self.call.request_id, self.call.envelope.body)
 
     def _settle_early(self) -> None:
         """The end of a call that did not get to its own: its client left, or the last of those who shared it; or something failed."""

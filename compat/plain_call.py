@@ -8,6 +8,7 @@ count it. One record goes to the call log, the metrics and the usage store.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,9 +16,10 @@ from typing import Any
 import gevent
 
 from compat import jsonio
-from compat.errors import BadRequest, ClientGone, GatewayError, UpstreamBroken, UpstreamTimeout
+from compat.errors import BadRequest, ClientGone, GatewayError, InternalError, UpstreamBroken, UpstreamTimeout
 from compat.gateway import Gateway
 from compat.limits import Reservation, estimate_of
+from compat.pipeline import header_text
 from compat.routing.admission import Ticket, outcome_of
 from compat.routing.plan import CallPlan, Place
 from compat.routing.router import Deployment, Route
@@ -32,7 +34,8 @@ _STEP_S = 1.0
 
 @dataclass(slots=True)
 class PlainCall:
-    """One call. `endpoint` is a key of `UpstreamKind.paths`, `body_for` makes the body for a deployment. One use only.
+    """One call. `endpoint` is a key of `UpstreamKind.paths`, `body_for` makes the body for a deployment, `output_tokens` is how long the
+    answer may be. One use only.
 
     Mutable: `deployment`, where the answer came from, and what the record is told of.
     """
@@ -45,10 +48,13 @@ class PlainCall:
     client: str
     received_s: float
     size_bytes: int
+    output_tokens: int = 0
+    trace_parent: str = ""
     deployment: Deployment | None = None
     usage: Usage | None = None
     _plan: CallPlan = field(init=False)
     _reservation: Reservation | None = None
+    _is_recorded: bool = False
 
     def __post_init__(self) -> None:
         total_s = max(deployment.upstream.timeouts.total_s for deployment in self.route.deployments)
@@ -60,7 +66,7 @@ class PlainCall:
         self.gateway.metrics.began()
         try:
             self._reservation = self.gateway.limits.admit(
-                self.client, self.route.name, estimate_of(self.size_bytes, 0, self.route.model.price)
+                self.client, self.route.name, estimate_of(self.size_bytes, self.output_tokens, self.route.model.price)
             )
             document = self._attempts()
         except GatewayError as error:
@@ -74,11 +80,20 @@ class PlainCall:
             return document
         finally:
             self.gateway.gauges.leave()
+            if (failure := sys.exception()) is not None:
+                self._record("error", InternalError(type(failure).__name__))
 
     @property
     def attempts(self) -> int:
         """How many attempts were made."""
         return self._plan.attempts
+
+    def headers(self) -> list[tuple[str, str]]:
+        """What the client is told about the way its call took, and what is left of its limits."""
+        headers = [("x-compat-attempts", str(self.attempts))]
+        if self.deployment is not None:
+            headers.append(("x-compat-upstream", header_text(self.deployment.name)))
+        return headers + (self._reservation.headers() if self._reservation is not None else [])
 
     def _attempts(self) -> dict[str, Any]:
         clock = self.gateway.clock.monotonic
@@ -123,7 +138,7 @@ class PlainCall:
         finally:
             exchange.close()
         if head.status != 200:
-            raise refusal_of(head.status, head.headers, data, upstream.name)
+            raise refusal_of(head.status, head.dated(self.gateway.clock.now()).headers, data, upstream.name)
         try:
             document = jsonio.decode(data, "The answer")
         except BadRequest as error:
@@ -159,6 +174,10 @@ class PlainCall:
         return b"".join(parts)
 
     def _record(self, outcome: str, error: GatewayError | None) -> None:
+        """Write the record; the first call counts."""
+        if self._is_recorded:
+            return
+        self._is_recorded = True
         now_s = self.gateway.clock.monotonic()
         record: dict[str, object] = {
             "request_id": self.request_id,
@@ -185,4 +204,5 @@ class PlainCall:
             self._reservation.settle(self.usage, cost_usd)
         self.gateway.metrics.observe(record)
         self.gateway.usage.add(record)
+        self.gateway.traces.ended(record, parent=self.trace_parent)
         self.gateway.log.write("call", record, "error" if error is not None and error.status >= 500 else "info")

@@ -148,7 +148,7 @@ class SingleFlightSettings(Section, frozen=True):
 
     enabled: bool = True
     record_bytes: Positive = 1024 * 1024
-    ahead_bytes: Positive = 256 * 1024
+    ahead_bytes: Positive = 64 * 1024
 
 
 class RescueSettings(Section, frozen=True):
@@ -175,13 +175,17 @@ class DiscoverySettings(Section, frozen=True):
 
 
 class LogSettings(Section, frozen=True):
-    """`[log]`: JSON lines in `file`, rotated at `max_bytes` with `backups` old files kept; `terminal` prints a readable line as well."""
+    """`[log]`: JSON lines in `file`, rotated at `max_bytes` with `backups` old files kept; `terminal` prints a readable line as well.
+
+    `prompts` writes what clients ask into the file, too: to look for a fault, for it is all that they and their users say.
+    """
 
     file: str = "logs/openai_compat.log"
     level: Literal["debug", "info", "warning", "error"] = "info"
     max_bytes: Positive = 20 * 1024 * 1024
     backups: Annotated[int, msgspec.Meta(ge=0)] = 5
     terminal: bool = True
+    prompts: bool = False
 
 
 class KeySettings(Section, frozen=True):

@@ -6,7 +6,6 @@ A Redis that is gone never stops a call: each of them says so once, goes on with
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +46,6 @@ class Stores:
             self._redis = redis_client(self._url) if self._url else None
         except ValueError as error:
             raise SettingsError(f"key 'storage.redis_url': {error}") from error
-        self._later: Callable[[Callable[[], None]], object] = gevent.spawn if self._url else _now
         self._gateway_id = clock.new_id()
         self._link = self._link_of("commons")  # one for all that gateways tell each other
 
@@ -74,14 +72,14 @@ class Stores:
         """What clients and models may use."""
         link = Link("limits", self._clock.monotonic, self._log.event, LIMITER_ERRORS)
         limiter = LazyLimiter(self._url or MEMORY)
-        return Limits(self._settings.limits, limiter, self._clock, link, terms_of=keys.terms_of, spent=usage.spent, later=self._later)
+        return Limits(self._settings.limits, limiter, self._clock, link, terms_of=keys.terms_of, spent=usage.spent, later=gevent.spawn)
 
     def answers(self) -> AnswerCache:
         """Whole answers that may be given again."""
         settings, clock = self._settings.cache, self._clock
         if self._redis is None:
             return AnswerCache(settings, MemoryShelf(settings, clock.monotonic))
-        return AnswerCache(settings, RedisShelf(settings, self._redis, self._link_of("cache"), self._later))
+        return AnswerCache(settings, RedisShelf(settings, self._redis, self._link_of("cache"), gevent.spawn))
 
     def flights(self) -> Flights:
         """Where identical calls meet."""
@@ -101,7 +99,3 @@ class Stores:
 
     def _link_of(self, name: str) -> Link:
         return Link(name, self._clock.monotonic, self._log.event, redis_errors() if self._redis is not None else ())
-
-
-def _now(run: Callable[[], None]) -> None:
-    run()

@@ -103,6 +103,11 @@ class Usage(Protocol):
     fault: str
     dropped: int
 
+    @property
+    def queued(self) -> int:
+        """How many calls wait to be written."""
+        ...
+
     def start(self) -> None:
         """Begin to write in the background; in the process that serves, after any fork."""
         ...
@@ -129,6 +134,7 @@ class NoUsage:
 
     fault = ""
     dropped = 0
+    queued = 0
 
     def start(self) -> None:
         """Nothing to do."""
@@ -172,6 +178,11 @@ class UsageStore(BackgroundWriter):
         self._max_bytes = settings.max_mb * 1024 * 1024
         self._queue: collections.deque[UsageCall] = collections.deque()
         self._batch: list[UsageCall] = []
+
+    @property
+    def queued(self) -> int:
+        """See `Usage`."""
+        return len(self._queue) + len(self._batch)
 
     def add(self, record: Mapping[str, object]) -> None:
         """See `Usage`."""

@@ -52,9 +52,9 @@ LAYERS: list[tuple[str, tuple[str, ...], frozenset[str]]] = [
         (
             *("routing", "doctor", "keys", "calllog", "vault", "vault_buffer", "vault_sqlite", "vault_redis"),
             *("limits", "limit_rules", "redis_link", "pacing", "answer_cache", "whole_answer", "sqlite_file"),
-            *("usage_store", "usage_report", "metrics", "metrics_shared", "background", "commons"),
+            *("usage_store", "usage_report", "metrics", "metrics_shared", "traces", "background", "commons"),
         ),
-        frozenset({"msgspec", "gevent", "pybreaker", "limits", "redis", "prometheus_client", "flask_limiter"}),
+        frozenset({"msgspec", "gevent", "pybreaker", "limits", "redis", "prometheus_client", "flask_limiter", "opentelemetry"}),
     ),
     ("keeper", ("process.service_keeper",), frozenset({"msgspec"})),
     ("gateway", ("gateway",), frozenset({"gevent"})),

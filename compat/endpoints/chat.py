@@ -74,6 +74,7 @@ def _call(gateway: Gateway, environ: dict[str, Any]) -> Call:
         received_s=received_s,
         session_id=session_id,
         cache_wish=environ.get("HTTP_X_COMPAT_CACHE", ""),
+        trace_parent=environ.get("HTTP_TRACEPARENT", ""),
     )
 
 

@@ -50,15 +50,17 @@ def completions_blueprint(gateway: Gateway) -> flask.Blueprint:
         watch = ClientWatch(environ)
         try:
             with watch:
-                document = _passed_on(gateway, envelope, ask, environ[REQUEST_ID], client, received_s)
+                passed_on = _passed_on(gateway, envelope, ask, environ, client, received_s)
         except (GatewayError, ClientGone) as error:
             watch.close()
             return error_answer(error) if isinstance(error, GatewayError) else flask.Response(status=499)
-        if document is not None:
+        if passed_on is not None:
             watch.close()
-            return _whole_answer(ask, {**document, "model": ask.model})
+            document, headers = passed_on
+            return _whole_answer(ask, {**document, "model": ask.model}, headers)
         body = chat_body(envelope, ask, reasons=gateway.router.resolve(ask.model).model.reasoning)
-        call = call_from(Envelope(body), request_id=environ[REQUEST_ID], client=client, received_s=received_s)
+        parent = environ.get("HTTP_TRACEPARENT", "")
+        call = call_from(Envelope(body), request_id=environ[REQUEST_ID], client=client, received_s=received_s, trace_parent=parent)
         run = CallRun(gateway, call)
         return _streamed(run, watch, ask) if ask.is_stream else _whole(run, watch, ask)
 
@@ -66,9 +68,9 @@ def completions_blueprint(gateway: Gateway) -> flask.Blueprint:
 
 
 def _passed_on(
-    gateway: Gateway, envelope: Envelope, ask: Completion, request_id: str, client: str, received_s: float
-) -> dict[str, Any] | None:
-    """The answer of an upstream that completes by itself; `None` where there is none, or it turns out not to for this model.
+    gateway: Gateway, envelope: Envelope, ask: Completion, environ: dict[str, Any], client: str, received_s: float
+) -> tuple[dict[str, Any], list[tuple[str, str]]] | None:
+    """The answer of an upstream that completes by itself, and its headers; `None` where there is none, or it does not for this model.
 
     It is asked for a whole answer: what completes in the middle is short.
     """
@@ -78,7 +80,18 @@ def _passed_on(
     if len(able) < len(deployments):
         return None
     route = Route(ask.model, tuple(Group((deployment,), (1,)) for deployment in able))
-    call = PlainCall(gateway, endpoint, route, partial(_body, envelope), request_id, client, received_s, len(envelope.body))
+    call = PlainCall(
+        gateway,
+        endpoint,
+        route,
+        partial(_body, envelope),
+        environ[REQUEST_ID],
+        client,
+        received_s,
+        len(envelope.body),
+        envelope.value("max_tokens") or route.model.max_output,
+        environ.get("HTTP_TRACEPARENT", ""),
+    )
     try:
         document = call.answer()
     except UpstreamRefusal as error:
@@ -93,7 +106,7 @@ def _passed_on(
         and choices
         and all(isinstance(choice, dict) and isinstance(choice.get("text"), str) for choice in choices)
     )
-    return document if is_sound else None
+    return (document, call.headers()) if is_sound else None
 
 
 def _completes(gateway: Gateway, deployment: Deployment, endpoint: str) -> bool:
@@ -111,11 +124,11 @@ def _body(envelope: Envelope, deployment: Deployment) -> bytes:
     return envelope.without({"stream", "stream_options"}).replaced({"model": jsonio.encode(deployment.target)})
 
 
-def _whole_answer(ask: Completion, document: dict[str, Any]) -> flask.Response:
+def _whole_answer(ask: Completion, document: dict[str, Any], headers: list[tuple[str, str]]) -> flask.Response:
     if not ask.is_stream:
-        return json_answer(jsonio.encode(document))
+        return json_answer(jsonio.encode(document), headers=headers)
     response = flask.Response(whole_as_stream(document, wants_usage=ask.wants_usage), content_type="text/event-stream; charset=utf-8")
-    response.headers.extend(_SSE_HEADERS)
+    response.headers.extend([*_SSE_HEADERS, *headers])
     return response
 
 

@@ -24,7 +24,6 @@ from compat.endpoints.front import REQUEST_ID
 from compat.endpoints.hangup import ClientWatch
 from compat.errors import BadRequest, ClientGone, GatewayError, ModelNotFound, ShuttingDown, UpstreamBroken, UpstreamRefusal
 from compat.gateway import Gateway
-from compat.pipeline import header_text
 from compat.plain_call import PlainCall
 from compat.routing.router import Deployment, Group, Route
 from compat.wire.envelope import Envelope
@@ -54,6 +53,7 @@ def embeddings_blueprint(gateway: Gateway) -> flask.Blueprint:
         envelope = Envelope(read_json_body(environ, gateway.settings.server))
         ask = read_request(envelope)
         batch = _Batch(gateway, envelope, ask, embedding_route(gateway, ask.model), environ[REQUEST_ID], client, received_s)
+        batch.trace_parent = environ.get("HTTP_TRACEPARENT", "")
         watch = ClientWatch(environ)
         try:
             with watch:
@@ -68,8 +68,7 @@ def embeddings_blueprint(gateway: Gateway) -> flask.Blueprint:
             "model": ask.model,
             "usage": {"prompt_tokens": batch.tokens, "total_tokens": batch.tokens},
         }
-        headers = [("x-compat-upstream", header_text(batch.upstream))]
-        return json_answer(jsonio.encode(document), headers=headers)
+        return json_answer(jsonio.encode(document), headers=batch.headers)
 
     return blueprint
 
@@ -128,7 +127,7 @@ def embedding_route(gateway: Gateway, name: str) -> Route:
 
 @dataclass(slots=True)
 class _Batch:
-    """The inputs of one request, on their way in as few calls as the upstream allows. Mutable: `tokens`, `upstream`."""
+    """The inputs of one request, on their way in as few calls as the upstream allows. Mutable: all from `trace_parent` on."""
 
     gateway: Gateway
     envelope: Envelope
@@ -137,15 +136,27 @@ class _Batch:
     request_id: str
     client: str
     received_s: float
+    trace_parent: str = ""
     tokens: int = 0
-    upstream: str = field(default="")
+    upstream: str = ""
+    headers: list[tuple[str, str]] = field(default_factory=list)
 
     def rows(self, inputs: Sequence[Any]) -> list[Any]:
         """The embeddings of `inputs` in their order. Errors: any `GatewayError`."""
         is_whole = len(inputs) == len(self.ask.inputs)
         size = len(self.envelope.body)
         body_for = partial(self._body, None if is_whole else inputs)
-        call = PlainCall(self.gateway, ENDPOINT, self.route, body_for, self.request_id, self.client, self.received_s, size)
+        call = PlainCall(
+            self.gateway,
+            ENDPOINT,
+            self.route,
+            body_for,
+            self.request_id,
+            self.client,
+            self.received_s,
+            size,
+            trace_parent=self.trace_parent,
+        )
         try:
             document = call.answer()
         except UpstreamRefusal as error:
@@ -154,7 +165,7 @@ class _Batch:
                 return [*self.rows(inputs[:half]), *self.rows(inputs[half:])]
             raise
         assert call.deployment is not None
-        self.upstream = call.deployment.name
+        self.upstream, self.headers = call.deployment.name, call.headers()
         self.tokens += call.usage.prompt_tokens if call.usage else 0
         return self._read(document, len(inputs))
 

@@ -71,9 +71,8 @@ def health_report(gateway: Gateway) -> dict[str, Any]:
         for upstream in gateway.router.upstreams.values()
     ]
     shelf, usage = gateway.answers.shelf, gateway.usage
-    stores = (gateway.vault.fault, gateway.limits.fault, shelf.fault, usage.fault, gateway.commons.fault)
-    faults = (gateway.log.fault, gateway.metrics.fault, *stores)
-    is_faulty = any(row["state"] == "failing" for row in upstreams) or any(faults)
+    parts = (gateway.log, gateway.vault, gateway.limits, shelf, usage, gateway.metrics, gateway.traces, gateway.commons)
+    is_faulty = any(row["state"] == "failing" for row in upstreams) or any(part.fault for part in parts)
     report: dict[str, Any] = {
         "status": "draining" if gateway.gauges.is_draining else "degraded" if is_faulty else "ok",
         "version": __version__,
@@ -92,6 +91,7 @@ def health_report(gateway: Gateway) -> dict[str, Any]:
         "answers": {"entries": shelf.entries, "bytes": shelf.size_bytes, "fault": shelf.fault},
         "usage": {"dropped": usage.dropped, "fault": usage.fault},
         "metrics": {"fault": gateway.metrics.fault},
+        "traces": {"state": gateway.traces.state, "fault": gateway.traces.fault},
         "commons": {"fault": gateway.commons.fault},
         "log": {"dropped": gateway.log.dropped, "fault": gateway.log.fault},
     }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import flask
 import flask_limiter
 import flask_limiter.util
+import gevent.lock
 from limits.strategies import RateLimiter
 
 from compat.redis_link import limiter_options
@@ -30,15 +31,20 @@ def make_limiter(storage_url: str = MEMORY) -> flask_limiter.Limiter:
 
 
 class LazyLimiter:
-    """`make_limiter`, put off until something is counted: the storage in memory starts a timer. Mutable: what was made."""
+    """`make_limiter`, put off until something is counted: the storage in memory starts a timer. Mutable: what was made.
+
+    Starting it lets other calls run, so that the making is guarded: each of them would make a storage of its own, and count there.
+    """
 
     def __init__(self, storage_url: str = MEMORY) -> None:
         self._storage_url = storage_url
         self._made: flask_limiter.Limiter | None = None
+        self._making = gevent.lock.Semaphore()
 
     @property
     def limiter(self) -> RateLimiter:
         """The strategy, with its storage."""
         if self._made is None:
-            self._made = make_limiter(self._storage_url)
+            with self._making:
+                self._made = self._made or make_limiter(self._storage_url)
         return self._made.limiter

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Sized
 from typing import Protocol
 
 import flask
@@ -13,6 +14,7 @@ from compat.commons import Commons
 from compat.keys import ClientKeys
 from compat.metrics import Metrics, Readings
 from compat.routing.plan import Policies
+from compat.routing.single_flight import Flights
 from compat.usage_store import Usage
 from compat.vault import ThinkingVault
 
@@ -44,6 +46,15 @@ class Measured(Protocol):
     @property
     def usage(self) -> Usage: ...
 
+    @property
+    def flights(self) -> Flights: ...
+
+    @property
+    def refusals(self) -> Sized: ...
+
+    @property
+    def cache_watch(self) -> Sized: ...
+
 
 def metrics_blueprint(gateway: Measured) -> flask.Blueprint:
     """The endpoint over `gateway`."""
@@ -69,6 +80,16 @@ def readings_of(gateway: Measured) -> Readings:
         stores={
             "vault": (gateway.vault.entries, gateway.vault.size_bytes),
             "answers": (gateway.answers.shelf.entries, gateway.answers.shelf.size_bytes),
+        },
+        counts={
+            "circuits": len(gateway.policies.circuits),
+            "sessions": len(gateway.policies.affinity),
+            "rate limits": len(gateway.policies.pacing),
+            "shared answers": len(gateway.flights),
+            "refused parameters": len(gateway.refusals),
+            "prompt cache watch": len(gateway.cache_watch),
+            "log queue": gateway.log.queued,
+            "usage queue": gateway.usage.queued,
         },
         circuits={key: count for key, count in circuits.items() if key[1] != "closed"},
         dropped={"log lines": gateway.log.dropped, "usage records": gateway.usage.dropped},

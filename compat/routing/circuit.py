@@ -110,6 +110,9 @@ class Circuits:
         self._make_storage = make_storage
         self._circuits: OrderedDict[CircuitKey, Circuit] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._circuits)
+
     def of(self, key: CircuitKey) -> Circuit:
         """The circuit of `key`."""
         circuit = self._circuits.get(key)

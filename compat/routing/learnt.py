@@ -14,6 +14,9 @@ class LearntRefusals:
         self._max = max_deployments
         self._by_deployment: OrderedDict[str, frozenset[str]] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._by_deployment)
+
     def of(self, deployment: str) -> frozenset[str]:
         """The parameters that `deployment` refuses."""
         return self._by_deployment.get(deployment, frozenset())

@@ -32,6 +32,9 @@ class PromptCacheWatch:
         self._max = max_sessions
         self._last: OrderedDict[tuple[str, str, bytes], _Seen] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._last)
+
     def first_change(self, client: str, session_id: str, deployment: str, segments: Segments, usage: Usage) -> str | None:
         """Remember this prompt; where the upstream read less of it than it had cached, the reason.
 

@@ -104,6 +104,11 @@ class Router:
         self.offers = {name: tuple(ids) for name, ids in offers.items()}
         self._routes = {}
 
+    def kind_of(self, upstream: str) -> str:
+        """The kind of an upstream by its name; empty for one that is not there any more."""
+        found = self.upstreams.get(upstream)
+        return found.kind.name if found is not None else "embedded" if upstream == "embedded" else ""
+
     def replace(self, replacements: Mapping[str, str]) -> None:
         """Let aliases of dead models (ids of the catalog) go to the models that replace them."""
         self._replacements = dict(replacements)

@@ -85,6 +85,9 @@ class SharedFlights:
         self._link = link
         self._new_id = new_id
 
+    def __len__(self) -> int:
+        return len(self._local)
+
     def join(self, key: str, leader: Told, frames: Generator[bytes, None, None]) -> Reader[Any]:
         """See `SingleFlight.join`."""
         led = Led(leader)

@@ -65,6 +65,10 @@ class Told(Protocol):
 class Flights(Protocol):
     """Where calls meet: at this gateway (`SingleFlight`), or at all that share a Redis (`shared_flight.py`)."""
 
+    def __len__(self) -> int:
+        """How many flights there are at this gateway."""
+        ...
+
     def join(self, key: str, leader: Told, frames: Generator[bytes, None, None], /) -> Reader[Any]:
         """A reader of the flight of `key`."""
         ...

@@ -15,6 +15,7 @@ Errors: `UpstreamUnreachable` before an answer, `UpstreamBroken` within one. For
 
 from __future__ import annotations
 
+import email.utils
 import socket
 import ssl
 from collections.abc import Callable, Mapping
@@ -37,6 +38,12 @@ class Head:
 
     status: int
     headers: Mapping[str, str]
+
+    def dated(self, now_s: float) -> Head:
+        """This head with the date at which it came, where it asks for a wait and names none of its own (RFC 9110, section 6.6.1)."""
+        if "retry-after" not in self.headers or "date" in self.headers:
+            return self
+        return Head(self.status, {**self.headers, "date": email.utils.formatdate(now_s, usegmt=True)})
 
 
 @dataclass(slots=True)

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from tests.fakes.upstream import Answer, Cut, Request, Reset, Sleep, Stall, Step
@@ -215,6 +217,8 @@ def refusal(status: int, *headers: tuple[str, str], body: bytes | None = None) -
     return make
 
 
+HTML = (("content-type", "text/html"),)
+PLAIN = (("content-type", "text/plain"),)
 DATE = ("date", "Mon, 23 Nov 2026 10:00:00 GMT")
 UNTOLD = Told(502, "upstream_unreachable")
 BROKEN = Told(502, "upstream_broken")
@@ -254,6 +258,7 @@ HOUR = [
         ("s", (("retry-after", "3600"),)),
         ("ms", (("retry-after-ms", "3600000"),)),
         ("date", (DATE, ("retry-after", "Mon, 23 Nov 2026 11:00:00 GMT"))),
+        ("date, undated", (("retry-after", "Mon, 23 Nov 2099 11:00:00 GMT"),)),
     )
 ]
 REFUSED = [
@@ -272,6 +277,34 @@ def cut_body(wire: Wire, _: bool) -> Answer:
     return Answer(raw=(head + body[:-20], Cut()))
 
 
+def cut_within(part: str, *, is_call: bool, end: Step) -> Make:
+    """A whole answer that ends where `part` of it has come."""
+
+    def make(wire: Wire, _: bool) -> Answer:
+        body = encoded(document_of(wire, None if is_call else TEXT))
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
+        mark = part.encode()
+        assert mark in body
+        return Answer(raw=(head + body[: body.index(mark) + len(mark)], end))
+
+    return make
+
+
+def half_a_character(wire: Wire, _: bool) -> Answer:
+    """The body is as long as was told, and no text: its last character is cut."""
+    return json_answer(encoded(document_of(wire, TEXT)).partition("✓".encode()[1:])[0])
+
+
+def error_inside(kind: str, message: str = "their words") -> Make:
+    """An error document under a 200, whole; some servers answer a request for a stream with it as well."""
+
+    def make(wire: Wire, _: bool) -> Answer:
+        error = {"type": kind, "message": message}
+        return json_answer(encoded({"type": "error", "error": error} if wire == "anthropic" else {"error": error}))
+
+    return make
+
+
 def stalled_body(wire: Wire, _: bool) -> Answer:
     return Answer((encoded(document_of(wire, TEXT))[:-20], Stall()))
 
@@ -282,14 +315,37 @@ def compressed(wire: Wire, is_stream: bool) -> Answer:
     return Answer((body[:20], body[20:]), 200, (*answer.headers, ("content-encoding", "gzip")))
 
 
+def begun_gzip(wire: Wire, _: bool) -> Answer:
+    """A compressed stream that ends in the middle: what was flushed is read."""
+    packer = zlib.compressobj(wbits=31)
+    begun = packer.compress(b"".join([*opening(wire), *said(wire, BEGUN)])) + packer.flush(zlib.Z_SYNC_FLUSH)
+    return Answer((begun, Cut()), 200, (("content-type", "text/event-stream"), ("content-encoding", "gzip")))
+
+
+def broken_framing(wire: Wire, _: bool) -> Answer:
+    """A chunk's length that is none, after a text that began."""
+    begun = b"".join([*opening(wire), *said(wire, BEGUN)])
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    return Answer(raw=(head + b"%x\r\n%s\r\n" % (len(begun), begun), Sleep(0.05), b"xyz\r\nnonsense\r\n", Stall()))
+
+
+def mislabelled(wire: Wire, is_stream: bool) -> Answer:
+    """The right answer under a content type that is not its own."""
+    answer = right(wire, is_stream=is_stream)
+    return Answer(answer.steps, 200, PLAIN, answer.framing)
+
+
+def streamed_anyway(wire: Wire, _: bool) -> Answer:
+    """A stream where a whole answer was asked for."""
+    return right(wire, is_stream=True)
+
+
 def after_hints(wire: Wire, is_stream: bool) -> Answer:
     answer = right(wire, is_stream=is_stream)
     hints = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n"
     return Answer(answer.steps, 200, answer.headers, answer.framing, before_head=(hints,))
 
 
-HTML = (("content-type", "text/html"),)
-PLAIN = (("content-type", "text/plain"),)
 BODIES = [
     Fault("a web page", "before content", same(Answer((b"<html>Welcome",), 200, HTML)), BROKEN, TWICE),
     Fault("plain words", "before content", same(Answer((b"It works!",), 200, PLAIN)), BROKEN, TWICE),
@@ -298,8 +354,20 @@ BODIES = [
     Fault("empty 200", "before content", same(json_answer(b"")), BROKEN, TWICE),
     Fault("204", "before content", same(Answer((), 204, (), "length")), BROKEN, TWICE),
     Fault("cut body", "before content", cut_body, BROKEN, TWICE),
+    Fault("cut in the text", "mid-text", cut_within("The quick", is_call=False, end=Cut()), BROKEN, TWICE),
+    Fault("reset in the text", "mid-text", cut_within("The quick", is_call=False, end=Reset()), BROKEN, TWICE),
+    Fault("stall in the text", "mid-text", cut_within("The quick", is_call=False, end=Stall()), LATE, ONCE),
+    Fault("cut in the arguments", "mid-call", cut_within("a.p", is_call=True, end=Cut()), BROKEN, TWICE),
+    Fault("reset in the arguments", "mid-call", cut_within("a.p", is_call=True, end=Reset()), BROKEN, TWICE),
+    Fault("stall in the arguments", "mid-call", cut_within("a.p", is_call=True, end=Stall()), LATE, ONCE),
+    Fault("half a character in the body", "mid-text", half_a_character, BROKEN, TWICE),
+    Fault("overload inside a 200", "before content", error_inside("overloaded_error"), Told(529, "server_error"), TWICE),
+    Fault("error inside a 200", "before content", error_inside("api_error"), Told(500, "server_error"), TWICE),
+    Fault("rate limit inside a 200", "before content", error_inside("rate_limit_error"), Told(429, "rate_limit_exceeded"), TWICE),
     Fault("stalled body", "before content", stalled_body, LATE, ONCE),
     Fault("broken gzip", "before content", same(Answer((b"\x1f\x8bxxxx",), 200, (("content-encoding", "gzip"),))), BROKEN, TWICE),
+    Fault("a wrong content type", "before content", mislabelled, Right(), (1, 1), spare=0, attempts=1),
+    Fault("a stream unasked", "before content", streamed_anyway, BROKEN, TWICE, is_streamed=False),
     Fault("gzip", "before content", compressed, Right(), (1, 1), spare=0, attempts=1),
     Fault("1xx, then an answer", "before headers", after_hints, Right(), (1, 1), spare=0, attempts=1),
 ]
@@ -338,43 +406,35 @@ def _streams(place: Place, begun: Callable[[Wire], Sequence[Step]]) -> list[Faul
     return rows
 
 
-def _all_said(wire: Wire) -> list[bytes]:
-    return [*opening(wire), *said(wire, TEXT)]
-
-
 STREAMS = [
     *_streams("before content", opening),
     *_streams("mid-text", lambda wire: [*opening(wire), *said(wire, BEGUN)]),
+    Fault("cut gzip", "mid-text", begun_gzip, Ended("upstream_broken"), ONCE, spared=Right(is_carried_on=True), is_whole=False),
+    Fault("broken framing", "mid-text", broken_framing, Ended("upstream_broken"), ONCE, spared=Right(is_carried_on=True), is_whole=False),
     *_streams("mid-call", lambda wire: [*opening(wire), *called(wire, '{"pa')]),
 ]
-_ENDED = Ended("upstream_broken", TEXT)
-_REST = Right(is_carried_on=True)
 
 
-def at_the_end(
-    name: str, after: Callable[[Wire], Sequence[Step]], wires: tuple[Wire, ...], *, is_right: bool, is_late: bool = False
-) -> Fault:
-    """All of the text came, and then something of the end does not."""
-    alone = Right() if is_right else Ended("upstream_timeout" if is_late else "upstream_broken", TEXT)
-    make: Make = lambda wire, _: streamed([*_all_said(wire), *after(wire)])  # noqa: E731
-    calls, attempts = ((1, 1), 1) if is_right else ((3, 1), 3)
-    spared = Right() if is_right else _REST
-    return Fault(name, "at the end", make, alone, calls, int(not is_right), spared, attempts, is_whole=False, wires=wires)
+def at_the_end(name: str, after: Callable[[Wire], Sequence[Step]], wires: tuple[Wire, ...], code: str = "") -> Fault:
+    """All of the text came, and then something of the end does not; with `code` that is an error, else the answer is right."""
+    make: Make = lambda wire, _: streamed([*opening(wire), *said(wire, TEXT), *after(wire)])  # noqa: E731
+    if not code:
+        return Fault(name, "at the end", make, Right(), (1, 1), 0, attempts=1, is_whole=False, wires=wires)
+    return Fault(name, "at the end", make, Ended(code, TEXT), ONCE, spared=Right(is_carried_on=True), is_whole=False, wires=wires)
+
+
+def _after_reason(steps: Callable[[Wire], Sequence[Step]], wire: Wire) -> Sequence[Step]:
+    return (*closing(wire), *steps(wire))
 
 
 AT_THE_END = [
-    at_the_end("cut before the reason", lambda _: (Cut(),), WIRES, is_right=False),
-    at_the_end("ended before the reason", lambda _: (), WIRES, is_right=False),
-    at_the_end("stall before the reason", lambda _: (Stall(),), WIRES, is_right=False, is_late=True),
-    at_the_end("cut before the end mark", lambda wire: (*closing(wire), Cut()), ("openai",), is_right=True),
-    at_the_end("reset before the end mark", lambda wire: (*closing(wire), Reset()), ("openai",), is_right=True),
-    at_the_end("stall before the end mark", lambda wire: (*closing(wire), Stall()), ("openai",), is_right=True),
-    at_the_end("cut in the usage", lambda wire: (closing(wire)[0], closing(wire)[1][:40], Cut()), ("openai",), is_right=True),
-    at_the_end("cut before message_stop", lambda wire: (*closing(wire), Cut()), ("anthropic",), is_right=False),
-    at_the_end("ended before message_stop", lambda wire: closing(wire), ("anthropic",), is_right=False),
-    at_the_end("cut after the end mark", lambda wire: (*closing(wire), end(wire), Cut()), WIRES, is_right=True),
-    at_the_end("stall after the end mark", lambda wire: (*closing(wire), end(wire), Stall()), WIRES, is_right=True),
-    at_the_end("garbage after the end mark", lambda wire: (*closing(wire), end(wire), b"data: {{{\n\n"), WIRES, is_right=True),
+    *(at_the_end(f"{name} before the reason", steps, WIRES, code) for name, steps, code in ENDS),
+    *(at_the_end(f"{name} before the end mark", partial(_after_reason, steps), ("openai",)) for name, steps, _ in ENDS[:-1]),
+    *(at_the_end(f"{name} before message_stop", partial(_after_reason, steps), ("anthropic",), code) for name, steps, code in ENDS[:-1]),
+    at_the_end("cut in the usage", lambda wire: (closing(wire)[0], closing(wire)[1][:40], Cut()), ("openai",)),
+    at_the_end("cut after the end mark", lambda wire: (*closing(wire), end(wire), Cut()), WIRES),
+    at_the_end("stall after the end mark", lambda wire: (*closing(wire), end(wire), Stall()), WIRES),
+    at_the_end("garbage after the end mark", lambda wire: (*closing(wire), end(wire), b"data: {{{\n\n"), WIRES),
 ]
 
 FAULTS = [*BEFORE_HEADERS, *HOUR, *REFUSED, *BODIES, *STREAMS, *AT_THE_END]

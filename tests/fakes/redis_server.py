@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 from typing import Any
@@ -38,6 +39,16 @@ class RedisServer:
         assert self._process.stdout is not None
         lines = iter(self._process.stdout.readline, b"")
         assert any(b"Ready to accept connections" in line for line in lines), "redis-server did not start"
+
+    def hang(self) -> None:
+        """From now on it says nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """It answers again."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         if self._process is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import RunningGateway
+from tests.conftest import RunningGateway, to_upstream
 from tests.fakes import openai_answers as openai
 from tests.fakes.upstream import Answer, Cut, FakeUpstream, Reset, Sleep, Stall
 
@@ -245,3 +245,17 @@ def test_the_log_has_one_line_per_call_and_no_secret(gateway: RunningGateway) ->
     assert lines[0]["outcome"] == "ok"
     text = json.dumps(lines)
     assert not any(secret in text for secret in ("PROMPT-CANARY", "sk-client", "sk-canary"))
+
+
+@pytest.mark.parametrize("prompts", [False, True])
+def test_prompts_are_logged_only_where_the_configuration_asks_for_them(start_gateway: Any, upstream: FakeUpstream, prompts: bool) -> None:
+    gateway = start_gateway(to_upstream(upstream, log={"prompts": prompts}))
+    for stream in (False, True):
+        gateway.chat(stream=stream, messages=[{"role": "user", "content": "an unheard-of word"}])
+    lines = gateway.log_lines()
+    assert [line["event"] for line in lines].count("call.request") == (2 if prompts else 0)
+    assert ("unheard-of" in str(lines)) is prompts
+    if prompts:
+        asked, call = lines[0], lines[1]
+        assert asked["request_id"] == call["request_id"]
+        assert json.loads(asked["body"])["messages"][0]["content"] == "an unheard-of word"

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import gevent
+import gevent.event
 import openai
 import pytest
 import requests
 
 from tests.conftest import RunningGateway, to_upstream
 from tests.fakes.openai_answers import chunk, completion, error_answer, json_answer, stream_answer, usage_chunk
-from tests.fakes.upstream import FakeUpstream
+from tests.fakes.upstream import Answer, FakeUpstream, Request
+from tests.integration.services_folder import until
 
 PROMPT, SUFFIX = "def add(a, b):\n    return ", "\n\nprint(add(1, 2))\n"
 THEIRS = {
@@ -142,3 +145,33 @@ def test_a_wrong_field_is_named(gateway: RunningGateway, upstream: FakeUpstream,
     answer = ask(gateway, **body)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
     assert upstream.requests == []
+
+
+def test_it_tells_where_it_was_and_what_is_left(start_gateway: Any, upstream: FakeUpstream) -> None:
+    upstream.script(json_answer(THEIRS))
+    gateway = start_gateway(to_upstream(upstream, limits={"client": "2/day"}))
+    for stream, left in ((False, "1"), (True, "0")):
+        headers = ask(gateway, stream=stream).headers
+        told = [headers[name] for name in ("x-compat-upstream", "x-compat-attempts", "x-ratelimit-remaining-requests")]
+        assert told == ["fake/their-model", "1", left]
+    assert ask(gateway).status_code == 429
+
+
+def test_calls_at_once_hold_what_their_answers_may_cost(start_gateway: Any, upstream: FakeUpstream) -> None:
+    """Of many completions at once one passes a budget at most, as of chat calls."""
+    opened = gevent.event.Event()
+
+    def waits(_: Request) -> Answer:
+        assert opened.wait(20)
+        return json_answer(THEIRS)
+
+    upstream.default = waits
+    facts = {"max_output": 1000, "price": {"input": 0.0, "output": 30.0}}
+    gateway = start_gateway(to_upstream(upstream, models={"their-model": {"facts": facts}}, limits={"budget": {"day_usd": 0.06}}))
+    running = [gevent.spawn(ask, gateway) for _ in range(2)]
+    until(lambda: len(upstream.requests) == 2, "both are there")
+    refused = ask(gateway).status_code
+    opened.set()
+    assert [one.get().status_code for one in running] == [200, 200]
+    assert refused in {402, 429}
+    assert ask(gateway, max_tokens=10).status_code == 200, "what was not used was given back"

@@ -11,9 +11,12 @@ import openai
 import pytest
 import requests
 
+from compat.endpoints.embeddings import embedding_route
+from compat.plain_call import PlainCall
 from tests.conftest import RunningGateway, to_upstream
 from tests.fakes.openai_answers import error_answer, json_answer
 from tests.fakes.upstream import Answer, FakeUpstream, Request, Stall
+from tests.integration.services_folder import until
 
 MODEL = "fake/their-embedder"
 
@@ -208,3 +211,31 @@ def test_limits_count_embeddings_and_metrics_tell_of_them(start_gateway: Any, up
     assert answers == [200, 429]
     assert [record["status"] for record in gateway.calls()] == answers
     assert f'model="{MODEL}"' in gateway.get("/metrics").text
+
+
+def test_it_tells_where_it_was_and_what_is_left(start_gateway: Any, upstream: FakeUpstream) -> None:
+    gateway = start_gateway(
+        to_upstream(upstream, limits={"client": "3/day; 1000 tokens/day"}, retry={"attempts": 2, "first_wait_s": 0.001})
+    )
+    upstream.script(error_answer(500, "no"), embed)
+    answer = ask(gateway, input="a")
+    told = {name: answer.headers[name] for name in ("x-compat-upstream", "x-compat-attempts", "x-ratelimit-remaining-requests")}
+    assert told == {"x-compat-upstream": MODEL, "x-compat-attempts": "2", "x-ratelimit-remaining-requests": "2"}
+    assert "x-ratelimit-limit-tokens" in answer.headers
+
+
+def test_a_fault_of_our_own_leaves_nothing_taken(start_gateway: Any, upstream: FakeUpstream) -> None:
+    """What was reserved is given back, and the call is no call in flight for ever."""
+    gateway = start_gateway(to_upstream(upstream, limits={"client": "3/day"}))
+    route = embedding_route(gateway.gateway, MODEL)
+
+    def breaks(_: Any) -> bytes:
+        raise ZeroDivisionError
+
+    call = PlainCall(gateway.gateway, "embeddings", route, breaks, "r", "c", gateway.gateway.clock.monotonic(), 1)
+    with pytest.raises(ZeroDivisionError):
+        call.answer()
+    until(lambda: dict(gateway.gateway.limits.headers("c", MODEL))["x-ratelimit-remaining-requests"] == "3", "it is given back")
+    assert "openai_compat_in_flight 0.0" in gateway.get("/metrics").text
+    assert (gateway.calls()[-1]["outcome"], gateway.calls()[-1]["status"]) == ("error", 500)
+    assert gateway.gateway.policies.gates.report()["fake"]["in_flight"] == 0

@@ -22,6 +22,7 @@ SETTINGS: dict[str, Any] = {
     "timeouts": {"connect_s": 5, "first_byte_s": 10, "silence_s": 10},
     "retry": {"attempts": 3, "first_wait_s": 0.001, "max_wait_s": 0.002},
 }
+STATUSES = {"upstream_broken": {502}, "upstream_timeout": {504}, "rate_limit_exceeded": {429}, "server_error": {500, 529}}
 CELLS = [
     pytest.param(fault, wire, is_stream, id=f"{fault.place}-{fault.name}-{wire}-{'streamed' if is_stream else 'whole'}")
     for fault in FAULTS
@@ -108,13 +109,18 @@ def check_record(gateway: RunningGateway, seen: Seen, attempts: int) -> None:
     """One record that tells the same."""
     [record] = gateway.calls()
     assert record["attempts"] == attempts
+    earlier = [line for line in gateway.log_lines() if line["event"] in {"attempt.failed", "answer.carried_on"}]
+    assert [line["attempt"] for line in earlier] == list(range(1, attempts)), "each attempt that was not the last one has its line"
+    assert all(line["error"] and line["then"] and line["request_id"] == record["request_id"] for line in earlier)
+    assert KEY not in str([record, *earlier])
     if isinstance(seen, Right):
         assert (record["outcome"], record["status"]) == ("ok", 200)
         assert ("carried_on_from" in record) is seen.is_carried_on
     else:
         assert record["outcome"] == "error"
         assert record["error"]
-        assert record["status"] == (seen.status if isinstance(seen, Told) else record["status"])
+        assert record["code"] == (seen.code or record["code"])
+        assert record["status"] in ({seen.status} if isinstance(seen, Told) else STATUSES[seen.code])
     assert gateway.gateway.gauges.in_flight == 0
     assert all(row["in_flight"] == row["waiting"] == 0 for row in gateway.gateway.policies.gates.report().values())
 

@@ -121,3 +121,16 @@ def test_counting_a_call_costs_next_to_nothing(gateway: RunningGateway) -> None:
             metrics.observe(record)
         best_us = min(best_us, (time.process_time() - begun_s) * 1e6 / 500)
     assert best_us < 200, best_us
+
+
+def test_every_cache_and_queue_has_a_gauge(measured: RunningGateway) -> None:
+    measured.chat(headers={"idempotency-key": "k"})
+    stores = {dict(labels)["store"] for (name, labels) in samples(measured) if name == "openai_compat_store_entries"}
+    assert stores == {
+        *("vault", "answers", "circuits", "sessions", "rate limits", "shared answers", "refused parameters", "prompt cache watch"),
+        *("log queue", "usage queue"),
+    }
+    assert total(measured, "openai_compat_store_entries", store="circuits") == 1
+    assert total(measured, "openai_compat_store_entries", store="rate limits") == 1
+    assert total(measured, "openai_compat_store_entries", store="shared answers") == 0
+    assert total(measured, "openai_compat_queued", upstream="fake") == 0

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import resource
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -199,3 +201,35 @@ def test_a_gateway_starts_without_its_redis_and_budgets_hold_meanwhile(cli: Comm
     assert seen == 402
     assert is_degraded(gateway, "limits")
     ended(gateway)
+
+
+def test_a_kill_loses_at_most_a_second_of_the_log(cli: CommandLine, upstream: FakeUpstream) -> None:
+    """A line is in the file within a second of its call's end, whole, whatever happens to the process then."""
+    cli.configure(configuration(upstream))
+    gateway = cli.start()
+    path = folder_of(gateway).resolve() / "logs/openai_compat.log"
+    for stream in (False, True):
+        request_id = chat(gateway.root, stream=stream).headers["x-request-id"]
+        until(lambda request_id=request_id: path.exists() and request_id in path.read_text(), "the line is in the file", 1.0)
+    gateway.process.kill()
+    gateway.process.wait(30)
+    calls = [line for line in map(json.loads, path.read_text().splitlines()) if line["event"] == "call"]
+    assert [line["outcome"] for line in calls] == ["ok", "ok"]
+
+
+@needs_redis
+def test_a_redis_that_hangs_costs_a_call_now_and_then_a_second_and_no_more(cli: CommandLine, upstream: FakeUpstream) -> None:
+    """It takes connections and says nothing: each of those who ask it waits once, then leaves it alone for a while."""
+    with RedisServer() as redis:
+        cli.configure(configuration(upstream, f'[storage]\nredis_url = "{redis.url}"\n[limits]\nclient = "1000/hour"\n'))
+        gateway = cli.start()
+        assert chat(gateway.root).status_code == 200
+        redis.hang()
+        begun_s = time.monotonic()
+        answers = [chat(gateway.root) for _ in range(20)]
+        assert [answer.status_code for answer in answers] == [200] * 20
+        assert time.monotonic() - begun_s < 5, "not half a second for each"
+        assert is_degraded(gateway, "limits")
+        redis.go_on()
+        recovers(gateway)
+    assert events(gateway, "limits.failed", "limits.recovered") == ["limits.failed", "limits.recovered"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import gevent
 import pytest
 from gevent import monkey
 
-from compat.calllog import MAX_QUEUED, CallLog, readable
+from compat.calllog import CLOSE_S, MAX_PROMPT_BYTES, MAX_QUEUED, STUCK_S, CallLog, readable
 from compat.settings import LogSettings
 
 
@@ -21,7 +23,8 @@ class Bench:
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.terminal = io.StringIO()
         self.path = folder / settings.get("file", "logs/openai_compat.log")
-        self.log = CallLog(LogSettings(**{"terminal": False, **settings}), folder, lambda: 1_700_000_000.5, self.terminal)
+        self.now_s = 1_700_000_000.5
+        self.log = CallLog(LogSettings(**{"terminal": False, **settings}), folder, lambda: self.now_s, self.terminal)
 
     def lines(self) -> list[dict[str, Any]]:
         self.log.flush()
@@ -203,6 +206,60 @@ def test_the_end_and_the_writers_thread_never_write_at_once(bench: Any) -> None:
     log.log.close()
     assert [line["n"] for line in log.lines()] == list(range(2000))
     assert taken == [True] * 2000
+
+
+def test_prompts_are_in_the_log_only_when_they_are_asked_for(bench: Any) -> None:
+    log = bench()
+    log.log.request("r1", b'{"messages": []}')
+    assert log.log.queued == 0
+    log = bench(prompts=True)
+    log.log.request("r1", '{"messages":\n["ü \u2028"]}'.encode() + b"\xff")
+    assert [(line["event"], line["request_id"], line["body"]) for line in log.lines()] == [
+        ("call.request", "r1", '{"messages":\n["ü \u2028"]}\ufffd')
+    ]
+
+
+def test_prompts_that_wait_are_bounded_and_what_is_lost_is_counted(bench: Any) -> None:
+    log = bench(prompts=True)
+    body = b"x" * (MAX_PROMPT_BYTES // 4)
+    for number in range(6):
+        log.log.request(str(number), body)
+    log.log.write("call", {"request_id": "0"})
+    assert (log.log.queued, log.log.dropped) == (5, 2)
+    assert log.lines()[-1]["event"] == "call"
+    log.log.request("again", body)
+    assert (log.log.queued, log.log.dropped) == (1, 2)
+
+
+def test_a_disk_that_takes_nothing_is_told_and_does_not_hold_up_the_end(bench: Any, tmp_path: Path) -> None:
+    """A mount that hangs: nobody reads the pipe, so opening it waits for ever."""
+    (tmp_path / "logs").mkdir()
+    os.mkfifo(tmp_path / "logs/openai_compat.log")
+    log = bench()
+    log.log.start()
+    log.log.write("call", {"n": 1})
+    with gevent.Timeout(10):
+        while log.log.queued:
+            gevent.sleep(0.01)
+    log.log.write("call", {"n": 2})
+    assert log.log.fault == ""
+    log.now_s += STUCK_S
+    assert log.log.fault == f"the file has taken nothing for {STUCK_S:.0f} s"
+    begun_s = time.monotonic()
+    log.log.close()
+    assert time.monotonic() - begun_s < CLOSE_S + 2
+    assert log.log.dropped == 1
+    os.close(os.open(tmp_path / "logs/openai_compat.log", os.O_RDONLY | os.O_NONBLOCK))  # lets the thread go
+
+
+def test_the_end_waits_for_the_thread_and_can_come_twice(bench: Any) -> None:
+    log = bench()
+    log.log.start()
+    for number in range(3000):
+        log.log.write("call", {"n": number})
+    log.log.close()
+    log.log.close()
+    assert [line["n"] for line in log.lines()] == list(range(3000))
 
 
 def test_a_thread_of_the_system_writes_while_nobody_asks(bench: Any) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 import compat
 from compat.settings import ConfigurationFile, Settings, load_settings
+from compat.traces import ASKING
 from compat.upstream.kinds import UPSTREAM_KINDS
 
 ROOT = Path(compat.__file__).parent.parent
@@ -63,5 +64,5 @@ def test_the_variables_of_every_kind_are_named(kind: Any) -> None:
 
 def test_no_variable_is_named_that_nothing_reads() -> None:
     known = {name for kind in UPSTREAM_KINDS.values() for name in (kind.key_variable, kind.base_url_variable)}
-    assert set(VARIABLES) <= known | {"OPENAI_COMPAT_CONFIG"}
+    assert set(VARIABLES) <= known | {"OPENAI_COMPAT_CONFIG", *ASKING}
     assert len(VARIABLES) == len(set(VARIABLES))

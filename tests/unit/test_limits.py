@@ -20,7 +20,7 @@ from compat.catalog import Price
 from compat.endpoints.limiter import make_limiter
 from compat.errors import ClientGone, GatewayError, TooManyRequests
 from compat.key_store import KeyTerms
-from compat.limits import _MAX_KNOWN, SPENT_TTL_S, BudgetSpent, Estimate, Limits, Reservation, estimate_of
+from compat.limits import _MAX_KNOWN, HELD_RETRY_S, SPENT_TTL_S, BudgetSpent, Estimate, Limits, Reservation, estimate_of
 from compat.redis_link import LIMITER_ERRORS, RETRY_S, Link
 from compat.sections import LimitSettings
 from compat.settings import SettingsError
@@ -168,7 +168,7 @@ def test_a_names_own_limits_replace_the_general_ones() -> None:
         bench.admit(client="free", model="big")
     bench.admit(client="free", model="small")
     assert "model 'small'" in bench.refusal(client="free", model="small").message
-    bench.admit(client="vip", model="big")
+    bench.admit(client="vip", model="big").settle(USAGE, 0.1)
     assert isinstance(bench.refusal(client="vip", model="big"), BudgetSpent)
 
 
@@ -187,10 +187,10 @@ def test_what_a_key_was_given_goes_before_the_configuration_and_counts_as_soon_a
     bench.admit()
     assert "2 requests per day" in bench.refusal().message
 
-    bench.admit(client="rich")
+    bench.admit(client="rich").settle(USAGE, 0.1)
     assert "1 requests per day" in bench.refusal(client="rich").message, "it was given no limit: the general one counts"
     bench.terms["rich"] = KeyTerms(limit="1000/day", day_usd=0.15)
-    bench.admit(client="rich")
+    bench.admit(client="rich").settle(USAGE, 0.1)
     assert isinstance(bench.refusal(client="rich"), BudgetSpent)
     bench.spent_usd["rich"] = 60.0
     bench.now_s += SPENT_TTL_S
@@ -281,7 +281,7 @@ def test_headers_show_the_tightest_rule_of_each_measure() -> None:
 
 def test_a_spent_budget_is_an_error_that_no_client_retries() -> None:
     bench = Bench(client="1/day", budget={"day_usd": 0.1})
-    bench.admit()
+    bench.admit().settle(USAGE, 0.1)
     error = bench.refusal()
     assert isinstance(error, BudgetSpent)
     assert (error.status, error.type, error.code, error.retry_after_s, error.retryable) == (
@@ -299,9 +299,28 @@ def test_a_spent_budget_is_an_error_that_no_client_retries() -> None:
     bench.admit()
 
 
+@pytest.mark.parametrize("spent_usd", [0.0, 0.05])
+def test_a_budget_that_running_calls_hold_is_not_spent_and_may_be_asked_again_in_a_moment(spent_usd: float) -> None:
+    """An agent that works beside another one must not stop for the day because of what the other one's answer may cost."""
+    bench = Bench(budget={"day_usd": 0.1})
+    bench.spent_usd["laptop"] = spent_usd
+    running = bench.admit()
+    error = bench.refusal()
+    assert (error.status, error.code, error.retry_after_s) == (429, "rate_limit_exceeded", HELD_RETRY_S)
+    told = "0 USD" if not spent_usd else "0.05 USD"
+    assert (
+        error.message == f"The budget of the client 'laptop', 0.1 USD per day, has no room just now: {told} of it are spent, "
+        "and calls that run hold the rest."
+    )
+    assert dict(error.headers)["x-ratelimit-remaining-usd"] == "0"
+    running.settle(USAGE, 0.01)
+    bench.admit().settle(USAGE, 0.1)
+    assert isinstance(bench.refusal(), BudgetSpent)
+
+
 def test_the_month_is_told_of_before_the_day() -> None:
     bench = Bench(budget={"day_usd": 0.1, "month_usd": 0.1})
-    bench.admit()
+    bench.admit().settle(USAGE, 0.1)
     assert "per month" in bench.refusal().message
 
 
@@ -309,8 +328,8 @@ def test_a_budget_survives_a_restart() -> None:
     bench = Bench(budget={"day_usd": 1})
     bench.spent_usd["laptop"] = 0.85
     assert bench.left("usd") == "0.15"
-    bench.admit()
-    bench.admit()
+    bench.admit().settle(USAGE, 0.1)
+    bench.admit().settle(USAGE, 0.1)
     assert "(1.05 USD)" in bench.refusal().message
 
 

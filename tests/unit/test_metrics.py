@@ -91,6 +91,17 @@ def test_a_call_is_in(bench: Bench, name: str, labels: dict[str, str], value: fl
     assert bench.metrics.fault == ""
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "operation"), [("embeddings", "embeddings"), ("completions", "text_completion"), ("infill", "text_completion")]
+)
+def test_other_endpoints_are_other_operations(bench: Bench, endpoint: str, operation: str) -> None:
+    bench.call()
+    bench.call(endpoint=endpoint)
+    for name in ("chat", operation):
+        labels = {**ROUTE, "gen_ai_operation_name": name, "gen_ai_token_type": "input"}
+        assert bench.value("gen_ai_client_token_usage_sum", labels) == 100
+
+
 def test_calls_in_flight_are_those_that_began_and_are_not_over(bench: Bench) -> None:
     bench.metrics.began()
     bench.metrics.began()
@@ -154,6 +165,14 @@ def test_readings_are_gauges_and_what_is_gone_is_zero(bench: Bench) -> None:
     assert bench.value("openai_compat_queued", {"upstream": "up"}) == 0
 
 
+def test_what_waits_is_a_gauge_too(bench: Bench) -> None:
+    for count in (3, 0):
+        bench.metrics.sample(Readings(stores={"vault": (2, 500)}, counts={"log queue": count}))
+        assert bench.value("openai_compat_store_entries", {"store": "log queue"}) == count
+        assert bench.value("openai_compat_store_entries", {"store": "vault"}) == 2
+    assert bench.value("openai_compat_store_bytes", {"store": "log queue"}) is None
+
+
 def test_what_was_lost_is_counted_on(bench: Bench) -> None:
     for total in (3, 3, 10):
         bench.metrics.sample(Readings(dropped={"log lines": total}))
@@ -194,7 +213,13 @@ def test_names_of_strangers_cant_fill_the_memory(bench: Bench) -> None:
     found = bench.all()
     assert len(found["gen_ai_server_time_to_first_token_seconds_count"]) == MAX_ROUTES + 1
     assert len(found["openai_compat_cost_usd_total"]) == MAX_CLIENTS + 1
-    others = {**ROUTE, "gen_ai_provider_name": OTHER, "gen_ai_request_model": OTHER, "gen_ai_response_model": ""}
+    others = {
+        **ROUTE,
+        "gen_ai_operation_name": OTHER,
+        "gen_ai_provider_name": OTHER,
+        "gen_ai_request_model": OTHER,
+        "gen_ai_response_model": "",
+    }
     assert bench.value("gen_ai_server_time_to_first_token_seconds_count", others) == 50
     assert bench.value("openai_compat_cost_usd_total", {"client": OTHER, "upstream": OTHER}) == 12.5
 

@@ -60,7 +60,7 @@ def fail_upstream(gateway: Gateway) -> None:
 
 
 def fail_log(gateway: Gateway) -> None:
-    gateway.log.fault = "disk full"
+    gateway.log._fault = "disk full"
 
 
 def drain(gateway: Gateway) -> None:

@@ -34,17 +34,24 @@ class Reports:
     def __init__(self, report: Any) -> None:
         self.report = lambda: report
 
+    def __len__(self) -> int:
+        return 10
+
 
 def make_gateway(folder: Path, keys: dict[str, KeySettings] | None = None) -> Any:
     shelf = MemoryShelf(CacheSettings(), lambda: 0.0)
     shelf.put("key", b"packed")
     log = CallLog(LogSettings(terminal=False), folder, lambda: 0.0)
     log.dropped = 7
+    log.write("call", {})
     return types.SimpleNamespace(
         keys=ClientKeys(keys or {}),
         metrics=Metrics(),
         commons=NoCommons(),
-        policies=types.SimpleNamespace(circuits=Reports(CIRCUITS), gates=Reports(GATES)),
+        policies=types.SimpleNamespace(circuits=Reports(CIRCUITS), gates=Reports(GATES), affinity=range(11), pacing=range(12)),
+        flights=range(13),
+        refusals=range(14),
+        cache_watch=range(15),
         log=log,
         vault=MemoryVault(max_bytes=1000, ttl_s=1.0, clock=lambda: 0.0),
         answers=AnswerCache(CacheSettings(), shelf),
@@ -63,6 +70,16 @@ def test_readings_are_what_the_collaborators_tell(tmp_path: Path) -> None:
     assert readings_of(make_gateway(tmp_path)) == Readings(
         gates=GATES,
         stores={"vault": (0, 0), "answers": (1, 518)},
+        counts={
+            "circuits": 10,
+            "sessions": 11,
+            "rate limits": 12,
+            "shared answers": 13,
+            "refused parameters": 14,
+            "prompt cache watch": 15,
+            "log queue": 1,
+            "usage queue": 0,
+        },
         circuits={("up", "open"): 2, ("other", "half-open"): 1},
         dropped={"log lines": 7, "usage records": 0},
     )

@@ -334,3 +334,12 @@ def test_silence_does_not_make_a_connection_stale() -> None:
     opened = Opened(SILENCE, SILENCE, ANSWER, resent=[])
     assert opened.read()[0] == 200
     assert opened.resends == 0
+
+
+def test_an_answer_that_asks_for_a_wait_has_a_date() -> None:
+    """A wait told as a date counts from the answer's own date; where it has none, from the time it came."""
+    now_s = 1_700_000_000.4
+    asking = {"retry-after": "Tue, 14 Nov 2023 22:14:20 GMT"}
+    assert Head(429, asking).dated(now_s).headers == {**asking, "date": "Tue, 14 Nov 2023 22:13:20 GMT"}
+    for head in (Head(429, {}), Head(429, {**asking, "date": "Mon, 13 Nov 2023 22:13:20 GMT"})):
+        assert head.dated(now_s) is head
