@@ -43,13 +43,8 @@ class Exchange(Protocol):
         ...
 
     @property
-    def is_secured(self) -> bool:
-        """Whether there may be bytes that the descriptor does not tell of any more: `has_more` does."""
-        ...
-
-    @property
     def has_more(self) -> bool:
-        """Whether bytes have left the socket that no read has given yet."""
+        """Whether a read gives something of which the descriptor does not tell any more: bytes, or the end."""
         ...
 
     def receive_now(self) -> bytes | None:
@@ -127,7 +122,6 @@ class Relay:
         self.left = b""
         self._exchange = exchange
         self._receive = exchange.receive_now
-        self._is_secured = exchange.is_secured
         self._outlet = outlet
         self._source = source
         self._take = source.take
@@ -211,7 +205,7 @@ class Relay:
             self._has_ended = True
             return False
         frames = self._take(data)
-        if self._is_secured and self._exchange.has_more:
+        if self._exchange.has_more:
             frames = self._with_more(frames, now_s)
         if self._has_ended or not self._source.is_flowing:
             self.left = frames
@@ -267,16 +261,18 @@ class Relay:
         if len(self._unsent) < before:
             self.last_sent_s = self._clock()
         if not self._unsent:
+            self.last_data_s = self._clock()  # while nobody read, the upstream was not silent
             self._watchers["write"].stop()
             self._watchers["read"].start(self._on_readable)
-            if self._is_secured and self._exchange.has_more:
+            self._set_timer()
+            if self._exchange.has_more:
                 return self._carry()
         return True
 
     def _look_at_the_time(self) -> bool:
         """What is due now. Times move on with every frame, but the timer is not set anew with each: it looks, and sets itself."""
         now_s, bounds = self._clock(), self._bounds
-        if now_s >= min(bounds.deadline_s, self.last_data_s + bounds.silence_s):
+        if now_s >= bounds.deadline_s or (not self._unsent and now_s - self.last_data_s >= bounds.silence_s):
             return False
         idle_s = now_s - self.last_sent_s
         if self._unsent:
@@ -289,8 +285,11 @@ class Relay:
 
     def _set_timer(self) -> None:
         bounds = self._bounds
-        next_s = self.last_sent_s + (self._outlet.patience_s if self._unsent else bounds.heartbeat_s)
-        wait_s = min(next_s, self.last_data_s + bounds.silence_s, bounds.deadline_s) - self._clock()
+        if self._unsent:
+            next_s = self.last_sent_s + self._outlet.patience_s
+        else:
+            next_s = min(self.last_sent_s + bounds.heartbeat_s, self.last_data_s + bounds.silence_s)
+        wait_s = min(next_s, bounds.deadline_s) - self._clock()
         old = self._watchers.pop("timer", None)
         if old is not None:
             old.close()

@@ -107,14 +107,9 @@ class Exchange:
 
     @property
     def has_more(self) -> bool:
-        """Whether bytes have left the socket that no read has given yet."""
+        """Whether a read gives something of which the descriptor does not tell any more: bytes, or the end."""
         sock = self._connection.sock
-        return isinstance(sock, TlsSocket) and sock.has_more
-
-    @property
-    def is_secured(self) -> bool:
-        """Whether the bytes come through TLS, so that there may be more of them than the socket tells of."""
-        return isinstance(self._connection.sock, TlsSocket)
+        return self._parsed.is_complete or (isinstance(sock, TlsSocket) and sock.has_more)
 
     def receive_head(self, timeout_s: float) -> Head | None:
         """The answer's head, or `None` when one read, of at most `timeout_s`, did not complete it."""

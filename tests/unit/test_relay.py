@@ -33,8 +33,6 @@ class FakeExchange:
     def has_more(self) -> bool:
         return bool(self.buffered) or self.fault is not None
 
-    is_secured = True
-
     def receive_now(self) -> bytes | None:
         self.reads += 1
         if self.buffered:
@@ -205,6 +203,33 @@ def test_a_client_that_does_not_read_stops_the_reading_and_loses_nothing(make_pa
     pieces = b"".join(got).split(b"][")
     assert [len(piece.strip(b"[]")) for piece in pieces] == [len(frames) for frames in pair.outlet.pieces]
     assert not pair.greenlet.ready()
+
+
+def test_an_upstream_that_nobody_reads_from_is_not_silent(make_pair: Any) -> None:
+    pair = make_pair(silence_s=0.2).start()
+    pair.upstream.settimeout(30)
+    sender = gevent.spawn(pair.upstream.sendall, b"x" * 3_000_000)
+    gevent.sleep(0.5)
+    assert not pair.greenlet.ready()
+    while not sender.ready():
+        pair.client.recv(1 << 20)
+    assert not pair.greenlet.ready()
+    while not pair.greenlet.ready():  # now it is
+        with gevent.Timeout(0.05, False):
+            pair.client.recv(1 << 20)
+    assert pair.result() is False
+
+
+def test_a_client_that_reads_again_gets_heartbeats_again(make_pair: Any) -> None:
+    pair = make_pair(heartbeat_s=0.1).start()
+    pair.upstream.settimeout(30)
+    sender = gevent.spawn(pair.upstream.sendall, b"x" * 3_000_000)
+    gevent.sleep(0.3)
+    assert KEEP_ALIVE not in pair.outlet.pieces, "nothing is put between the pieces of a frame"
+    got = b""
+    while not got.endswith(b"[%s]" % KEEP_ALIVE):
+        got = got[-100:] + pair.client.recv(1 << 20)
+    sender.join()
 
 
 def test_what_is_unsent_goes_out_before_the_generator_goes_on(make_pair: Any) -> None:
