@@ -149,7 +149,8 @@ class StreamTranslator(abc.ABC):
             if (known := self.translate_known(text)) is not None:
                 return known
             for block in blocks_of(text):
-                frames.append(self.translate_event(block))
+                known = self.translate_known(block)
+                frames.append(self.translate_event(block) if known is None else known)
         except GatewayError as error:
             self.failure = error
         self.is_flowing = (

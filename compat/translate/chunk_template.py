@@ -15,7 +15,8 @@ _VALUE = rb'[^"\\\x00-\x1f]*(?:\\(?:["\\/bfnrt]|u(?![dD][89a-fA-F])[0-9a-fA-F]{4
 _TEXT = re.compile(rb'"(?:content|reasoning_content|reasoning|arguments)"\s*:\s*"')
 _value = re.compile(_VALUE).fullmatch
 _value_at = re.compile(_VALUE + rb'(?=")').match
-_MAX_FRAME_BYTES = 4096
+_MAX_CHUNK_BYTES = 16 * 1024
+"""Of a chunk that a template is made of: longer ones are few, and cost more to look at than to decode."""
 
 
 class ChunkTemplate:
@@ -51,6 +52,8 @@ class ChunkTemplate:
 
 def template_of(data: bytes, frame: bytes) -> ChunkTemplate | None:
     """The template of an event's data and the frame it became; `None` when there is no text that is the same in both."""
+    if len(data) > _MAX_CHUNK_BYTES:
+        return None
     theirs, ours = _around(b"data: " + data), _around(frame)
     if theirs is None or ours is None or theirs[1] != ours[1]:
         return None
@@ -64,7 +67,7 @@ def _around(event: bytes) -> tuple[bytes, bytes, bytes] | None:
     if value is None or not key:
         return None
     before, after = event[: value.start()], event[value.end() :]
-    return (before, value[0], after) if len(before) + len(after) <= _MAX_FRAME_BYTES else None
+    return before, value[0], after
 
 
 def _is_utf8(data: bytes) -> bool:

@@ -84,6 +84,9 @@ class _Chunk(_ChunkHead):
 MAX_CHOICES = 1024
 """Of a stream, which remembers them; OpenAI's own bound of `n` is 128."""
 
+MOST_TEMPLATES = 8
+"""In a row that no chunk was like: then this upstream's chunks differ in more than their text, and no more templates are made."""
+
 _decode_first = msgspec.json.Decoder(_FirstChunk).decode
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 
@@ -101,19 +104,18 @@ class PassthroughStream(StreamTranslator):
         self._their_model = b""
         self._our_model = b'"model":' + jsonio.encode(ctx.alias)
         self._template: ChunkTemplate | None = None
-        self._alike: tuple[bytes, bytes] | None = None  # the last chunk that was decoded, of which a template is made when it is needed
+        self._templates_left = MOST_TEMPLATES
 
     def translate_known(self, text: bytes) -> bytes | None:
-        """Frames for events that are like the last one that was decoded."""
-        if self._alike is not None:
-            self._template = template_of(*self._alike)
-            self._alike = None
-        template = self._template
-        known = template.rewritten(text) if template is not None else None
+        """Frames for events that are like one that was decoded before."""
+        if self._template is None or self.is_finished:
+            return None
+        known = self._template.rewritten(text)
         if known is None:
             return None
         frames, text_bytes = known
         self._scale.add_weighed(text_bytes)
+        self._templates_left = MOST_TEMPLATES
         return frames
 
     def translate_end(self) -> bytes:
@@ -179,8 +181,9 @@ class PassthroughStream(StreamTranslator):
             frame = data_frame(data.replace(self._their_model, self._our_model))
         else:
             frame = data_frame(self._regular(data, adds_role=lacks_role))
-        if self.is_committed and not lacks_role and chunk.usage is None and self.finish_reason is None:
-            self._alike = data, frame
+        if self._templates_left and self.is_committed and not lacks_role and chunk.usage is None and self.finish_reason is None:
+            self._template = template_of(data, frame)
+            self._templates_left -= 1
         return frame
 
     def _count_choices(self, choices: Sequence[_FirstChoice | _Choice]) -> tuple[bool, bool]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from compat.catalog import Model
 from compat.translate.base import TranslationContext
 from compat.translate.chunk_template import template_of
-from compat.translate.openai_openai import PassthroughStream
+from compat.translate.openai_openai import MOST_TEMPLATES, PassthroughStream
 
 DATA = b'{"id":"c1","model":"theirs","choices":[{"index":0,"delta":{"content":"%s"},"finish_reason":null}]}'
 THEIRS = b"data: " + DATA
@@ -92,10 +92,10 @@ def test_all_else_is_left_to_the_decoder(data: bytes) -> None:
         (b'{"choices":[]}', b'data: {"choices":[]}\n\n'),
         (DATA % b"\\u00e9", OURS % "é".encode()),
         (DATA % b"a", b'data: {"choices":[]}\n\n'),
-        (DATA.replace(b"null", b'"%s"' % (b"x" * 5000)) % b"a", OURS % b"a"),
+        (DATA.replace(b"null", b'"%s"' % (b"x" * 20_000)) % b"a", OURS % b"a"),
         (DATA % b"\\ud83d", OURS % b"\\ud83d"),
     ],
-    ids=["no text", "a text that was written otherwise", "no text of ours", "much around the text", "half a pair"],
+    ids=["no text", "a text that was written otherwise", "no text of ours", "a long chunk", "half a pair"],
 )
 def test_there_is_no_template_of_a_chunk_without_a_text_that_stays_as_it_is(theirs: bytes, ours: bytes) -> None:
     assert template_of(theirs, ours) is None
@@ -143,3 +143,11 @@ def test_an_estimate_of_usage_counts_the_text_of_templates() -> None:
     _, usage, _ = run(PassthroughStream(CONTEXT), pieces)
     assert usage.is_estimate
     assert usage.completion_tokens == pytest.approx(sum(map(len, words)) / 4, rel=0.25)
+
+
+def test_an_upstream_whose_chunks_always_differ_is_decoded_without_more_templates() -> None:
+    stream = PassthroughStream(CONTEXT)
+    for number in range(MOST_TEMPLATES + 4):
+        stream.feed(chunk({"role": "assistant", "content": "word"}, obfuscation="x" * number))
+    assert stream._templates_left == 0
+    assert stream.feed(chunk({"content": "word"}, obfuscation="")).endswith(b'"obfuscation": ""}\n\n')
