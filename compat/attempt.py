@@ -216,7 +216,7 @@ class Attempt:
         while not (stream.is_finished or has_ended):
             if is_shown and self.outlet is not None and outflow.is_flowing and exchange.watchable is not None:
                 bounds = Bounds(self.pulse.heartbeat_s, silence_s, self.deadline_s)
-                relay = Relay(exchange, self.outlet, outflow, self.on_frames, clock, bounds)
+                relay = Relay(exchange, self.outlet, outflow, self.on_frames, clock, bounds, self.gateway.gathering)
                 has_ended, last_data_s, frames = relay.run(), relay.last_data_s, relay.left
                 self.pulse.last_frame_s = relay.last_sent_s
                 if outflow.is_flowing and not has_ended:

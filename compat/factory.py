@@ -33,6 +33,7 @@ from compat.endpoints.openapi import openapi_blueprint
 from compat.endpoints.pages import pages_blueprint
 from compat.endpoints.setup import setup_blueprint
 from compat.gateway import Clock, Gateway
+from compat.gathering import Gathering
 from compat.key_store import KeyStore, keys_path
 from compat.keys import ClientKeys
 from compat.limits import check_terms
@@ -118,6 +119,7 @@ def build_gateway(
         policies=policies,
         commons=stores.commons(board, policies.circuits, metrics),
         flights=stores.flights(),
+        gathering=Gathering(settings.server.gather_ms / 1000),
         clock=clock,
         started_s=clock.monotonic(),
         traces=traces_from(environment, clock.now, log.event, router.kind_of),

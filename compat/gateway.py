@@ -13,6 +13,7 @@ from compat.calllog import CallLog
 from compat.catalog import Catalog
 from compat.commons import Commons, NoCommons
 from compat.doctor import Doctor
+from compat.gathering import Gathering
 from compat.keys import ClientKeys
 from compat.limits import Limits
 from compat.metrics import Metrics
@@ -94,5 +95,6 @@ class Gateway:
     refusals: LearntRefusals = field(default_factory=LearntRefusals)
     cache_watch: PromptCacheWatch = field(default_factory=PromptCacheWatch)
     gauges: Gauges = field(default_factory=Gauges)
+    gathering: Gathering = field(default_factory=lambda: Gathering(0.0))
     traces: Traces = field(default_factory=NoTraces)
     stop_transport: Callable[[], None] = lambda: None

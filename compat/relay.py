@@ -6,7 +6,7 @@ generator, and as long as the stream simply flows, a callback reads what the ups
 them to the client's socket. Whatever is out of the ordinary (the end, a failure, silence that lasts too long) wakes the greenlet, and the
 generator goes on from there: it is the reference, and it alone knows what to do.
 
-    relay = Relay(exchange, outlet, source, clock, bounds)
+    relay = Relay(exchange, outlet, source, on_frames, clock, bounds, gathering)
     has_ended = relay.run()              # returns when the generator is to go on; errors of the exchange, `ClientGone`
 
 A client that reads slowly stops the reading: what it has not taken yet is at most what one turn of reading gave. A heartbeat is sent only
@@ -24,6 +24,7 @@ from gevent import GreenletExit, get_hub
 from gevent.hub import Waiter
 
 from compat.errors import ClientGone, GatewayError
+from compat.gathering import Gathering
 from compat.wire.sse import KEEP_ALIVE
 
 _READ = 1
@@ -118,6 +119,7 @@ class Relay:
         on_frames: Callable[[bytes], None],
         clock: Callable[[], float],
         bounds: Bounds,
+        gathering: Gathering,
     ) -> None:
         self.left = b""
         self._exchange = exchange
@@ -128,6 +130,7 @@ class Relay:
         self._on_frames = on_frames
         self._clock = clock
         self._bounds = bounds
+        self._gathering = gathering
         self._waiter: Any = Waiter()
         self._watchers: dict[str, Any] = {}
         self._unsent = b""
@@ -143,6 +146,7 @@ class Relay:
             "read": loop.io(self._exchange.watchable, _READ),
             "write": loop.io(self._outlet.descriptor(), _WRITE),
         }
+        self._gathering.begin()
         try:
             self._watchers["read"].start(self._on_readable)
             self._set_timer()
@@ -153,6 +157,7 @@ class Relay:
             self._unsent = b""
             raise
         finally:
+            self._gathering.end()
             self._close()
             self._note()
             self._send_rest()  # what follows is written by the generator, and must not stand within a frame
@@ -200,6 +205,7 @@ class Relay:
         data = self._receive()
         if data is None:
             return True
+        self._gathering.note()
         now_s = self.last_data_s = self._clock()
         if not data:
             self._has_ended = True

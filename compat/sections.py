@@ -24,8 +24,9 @@ class ServerSettings(Section, frozen=True):
     """`[server]`: where the gateway listens and whom it serves.
 
     `allowed_hosts` and `allowed_origins` extend the loopback names, `shutdown_s` bounds how long running answers may finish,
-    `heartbeat_s` is the silence after which a stream gets a comment, `max_body_bytes` bounds a request. Under gunicorn there are
-    `workers` processes, and those that a restart or a reload replaces may finish their answers for `drain_s`.
+    `heartbeat_s` is the silence after which a stream gets a comment, `max_body_bytes` bounds a request. While many streams flow, pieces
+    that arrive within `gather_ms` are handled together. Under gunicorn there are `workers` processes, and those that a restart or a reload
+    replaces may finish their answers for `drain_s`.
     """
 
     host: str = "127.0.0.1"
@@ -35,6 +36,7 @@ class ServerSettings(Section, frozen=True):
     max_body_bytes: Positive = 32 * 1024 * 1024
     body_timeout_s: PositiveSeconds = 60.0
     heartbeat_s: PositiveSeconds = 10.0
+    gather_ms: Annotated[float, msgspec.Meta(ge=0, le=20)] = 1.0
     shutdown_s: Seconds = 30.0
     max_connections: Positive = 10_000
     workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 2

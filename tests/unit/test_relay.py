@@ -11,6 +11,7 @@ import gevent
 import pytest
 
 from compat.errors import ClientGone, ShuttingDown, UpstreamBroken
+from compat.gathering import Gathering
 from compat.relay import Bounds, Relay
 from compat.wire.sse import KEEP_ALIVE
 
@@ -97,7 +98,7 @@ class Pair:
 
     def start(self) -> Any:
         clock = time.monotonic
-        self.relay = Relay(self.exchange, self.outlet, self.source, self.noted.append, clock, self.bounds)
+        self.relay = Relay(self.exchange, self.outlet, self.source, self.noted.append, clock, self.bounds, Gathering(0.0))
         self.greenlet = gevent.spawn(self.relay.run)
         gevent.sleep(0)
         return self
