@@ -64,6 +64,12 @@ class _Choice(msgspec.Struct):
     finish_reason: str | None = None
 
 
+class _WholeChoice(msgspec.Struct):
+    """Of a choice of a whole answer: the rest of it may be long, and is nobody's business here."""
+
+    finish_reason: Any = None
+
+
 class _ChunkHead(msgspec.Struct):
     id: str | None = None
     created: int | float | None = None
@@ -89,6 +95,7 @@ MOST_TEMPLATES = 8
 
 _decode_first = msgspec.json.Decoder(_FirstChunk).decode
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
+_decode_choices = msgspec.json.Decoder(list[_WholeChoice]).decode
 
 
 class PassthroughStream(StreamTranslator):
@@ -291,16 +298,18 @@ def translate_answer(body: bytes, ctx: TranslationContext) -> TranslatedAnswer:
     try:
         answer = Envelope(body)
         error = answer.value("error")
-        choices = answer.value("choices")
+        choices = _decode_choices(answer.get("choices", b"null"))
         usage = answer.value("usage")
         has_id = isinstance(answer.value("id"), str)
     except BadRequest as cause:
         raise UpstreamBroken(f"The upstream's answer is not a completion: {cause.message}") from cause
+    except (msgspec.ValidationError, RecursionError):
+        choices = []
     if error is not None:
         raise event_error(error, ctx.upstream_name)
-    if not isinstance(choices, list) or not choices or not all(isinstance(choice, dict) for choice in choices):
+    if not choices:
         raise UpstreamBroken("The upstream's answer has no choices.")
-    reason = choices[0].get("finish_reason")
+    reason = choices[0].finish_reason
     if not isinstance(reason, str) or not reason:
         raise UpstreamBroken("The upstream's answer has no finish_reason.")
     changes = {"model": jsonio.encode(ctx.alias)}

@@ -92,7 +92,11 @@ class TlsSocket:
                 return self._read(size)
             except ssl.SSLWantReadError:
                 self._may_have_more = False
-        self._take_in()
+        data = self._sock.recv(_RAW_BYTES)
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
         return self._read(size)
 
     def sendall(self, data: bytes) -> None:
@@ -111,13 +115,15 @@ class TlsSocket:
         self._sock.close()
 
     def _read(self, size: int) -> bytes:
+        tls = self._tls
         try:
-            data = self._tls.read(min(size, _RECORD_BYTES))
-            self._may_have_more = self._incoming.pending > 0 or self._tls.pending() > 0
+            data = tls.read(min(size, _RECORD_BYTES))
+            self._may_have_more = self._incoming.pending > 0 or tls.pending() > 0
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):  # many servers close without a word; the framing tells whether all has come
-            return b""
+            data = b""
         finally:
-            self._flush()
+            if self._outgoing.pending:
+                self._flush()
         return data
 
     def _take_in(self) -> None:

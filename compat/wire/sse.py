@@ -90,6 +90,9 @@ class EventSplitter:
 
 def blocks_of(text: bytes) -> list[bytes]:
     """The blocks in the text of events."""
+    if b"\n\n" not in text:
+        block = text.strip(b"\n")
+        return [block] if block else []
     blocks = text.split(b"\n\n")
     if b"" in blocks or b"\n\n\n" in text or text[:1] == b"\n" or text[-1:] == b"\n":  # more blank lines than one
         blocks = [stripped for block in blocks if (stripped := block.strip(b"\n"))]
