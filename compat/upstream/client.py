@@ -102,11 +102,12 @@ class UpstreamClient:
         """
         key = key or self._next_key(upstream)
         lane = self._lane_of(upstream, key)
-        head = lane.heads[endpoint]
-        if headers and (shared := _shared(upstream, headers)):
-            head = _head(replace(upstream, headers={**upstream.headers, **shared}), endpoint, key)
-            headers = {name: value for name, value in headers.items() if name not in shared}
-        return lane.pool.open(b"%s%scontent-length: %d\r\n\r\n%s" % (head, field_lines(headers), len(body), body))
+        shared = _shared(upstream, headers) if headers else {}
+        own = field_lines({name: value for name, value in headers.items() if name not in shared})
+        if not shared:  # no local name holds the head: reports of crashes may show them
+            return lane.pool.open(b"%s%scontent-length: %d\r\n\r\n%s" % (lane.heads[endpoint], own, len(body), body))
+        joined = replace(upstream, headers={**upstream.headers, **shared})
+        return lane.pool.open(b"%s%scontent-length: %d\r\n\r\n%s" % (_head(joined, endpoint, key), own, len(body), body))
 
     def close(self) -> None:
         """Close every idle connection."""
