@@ -54,7 +54,7 @@ class Outflow:
 
     def _held_with(self, frames: bytes) -> bytes:
         """Take frames while a tool call may be held back."""
-        self._begins_call = self._begins_call or _CALL_MARK.search(frames) is not None
+        self._begins_call = self._begins_call or (_CALLS in frames and _CALL_MARK.search(frames) is not None)
         self._held += frames
         if not self.stream.is_committed:
             return b""

@@ -62,7 +62,7 @@ class EventSplitter:
             return data[:-2]
         searched = max(len(rest) - 1, 0)
         rest += data
-        end = rest.rfind(b"\n\n", searched)
+        end = rest.rfind(b"\n\n", searched) if b"\n" in data else -1
         if end < 0:
             if len(rest) > self._max_event_bytes:
                 raise UpstreamBroken(f"The upstream sent an event of more than {self._max_event_bytes} bytes.")
@@ -90,13 +90,9 @@ class EventSplitter:
 
 def blocks_of(text: bytes) -> list[bytes]:
     """The blocks in the text of events."""
-    if b"\n\n" not in text:
-        block = text.strip(b"\n")
-        return [block] if block else []
-    blocks = text.split(b"\n\n")
-    if b"" in blocks or b"\n\n\n" in text or text[:1] == b"\n" or text[-1:] == b"\n":  # more blank lines than one
-        blocks = [stripped for block in blocks if (stripped := block.strip(b"\n"))]
-    return blocks
+    if b"\n" not in text:  # one event of one line, seen at the speed of `memchr`: that counts for one of a megabyte
+        return [text]
+    return [stripped for block in text.split(b"\n\n") if (stripped := block.strip(b"\n"))]
 
 
 def parse_event(block: bytes) -> Event:
