@@ -49,7 +49,7 @@ _CACHE = "\n[cache]\nenabled = true\n"
 
 
 @dataclass(frozen=True, slots=True)
-class HotPath:
+class Course:
     """One load: the scenario whose requests are sent, how many, and what makes it another path than the scenario's own."""
 
     name: str
@@ -60,14 +60,14 @@ class HotPath:
 
 
 PATHS = (
-    HotPath("whole, 1 kB", "whole, 32 at once", 6000),
-    HotPath("stream", "stream, 8 at once", 1500),
-    HotPath("translated, whole", "translated whole", 4000),
-    HotPath("translated stream", "translated stream", 1200),
-    HotPath("200 kB request", "200 kB request", 1500),
-    HotPath("cache hit", "whole, 32 at once", 8000, config=_CACHE),
-    HotPath("refused", "whole, 32 at once", 8000, body=b'{"model": "unknown", "messages": [{"role": "user", "content": "x"}]}'),
-    HotPath("Kilo call", "Kilo call", 50),
+    Course("whole, 1 kB", "whole, 32 at once", 6000),
+    Course("stream", "stream, 8 at once", 1500),
+    Course("translated, whole", "translated whole", 4000),
+    Course("translated stream", "translated stream", 1200),
+    Course("200 kB request", "200 kB request", 1500),
+    Course("cache hit", "whole, 32 at once", 8000, config=_CACHE),
+    Course("refused", "whole, 32 at once", 8000, body=b'{"model": "unknown", "messages": [{"role": "user", "content": "x"}]}'),
+    Course("Kilo call", "Kilo call", 50),
 )
 
 
@@ -95,7 +95,7 @@ def shares(lines: Iterator[str]) -> dict[str, float]:
     return {name: count / max(counts.total(), 1) for name, count in counts.items()}
 
 
-def measure(path: HotPath) -> tuple[float, dict[str, float]]:
+def measure(path: Course) -> tuple[float, dict[str, float]]:
     """Microseconds of CPU a request, and the shares. Errors: `ProcessFailed`."""
     scenario = scenario_named(path.scenario)
     with (
