@@ -17,7 +17,7 @@ from typing import Any
 import gevent
 from gevent.pywsgi import WSGIHandler, WSGIServer
 
-from compat.errors import BadRequest, RequestTimeout, ShuttingDown
+from compat.errors import BadRequest, GatewayError, RequestTimeout, ShuttingDown
 from compat.gateway import Gateway
 from compat.process.open_files import connection_bound
 from compat.process.request_guard import Body, strict_headers
@@ -106,9 +106,12 @@ class Handler(WSGIHandler):  # type: ignore[misc]
     def handle_one_request(self) -> Any:
         """One request, whose head comes in time."""
         try:
-            return super().handle_one_request()
+            result = super().handle_one_request()
         finally:
             self._end_head()
+        if isinstance(result, tuple) and result[0] == "414":  # the server's own, which says nothing
+            return _refusal(BadRequest("The request line is too long.", status=414))
+        return result
 
     def read_requestline(self) -> Any:
         """Wait for a request: shortly for the first one, longer between two. Others come first, so that no busy client is served alone."""
@@ -185,16 +188,20 @@ class Handler(WSGIHandler):  # type: ignore[misc]
 
     def _handle_client_error(self, ex: Exception) -> tuple[str, bytes]:
         kind = RequestTimeout if isinstance(ex, TimeoutError) else BadRequest
-        error = kind(f"The request could not be read: {ex or type(ex).__name__}."[:500])
-        body = error.body()
-        head = (
-            f"HTTP/1.1 {error.status} {http.HTTPStatus(error.status).phrase}\r\nconnection: close\r\n"
-            f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-        )
-        return str(error.status), head.encode() + body
+        return _refusal(kind(f"The request could not be read: {ex or type(ex).__name__}."[:500]))
 
     def log_request(self) -> None:
         """The call log has the record."""
+
+
+def _refusal(error: GatewayError) -> tuple[str, bytes]:
+    """The status and the whole answer to a request that could not be read; the connection ends with it."""
+    body = error.body()
+    head = (
+        f"HTTP/1.1 {error.status} {http.HTTPStatus(error.status).phrase}\r\nconnection: close\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    return str(error.status), head.encode() + body
 
 
 class _CountingServer(WSGIServer):  # type: ignore[misc]
