@@ -77,7 +77,6 @@ class Attempt:
 
     `key` is the credential to call with, `deadline_s` the clock's time at which the call must be over, `hold_bytes`
     how much of a tool call may be held back, `on_content` hears of the commit point. `is_rest` tells that another one began the answer.
-    `outlet` is the client's end of a stream, where frames may go past the generators: `on_frames` hears of those.
 
     `upstream_calls` counts requests that were sent. `first_content_s` is the clock's time of the commit point. `segments` are the digests
     of the prompt (`TranslatedRequest.segments`).
@@ -94,8 +93,6 @@ class Attempt:
     is_rest: bool = False
     lane: Hashable = None
     account: Account | None = None
-    outlet: Outlet | None = None
-    on_frames: Callable[[bytes], None] = lambda _frames: None
     upstream_calls: int = 0
     usage: Usage | None = None
     finish_reason: str | None = None
@@ -123,8 +120,11 @@ class Attempt:
         answer = yield from self._answer(ctx)
         return answer.body
 
-    def frames(self) -> Steps[None]:
-        """The frames of a streamed answer. Errors: any `GatewayError`; after the commit point it is the answer's end."""
+    def frames(self, outlet: Outlet | None, on_frames: Callable[[bytes], None]) -> Steps[None]:
+        """The frames of a streamed answer. Errors: any `GatewayError`; after the commit point it is the answer's end.
+
+        `outlet` is the client's end, where frames may go past the generators; `on_frames` hears of those.
+        """
         ctx = self._context()
         if (kept := self._kept(ctx)) is not None:
             yield completion_frames(kept, wants_usage=self.call.wants_usage)
@@ -141,7 +141,7 @@ class Attempt:
             outflow = outflow or Outflow(self._translator.stream(ctx), self.hold_bytes, self._show)
             stream = outflow.stream
             try:
-                yield from self._relay(exchange, outflow)
+                yield from self._relay(exchange, outflow, outlet, on_frames)
             except UpstreamError:
                 if stream.finish_reason is None:  # else all of the answer came, and only its end mark is missing
                     raise
@@ -207,16 +207,18 @@ class Attempt:
             exchange = None
         raise UpstreamError(f"{self.deployment.upstream.name} {_PAUSED}.", code="upstream_paused")
 
-    def _relay(self, exchange: Exchange, outflow: Outflow) -> Steps[None]:
+    def _relay(
+        self, exchange: Exchange, outflow: Outflow, outlet: Outlet | None, on_frames: Callable[[bytes], None]
+    ) -> Steps[None]:
         """Hand out the frames that are due until the upstream's end; while the stream flows, they go to the outlet past all generators."""
         silence_s = self.deployment.upstream.timeouts.silence_s
         clock, stream = self.gateway.clock.monotonic, outflow.stream
         last_data_s = clock()
         is_shown = has_ended = False
         while not (stream.is_finished or has_ended):
-            if is_shown and self.outlet is not None and outflow.is_flowing and exchange.watchable is not None:
+            if is_shown and outlet is not None and outflow.is_flowing and exchange.watchable is not None:
                 bounds = Bounds(self.pulse.heartbeat_s, silence_s, self.deadline_s)
-                relay = Relay(exchange, self.outlet, outflow, self.on_frames, clock, bounds, self.gateway.gathering)
+                relay = Relay(exchange, outlet, outflow, on_frames, clock, bounds, self.gateway.gathering)
                 has_ended, last_data_s, frames = relay.run(), relay.last_data_s, relay.left
                 self.pulse.last_frame_s = relay.last_sent_s
                 if outflow.is_flowing and not has_ended:

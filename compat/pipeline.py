@@ -106,7 +106,7 @@ class CallRun:
         clock = self.gateway.clock.monotonic
         has_begun = False
         try:
-            for frame in self._attempts(Attempt.frames):
+            for frame in self._attempts(self._frames_of):
                 has_begun = True
                 self._pulse.last_frame_s = clock()
                 self._note_frames(frame)
@@ -119,6 +119,10 @@ class CallRun:
             yield error.frame()
         finally:
             self._settle_early()
+
+    def _frames_of(self, attempt: Attempt) -> Steps[None]:
+        """Its frames. Those of a continuation are spliced, so that none may go past `frames()`."""
+        return attempt.frames(self.outlet if self._carried is None else None, self._note_frames)
 
     def _note_frames(self, frames: bytes) -> None:
         """Note what goes to the client."""
@@ -200,8 +204,6 @@ class CallRun:
             is_rest=call is not self.call,
             lane=place.lane,
             account=self.account,
-            outlet=self.outlet if self._carried is None else None,
-            on_frames=self._note_frames,
         )
 
     def _enter(self, place: Place) -> Steps[None]:

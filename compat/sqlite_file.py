@@ -26,12 +26,16 @@ from compat.background import StoreFailed
 BUSY_S = 5.0
 READ_BUSY_S = 0.05
 LOG_BYTES = 4 * 1024 * 1024
+_CACHE_KB = 256
+"""How much of a file SQLite keeps in memory for each connection. Its own 2 MB would fill up with pages that are written once."""
+
 _OPEN = (
     "PRAGMA auto_vacuum = INCREMENTAL",
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = NORMAL",
     f"PRAGMA journal_size_limit = {LOG_BYTES}",
     "PRAGMA foreign_keys = ON",
+    f"PRAGMA cache_size = -{_CACHE_KB}",
 )
 _BROKEN = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _NOT_READY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_ERROR})  # ERROR: tables that are just being made
@@ -161,6 +165,7 @@ class SqliteFile:
             return None
         self._reader = self._connect(self.path, READ_BUSY_S)
         self._reader.execute("PRAGMA query_only = ON")
+        self._reader.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
         return self._reader
 
     def _identity(self) -> Identity | None:

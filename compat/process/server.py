@@ -164,6 +164,7 @@ class Handler(WSGIHandler):  # type: ignore[misc]
                 server.answering -= 1
             if self.wsgi_input.is_left:  # nobody knows where the next request would begin
                 self.close_connection = True
+            self.environ.clear()  # it leads to what leads back to it: the outlet, Flask's request
 
     def _sendall(self, data: bytes) -> None:
         """Send as fast as the client reads; one that does not has left."""

@@ -163,6 +163,7 @@ class Exchange:
         if self._after_close is not _nothing:
             after_close, self._after_close = self._after_close, _nothing
             after_close(self._connection, self._parsed.is_complete and self._keeps_alive and not self._parsed.body)
+            del self._parser  # which holds this exchange in turn: what it has read need not wait for the collector
 
     def _take(self) -> bytes:
         """Bytes of the body that are there; `b""` when there are none, or when it has come to its end."""
