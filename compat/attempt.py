@@ -142,9 +142,10 @@ class Attempt:
             stream = outflow.stream
             try:
                 yield from self._relay(exchange, outflow, outlet, on_frames)
-            except UpstreamError:
+            except UpstreamError as error:
                 if stream.finish_reason is None:  # else all of the answer came, and only its end mark is missing
                     raise
+                error.forget_frames()
             finally:
                 self.usage = stream.usage
             if stream.continuation is None:
@@ -207,9 +208,7 @@ class Attempt:
             exchange = None
         raise UpstreamError(f"{self.deployment.upstream.name} {_PAUSED}.", code="upstream_paused")
 
-    def _relay(
-        self, exchange: Exchange, outflow: Outflow, outlet: Outlet | None, on_frames: Callable[[bytes], None]
-    ) -> Steps[None]:
+    def _relay(self, exchange: Exchange, outflow: Outflow, outlet: Outlet | None, on_frames: Callable[[bytes], None]) -> Steps[None]:
         """Hand out the frames that are due until the upstream's end; while the stream flows, they go to the outlet past all generators."""
         silence_s = self.deployment.upstream.timeouts.silence_s
         clock, stream = self.gateway.clock.monotonic, outflow.stream

@@ -92,6 +92,13 @@ class GatewayError(Exception):
         self.param = redacted(self.param) if self.param else self.param
         self.code = redacted(self.code) if self.code else self.code
 
+    def forget_frames(self) -> None:
+        """Let go of the frames that this error and its causes went through: nobody reads them, and each holds what its call held."""
+        error: BaseException | None = self
+        while error is not None:
+            error.__traceback__ = None
+            error = error.__cause__ or error.__context__
+
     def fields(self) -> dict[str, str | None]:
         """OpenAI's error object: message, type, param, code."""
         return {"message": self.message, "type": self.type, "param": self.param, "code": self.code}

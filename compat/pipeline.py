@@ -163,11 +163,14 @@ class CallRun:
                 result = yield from (steps if self._carried is None else self._spliced(steps, attempt, self._carried))
             except GatewayError as error:
                 error.redact(attempt.deployment.upstream.redact)
+                error.forget_frames()
                 self._end_attempt(error)
-                if attempt.first_content_s is None:
-                    yield from self._after_failure(attempt, error)
+                if attempt.first_content_s is not None:
+                    goes_on = self._carries_on(attempt, error)
                 else:
-                    self._carry_on(attempt, error)
+                    goes_on = yield from self._after_failure(attempt, error)
+                if not goes_on:
+                    raise
             else:
                 self._end_attempt(None)
                 return result
@@ -247,16 +250,17 @@ class CallRun:
         if error is None and plan is not None and place is not None and not self.account.is_hit:
             plan.succeeded(place)
 
-    def _after_failure(self, attempt: Attempt, error: GatewayError) -> Steps[None]:
-        """Wait, or leave it at that, so that the next attempt can be made; or raise `error` where none may be."""
+    def _after_failure(self, attempt: Attempt, error: GatewayError) -> Steps[bool]:
+        """Whether another attempt may be made, after the wait that it takes."""
         plan, place, clock = self._plan, self._place, self.gateway.clock.monotonic
         assert plan is not None
         assert place is not None
         decision = plan.failed(place, error, clock())
         if decision.action == "stop":
-            raise error
+            return False
         self._tell("attempt.failed", attempt, error, decision.reason)
         yield from self._pause(decision.wait_s)
+        return True
 
     def _pause(self, wait_s: float) -> Steps[None]:
         clock = self.gateway.clock.monotonic
@@ -265,8 +269,8 @@ class CallRun:
             gevent.sleep(min(left_s, self._pulse.left_s(clock())))
             yield from self._pulse.beat(clock())
 
-    def _carry_on(self, attempt: Attempt, error: GatewayError) -> None:
-        """Let the next attempt carry the answer on; or raise `error` where that can't be done honestly."""
+    def _carries_on(self, attempt: Attempt, error: GatewayError) -> bool:
+        """Whether the next attempt may carry the answer on, for which all is made ready: not where that can't be done honestly."""
         plan, place, rescue = self._plan, self._place, self.gateway.settings.rescue
         assert plan is not None
         assert place is not None
@@ -276,12 +280,13 @@ class CallRun:
         if has_time:
             place.permit.failed(error)
         if shown is None or not can_rescue(self.call, shown) or not plan.may_rescue(place, self.gateway.clock.monotonic()):
-            raise error
+            return False
         self._tell("answer.carried_on", attempt, error, f"carried on after {len(shown.text)} characters")
         told = attempt.usage or estimate_of(shown.tokens - (self._carried.tokens if self._carried is not None else 0))
         self.spent = (self.spent or Spent()).plus(told, attempt.deployment.model.price)
         self.died = (*self.died, attempt.deployment)
         self._carried = shown
+        return True
 
     def _spliced(self, steps: Steps[T], attempt: Attempt, shown: Shown) -> Steps[T]:
         """The steps of an attempt, their frames made the continuation of what was shown; a heartbeat where nothing is left of them."""

@@ -23,7 +23,6 @@ Gateways that share a Redis tell each other of openings and closings (`circuit_b
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import math
 from collections import OrderedDict
@@ -213,8 +212,10 @@ class Circuit:
             return
         if fault is not None:
             self._cause = fault.message[:_MAX_CAUSE_CHARS]
-        with contextlib.suppress(_Fault):
+        try:
             self._breaker.call(_raise if fault is not None else _pass)
+        except _Fault as told:
+            told.__traceback__ = None  # of frames that hold it
         if self.state == STATE_OPEN:  # by the word just told: pybreaker has put the wall clock's time there
             self._storage.opened_at = datetime.fromtimestamp(self._clock.now(), UTC)
         self._look()

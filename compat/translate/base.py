@@ -152,6 +152,7 @@ class StreamTranslator(abc.ABC):
                 known = self.translate_known(block)
                 frames.append(self.translate_event(block) if known is None else known)
         except GatewayError as error:
+            error.forget_frames()
             self.failure = error
         self.is_flowing = (
             self.is_committed and self.finish_reason is None and self.failure is None and self.continuation is None and not self.is_finished

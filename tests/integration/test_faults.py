@@ -50,9 +50,13 @@ class NoTls:
         raise ConnectionAbortedError
 
 
+def faulty_upstream(fault: Fault, wire: Wire, is_stream: bool) -> FakeUpstream:
+    return FakeUpstream(default=fault.make(wire, is_stream), tls=NoTls() if fault.has_tls else None)
+
+
 @pytest.fixture
 def faulty(fault: Fault, wire: Wire, is_stream: bool) -> Iterator[FakeUpstream]:
-    with FakeUpstream(default=fault.make(wire, is_stream), tls=NoTls() if fault.has_tls else None) as running:
+    with faulty_upstream(fault, wire, is_stream) as running:
         yield running
 
 
