@@ -82,7 +82,7 @@ class Started:
     def refuses_connections(self) -> bool:
         try:
             socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-        except ConnectionRefusedError:
+        except (ConnectionRefusedError, ConnectionResetError):  # reset: it was in the queue of a listener that was closed just then
             return True
         return False
 
