@@ -24,6 +24,15 @@ from tests.integration.test_faults import OTHER, SETTINGS, ask, cells, faulty_ro
 ROUTE = {"claude-4-sonnet": {"route": ["a/claude-sonnet-4-6", "b/claude-haiku-4-5"]}}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def nothing_older() -> Iterator[None]:
+    """Collections look at what these tests make, and not at all that pytest holds."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @contextlib.contextmanager
 def garbage_of(gateway: RunningGateway) -> Iterator[Counter[str]]:
     """What the calls within the block leave to the collector: types of ours, and how many of each. Filled in at the block's end."""
