@@ -221,7 +221,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     """The arguments. Commands are left out where none is named, for argparse would take a misspelt option's value for one."""
     parser = argparse.ArgumentParser(prog="app.py", description="An OpenAI-compatible gateway for coding agents.")
     parser.add_argument("--host", help="address to listen on (default 127.0.0.1); any other needs client keys")
-    parser.add_argument("--port", type=int, help="port to listen on (default 28889)")
+    parser.add_argument("--port", type=_port, help="port to listen on (default 28889)")
     parser.add_argument("--config", help="configuration file (default: OPENAI_COMPAT_CONFIG, else config.toml beside app.py)")
     parser.add_argument("--check", action="store_true", help="show the resolved configuration, test each upstream, and exit")
     parser.add_argument("--usage", action="store_true", help="show what calls used and cost, by day, model and key, and exit")
@@ -244,10 +244,18 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
+def _port(text: str) -> int:
+    """The number of a port; 0 lets the system choose one."""
+    if not (text.isdecimal() and int(text) <= _LAST_PORT):
+        raise argparse.ArgumentTypeError(f"'{text[:40]}' is not a port: 0 to {_LAST_PORT}")
+    return int(text)
+
+
 def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     server = {name: value for name in ("host", "port") if (value := getattr(arguments, name)) is not None}
     return {"server": server} if server else {}
 
 
 _COMMANDS = frozenset({"doctor", "setup", "keys", "-h", "--help"})
+_LAST_PORT = 65_535
 _TAKEN = {98, 48, 10048}  # EADDRINUSE on Linux, macOS, Windows

@@ -71,7 +71,7 @@ def test_it_tells_its_version(cli: CommandLine) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, f"openai-compat {__version__}\n", "")
 
 
-@pytest.mark.parametrize("arguments", [["--prot", "1"], ["--port", "http"]], ids=["unknown", "no number"])
+@pytest.mark.parametrize("arguments", [["--prot", "1"], ["--port", "http"], ["--port", "65536"], ["--port", "-1"]])
 def test_a_wrong_argument_is_told_with_the_usage(cli: CommandLine, arguments: list[str]) -> None:
     done = cli.run(*arguments)
     assert done.returncode == 2
