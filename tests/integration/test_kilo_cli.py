@@ -1,4 +1,4 @@
-"""The real Kilo CLI through the gateway, configured by `setup kilo` alone, on both wire APIs, without and with a fault in the way.
+"""The real Kilo CLI through the gateway, configured by `setup kilo` alone, on both wire APIs, without and with faults in the way.
 
 It needs the CLI (`npm install --no-save @kilocode/cli-linux-x64@7.7.9`); the folder it was installed into is named by KILO_CLI.
 """
@@ -29,6 +29,10 @@ HAND_WRITTEN = """\
 }
 """
 WORK = [("read", "completed"), ("edit", "completed"), ("bash", "completed")]
+FAULTS: dict[str, dict[int, Fault]] = {
+    "one fault after the other": {1: "overloaded", 2: "cut", 3: "rate limit"},
+    "an overflow": {1: "overflow"},
+}
 KINDS: dict[WireApi, str] = {"openai.chat": "openai", "anthropic.messages": "anthropic"}
 
 pytestmark = [
@@ -41,14 +45,14 @@ pytestmark = [
 class Desk:
     """A folder with the note, a home with a hand-written configuration, and a gateway before an upstream that plays the model."""
 
-    def __init__(self, base: Path, start_gateway: Any, upstream: FakeUpstream, wire_api: WireApi, fault: Fault) -> None:
+    def __init__(self, base: Path, start_gateway: Any, upstream: FakeUpstream, wire_api: WireApi, faults: dict[int, Fault]) -> None:
         self.folder = base / "work"
         self.home = base / "home"
         for folder in (self.folder, self.home):
             folder.mkdir()
         (self.folder / "note.txt").write_text("alpha\n")
         subprocess.run(["git", "init", "-q", "-b", "main", "."], cwd=self.folder, check=True)
-        self.model = AgentModel(self.folder, wire_api, fault)
+        self.model = AgentModel(self.folder, wire_api, faults)
         upstream.default = self.model
         base_url = upstream.url if wire_api == "openai.chat" else upstream.url.removesuffix("/v1")
         row = {"kind": KINDS[wire_api], "base_url": base_url, "api_keys": ["sk-canary-0123456789"], "models": ["claude-sonnet-4-6"]}
@@ -84,7 +88,7 @@ def logged(gateway: RunningGateway, outcome: str = "ok") -> list[tuple[int, int,
 
 @pytest.mark.parametrize("wire_api", list(KINDS))
 def test_kilo_reads_edits_runs_and_finishes(tmp_path: Path, start_gateway: Any, upstream: FakeUpstream, wire_api: WireApi) -> None:
-    desk = Desk(tmp_path, start_gateway, upstream, wire_api, "")
+    desk = Desk(tmp_path, start_gateway, upstream, wire_api, {})
     said = desk.set_up()
     assert said.splitlines()[-1] == "It works."
     assert (desk.home / ".config/kilo/kilo.jsonc").read_text().startswith(HAND_WRITTEN.removesuffix("\n}\n"))
@@ -104,25 +108,26 @@ def test_kilo_reads_edits_runs_and_finishes(tmp_path: Path, start_gateway: Any, 
     assert sum(row[3] for row in known) > 0
 
 
-@pytest.mark.parametrize("fault", ["overloaded", "cut", "rate limit", "overflow"])
+@pytest.mark.parametrize("faults", FAULTS)
 @pytest.mark.parametrize("wire_api", list(KINDS))
-def test_kilo_gets_the_work_done_with_a_fault_in_the_way(
-    tmp_path: Path, start_gateway: Any, upstream: FakeUpstream, wire_api: WireApi, fault: Fault
+def test_kilo_gets_the_work_done_with_faults_in_the_way(
+    tmp_path: Path, start_gateway: Any, upstream: FakeUpstream, wire_api: WireApi, faults: str
 ) -> None:
-    desk = Desk(tmp_path, start_gateway, upstream, wire_api, fault)
+    desk = Desk(tmp_path, start_gateway, upstream, wire_api, FAULTS[faults])
     desk.set_up()
     session = desk.work()
-    assert session.errors == (["ContextOverflowError"] if fault == "overflow" else []), session.output
+    overflows = "overflow" in FAULTS[faults].values()
+    assert session.errors == (["ContextOverflowError"] if overflows else []), session.output
     assert session.tools == WORK
     assert session.text.strip().endswith(FINAL)
     assert desk.is_done()
-    assert desk.model.served.count(fault) == 1
-    assert ("summary" in desk.model.served) == (fault == "overflow")
+    assert [desk.model.served.count(fault) for fault in FAULTS[faults].values()] == [1] * len(FAULTS[faults])
+    assert ("summary" in desk.model.served) == overflows
     assert [row[:3] for row in session.steps if row[0] > 10_000] == [row[:3] for row in logged(desk.gateway)]
 
 
 def test_kilo_sees_tokens_and_cost_where_the_upstream_tells_none(tmp_path: Path, start_gateway: Any, upstream: FakeUpstream) -> None:
-    desk = Desk(tmp_path, start_gateway, upstream, "openai.chat", "")
+    desk = Desk(tmp_path, start_gateway, upstream, "openai.chat", {})
     desk.model.tells_usage = False
     desk.set_up()
     session = desk.work()

@@ -1,15 +1,16 @@
 """An upstream that plays a coding agent's model, in either wire API: it has a file read, edited and copied, and says that it is done.
 
-    model = AgentModel(folder, "openai.chat", fault="overloaded")
+    model = AgentModel(folder, "openai.chat", {1: "overloaded"})
     with FakeUpstream(default=model) as upstream: ...
 
 It answers by what a request is for: a title, a summary (compaction), the proof of `setup`, or the next step of the work. Steps are counted
-here, so that a conversation which was compacted in between goes on where it was. A fault comes once, in place of the second step.
+here, so that a conversation which was compacted in between goes on where it was. A fault comes once, in place of a step.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,11 +19,10 @@ from tests.fakes.openai_answers import chunk, error_answer, event, json_answer, 
 from tests.fakes.upstream import Answer, Cut, Request
 
 WireApi = Literal["openai.chat", "anthropic.messages"]
-Fault = Literal["", "overloaded", "cut", "rate limit", "overflow"]
+Fault = Literal["overloaded", "cut", "rate limit", "overflow"]
 
 FINAL = "The note says beta now, and a copy of it is in copy.txt."
 SUMMARY = "## Objective\n- alpha becomes beta in note.txt, which is copied to copy.txt.\n\n## Work State\n- note.txt: read, it says alpha."
-FAULT_AT = 1
 TOO_LONG = "prompt is too long: 1000042 tokens > 1000000 maximum"
 
 
@@ -40,17 +40,20 @@ class Say:
 
 @dataclass
 class AgentModel:
-    """The responder. Mutable: `steps`, how many of the work were answered; `served`, what was asked for; `_faults`, those to come."""
+    """The responder. `faults` are met once each, before the step of their number.
+
+    Mutable: `steps`, how many of the work were answered; `served`, what was asked for; `_faults`, those to come.
+    """
 
     folder: Path
     wire_api: WireApi
-    fault: Fault = ""
+    faults: Mapping[int, Fault] = field(default_factory=dict)
     tells_usage: bool = True
     steps: int = 0
     served: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._faults = [self.fault] if self.fault else []
+        self._faults = dict(self.faults)
 
     def __call__(self, request: Request) -> Answer:
         if request.method != "POST":
@@ -65,9 +68,9 @@ class AgentModel:
             is_title = "title generator" in json.dumps(body)
             self.served.append("title" if is_title else "summary")
             return self._answer(Say("Beta note" if is_title else SUMMARY, prompt=70, completion=9))
-        if self.steps == FAULT_AT and self._faults:
-            self.served.append(self._faults[-1])
-            return self._faulty(self._faults.pop())
+        if fault := self._faults.pop(self.steps, None):
+            self.served.append(fault)
+            return self._faulty(fault)
         self.served.append("step")
         self.steps += 1
         return self._answer(self._step(self.steps - 1))
@@ -85,7 +88,7 @@ class AgentModel:
         name, arguments = tools[number]
         return Say(tool=name, arguments=arguments, **counts)
 
-    def _faulty(self, fault: str) -> Answer:
+    def _faulty(self, fault: Fault) -> Answer:
         if fault == "overloaded":
             return error_answer(529, "Overloaded", type="overloaded_error")
         if fault == "rate limit":
