@@ -24,7 +24,8 @@ MAX_FRAMES = 1000
 """Members of one gzip body, frames of a zstd one: a body of nothing but empty ones would keep the processor busy."""
 
 _MIN_WINDOW_LOG = 23  # 8 MB: what every decoder of the content encoding `zstd` takes (RFC 9659)
-_REFUSED = re.compile(r"^[^;]*;\s*q=0(?:\.0*)?\s*$", re.IGNORECASE)
+_ALGORITHMS = ("zstd", "br", "gzip")
+_REFUSED = re.compile(r";q=0(?:\.0*)?$")
 _EVENT_STREAM = "text/event-stream"
 _GZIP = zlib.MAX_WBITS + 16  # with gzip's header
 
@@ -50,9 +51,21 @@ class _Compression(Compress):
             return response if response is not None else flask.Response(status=204)
         environ = flask.request.environ
         accepted = environ.get("HTTP_ACCEPT_ENCODING", "")
-        if "q=0" in accepted:
-            environ["HTTP_ACCEPT_ENCODING"] = ",".join(part for part in accepted.split(",") if not _REFUSED.match(part))
+        if ";" in accepted:
+            environ["HTTP_ACCEPT_ENCODING"] = _plainly(accepted)
         return super().after_request(response)
+
+
+def _plainly(accepted: str) -> str:
+    """An `Accept-Encoding` (RFC 9110, section 12.5.3) as Flask-Compress reads it aright.
+
+    Without spaces and what is refused, and with the names that are not in it for `*`.
+    """
+    rows = [part.partition(";") for part in "".join(accepted.split()).lower().split(",")]
+    named = {name for name, _, _ in rows}
+    others = [name for name in _ALGORITHMS if name not in named]
+    parts = [f"{name}{mark}{weight}" for named_so, mark, weight in rows for name in (others if named_so == "*" else [named_so])]
+    return ",".join(part for part in parts if not _REFUSED.search(part))
 
 
 def attach_compression(app: flask.Flask) -> None:
@@ -61,7 +74,7 @@ def attach_compression(app: flask.Flask) -> None:
         COMPRESS_MIMETYPES=["application/json", "text/html", "text/css", "text/javascript", "text/plain", "image/svg+xml"],
         COMPRESS_MIN_SIZE=MIN_SIZE_BYTES,
         COMPRESS_STREAMS=False,
-        COMPRESS_ALGORITHM=["zstd", "br", "gzip"],
+        COMPRESS_ALGORITHM=list(_ALGORITHMS),
         COMPRESS_LEVEL=5,
         COMPRESS_ZSTD_LEVEL=3,
         COMPRESS_BR_LEVEL=4,

@@ -56,6 +56,11 @@ def client() -> Any:
         ("gzip;q=0", ""),
         ("zstd;q=0, br; q=0.0, gzip", "gzip"),
         ("*;q=0", ""),
+        ("zstd;q=0, *;q=0.5", "br"),
+        ("*, ZSTD ; Q=0.0, br;q=0", "gzip"),
+        ("zstd;q=0, br;q=0, gzip;q=0, *", ""),
+        ("br; q=0.2, gzip; q=0.8", "gzip"),
+        ("gzip;Q=0", ""),
         ("nonsense;;;,,q=", ""),
     ],
 )
