@@ -5,9 +5,10 @@
     reservation.settle(usage, cost_usd)                     # or .cancel(): the first of both counts
 
 A call is admitted while a window has something left, and takes its estimate out of it in the same step (one atomic addition in the storage
-of Flask-Limiter, in memory or in Redis): of any number of calls at once, at most one passes the limit. `settle` puts the true figures in
-the place of the estimate. A rule's strategy in Flask-Limiter, `hit`, is that addition and a comparison; here the sum itself is needed, to
-say what is left and because a call larger than what is left, or than the whole limit, is still served when it is the first to be so.
+of Flask-Limiter, in memory or in Redis, see `compat/limit_counts.py`): of any number of calls at once, at most one passes the limit.
+`settle` puts the true figures in the place of the estimate. A rule's strategy in Flask-Limiter, `hit`, is that addition and a comparison;
+here the sum itself is needed, to say what is left and because a call larger than what is left, or than the whole limit, is still served
+when it is the first to be so.
 
 A budget is spent by what calls have cost. Where it is only held by calls that are running, the next one is told to come back in a moment.
 
@@ -19,18 +20,17 @@ through (`Link`).
 from __future__ import annotations
 
 import datetime
-import hashlib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 import gevent
-from limits.strategies import RateLimiter
 
 from compat.catalog import Price
 from compat.errors import MAX_RETRY_AFTER_S, ClientError, GatewayError, TooManyRequests
 from compat.key_store import KeyTerms
+from compat.limit_counts import Counts, Limiter, Taken, Window, window_of
 from compat.limit_rules import MICRO, Measure, Rule, budget_rules, parse_rules
 from compat.redis_link import Link
 from compat.sections import BudgetSettings, LimitSettings
@@ -43,7 +43,6 @@ SPENT_TTL_S = 5.0
 HELD_RETRY_S = 5.0
 """When to come back where calls that are running hold what is left of a budget."""
 
-_SETTLED = "/settled"
 _BEGUN = 1_000_000
 _POLL_S = 0.005
 _POLLS = 40
@@ -59,15 +58,6 @@ class BudgetSpent(ClientError):
     status = 402
     type = "insufficient_quota"
     code = "budget_spent"
-
-
-class Limiter(Protocol):
-    """The part of Flask-Limiter's `Limiter` that is used."""
-
-    @property
-    def limiter(self) -> RateLimiter:
-        """Its strategy, with its storage."""
-        ...
 
 
 class Clock(Protocol):
@@ -102,18 +92,21 @@ def estimate_of(body_bytes: int, max_output_tokens: int, price: Price) -> Estima
 
 @dataclass(frozen=True, slots=True)
 class _Hold:
-    """What a call took from one window. `used_before` is what others had taken, `key` is empty where nothing was counted."""
+    """What a call took from one window of a name. `used_before` is what others had taken, `taken` is `None` where nothing was counted."""
 
-    rule: Rule
+    window: Window
     name: str
-    key: str
-    taken: int
+    amount: int
     used_before: int
-    end_s: float
+    taken: Taken | None = None
+
+    @property
+    def rule(self) -> Rule:
+        return self.window.rule
 
     @property
     def left(self) -> int:
-        return max(self.rule.amount - self.used_before - self.taken, 0)
+        return max(self.rule.amount - self.used_before - self.amount, 0)
 
 
 @dataclass(slots=True)
@@ -146,7 +139,8 @@ class Reservation:
     def _correct(self, actual: dict[Measure, int]) -> None:
         if not self._is_settled:
             self._is_settled = True
-            self._limits.correct([(hold, actual[hold.rule.measure]) for hold in self.holds if hold.key])
+            taken = [(hold.taken, actual[hold.rule.measure]) for hold in self.holds if hold.taken is not None]
+            self._limits.counts.settle(taken)
 
 
 class Limits:
@@ -169,12 +163,10 @@ class Limits:
         spent: Callable[[str, float], float] = lambda _client, _since_s: 0.0,
         later: Callable[[Callable[[], None]], object] = lambda run: run(),
     ) -> None:
-        self._limiter = limiter
         self.clock = clock
-        self._link = link
+        self.counts = Counts(limiter, clock.now, link, later)
         self._terms_of = terms_of
         self._spent = spent
-        self._later = later
         self._client_rules = {name: parse_rules(text, "client", f"limits.clients.{name}") for name, text in settings.clients.items()}
         self._any_client = parse_rules(settings.client, "client", "limits.client")
         self._model_rules = {name: parse_rules(text, "model", f"limits.models.{name}") for name, text in settings.models.items()}
@@ -190,7 +182,7 @@ class Limits:
     @property
     def fault(self) -> str:
         """What is wrong with the storage just now; empty when all is well."""
-        return self._link.fault
+        return self.counts.fault
 
     def admit(self, client: str, model: str, estimate: Estimate) -> Reservation:
         """Take `estimate` out of every window of `client` and `model`. Errors: `BudgetSpent`, `TooManyRequests`; nothing is taken then."""
@@ -209,7 +201,7 @@ class Limits:
                 hold = self._take(rule, name, amount, now_s)
                 reservation.holds.append(hold)
                 if hold.used_before >= rule.amount:
-                    raise _refusal(hold, self._settled(hold, now_s), now_s, _headers(reservation.holds, now_s))
+                    raise _refusal(hold, self._settled(hold), now_s, _headers(reservation.holds, now_s))
         except BaseException:  # a client's hang-up among them, while Redis was asked
             reservation.cancel()
             raise
@@ -220,27 +212,9 @@ class Limits:
         now_s = self.clock.now()
         holds = []
         for rule, name in self._rules_of(client, model):
-            begin_s, end_s = rule.window(now_s)
-            key = _key(rule, name, begin_s)
-            used = self._get(key)
-            if rule.scope == "budget":
-                used = max(used, self._known_spent(rule, name, begin_s))
-            holds.append(_Hold(rule, name, key, 0, used, end_s))
+            window = window_of(rule, name, now_s)
+            holds.append(_Hold(window, name, 0, self.counts.used(window, now_s, self._least(window, name))))
         return _headers(holds, now_s)
-
-    def correct(self, actual: Sequence[tuple[_Hold, int]]) -> None:
-        """Put true amounts in the place of what was taken. A window that is over stays as it was."""
-        now_s = self.clock.now()
-        changes = [(hold.key + _SETTLED, hold.end_s, amount) for hold, amount in actual if amount and hold.rule.scope == "budget"]
-        changes += [(hold.key, hold.end_s, amount - hold.taken) for hold, amount in actual if amount != hold.taken]
-        changes = [(key, end_s, change) for key, end_s, change in changes if now_s < end_s]
-
-        def run() -> None:
-            for key, end_s, change in changes:
-                self._add(key, end_s - now_s, change)
-
-        if changes:
-            self._later(run)
 
     def _rules_of(self, client: str, model: str) -> Iterable[tuple[Rule, str]]:
         """The rules of a call, each with the name it counts under; budgets first, for their refusal is the last word."""
@@ -265,20 +239,18 @@ class Limits:
         return known[1]
 
     def _take(self, rule: Rule, name: str, amount: int, now_s: float) -> _Hold:
-        begin_s, end_s = rule.window(now_s)
-        key = _key(rule, name, begin_s)
-        least = 0
-        if rule.scope == "budget":
-            least = self._known_spent(rule, name, begin_s)
-            if self._begun.get((rule, name)) != key:
-                self._begin(rule, name, key, end_s - now_s, least)
-        total = self._add(key, end_s - now_s, amount)
-        if total is None:
-            return _Hold(rule, name, "", amount, least, end_s)
-        return _Hold(rule, name, key, amount, max(total - amount, least), end_s)
+        window = window_of(rule, name, now_s)
+        least = self._least(window, name)
+        if rule.scope == "budget" and self._begun.get((rule, name)) != window.key:
+            self._begin(window, name, now_s, least)
+        taken = self.counts.take(window, amount, now_s, least)
+        return _Hold(window, name, amount, least if taken is None else taken.used_before, taken)
 
-    def _known_spent(self, rule: Rule, client: str, begin_s: float) -> int:
-        """Millionths of a dollar that the usage store knew of, a few seconds ago at most."""
+    def _least(self, window: Window, client: str) -> int:
+        """Of a budget: millionths of a dollar that the usage store knew of, a few seconds ago at most."""
+        rule, begin_s = window.rule, window.begin_s
+        if rule.scope != "budget":
+            return 0
         now_s = self.clock.now()
         known = self._known.get((rule, client))
         if known is None or known[0] != begin_s or abs(now_s - known[1]) >= SPENT_TTL_S:
@@ -286,36 +258,28 @@ class Limits:
             _put(self._known, (rule, client), known)
         return known[2]
 
-    def _settled(self, hold: _Hold, now_s: float) -> int:
+    def _settled(self, hold: _Hold) -> int:
         """What calls that are over have used of the window that `hold` is in; for a budget."""
         if hold.rule.scope != "budget":
             return hold.used_before
-        known = self._known_spent(hold.rule, hold.name, hold.rule.window(now_s)[0])
-        return max(self._get(hold.key + _SETTLED) if hold.key else 0, known)
+        return max(self.counts.settled(hold.window) if hold.taken is not None else 0, self._least(hold.window, hold.name))
 
-    def _begin(self, rule: Rule, name: str, key: str, left_s: float, spent: int) -> None:
+    def _begin(self, window: Window, name: str, now_s: float, spent: int) -> None:
         """Begin to count in a budget's window at what was spent before: in one process only, for which the others wait a moment."""
-        mark = f"{key}/begun"
-        state = self._add(mark, left_s, 1)
+        mark, left_s = f"{window.key}/begun", window.end_s - now_s
+        state = self.counts.add(mark, left_s, 1)
         if state == 1:
             if spent:
-                self._add(key, left_s, spent)
-                self._add(key + _SETTLED, left_s, spent)
-            self._add(mark, left_s, _BEGUN)
+                self.counts.add(window.settled_key, left_s, spent)
+            self.counts.add(mark, left_s, _BEGUN)
         else:
             for _ in range(_POLLS):
                 if state is None or state > _BEGUN:
                     break
                 gevent.sleep(_POLL_S)
-                state = self._get(mark)
+                state = self.counts.get(mark)
         if state is not None:
-            _put(self._begun, (rule, name), key)
-
-    def _add(self, key: str, left_s: float, amount: int) -> int | None:
-        return self._link.ask(lambda: self._limiter.limiter.storage.incr(key, math.ceil(left_s) + 1, amount))
-
-    def _get(self, key: str) -> int:
-        return self._link.ask(lambda: self._limiter.limiter.storage.get(key)) or 0
+            _put(self._begun, (window.rule, name), window.key)
 
 
 def _put(cache: dict[K, V], key: K, value: V) -> None:
@@ -323,11 +287,6 @@ def _put(cache: dict[K, V], key: K, value: V) -> None:
     if len(cache) >= _MAX_KNOWN:
         cache.clear()
     cache[key] = value
-
-
-def _key(rule: Rule, name: str, begin_s: float) -> str:
-    """Where a rule counts for a name, in the window that begins at `begin_s`. Names are hashed whole: they may hold anything."""
-    return rule.item.key_for(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=32).hexdigest(), int(begin_s))
 
 
 def _headers(holds: Sequence[_Hold], now_s: float) -> list[tuple[str, str]]:
@@ -342,7 +301,7 @@ def _headers(holds: Sequence[_Hold], now_s: float) -> list[tuple[str, str]]:
         headers += [
             (f"x-ratelimit-limit-{measure}", _number(hold.rule.amount, measure)),
             (f"x-ratelimit-remaining-{measure}", _number(hold.left, measure)),
-            (f"x-ratelimit-reset-{measure}", f"{math.ceil(hold.end_s - now_s)}s"),
+            (f"x-ratelimit-reset-{measure}", f"{math.ceil(hold.window.end_s - now_s)}s"),
         ]
     return headers
 
@@ -357,7 +316,7 @@ def _refusal(hold: _Hold, settled: int, now_s: float, headers: list[tuple[str, s
     `settled` is what calls that are over have used: a budget that is only held by others is none that is spent.
     """
     rule = hold.rule
-    moment = datetime.datetime.fromtimestamp(hold.end_s, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    moment = datetime.datetime.fromtimestamp(hold.window.end_s, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     owner = f"the {'model' if rule.scope == 'model' else 'client'} '{hold.name[:100]}'"
     if rule.scope == "budget" and settled < rule.amount:
         words = (
@@ -368,4 +327,4 @@ def _refusal(hold: _Hold, settled: int, now_s: float, headers: list[tuple[str, s
         words = f"The budget of {owner}, {rule}, is spent ({rule.show(settled)}); it is renewed at {moment}."
         return BudgetSpent(words, headers=tuple(headers))
     words = f"The limit of {owner}, {rule}, is reached; it is renewed at {moment}."
-    return TooManyRequests(words, retry_after_s=max(min(hold.end_s - now_s, MAX_RETRY_AFTER_S), 1), headers=tuple(headers))
+    return TooManyRequests(words, retry_after_s=max(min(hold.window.end_s - now_s, MAX_RETRY_AFTER_S), 1), headers=tuple(headers))

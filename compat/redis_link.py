@@ -40,13 +40,17 @@ class Link:
         self._retry_at_s: float | None = None
         self.fault = ""
 
+    @property
+    def is_left_alone(self) -> bool:
+        """Whether the server is not asked just now, since it failed a moment ago."""
+        return self._retry_at_s is not None and self._clock() < self._retry_at_s
+
     def ask(self, question: Callable[[], T]) -> T | None:
         """The answer to `question`; `None` where the server failed, or did so a moment ago."""
+        if self.is_left_alone:
+            return None
         if self._retry_at_s is not None:
-            now_s = self._clock()
-            if now_s < self._retry_at_s:
-                return None
-            self._retry_at_s = now_s + RETRY_S  # others stay away while this one tries
+            self._retry_at_s = self._clock() + RETRY_S  # others stay away while this one tries
         try:
             answer = question()
         except self._errors as error:

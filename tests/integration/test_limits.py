@@ -190,7 +190,7 @@ def test_a_client_that_leaves_as_its_call_is_settled_leaves_nothing_held(start_g
     limits = gateway.gateway.limits
     for end in (lambda taken: taken.cancel(), lambda taken: taken.settle(None, 0.0)):
         taken = limits.admit("c", NAME, Estimate(10, 1000, 0.0, 0.03))
-        until(lambda: not limits._limiter.limiter.storage.timer.is_alive(), "the timer has run")
+        until(lambda: not limits.counts._limiter.limiter.storage.timer.is_alive(), "the timer has run")
         ending = gevent.spawn(end, taken)
         gevent.sleep(0)
         ending.kill()

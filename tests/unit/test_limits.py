@@ -20,6 +20,7 @@ from compat.catalog import Price
 from compat.endpoints.limiter import make_limiter
 from compat.errors import ClientGone, GatewayError, TooManyRequests
 from compat.key_store import KeyTerms
+from compat.limit_counts import LEASE_S, MAX_LATE
 from compat.limits import _MAX_KNOWN, HELD_RETRY_S, SPENT_TTL_S, BudgetSpent, Estimate, Limits, Reservation, estimate_of
 from compat.redis_link import LIMITER_ERRORS, RETRY_S, Link
 from compat.sections import LimitSettings
@@ -391,12 +392,90 @@ def test_a_hundred_calls_at_once_share_flask_limiters_memory() -> None:
     assert bench.left("usd") == "0"
 
 
-def test_a_hang_up_in_the_middle_gives_everything_back() -> None:
+@pytest.mark.parametrize("throws_at", range(1, 8))
+def test_a_hang_up_in_the_middle_gives_everything_back(throws_at: int) -> None:
     bench = Bench(client="5/day; 5000 tokens/day; 5 usd/day")
-    bench.storage.throws_at = 3
+    bench.storage.throws_at = throws_at
     with pytest.raises(ClientGone):
         bench.admit()
-    assert set(bench.storage.counts.values()) == {0}
+    assert set(bench.storage.counts.values()) <= {0}
+
+
+@pytest.mark.parametrize("rules", [{"budget": {"month_usd": 1}}, {"client": "1 usd/day"}])
+def test_what_a_killed_gateways_calls_held_is_free_again_after_the_longest_call(rules: Any) -> None:
+    """Nobody settles them; in a window of a month they would keep the client out for weeks."""
+    bench = Bench(**rules)
+    bench.admit().settle(USAGE, 0.25)
+    for _ in range(8):
+        bench.admit()
+    bench.refusal()
+    bench.now_s += LEASE_S
+    assert bench.left("usd") == "0", "a call may take as long"
+    bench.now_s += LEASE_S
+    assert bench.left("usd") == "0.75"
+    bench.admit()
+
+
+def test_a_call_that_takes_longer_than_its_lease_is_charged_what_it_used() -> None:
+    bench = Bench(budget={"month_usd": 1})
+    reservation = bench.admit()
+    bench.now_s += 2 * LEASE_S
+    assert bench.left("usd") == "1"
+    reservation.settle(USAGE, 0.25)
+    assert bench.left("usd") == "0.75"
+
+
+def test_calls_that_begin_before_and_after_the_hour_see_each_other() -> None:
+    bench = Bench(budget={"month_usd": 0.1})
+    bench.now_s += LEASE_S - 0.001
+    first = bench.admit()
+    bench.now_s += 0.001
+    bench.refusal()
+    first.cancel()
+    bench.admit()
+
+
+def test_a_call_that_is_counted_as_the_hour_ends_sees_one_of_the_next_hour() -> None:
+    bench = Bench(budget={"month_usd": 0.1})
+    bench.now_s += LEASE_S
+    bench.admit()
+    bench.now_s -= LEASE_S
+    now = iter([bench.now_s] * 4)
+    bench.limits.clock.now = lambda: next(now, bench.now_s)  # type: ignore[method-assign]
+    bench.limits.counts._now = lambda: bench.now_s + LEASE_S
+    bench.refusal()
+
+
+def test_what_ends_while_redis_is_left_alone_is_counted_when_it_is_back() -> None:
+    bench = Bench(client="100000 tokens/hour", budget={"month_usd": 1})
+    running = [bench.admit() for _ in range(9)]
+    bench.storage.is_gone = True
+    bench.admit(client="desktop")  # hears that it is gone
+    for reservation in running:
+        reservation.settle(USAGE, 0.05)
+    assert len(bench.limits.counts) == 27
+    bench.storage.is_gone = False
+    bench.now_s += RETRY_S
+    bench.admit(client="desktop")  # hears that it is back
+    assert (len(bench.limits.counts), bench.left("usd"), bench.left("tokens")) == (0, "0.55", "98650")
+
+
+def test_corrections_that_wait_are_bounded() -> None:
+    bench = Bench(client="100000 tokens/hour")
+    running = bench.admit()
+    bench.limits.counts._late.extend([("key", 0.0, 1)] * MAX_LATE)
+    bench.storage.is_gone = True
+    bench.admit(client="desktop")
+    running.settle(USAGE)
+    assert len(bench.limits.counts) == MAX_LATE
+
+
+def test_a_storage_that_has_forgotten_what_a_call_took_is_not_given_it_back() -> None:
+    bench = Bench(client="2000 tokens/hour", budget={"month_usd": 1})
+    reservation = bench.admit()
+    bench.storage.counts.clear()
+    reservation.settle(USAGE, 0.1)
+    assert (bench.left("usd"), bench.left("tokens")) == ("0.9", "2000")
 
 
 def test_without_its_storage_the_gateway_goes_on_and_says_so_once() -> None:
@@ -431,7 +510,7 @@ def test_a_storage_that_is_back_is_used_again() -> None:
 
 def test_a_correction_can_be_made_later() -> None:
     waiting: list[Any] = []
-    bench = Bench(client="10000 tokens/day", later=waiting.append)
+    bench = Bench(client="10000 tokens/hour", later=waiting.append)
     bench.admit().settle(USAGE)
     assert bench.left("tokens") == "9000"
     waiting.pop()()
