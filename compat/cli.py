@@ -188,6 +188,7 @@ def sample_metrics(gateway: Gateway) -> None:
     """Take note, every few seconds and as long as the process lives, of what goes on in it: another worker may be asked for the metrics."""
     while True:
         gateway.metrics.sample(readings_of(gateway))
+        gateway.metrics.tell(gateway.log.event)
         gevent.sleep(_SAMPLE_S)
 
 

@@ -25,6 +25,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from compat.metrics_files import use_solid_files
+
 MAX_ROUTES = 200
 MAX_CLIENTS = 200
 MAX_OUTCOMES = 2000
@@ -42,6 +44,7 @@ OPERATIONS: Mapping[str, str] = {"completions": "text_completion", "infill": "te
 _ROUTE = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "gen_ai_response_model")
 _LIMIT_CODES = frozenset({"rate_limit_exceeded", "budget_spent"})
 
+OnEvent = Callable[[str, Mapping[str, Any]], None]
 K = TypeVar("K", bound=tuple[str, ...])
 V = TypeVar("V")
 
@@ -78,28 +81,30 @@ class _Series:
 
 
 class Metrics:
-    """All metrics, in a registry of their own. Mutable: the metrics, the children that are known, what was read last.
+    """All metrics, in a registry of their own. Mutable: the metrics, the children that are known, what was read last, what was told.
 
     `fault` tells why counting failed last time (a full disk, with several workers); calls go on. `is_shared`: counts are in files.
     """
 
     def __init__(self, *, is_shared: bool = values.ValueClass._multiprocess) -> None:
         self.fault = ""
+        self._failure = ""
+        self._is_told = False
         self._registry = CollectorRegistry()
         self._is_shared = is_shared
-        if not self._is_shared:
-            ProcessCollector(registry=self._registry)
-        self._make_conventional()
-        self._make_own()
+        self._is_made = False
         self._routes: dict[tuple[str, str, str], _Series] = {}
         self._outcomes: dict[tuple[str, str, str], Counter] = {}
         self._costs: dict[tuple[str, str], Counter] = {}
         self._read_before: set[tuple[Gauge, tuple[str, ...]]] = set()
         self._dropped: dict[str, int] = {}
+        if self._is_shared:
+            use_solid_files()
+        self._count(lambda: None)
 
     def began(self) -> None:
         """A call begins; `observe` follows."""
-        self._count(self._in_flight.inc)
+        self._count(lambda: self._in_flight.inc())  # noqa: PLW0108  # it may not be made yet
 
     def observe(self, record: Mapping[str, Any]) -> None:
         """Count a call that is over. Never raises."""
@@ -108,6 +113,14 @@ class Metrics:
     def sample(self, readings: Readings) -> None:
         """Take note of what is going on in this process. Never raises."""
         self._count(lambda: self._sample(readings))
+
+    def tell(self, on_event: OnEvent) -> None:
+        """Tell of `metrics.failed`, once, when a count failed since the last time, and of `metrics.recovered` when none did any more."""
+        if self._failure and not self._is_told:
+            on_event("metrics.failed", {"reason": self._failure})
+        elif self._is_told and not self._failure:
+            on_event("metrics.recovered", {})
+        self._is_told, self._failure = bool(self._failure), ""
 
     def render(self, accept: str = "") -> tuple[str, bytes]:
         """The content type that a client with the header `Accept: accept` understands, and the metrics in it."""
@@ -121,6 +134,15 @@ class Metrics:
     def families(self) -> list[Metric]:
         """What this process has counted, and no other; nothing about the process itself."""
         return [family for family in _WithoutCreated(self._registry).collect() if not family.name.startswith("process_")]
+
+    def _make(self) -> None:
+        """Make the metrics. Errors: `OSError`, and nothing is made: the next count makes another try."""
+        self._registry = CollectorRegistry()
+        if not self._is_shared:
+            ProcessCollector(registry=self._registry)
+        self._make_conventional()
+        self._make_own()
+        self._is_made = True
 
     def _make_conventional(self) -> None:
         self._duration = self._histogram(
@@ -168,9 +190,11 @@ class Metrics:
     def _count(self, count: Callable[[], object]) -> None:
         """Shared counts are in files, which can fail."""
         try:
+            if not self._is_made:
+                self._make()
             count()
         except (OSError, ValueError) as error:
-            self.fault = f"metrics can't be counted: {error}"
+            self.fault = self._failure = f"metrics can't be counted: {error}"
         else:
             self.fault = ""
 

@@ -251,6 +251,25 @@ def test_counting_that_fails_is_not_felt_by_a_call(bench: Bench) -> None:
     assert bench.metrics.fault == ""
 
 
+def test_counting_that_fails_is_told_once_and_so_is_its_end(bench: Bench) -> None:
+    events: list[tuple[str, Any]] = []
+
+    def fail() -> None:
+        raise OSError("No space left on device")
+
+    def tell() -> None:
+        bench.metrics.tell(lambda name, fields: events.append((name, fields)))
+
+    for _ in range(2):
+        bench.metrics._count(fail)
+        bench.metrics.began()
+        tell()
+    assert events == [("metrics.failed", {"reason": "metrics can't be counted: No space left on device"})]
+    tell()
+    tell()
+    assert [name for name, _ in events] == ["metrics.failed", "metrics.recovered"]
+
+
 def test_without_workers_nothing_is_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     metrics = Metrics(is_shared=True)
