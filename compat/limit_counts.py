@@ -80,7 +80,7 @@ class Taken:
 
 
 class Counts:
-    """All of them. Mutable: the corrections that wait for Redis; the sums are in the storage.
+    """All of them. Mutable: the corrections that wait for Redis, whether anything was counted; the sums are in the storage.
 
     `now` gives seconds since 1970. `later` runs a correction, see `Limits`.
     """
@@ -90,11 +90,17 @@ class Counts:
         self._now = now
         self._link = link
         self._later = later
+        self._has_counted = False
         self._late: collections.deque[_Change] = collections.deque(maxlen=MAX_LATE)
 
     def __len__(self) -> int:
         """How many corrections wait."""
         return len(self._late)
+
+    @property
+    def kept(self) -> int:
+        """How many sums are in the memory of this process."""
+        return len(getattr(self._limiter.limiter.storage, "storage", ())) if self._has_counted else 0
 
     @property
     def fault(self) -> str:
@@ -144,6 +150,7 @@ class Counts:
 
     def add(self, key: str, left_s: float, amount: int) -> int | None:
         """The sum at `key` with `amount` added, which counts for `left_s`; `None` while the storage can't be used."""
+        self._has_counted = True
         total = self._link.ask(lambda: self._limiter.limiter.storage.incr(key, math.ceil(left_s) + 1, amount))
         if self._late and total is not None:
             late = list(self._late)

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -178,6 +178,12 @@ class Limits:
         self._of_terms: dict[str, tuple[KeyTerms, tuple[Rule, ...]]] = {}
         self._known: dict[tuple[Rule, str], tuple[float, float, int]] = {}
         self._begun: dict[tuple[Rule, str], str] = {}
+
+    @property
+    def entries(self) -> Mapping[str, int]:
+        """How many sums, what is remembered of clients, and corrections that wait, are in the memory of this process."""
+        remembered = len(self._of_terms) + len(self._known) + len(self._begun)
+        return {"limit counts": self.counts.kept, "limited clients": remembered, "limit corrections": len(self.counts)}
 
     @property
     def fault(self) -> str:

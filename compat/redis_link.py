@@ -86,8 +86,8 @@ def redis_errors() -> tuple[type[Exception], ...]:
 
 
 def limiter_options(url: str) -> dict[str, Any]:
-    """The `storage_options` of Flask-Limiter for the storage at `url` (`memory://`, `redis://...`): its errors are `LIMITER_ERRORS`."""
-    if url.startswith("memory:"):
+    """The `storage_options` of Flask-Limiter for the storage at `url` (in memory or `redis://...`): its errors are `LIMITER_ERRORS`."""
+    if url.startswith("memory"):
         return {"wrap_exceptions": True}
     return {"wrap_exceptions": True, "key_prefix": f"{KEY_PREFIX}:limits", **_options()}
 

@@ -49,6 +49,16 @@ class ThinkingVault(Protocol):
         """How much room they take."""
         ...
 
+    @property
+    def queued(self) -> int:
+        """How many changes wait to be written."""
+        ...
+
+    @property
+    def dropped(self) -> int:
+        """How many records and changes there was no room for."""
+        ...
+
     def start(self) -> None:
         """Begin to write in the background; in the process that serves, after any fork."""
         ...
@@ -182,6 +192,16 @@ class MemoryVault:
     def size_bytes(self) -> int:
         """How much memory they take."""
         return self._memory.size_bytes
+
+    @property
+    def queued(self) -> int:
+        """None: there is nowhere to write them."""
+        return 0
+
+    @property
+    def dropped(self) -> int:
+        """None: what there is no room for is in the place of an older one."""
+        return 0
 
     def start(self) -> None:
         """Nothing to do."""

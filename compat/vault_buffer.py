@@ -97,6 +97,11 @@ class BufferedVault(BackgroundWriter):
         """The room they take there."""
         return (self._store.gauges() or (0, self._memory.size_bytes))[1]
 
+    @property
+    def queued(self) -> int:
+        """See `ThinkingVault`."""
+        return len(self._queue)
+
     def keep(self, client: str, model: str, record: ThinkingRecord) -> None:
         """See `ThinkingVault`."""
         keys = tuple(call_keys(client, model, record.tool_call_ids).values())

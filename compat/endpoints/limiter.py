@@ -11,11 +11,28 @@ import flask
 import flask_limiter
 import flask_limiter.util
 import gevent.lock
+from limits.storage import MemoryStorage
 from limits.strategies import RateLimiter
 
 from compat.redis_link import limiter_options
 
-MEMORY = "memory://"
+MEMORY = "memory+bounded://"
+MAX_COUNTS = 20_000
+
+
+class BoundedMemory(MemoryStorage):
+    """Flask-Limiter's storage in memory, of at most `MAX_COUNTS` counts: without client keys anybody is a client by sending another one.
+
+    Beyond them the oldest go. What a budget has spent is in the usage store as well.
+    """
+
+    STORAGE_SCHEME = [MEMORY.partition(":")[0]]  # noqa: RUF012  # the name by which it is found, as the base class has it
+
+    def incr(self, key: str, expiry: float, amount: int = 1) -> int:
+        """See the base class."""
+        while len(self.storage) >= MAX_COUNTS and key not in self.storage:
+            self.clear(next(iter(self.storage)))
+        return super().incr(key, expiry, amount)
 
 
 def make_limiter(storage_url: str = MEMORY) -> flask_limiter.Limiter:

@@ -12,6 +12,7 @@ from compat.answer_cache import AnswerCache
 from compat.calllog import CallLog
 from compat.commons import Commons
 from compat.keys import ClientKeys
+from compat.limits import Limits
 from compat.metrics import Metrics, Readings
 from compat.routing.plan import Policies
 from compat.routing.single_flight import Flights
@@ -39,6 +40,9 @@ class Measured(Protocol):
 
     @property
     def vault(self) -> ThinkingVault: ...
+
+    @property
+    def limits(self) -> Limits: ...
 
     @property
     def answers(self) -> AnswerCache: ...
@@ -90,7 +94,9 @@ def readings_of(gateway: Measured) -> Readings:
             "prompt cache watch": len(gateway.cache_watch),
             "log queue": gateway.log.queued,
             "usage queue": gateway.usage.queued,
+            "vault queue": gateway.vault.queued,
+            **gateway.limits.entries,
         },
         circuits={key: count for key, count in circuits.items() if key[1] != "closed"},
-        dropped={"log lines": gateway.log.dropped, "usage records": gateway.usage.dropped},
+        dropped={"log lines": gateway.log.dropped, "usage records": gateway.usage.dropped, "thinking": gateway.vault.dropped},
     )

@@ -17,7 +17,7 @@ import pytest
 from limits.errors import StorageError
 
 from compat.catalog import Price
-from compat.endpoints.limiter import make_limiter
+from compat.endpoints.limiter import MAX_COUNTS, MEMORY, make_limiter
 from compat.errors import ClientGone, GatewayError, TooManyRequests
 from compat.key_store import KeyTerms
 from compat.limit_counts import LEASE_S, MAX_LATE
@@ -387,7 +387,7 @@ def test_a_hundred_calls_at_once_pass_a_budget_by_one_call_at_most(yields: bool,
 
 
 def test_a_hundred_calls_at_once_share_flask_limiters_memory() -> None:
-    bench = Bench(url="memory://", budget={"day_usd": 1})
+    bench = Bench(url=MEMORY, budget={"day_usd": 1})
     assert many(bench, 100, Estimate(1, 1, 0.03)) == 34
     assert bench.left("usd") == "0"
 
@@ -524,6 +524,17 @@ def test_what_is_remembered_of_clients_is_bounded() -> None:
     bench.limits._known.update({(None, str(number)): (0.0, 0.0, 0) for number in range(_MAX_KNOWN)})  # type: ignore[misc]
     bench.admit()
     assert len(bench.limits._known) == 1
+
+
+def test_counts_in_memory_are_bounded_and_told() -> None:
+    """Without client keys each key is a client of its own, and a month's count stays for a month."""
+    bench = Bench(url=MEMORY, client="5/day", budget={"month_usd": 1})
+    assert bench.limits.entries == {"limit counts": 0, "limited clients": 0, "limit corrections": 0}
+    clients = MAX_COUNTS // 4 + 1
+    for number in range(clients):
+        bench.admit(client=f"key-{number}").settle(USAGE, 0.1)
+    assert bench.limits.entries == {"limit counts": MAX_COUNTS, "limited clients": 2 * clients, "limit corrections": 0}
+    assert bench.left("requests", client=f"key-{clients - 1}") == "4"
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,7 @@ def make_gateway(folder: Path, keys: dict[str, KeySettings] | None = None) -> An
         vault=MemoryVault(max_bytes=1000, ttl_s=1.0, clock=lambda: 0.0),
         answers=AnswerCache(CacheSettings(), shelf),
         usage=NoUsage(),
+        limits=types.SimpleNamespace(entries={"limit counts": 16}),
     )
 
 
@@ -79,9 +80,11 @@ def test_readings_are_what_the_collaborators_tell(tmp_path: Path) -> None:
             "prompt cache watch": 15,
             "log queue": 1,
             "usage queue": 0,
+            "vault queue": 0,
+            "limit counts": 16,
         },
         circuits={("up", "open"): 2, ("other", "half-open"): 1},
-        dropped={"log lines": 7, "usage records": 0},
+        dropped={"log lines": 7, "usage records": 0, "thinking": 0},
     )
 
 
