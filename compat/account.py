@@ -95,14 +95,13 @@ class Account:
             headers.append(("x-cache", self.verdict))
         return headers
 
-    def close(self, record: Mapping[str, object], usage: Usage | None, cost_usd: float, *, was_sent: bool) -> None:
-        """The call is over; `was_sent` tells whether an upstream saw its last attempt."""
+    def close(self, record: Mapping[str, object], usage: Usage | None, cost_usd: float) -> None:
+        """The call is over. Without `usage` no upstream has done anything for it."""
         outcome = record.get("outcome")
         if self._recording is not None and outcome == "ok" and self.call.is_stream and "carried_on_from" not in record:
             self._recording.ended()
         if self._reservation is not None:
-            has_failed = outcome == "error" and "ttft_ms" not in record
-            if self.is_hit or (usage is None and (has_failed or not was_sent)):
+            if self.is_hit or usage is None:
                 self._reservation.cancel()
             else:
                 self._reservation.settle(usage, cost_usd)

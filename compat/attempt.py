@@ -26,13 +26,13 @@ from compat.pacing import Sent
 from compat.relay import Bounds, Outlet, Relay
 from compat.routing.router import Deployment
 from compat.translate import TRANSLATORS
-from compat.translate.base import ThinkingRecord, TranslatedAnswer, TranslationContext, Translator
+from compat.translate.base import StreamTranslator, ThinkingRecord, TranslatedAnswer, TranslationContext, Translator
 from compat.translate.refusals import PASSING, refused_parameter
 from compat.upstream.client import Secret, Upstream
 from compat.upstream.http1 import Exchange, Head
 from compat.whole_answer import answer_of
 from compat.wire.check import check_messages
-from compat.wire.estimate import prompt_tokens
+from compat.wire.estimate import estimated_usage, prompt_tokens
 from compat.wire.openai import completion_frames
 from compat.wire.sse import KEEP_ALIVE
 from compat.wire.usage import Usage
@@ -103,6 +103,7 @@ class Attempt:
     _learnt: tuple[str, ...] = ()
     _exchange: Exchange | None = None
     _sent: Sent | None = None
+    _stream: StreamTranslator | None = None
     _translator: Translator = field(init=False)
 
     def __post_init__(self) -> None:
@@ -139,7 +140,7 @@ class Attempt:
                 yield completion_frames(answer.body, wants_usage=self.call.wants_usage)
                 return
             outflow = outflow or Outflow(self._translator.stream(ctx), self.hold_bytes, self._show)
-            stream = outflow.stream
+            stream = self._stream = outflow.stream
             try:
                 yield from self._relay(exchange, outflow, outlet, on_frames)
             except UpstreamError as error:
@@ -163,6 +164,12 @@ class Attempt:
         self._show()
         yield last
         self._drain(exchange)
+
+    def estimate_usage(self) -> None:
+        """Take for the usage of an answer that was cut short what the upstream had told by then, and an estimate of the rest."""
+        if self.usage is None and self.upstream_calls:
+            stream = self._stream
+            self.usage = stream.usage_so_far() if stream is not None else estimated_usage(prompt_tokens(self.call.envelope), 0)
 
     def close(self) -> None:
         """Let go of the upstream; what it still does is ended."""

@@ -348,13 +348,15 @@ class CallRun:
             if attempt.is_complete:
                 self._end_attempt(None)
             self.first_content_s = self.first_content_s or attempt.first_content_s
+            if not attempt.is_complete and (attempt.first_content_s is not None or not self._has_ended):
+                attempt.estimate_usage()
             attempt.close()
         if self._ticket is not None:
             self._ticket.release()
         if self._place is not None and self._plan is not None:
             self._plan.left(self._place)
         record = record_of(self, outcome, error)
-        self.account.close(record, *self.used, was_sent=attempt is not None and attempt.upstream_calls > 0)
+        self.account.close(record, *self.used)
         gateway.log.write("call", record, "error" if outcome == "error" and error and error.status >= 500 else "info")
 
 

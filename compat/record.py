@@ -55,7 +55,7 @@ def _of_attempt(run: CallRun, attempt: Attempt) -> dict[str, object]:
         record["cost_usd"] = cost_usd
         if usage.is_estimate:
             record["is_estimate"] = True
-        if attempt.segments:
+        elif attempt.segments:
             lost = run.gateway.cache_watch.first_change(
                 run.call.client, run.call.session_id, attempt.deployment.name, attempt.segments, usage
             )

@@ -13,7 +13,7 @@ Blocks are kept until the answer ends, for the vault and for a pause, so that an
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -37,8 +37,10 @@ from compat.translate.anthropic_answer import (
 from compat.translate.base import Continuation, StreamTranslator, TranslationContext
 from compat.translate.notes import Notes
 from compat.translate.upstream_errors import event_error
+from compat.wire.estimate import estimated_usage
 from compat.wire.openai import ChunkWriter
 from compat.wire.sse import DONE, parse_event
+from compat.wire.usage import Usage
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """Of events: more than half a million tokens, however finely they are cut."""
@@ -97,6 +99,7 @@ class AnthropicStream(StreamTranslator):
         self._has_role = False
         self._calls = 0
         self._text_chars = 0
+        self._written_chars = 0
         self._bytes = 0
         self._before: Mapping[str, int] = {}
         self._carried: list[Any] = []
@@ -155,6 +158,16 @@ class AnthropicStream(StreamTranslator):
         if self.ctx.wants_usage:
             frames.append(self._writer.usage(usage_object(self.usage, self.ctx)))
         return b"".join((*frames, DONE))
+
+    def usage_so_far(self) -> Usage:
+        """See `StreamTranslator`. The prompt's count comes with the first event, the answer's with the last."""
+        counts = add_counts(self._before, self._counts)
+        prompt = self.ctx.count_prompt() if not counts and self.ctx.count_prompt is not None else 0
+        estimate = estimated_usage(prompt, self._written_chars)
+        if not counts:
+            return estimate
+        told = usage_of(counts)
+        return replace(told, completion_tokens=max(told.completion_tokens, estimate.completion_tokens), is_estimate=True)
 
     # One handler per event type.
 
@@ -259,6 +272,7 @@ class AnthropicStream(StreamTranslator):
             return b""
         self.is_committed = True
         self._text_chars += len(text)
+        self._written_chars += len(text)
         block.pieces.append(text)
         return self._role() + self._writer.text(b"content", text)
 
@@ -266,6 +280,7 @@ class AnthropicStream(StreamTranslator):
         if not thinking:
             return b""
         self.is_committed = True
+        self._written_chars += len(thinking)
         block.pieces.append(thinking)
         return self._role() + self._writer.text(b"reasoning_content", thinking)
 
@@ -281,6 +296,7 @@ class AnthropicStream(StreamTranslator):
     def _arguments(self, block: _Block, piece: str) -> bytes:
         if not piece:
             return b""
+        self._written_chars += len(piece)
         block.pieces.append(piece)
         if block.is_answer:
             self._text_chars += len(piece)

@@ -179,6 +179,10 @@ class StreamTranslator(abc.ABC):
         return None
 
     @abc.abstractmethod
+    def usage_so_far(self) -> Usage:
+        """What a stream that is cut short has used: what the upstream had told by then, and an estimate of the rest."""
+
+    @abc.abstractmethod
     def translate_event(self, block: bytes) -> bytes:
         """The client's frames for one event. Errors: any `UpstreamError`."""
 

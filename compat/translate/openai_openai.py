@@ -132,9 +132,15 @@ class PassthroughStream(StreamTranslator):
         self.is_finished = True
         usage = self._raw_usage
         if not (self.usage and self.usage.prompt_tokens) and self.ctx.count_prompt is not None:
-            self.usage = estimated_usage(self.ctx.count_prompt(), self._scale.text_bytes)
+            self.usage = self.usage_so_far()
             usage = usage_object(self.usage)
         return (data_frame(self._usage_chunk(usage)) if usage is not None and self.ctx.wants_usage else b"") + DONE
+
+    def usage_so_far(self) -> Usage:
+        """See `StreamTranslator`; some upstreams tell their counts with every chunk."""
+        if self.usage is not None and self.usage.prompt_tokens:
+            return self.usage
+        return estimated_usage(self.ctx.count_prompt() if self.ctx.count_prompt is not None else 0, self._scale.text_bytes)
 
     def translate_event(self, block: bytes) -> bytes:
         """One chunk, or nothing for a comment, a usage chunk or the end mark."""

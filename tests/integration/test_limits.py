@@ -15,7 +15,7 @@ import openai
 import pytest
 import requests
 
-from compat.limits import BYTES_PER_TOKEN, Estimate
+from compat.limits import Estimate
 from compat.settings import merge
 from tests.conftest import RunningGateway, to_upstream
 from tests.fakes import openai_answers as answers
@@ -158,16 +158,44 @@ def test_a_call_that_failed_is_charged_nothing(start_gateway: Any, upstream: Fak
     is_left(gateway, requests="5", tokens="10000", usd="1")
 
 
-def test_a_client_that_left_is_charged_for_what_was_read(start_gateway: Any, upstream: FakeUpstream) -> None:
-    upstream.script(answers.sse_answer(answers.event(answers.chunk({"content": "Hel"})), Stall()))
+def test_a_client_that_left_is_charged_for_the_prompt_and_for_what_was_written(start_gateway: Any, upstream: FakeUpstream) -> None:
+    upstream.script(answers.sse_answer(*(answers.event(answers.chunk({"content": "Hello "})) for _ in range(500)), Stall()))
     gateway = start_gateway(limited(upstream, client="5/day; 10000 tokens/day"))
     body = json.dumps({"model": NAME, "stream": True, "messages": [{"role": "user", "content": "Hi"}]})
     with requests.post(f"{gateway.url}/chat/completions", data=body, headers={"content-type": "application/json"}, stream=True) as answer:
         assert b"Hel" in next(answer.iter_content(None))
+        gevent.sleep(0.05)
     until(gateway.calls, "the call is over")
     [record] = gateway.calls()
     assert record["outcome"] == "cancelled"
-    is_left(gateway, requests="4", tokens=str(10000 - record["bytes_in"] // BYTES_PER_TOKEN - 1))
+    assert record["is_estimate"]
+    assert 0 < record["prompt_tokens"] < 20
+    assert 500 < record["completion_tokens"] < 1000
+    is_left(gateway, requests="4", tokens=str(10000 - record["prompt_tokens"] - record["completion_tokens"]))
+    gateway.gateway.usage.flush()  # type: ignore[attr-defined]
+    [row] = gateway.gateway.usage.table(["client"])
+    assert (row.prompt_tokens, row.completion_tokens) == (record["prompt_tokens"], record["completion_tokens"])
+
+
+def test_a_client_that_left_before_the_first_word_is_charged_for_the_prompt(start_gateway: Any, upstream: FakeUpstream) -> None:
+    upstream.script(Answer(raw=(Stall(),)))
+    gateway = start_gateway(limited(upstream, client="5/day; 10000 tokens/day"))
+    with pytest.raises(requests.Timeout):
+        gateway.chat(stream=True, timeout=0.2)
+    until(gateway.calls, "the call is over")
+    [record] = gateway.calls()
+    assert (record["outcome"], record["completion_tokens"], record["is_estimate"]) == ("cancelled", 0, True)
+    is_left(gateway, requests="4", tokens=str(10000 - record["prompt_tokens"]))
+
+
+def test_an_answer_that_broke_off_is_charged_for_what_was_written(start_gateway: Any, upstream: FakeUpstream) -> None:
+    upstream.script(answers.sse_answer(*(answers.event(answers.chunk({"content": "Hello "})) for _ in range(500)), Cut()))
+    gateway = start_gateway(limited(upstream, client="5/day; 10000 tokens/day"))
+    assert "error" in gateway.chat(stream=True).text
+    [record] = gateway.calls()
+    assert (record["outcome"], record["is_estimate"]) == ("error", True)
+    assert 500 < record["completion_tokens"] < 1000
+    is_left(gateway, requests="4", tokens=str(10000 - record["prompt_tokens"] - record["completion_tokens"]))
 
 
 def test_calls_in_flight_hold_their_share(start_gateway: Any, upstream: FakeUpstream) -> None:

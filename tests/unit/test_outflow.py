@@ -8,6 +8,7 @@ from compat.catalog import Model
 from compat.errors import UpstreamBroken
 from compat.outflow import Outflow
 from compat.translate.base import StreamTranslator, TranslationContext
+from compat.wire.usage import Usage
 
 CONTEXT = TranslationContext("alias", "target", Model(id="target"), "chatcmpl-1", 1, is_stream=True)
 ROLE = b"role\n\n"
@@ -27,6 +28,9 @@ class Echo(StreamTranslator):
 
     def translate_end(self) -> bytes:
         return b"[DONE]"
+
+    def usage_so_far(self) -> Usage:
+        return Usage()
 
 
 class Shown:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from compat.catalog import Model
 from compat.errors import GatewayError, UpstreamBroken
 from compat.translate.base import Continuation, StreamTranslator, TranslationContext, note_values
+from compat.wire.usage import Usage
 
 CTX = TranslationContext("alias", "target", Model(), "chatcmpl-ours", 17, is_stream=True)
 
@@ -20,6 +21,9 @@ class Echo(StreamTranslator):
 
     def translate_end(self) -> bytes:
         return b"done"
+
+    def usage_so_far(self) -> Usage:
+        return Usage()
 
 
 def test_a_context_knows_no_thinking_unless_it_is_told() -> None:
