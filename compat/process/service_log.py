@@ -9,6 +9,7 @@ file that is there now. Rotating ends with the renaming of the locked file, so t
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -22,7 +23,9 @@ _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | 
 
 
 class SharedLogFile:
-    """The file at `path`, kept below `max_bytes`, with `backups` older ones (`.1` is the latest). Mutable: the descriptor.
+    """The file at `path`, kept below `max_bytes`, with `backups` older ones (`.1` is the latest) beside it. Mutable: the descriptor.
+
+    Where `path` is a symbolic link, all of them are where it leads, and it stays.
 
     For one thread of a process at a time.
     """
@@ -98,17 +101,16 @@ class SharedLogFile:
     def _rotate(self) -> None:
         if sys.platform == "win32":  # where a file that is open has to stay where it is
             self.close()
-        for number in range(self._backups - 1, 0, -1):
+        file = self._path.resolve()
+        backups = [file.with_name(f"{file.name}.{number}") for number in range(1, self._backups + 1)]
+        for newer, older in reversed(list(itertools.pairwise(backups))):
             with contextlib.suppress(FileNotFoundError):
-                self._backup(number).replace(self._backup(number + 1))
-        if self._backups:
-            self._path.replace(self._backup(1))
+                newer.replace(older)
+        if backups:
+            file.replace(backups[0])
         else:
-            self._path.unlink()
+            file.unlink()
         self.close()
-
-    def _backup(self, number: int) -> Path:
-        return self._path.with_name(f"{self._path.name}.{number}")
 
 
 def last_lines(path: Path, count: int, since: int = 0) -> list[str]:

@@ -82,6 +82,21 @@ def test_without_backups_a_full_file_begins_anew(tmp_path: Path) -> None:
     assert lines_of(tmp_path / "x.log") == ["line 2..."]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
+@pytest.mark.parametrize("backups", [0, 2])
+def test_a_link_stays_and_what_it_leads_to_is_rotated(tmp_path: Path, backups: int) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "x.log").symlink_to("disk/y.log")
+    log = SharedLogFile(tmp_path / "x.log", 10, backups)
+    for number in range(3):
+        log.write([b"line %d...\n" % number])
+    log.close()
+    assert (tmp_path / "x.log").is_symlink()
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["x.log"]
+    files = [path.read_text() for path in sorted((tmp_path / "disk").iterdir())]
+    assert files == [f"line {number}...\n" for number in range(2, 1 - backups, -1)]
+
+
 def test_a_line_longer_than_the_file_may_be_is_written_all_the_same(tmp_path: Path) -> None:
     log = SharedLogFile(tmp_path / "x.log", 10, 1)
     log.write([b"x" * 100 + b"\n"])
