@@ -37,6 +37,7 @@ class Account:
     _decision: Decision = field(default_factory=lambda: Decision(""))
     _reservation: Reservation | None = None
     _recording: Recording | None = None
+    _has_asked: bool = False
     _has_begun: bool = False
     _moments: list[Moment] = field(default_factory=list)
 
@@ -63,6 +64,7 @@ class Account:
         if type(choices) is int and choices > 1:
             most *= min(choices, MAX_CHOICES)
         estimate = estimate_of(len(call.envelope.body), most, route.model.price)
+        self._has_asked = True  # a refusal has the headers with it
         self._reservation = gateway.limits.admit(call.client, route.name, estimate)
 
     def kept(self, deployment: Deployment, request: TranslatedRequest) -> Kept | None:
@@ -89,8 +91,11 @@ class Account:
         self._moments.append(Moment(self.gateway.clock.now(), name, fields))
 
     def headers(self) -> list[tuple[str, str]]:
-        """What is left of the limits, and what the cache did."""
-        headers = self._reservation.headers() if self._reservation is not None else []
+        """What is left of the limits, also where a call did not get as far as them, and what the cache did."""
+        if self._reservation is not None:
+            headers = self._reservation.headers()
+        else:
+            headers = [] if self._has_asked else self.gateway.limits.headers(self.call.client, self.call.model)
         if self.verdict:
             headers.append(("x-cache", self.verdict))
         return headers

@@ -139,6 +139,13 @@ def test_each_choice_that_is_asked_for_is_held(start_gateway: Any, upstream: Fak
     assert 0 < 200_000 - left - held < 100
 
 
+def test_a_call_that_got_nowhere_is_told_what_is_left(start_gateway: Any, upstream: FakeUpstream) -> None:
+    gateway = start_gateway(limited(upstream, client="5/day; 10000 tokens/day"))
+    for body in ({}, {"model": "nobody"}, {"model": "nobody", "stream": True}):
+        answer = gateway.chat(**body)
+        assert (answer.status_code, left(answer, "requests")) == (404 if body else 200, "4")
+
+
 # What is charged.
 
 
