@@ -16,6 +16,7 @@ from compat.limits import Limits
 from compat.metrics import Metrics, Readings
 from compat.routing.plan import Policies
 from compat.routing.single_flight import Flights
+from compat.upstream.client import Transport
 from compat.usage_store import Usage
 from compat.vault import ThinkingVault
 
@@ -37,6 +38,12 @@ class Measured(Protocol):
 
     @property
     def log(self) -> CallLog: ...
+
+    @property
+    def router(self) -> Sized: ...
+
+    @property
+    def transport(self) -> Transport: ...
 
     @property
     def vault(self) -> ThinkingVault: ...
@@ -87,6 +94,8 @@ def readings_of(gateway: Measured) -> Readings:
         },
         counts={
             "circuits": len(gateway.policies.circuits),
+            "routes": len(gateway.router),
+            "idle connections": gateway.transport.idle,
             "sessions": len(gateway.policies.affinity),
             "rate limits": len(gateway.policies.pacing),
             "shared answers": len(gateway.flights),

@@ -98,6 +98,10 @@ class Router:
         self._routes: dict[str, Route] = {}
         self._turns: dict[tuple[str, int], itertools.count[int]] = {}
 
+    def __len__(self) -> int:
+        """How many names it has found routes for, and keeps them."""
+        return len(self._routes)
+
     def learn(self, upstreams: Mapping[str, Upstream], offers: Mapping[str, Sequence[str]]) -> None:
         """Take what discovery found: the upstreams there are now, and the model ids each of them lists."""
         self.upstreams = dict(upstreams)

@@ -73,6 +73,11 @@ class Transport(Protocol):
         """
         ...
 
+    @property
+    def idle(self) -> int:
+        """How many connections wait for their next request."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class _Lane:
@@ -113,6 +118,11 @@ class UpstreamClient:
         """Close every idle connection."""
         for lane in self._lanes.values():
             lane.pool.close()
+
+    @property
+    def idle(self) -> int:
+        """See `Transport`."""
+        return sum(len(lane.pool) for lane in self._lanes.values())
 
     @property
     def connections_opened(self) -> int:

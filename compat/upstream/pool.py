@@ -85,6 +85,10 @@ class ConnectionPool:
                 return Exchange(connection, self._give_back, lambda: self._send(self._connect(), message))
         return Exchange(self._send(self._connect(), message), self._give_back)
 
+    def __len__(self) -> int:
+        """How many connections are idle."""
+        return len(self._idle)
+
     def close(self) -> None:
         """Close every idle connection, and from now on each one when its exchange ends."""
         self._is_closed = True

@@ -128,8 +128,10 @@ def test_every_cache_and_queue_has_a_gauge(measured: RunningGateway) -> None:
     stores = {dict(labels)["store"] for (name, labels) in samples(measured) if name == "openai_compat_store_entries"}
     assert stores == {
         *("vault", "answers", "circuits", "sessions", "rate limits", "shared answers", "refused parameters", "prompt cache watch"),
-        *("log queue", "usage queue", "vault queue", "limit counts", "limited clients", "limit corrections"),
+        *("log queue", "usage queue", "vault queue", "limit counts", "limited clients", "limit corrections", "routes", "idle connections"),
     }
+    assert total(measured, "openai_compat_store_entries", store="routes") == 1
+    assert total(measured, "openai_compat_store_entries", store="idle connections") == 1
     assert total(measured, "openai_compat_store_entries", store="circuits") == 1
     assert total(measured, "openai_compat_store_entries", store="rate limits") == 1
     assert total(measured, "openai_compat_store_entries", store="shared answers") == 0

@@ -60,6 +60,8 @@ def fair_answer(endpoint: str, body: bytes) -> bytes:
 class Bytes:
     """A transport whose upstream sends `pieces` to every call, then closes; without pieces it is fair. `sent` is what it got last."""
 
+    idle = 0
+
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
         self.sent = b""

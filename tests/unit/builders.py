@@ -40,6 +40,8 @@ class StillClock:
 class NoTransport:
     """A transport for tests that must not call an upstream."""
 
+    idle = 0
+
     def open(self, upstream: Upstream, endpoint: str, body: bytes, headers: Mapping[str, str]) -> Any:
         raise AssertionError(f"{upstream.name} was called")
 

@@ -49,6 +49,8 @@ def make_gateway(folder: Path, keys: dict[str, KeySettings] | None = None) -> An
         metrics=Metrics(),
         commons=NoCommons(),
         policies=types.SimpleNamespace(circuits=Reports(CIRCUITS), gates=Reports(GATES), affinity=range(11), pacing=range(12)),
+        router=range(17),
+        transport=types.SimpleNamespace(idle=18),
         flights=range(13),
         refusals=range(14),
         cache_watch=range(15),
@@ -73,6 +75,8 @@ def test_readings_are_what_the_collaborators_tell(tmp_path: Path) -> None:
         stores={"vault": (0, 0), "answers": (1, 518)},
         counts={
             "circuits": 10,
+            "routes": 17,
+            "idle connections": 18,
             "sessions": 11,
             "rate limits": 12,
             "shared answers": 13,
