@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from limits.storage import MemoryStorage
 from limits.strategies import RateLimiter
 
 from compat.limit_rules import Rule
@@ -99,8 +100,9 @@ class Counts:
 
     @property
     def kept(self) -> int:
-        """How many sums are in the memory of this process."""
-        return len(getattr(self._limiter.limiter.storage, "storage", ())) if self._has_counted else 0
+        """How many sums are in the memory of this process; none where they are in Redis."""
+        storage = self._limiter.limiter.storage if self._has_counted else None
+        return len(storage.storage) if isinstance(storage, MemoryStorage) else 0
 
     @property
     def fault(self) -> str:

@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from compat.keys import new_key
 from tests.conftest import RunningGateway, to_upstream
 from tests.fakes import openai_answers as answers
+from tests.fakes.redis_server import RedisServer, needs_redis
 from tests.fakes.upstream import Answer, FakeUpstream, Request
 from tests.integration.services_folder import until
 
@@ -121,6 +122,17 @@ def test_counting_a_call_costs_next_to_nothing(gateway: RunningGateway) -> None:
             metrics.observe(record)
         best_us = min(best_us, (time.process_time() - begun_s) * 1e6 / 500)
     assert best_us < 200, best_us
+
+
+@pytest.mark.heavy
+@needs_redis
+def test_what_is_counted_in_redis_is_not_in_our_memory(start_gateway: Any, upstream: FakeUpstream) -> None:
+    with RedisServer() as redis:
+        more = {"storage": {"redis_url": redis.url}, "limits": {"client": "100/day; 100000 tokens/day"}, "cache": {"enabled": True}}
+        gateway = start_gateway(to_upstream(upstream, **more))
+        assert gateway.chat().status_code == 200
+        assert gateway.get("/metrics").status_code == 200
+        assert total(gateway, "openai_compat_store_entries", store="limit counts") == 0
 
 
 def test_every_cache_and_queue_has_a_gauge(measured: RunningGateway) -> None:
