@@ -10,36 +10,36 @@ before and after. The settings are the gateway's own but for shorter times and m
 Exit codes: 0 all is as it should be; 1 a call hung, an answer was wrong, fewer than 99.5 % succeeded, or something was left open.
 """
 
-from gevent import monkey
+import bench.monkey  # noqa: F401  # before anything else is imported
 
-monkey.patch_all()
+# isort: split
 
-import argparse  # noqa: E402
-import gc  # noqa: E402
-import http.client  # noqa: E402
-import json  # noqa: E402
-import random  # noqa: E402
-import socket  # noqa: E402
-import statistics  # noqa: E402
-import sys  # noqa: E402
-import tempfile  # noqa: E402
-import time  # noqa: E402
-from collections import Counter  # noqa: E402
-from collections.abc import Iterator  # noqa: E402
-from dataclasses import dataclass, field  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
+import argparse
+import gc
+import http.client
+import json
+import random
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-import gevent  # noqa: E402
-import greenlet  # noqa: E402
-from gevent.pool import Pool  # noqa: E402
+import gevent
+import greenlet
+from gevent.pool import Pool
 
-from bench.chaos_answers import TOOL, arguments_of, prompt_of, text_of  # noqa: E402
-from bench.chaos_upstream import ChaosUpstream, faults_of  # noqa: E402
-from compat.factory import build_gateway, create_app  # noqa: E402
-from compat.gateway import Gateway  # noqa: E402
-from compat.process.server import Server, open_listener  # noqa: E402
-from compat.settings import load_settings, merge  # noqa: E402
+from bench.chaos_answers import TOOL, arguments_of, prompt_of, text_of
+from bench.chaos_upstream import ChaosUpstream, faults_of
+from compat.factory import build_gateway, create_app
+from compat.gateway import Gateway
+from compat.process.server import Server, open_listener
+from compat.settings import load_settings, merge
 
 AT_ONCE = 64
 FAULT_SHARE = 0.3
@@ -303,7 +303,7 @@ def chaos_run(calls: int, limit_s: float, seed: int, folder: Path) -> bool:
     chaos = Chaos(listener.getsockname()[1], upstreams, calls)
     chaos.run(limit_s)
     seconds = time.monotonic() - begun_s
-    gateway.transport.close()  # type: ignore[attr-defined]  # idle connections, kept for calls to come
+    gateway.transport.close()  # idle connections, kept for calls to come
     until_s = time.monotonic() + _SETTLE_S
     while (after := Level.now()).is_above(before) and time.monotonic() < until_s:
         gevent.sleep(0.1)

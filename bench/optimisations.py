@@ -8,27 +8,27 @@ process, so compare only figures of one run.
 Exit codes: 0 every optimisation shows; 1 one does not.
 """
 
-from gevent import monkey
+import bench.monkey  # noqa: F401  # before anything else is imported
 
-monkey.patch_all()
+# isort: split
 
-import argparse  # noqa: E402
-import json  # noqa: E402
-import socket  # noqa: E402
-import statistics  # noqa: E402
-import sys  # noqa: E402
-import tempfile  # noqa: E402
-import time  # noqa: E402
-from collections.abc import Callable, Sequence  # noqa: E402
-from dataclasses import dataclass  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
+import argparse
+import json
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-import gevent  # noqa: E402
+import gevent
 
-from bench.optimisation_parts import Client, Reply, Request, Upstream, gateway  # noqa: E402
-from compat.calllog import CallLog  # noqa: E402
-from compat.sections import LogSettings  # noqa: E402
+from bench.optimisation_parts import Client, Reply, Request, Upstream, gateway
+from compat.calllog import CallLog
+from compat.sections import LogSettings
 
 Pair = tuple[float, float]
 

@@ -4,21 +4,21 @@ A bare WSGI application behind gevent's server that gives the mock upstream's an
 Its cost swings with the machine as the gateway's does, so that the ratio of the two holds where microseconds don't.
 """
 
-from gevent import monkey
+import bench.monkey  # noqa: F401  # before anything else is imported
 
-monkey.patch_all()
+# isort: split
 
-import functools  # noqa: E402
-import sys  # noqa: E402
-import time  # noqa: E402
-from collections.abc import Callable, Iterable, Iterator  # noqa: E402
-from typing import Any  # noqa: E402
+import functools
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
-import gevent  # noqa: E402
-from gevent.pywsgi import WSGIServer  # noqa: E402
+import gevent
+from gevent.pywsgi import WSGIServer
 
-from bench.answers import Answers, prepare, shape_of  # noqa: E402
-from bench.mock_upstream import read_body  # noqa: E402
+from bench.answers import Answers, prepare, shape_of
+from bench.mock_upstream import read_body
 
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 _prepared = functools.cache(lambda model: prepare("openai", shape_of(model)))

@@ -95,7 +95,9 @@ class GatewayError(Exception):
     def forget_frames(self) -> None:
         """Let go of the frames that this error and its causes went through: nobody reads them, and each holds what its call held."""
         error: BaseException | None = self
-        while error is not None:
+        seen: set[int] = set()
+        while error is not None and id(error) not in seen:  # causes can be made to go in a circle
+            seen.add(id(error))
             error.__traceback__ = None
             error = error.__cause__ or error.__context__
 

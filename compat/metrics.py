@@ -128,7 +128,7 @@ class Metrics:
         registry: Any = self._registry
         if self._is_shared:
             registry = CollectorRegistry()
-            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # prometheus-client has no types there
         return content_type, encode(_WithoutCreated(registry))
 
     def families(self) -> list[Metric]:

@@ -25,13 +25,13 @@ class SolidFile(MmapedDict):
     def __init__(self, filename: str, read_mode: bool = False) -> None:  # the base class's
         if not read_mode:
             _fill(filename, FIRST_BYTES)
-        super().__init__(filename, read_mode)  # type: ignore[no-untyped-call]
+        super().__init__(filename, read_mode)  # type: ignore[no-untyped-call]  # prometheus-client has no types there
 
     def _init_value(self, key: str) -> None:
         this: Any = self
         if this._used + len(key.encode()) + _ENTRY_BYTES > this._capacity:
             _fill(this._fname, 2 * this._capacity)
-        super()._init_value(key)  # type: ignore[no-untyped-call]
+        super()._init_value(key)  # type: ignore[no-untyped-call]  # prometheus-client has no types there
 
 
 def use_solid_files() -> None:

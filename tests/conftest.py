@@ -67,7 +67,7 @@ class RunningGateway:
     def close(self) -> None:
         self.http.close()
         self.server.stop(0.5)
-        self.gateway.transport.close()  # type: ignore[attr-defined]
+        self.gateway.transport.close()
         with contextlib.suppress(io.UnsupportedOperation):
             self.gateway.log.close()
 

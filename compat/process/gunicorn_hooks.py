@@ -90,7 +90,7 @@ def forget_worker(pid: int) -> None:
     if METRICS_DIR in os.environ:
         from prometheus_client import multiprocess
 
-        multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+        multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]  # prometheus-client has no types there
 
 
 def _remove_own(folder: Path, pid: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import gevent
 from gevent.pool import Pool
 from gevent.pywsgi import WSGIServer
-from gunicorn.sock import ssl_context  # type: ignore[import-untyped]
+from gunicorn.sock import ssl_context
 
 from compat.endpoints.health import FLEET
 from compat.errors import ShuttingDown
@@ -69,7 +69,7 @@ class WorkerHandler(Handler):
             return
 
 
-class _Server(WSGIServer):  # type: ignore[misc]
+class _Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
     """gevent's server. Mutable: `connections`, `is_leaving`."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:

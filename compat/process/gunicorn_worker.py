@@ -20,8 +20,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import gevent.event
-from gunicorn.errors import AppImportError  # type: ignore[import-untyped]
-from gunicorn.workers.ggevent import GeventWorker  # type: ignore[import-untyped]
+from gunicorn.errors import AppImportError
+from gunicorn.workers.ggevent import GeventWorker
 
 from compat.settings import SettingsError
 
@@ -33,7 +33,7 @@ _LEAVING_TICK_S = 0.2
 _LAST_WORDS_S = 1.0
 
 
-class GatewayWorker(GeventWorker):  # type: ignore[misc]
+class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     """One worker process. Mutable: `alive`, which a signal clears, and whether it has to hurry."""
 
     _must_hurry = False

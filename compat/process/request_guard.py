@@ -97,7 +97,7 @@ def check_fields(items: Sequence[tuple[str, str]]) -> None:
         raise HeadRefused("the content-length is not a number")
 
 
-class Body(Input):  # type: ignore[misc]
+class Body(Input):  # type: ignore[misc]  # gevent has no types
     """A request's body. What nobody read is read after the answer, so that the client sees it; what is left then ends the connection.
 
     `is_at_hand` tells that all of it came together with the head: reading it takes no time.

@@ -91,7 +91,7 @@ class ClientOutlet:
         self._handler._sendall(data)
 
 
-class Handler(WSGIHandler):  # type: ignore[misc]
+class Handler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
     """One client's connection."""
 
     MessageClass = staticmethod(strict_headers)
@@ -205,7 +205,7 @@ def _refusal(error: GatewayError) -> tuple[str, bytes]:
     return str(error.status), head.encode() + body
 
 
-class _CountingServer(WSGIServer):  # type: ignore[misc]
+class _CountingServer(WSGIServer):  # type: ignore[misc]  # gevent has no types
     """gevent's server, which knows how many answers are not written to their end. Mutable: `answering`."""
 
     answering = 0

@@ -30,6 +30,7 @@ from compat.errors import NoUpstream
 from compat.process.child import child_environment
 from compat.process.embedded import EmbeddedEngine, Endpoint, EngineStatus
 from compat.process.service_state import FileLock, Identity, RunFolder, is_alive, read_json
+from compat.process.supervisor import State
 from compat.sections import EmbeddedSettings, LogSettings
 
 _POLL_S = 0.1
@@ -93,8 +94,9 @@ class SharedEngine(EmbeddedEngine):
         """See `EmbeddedEngine`."""
         row = self._place.read()
         if row is None:
-            state, detail = ("starting", "starting its keeper") if self._is_wanted else ("stopped", "not started")
-            return EngineStatus(state, detail, self._model, None, self._context_tokens, 0)  # type: ignore[arg-type]
+            state: State = "starting" if self._is_wanted else "stopped"
+            detail = "starting its keeper" if self._is_wanted else "not started"
+            return EngineStatus(state, detail, self._model, None, self._context_tokens, 0)
         return EngineStatus(row["state"], row["detail"], row["model"], row["pid"], row["context_tokens"], row["restarts"])
 
     def endpoint(self, timeout_s: float) -> Endpoint | None:

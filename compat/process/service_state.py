@@ -112,7 +112,7 @@ def _from_proc(pid: int) -> Identity | None:
 
 def _from_ps(pid: int) -> Identity | None:
     arguments = [_PS, "-o", "state=,lstart=,command=", "-p", str(pid)]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False, env={"LC_ALL": "C"})  # noqa: S603
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, env={"LC_ALL": "C"})  # noqa: S603  # ps
     words = done.stdout.split()
     if len(words) < 7 or words[0].startswith("Z"):
         return None

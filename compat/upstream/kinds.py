@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from compat.translate.base import WireApi
 
@@ -51,7 +52,7 @@ _NOT_OPENAI = frozenset({"cache_control", "reasoning_content"})
 """What Kilo Code adds to messages, and OpenAI's own API and its strict followers refuse as unknown."""
 
 
-def _openai(name: str, base_url: str, variable: str, default_model: str = "", **rest: object) -> UpstreamKind:
+def _openai(name: str, base_url: str, variable: str, default_model: str = "", **rest: Any) -> UpstreamKind:
     prefix = variable.removesuffix("_API_KEY")
     return UpstreamKind(
         name,
@@ -60,7 +61,7 @@ def _openai(name: str, base_url: str, variable: str, default_model: str = "", **
         variable,
         f"{prefix}_BASE_URL",
         default_model=default_model,
-        **rest,  # type: ignore[arg-type]
+        **rest,
     )
 
 

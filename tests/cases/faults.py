@@ -417,7 +417,7 @@ STREAMS = [
 
 def at_the_end(name: str, after: Callable[[Wire], Sequence[Step]], wires: tuple[Wire, ...], code: str = "") -> Fault:
     """All of the text came, and then something of the end does not; with `code` that is an error, else the answer is right."""
-    make: Make = lambda wire, _: streamed([*opening(wire), *said(wire, TEXT), *after(wire)])  # noqa: E731
+    make: Make = lambda wire, _: streamed([*opening(wire), *said(wire, TEXT), *after(wire)])  # noqa: E731  # one of a row of such makers
     if not code:
         return Fault(name, "at the end", make, Right(), (1, 1), 0, attempts=1, is_whole=False, wires=wires)
     return Fault(name, "at the end", make, Ended(code, TEXT), ONCE, spared=Right(is_carried_on=True), is_whole=False, wires=wires)

@@ -243,7 +243,7 @@ REQUESTS = [*PREFILL, *SYSTEM, *EMPTY]
 
 REFUSED = [
     RefusedRow((13,), "messages are a list", {"messages": {}}, "must be a list", "messages"),
-    RefusedRow((13,), "a message is an object", chat("Hi"), "must be an object", "messages[0]"),  # type: ignore[arg-type]
+    RefusedRow((13,), "a message is an object", chat("Hi"), "must be an object", "messages[0]"),
     RefusedRow(
         (13,), "a role is one of five", chat(HELLO, {"role": "function", "content": "a"}), "must be system, developer", "messages[1].role"
     ),

@@ -102,7 +102,7 @@ class ServiceFolder:
             if identity is not None:
                 send_signal(identity, signal.SIGKILL)
         for identity in known:
-            until(lambda identity=identity: not is_alive(identity), "it ends")  # type: ignore[misc]
+            until(lambda identity=identity: not is_alive(identity), "it ends")
 
 
 def until(is_so: Callable[[], Any], what: str, bound_s: float = BOUND_S) -> Any:
@@ -126,7 +126,7 @@ class Upstream:
             return openai.json_answer({"data": [{"id": "their-model"}]})
         if not request.json.get("stream"):
             return openai.respond(request)
-        return Answer(raw=self._stream(), keeps_alive=False)  # type: ignore[arg-type]
+        return Answer(raw=self._stream(), keeps_alive=False)
 
     def _stream(self) -> Iterator[bytes]:
         yield b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
@@ -137,7 +137,7 @@ class Upstream:
         yield openai.event(openai.chunk({}, "stop")) + openai.event("[DONE]")
 
 
-class Stream(gevent.Greenlet):  # type: ignore[misc]
+class Stream(gevent.Greenlet):
     """A client that reads one stream on a connection of its own; `outcome` is `ok` or what went wrong."""
 
     def __init__(self, port: int) -> None:
@@ -166,7 +166,7 @@ class Stream(gevent.Greenlet):  # type: ignore[misc]
         self.outcome = "ok" if is_whole and self.read.endswith(b"0\r\n\r\n") else f"broken: {self.read[-300:]!r}"
 
 
-class Load(gevent.Greenlet):  # type: ignore[misc]
+class Load(gevent.Greenlet):
     """A client that makes one call after the other until `stop`, over a kept connection or each over a new one."""
 
     def __init__(self, root: str, *, keeps: bool) -> None:

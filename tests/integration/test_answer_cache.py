@@ -59,7 +59,7 @@ def test_a_hit_is_the_same_answer_whole_or_streamed_and_costs_nothing(caching: R
     client.close()
     assert "".join(one.choices[0].delta.content or "" for one in chunks if one.choices) == "Hello there."
     assert [one.choices[0].finish_reason for one in chunks if one.choices][-1] == "stop"
-    assert (chunks[-1].usage.total_tokens, chunks[-1].choices) == (0, [])  # type: ignore[union-attr]
+    assert (chunks[-1].usage.total_tokens, chunks[-1].choices) == (0, [])
     assert len({one.id for one in chunks}) == 1
     hits = [call for call in caching.calls() if call.get("cache") == "hit"]
     assert [(call["cost_usd"], call["prompt_tokens"], call["outcome"]) for call in hits] == [(0.0, 0, "ok")] * 2

@@ -185,7 +185,7 @@ def test_a_session_goes_back_and_forth_between_two_gateways_with_one_redis(
         for number in range(6):
             notes, reply = step(pair[number % 2], session)
             expected += len(reply.calls)
-            until(lambda expected=expected: len(client.keys(f"{KEY_PREFIX}*")) >= expected, "it is kept")  # type: ignore[misc]
+            until(lambda expected=expected: len(client.keys(f"{KEY_PREFIX}*")) >= expected, "it is kept")
         client.close()
         assert "thinking=restored(" in notes
         assert thinking_in(upstream) >= 2

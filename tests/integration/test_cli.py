@@ -301,7 +301,7 @@ class Stream:
 def streaming(cli: CommandLine, upstream: FakeUpstream, config: str) -> Iterator[tuple[Started, Stream, Iterator[bytes]]]:
     """A gateway whose client has read the first half of a stream."""
     stream = Stream()
-    upstream.script(Answer(raw=stream, keeps_alive=False))  # type: ignore[arg-type]
+    upstream.script(Answer(raw=stream, keeps_alive=False))
     cli.configure(config)
     started = cli.start()
     body = {"model": "claude-4-sonnet", "messages": [{"role": "user", "content": "Hi"}], "stream": True}

@@ -84,7 +84,7 @@ class Paced:
         self.sent_s = 0.0
 
     def answer(self, count: int) -> Answer:
-        return Answer(raw=self._steps(count), keeps_alive=False)  # type: ignore[arg-type]
+        return Answer(raw=self._steps(count), keeps_alive=False)
 
     def _steps(self, count: int) -> Any:
         yield b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"

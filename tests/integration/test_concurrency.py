@@ -44,7 +44,7 @@ def stream(port: int, word: str) -> tuple[str, float]:
 
 @pytest.mark.slow
 def test_five_hundred_slow_streams(gateway: RunningGateway, upstream: FakeUpstream) -> None:
-    upstream.default = count_slowly  # type: ignore[assignment]
+    upstream.default = count_slowly
     jobs = [gevent.spawn(stream, gateway.port, f"w{number}") for number in range(STREAMS)]
     gevent.joinall(jobs, timeout=90)
     for number, job in enumerate(jobs):

@@ -179,7 +179,7 @@ def test_a_client_that_left_is_charged_for_the_prompt_and_for_what_was_written(s
     assert 0 < record["prompt_tokens"] < 20
     assert 500 < record["completion_tokens"] < 1000
     is_left(gateway, requests="4", tokens=str(10000 - record["prompt_tokens"] - record["completion_tokens"]))
-    gateway.gateway.usage.flush()  # type: ignore[attr-defined]
+    gateway.gateway.usage.flush()
     [row] = gateway.gateway.usage.table(["client"])
     assert (row.prompt_tokens, row.completion_tokens) == (record["prompt_tokens"], record["completion_tokens"])
 
@@ -373,7 +373,7 @@ def test_a_key_has_its_limit_its_budget_and_its_end_without_a_restart(command_li
     def added(name: str, *terms: str) -> str:
         done = line.run("keys", "add", name, *terms)
         assert done.returncode == 0, done.stderr
-        return str(re.search(r"sk-compat-\S+", done.stdout)[0])  # type: ignore[index]
+        return str(re.search(r"sk-compat-\S+", done.stdout)[0])
 
     assert status("any") == 200
     few = added("few", "--limit", "2/day")

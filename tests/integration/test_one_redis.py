@@ -63,7 +63,7 @@ class Model:
         body = request.json
         if body["model"] == "flaky-model" and not self.is_well:
             return answers.error_answer(500, "Broken", type="server_error")
-        return Answer(raw=self._stream(), keeps_alive=False) if body.get("stream") else answers.respond(request)  # type: ignore[arg-type]
+        return Answer(raw=self._stream(), keeps_alive=False) if body.get("stream") else answers.respond(request)
 
     def head(self) -> Iterator[bytes]:
         yield b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
@@ -292,11 +292,11 @@ def test_without_the_redis_each_goes_on_by_itself_and_says_so(
     redis.stop()
     for gateway in pair:
         assert ask(gateway, headers=SHARED).status_code == 200
-        until(lambda gateway=gateway: _fault(gateway), "it says so", bound_s=10)  # type: ignore[misc]
+        until(lambda gateway=gateway: _fault(gateway), "it says so", bound_s=10)
         assert counted(gateway) >= 1
     redis.start()
     for gateway in pair:
-        until(lambda gateway=gateway: not _fault(gateway), "it is well again", bound_s=20)  # type: ignore[misc]
+        until(lambda gateway=gateway: not _fault(gateway), "it is well again", bound_s=20)
 
 
 def _fault(gateway: Started) -> str:

@@ -83,7 +83,7 @@ class TestInFrontOfAScriptedUpstream:
             streamed = stream.get_final_completion().choices[0].message.tool_calls
         assert whole
         assert streamed
-        assert [(call.id, call.function.name) for call in whole] == [("call_1", "read_file"), ("call_2", "list_files")]  # type: ignore[union-attr]
+        assert [(call.id, call.function.name) for call in whole] == [("call_1", "read_file"), ("call_2", "list_files")]
         assert [json.loads(call.function.arguments) for call in streamed] == [{"path": "a.py"}, {}]
 
     def test_the_schema_reaches_the_upstream_as_it_was_written(self, client: openai.OpenAI, upstream: FakeUpstream) -> None:

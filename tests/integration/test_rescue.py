@@ -107,8 +107,8 @@ def test_a_prefill_is_the_text_and_words_are_for_the_others(pair: Pair) -> None:
         ("openai", "m", ["user", "assistant", "user"]),
     ):
         pair.first.script(dies_after("openai", BEGUN))
-        pair.second.script(healthy(wire))  # type: ignore[arg-type]
-        gateway = pair.gateway(("openai", wire), ("m", target))  # type: ignore[arg-type]
+        pair.second.script(healthy(wire))
+        gateway = pair.gateway(("openai", wire), ("m", target))
         assert streamed_message(gateway.chat(stream=True).text)[0]["content"] == TEXT
         assert [message["role"] for message in pair.second.requests[-1].json["messages"]] == roles
 

@@ -79,7 +79,7 @@ def test_a_file_that_is_there_is_merged_kept_and_the_difference_shown(gateway: R
     assert changed.startswith(HAND_WRITTEN.removesuffix("\t},\n}\n"))
     assert changed.endswith("}\n")
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
-    assert f'+\t\t"openai-compat": {{' in done.stdout  # noqa: F541
+    assert '+\t\t"openai-compat": {' in done.stdout
     assert f"The file as it was: {backups[0]}" in done.stdout
     assert sorted(item.name for item in path.parent.iterdir()) == [path.name, backups[0].name]
 

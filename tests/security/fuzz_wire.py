@@ -90,7 +90,7 @@ class Pieces:
 
 
 def exchange_of(pieces: list[bytes]) -> Exchange:
-    return Exchange(Connection(Pieces(pieces)), lambda _connection, _is_reusable: None)  # type: ignore[arg-type]
+    return Exchange(Connection(Pieces(pieces)), lambda _connection, _is_reusable: None)
 
 
 def read(pieces: list[bytes]) -> tuple[Any, bytes, str]:
@@ -253,7 +253,7 @@ class Text:
 def settings_are_read_or_refused_in_one_line(text: bytes) -> None:
     """And a refusal holds no key of the environment."""
     try:
-        settings = load_settings(Text(text), {"KEY": "sk-canary-0123456789"})  # type: ignore[arg-type]
+        settings = load_settings(Text(text), {"KEY": "sk-canary-0123456789"})
     except SettingsError as error:
         assert str(error).startswith("config.toml: ")
         assert "\n" not in str(error)

@@ -143,7 +143,7 @@ def test_every_server_bounds_the_time_and_the_size_of_a_body(asked: Any) -> None
 
 def test_pipelined_requests_are_answered_in_their_order_by_every_server(program: Program) -> None:
     missing = b"GET /nowhere HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n"
-    assert statuses(said(program, CALL + GET + CALL + missing)) == [b"200", b"200", b"200", b"404"]  # type: ignore[arg-type]
+    assert statuses(said(program, CALL + GET + CALL + missing)) == [b"200", b"200", b"200", b"404"]
 
 
 def test_two_thousand_idle_connections_keep_nobody_out_of_any_server(asked: Any) -> None:

@@ -64,7 +64,7 @@ def hostile(start_gateway: Any, upstream: FakeUpstream) -> RunningGateway:
 
 def told(gateway: RunningGateway, upstream: FakeUpstream, steps: Iterable[Step], *, stream: bool) -> dict[str, Any]:
     """The error that the client is told of, in time; afterwards a sound answer of the same upstream is served."""
-    upstream.script(Answer(raw=steps, keeps_alive=False))  # type: ignore[arg-type]
+    upstream.script(Answer(raw=steps, keeps_alive=False))
     begun_s, before_mb = time.monotonic(), memory_mb()
     answer = gateway.chat(stream=stream, timeout=BOUND_S)
     body = answer.content
@@ -118,7 +118,7 @@ BODIES = {
 def test_a_body_without_end_is_broken_off_and_told(hostile: RunningGateway, upstream: FakeUpstream, name: str) -> None:
     steps, stream = BODIES[name]
     if name.startswith("an error"):
-        upstream.script(Answer(raw=steps, keeps_alive=False))  # type: ignore[arg-type]
+        upstream.script(Answer(raw=steps, keeps_alive=False))
         answer = hostile.chat(timeout=BOUND_S)
         assert answer.status_code == 503
         assert len(answer.content) < 10_000

@@ -269,7 +269,7 @@ def test_promise_09_no_request_changes_the_configuration(tmp_path: Path) -> None
 # 10
 
 
-@pytest.mark.skipif(os.name != "posix", reason="modes")
+@pytest.mark.skipif(os.name != "posix", reason="files have no modes there")
 def test_promise_10_what_the_gateway_keeps_is_its_owners_alone(start_gateway: Any, upstream: FakeUpstream) -> None:
     before = os.umask(0)
     try:
@@ -300,7 +300,7 @@ def test_promise_10_a_file_with_keys_that_others_can_read_is_a_warning(tmp_path:
     assert f"warning: {tmp_path / 'keys.json'} holds keys" in line.run("--check").stderr
 
 
-@pytest.mark.skipif(os.name != "posix", reason="modes")
+@pytest.mark.skipif(os.name != "posix", reason="files have no modes there")
 def test_promise_10_a_worker_writes_the_warning_into_the_log(tmp_path: Path) -> None:
     folder = ServiceFolder(tmp_path)
     with FakeUpstream(default=fair) as upstream:

@@ -3,20 +3,20 @@
 python -m tests.unit.limit_program URL COUNT BUDGET_USD ESTIMATE_USD SPENT_BEFORE_USD
 """
 
-from gevent import monkey
+import tests.monkey  # noqa: F401  # before anything else is imported
 
-monkey.patch_all()
+# isort: split
 
-import sys  # noqa: E402
-import time  # noqa: E402
+import sys
+import time
 
-import gevent  # noqa: E402
+import gevent
 
-from compat.endpoints.limiter import make_limiter  # noqa: E402
-from compat.errors import GatewayError  # noqa: E402
-from compat.limits import Estimate, Limits  # noqa: E402
-from compat.redis_link import LIMITER_ERRORS, Link  # noqa: E402
-from compat.sections import BudgetSettings, LimitSettings  # noqa: E402
+from compat.endpoints.limiter import make_limiter
+from compat.errors import GatewayError
+from compat.limits import Estimate, Limits
+from compat.redis_link import LIMITER_ERRORS, Link
+from compat.sections import BudgetSettings, LimitSettings
 
 
 class Clock:

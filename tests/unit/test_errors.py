@@ -110,3 +110,18 @@ def test_a_secret_is_taken_out_of_every_word() -> None:
 
 def test_a_client_that_left_is_no_error_to_be_shown() -> None:
     assert not issubclass(errors.ClientGone, GatewayError)
+
+
+def test_frames_are_forgotten_along_all_causes_also_where_these_go_in_a_circle() -> None:
+    try:
+        try:
+            raise OSError("refused")
+        except OSError as cause:
+            raise errors.UpstreamUnreachable("refused") from cause
+    except GatewayError as caught:
+        error = caught
+    cause = error.__cause__
+    assert cause is not None
+    cause.__context__ = error
+    error.forget_frames()
+    assert (error.__traceback__, cause.__traceback__) == (None, None)

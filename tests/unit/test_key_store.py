@@ -94,7 +94,7 @@ def test_a_new_key_is_shown_once_and_only_its_hash_is_kept(line: Line) -> None:
     assert line.gateway().client_of(f"Bearer {key}") == "laptop"
 
 
-@pytest.mark.skipif(os.name != "posix", reason="modes")
+@pytest.mark.skipif(os.name != "posix", reason="files have no modes there")
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
 def test_the_file_is_the_owners_alone_whatever_the_umask(line: Line, umask: int) -> None:
     before = os.umask(umask)
@@ -351,7 +351,7 @@ def test_an_expiry_is_to_come_or_refused(text: str) -> None:
     assert moment.tzinfo is not None
 
 
-@pytest.mark.skipif(os.name != "posix", reason="modes")
+@pytest.mark.skipif(os.name != "posix", reason="files have no modes there")
 @pytest.mark.parametrize(("mode", "warns"), [(0o600, False), (0o400, False), (0o640, True), (0o644, True), (0o604, True)])
 def test_a_file_with_keys_that_others_can_read_is_told(tmp_path: Path, mode: int, warns: bool) -> None:
     path = tmp_path / ".env"

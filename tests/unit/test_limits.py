@@ -441,7 +441,7 @@ def test_a_call_that_is_counted_as_the_hour_ends_sees_one_of_the_next_hour() -> 
     bench.admit()
     bench.now_s -= LEASE_S
     now = iter([bench.now_s] * 4)
-    bench.limits.clock.now = lambda: next(now, bench.now_s)  # type: ignore[method-assign]
+    bench.limits.clock.now = lambda: next(now, bench.now_s)
     bench.limits.counts._now = lambda: bench.now_s + LEASE_S
     bench.refusal()
 
@@ -521,7 +521,7 @@ def test_a_correction_can_be_made_later() -> None:
 
 def test_what_is_remembered_of_clients_is_bounded() -> None:
     bench = Bench(budget={"day_usd": 1})
-    bench.limits._known.update({(None, str(number)): (0.0, 0.0, 0) for number in range(_MAX_KNOWN)})  # type: ignore[misc]
+    bench.limits._known.update({(None, str(number)): (0.0, 0.0, 0) for number in range(_MAX_KNOWN)})
     bench.admit()
     assert len(bench.limits._known) == 1
 

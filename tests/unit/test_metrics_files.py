@@ -44,32 +44,32 @@ def test_a_file_keeps_its_counts_as_it_grows(tmp_path: Path) -> None:
     file = SolidFile(str(path))
     names = [f"count of {number}" * 20 for number in range(1000)]
     for number, name in enumerate(names):
-        file.write_value(name, float(number), 0.0)  # type: ignore[no-untyped-call]
+        file.write_value(name, float(number), 0.0)
     assert path.stat().st_size > FIRST_BYTES
     assert path.read_bytes()[-100:] == bytes(100)
-    assert [value for _, value, _, _ in SolidFile.read_all_values_from_file(str(path))] == list(range(1000))  # type: ignore[no-untyped-call]
-    file.close()  # type: ignore[no-untyped-call]
+    assert [value for _, value, _, _ in SolidFile.read_all_values_from_file(str(path))] == list(range(1000))
+    file.close()
 
 
 def test_a_full_disk_is_an_error_and_ends_as_it_does(tiny: Path) -> None:
     file = SolidFile(str(tiny / "counter_1.db"))
-    file.write_value("first", 1.0, 0.0)  # type: ignore[no-untyped-call]
+    file.write_value("first", 1.0, 0.0)
     filler = fill(tiny)
 
     def write_all() -> None:
         for number in range(1000):
-            file.write_value(f"count of {number}" * 10, 1.0, 0.0)  # type: ignore[no-untyped-call]
+            file.write_value(f"count of {number}" * 10, 1.0, 0.0)
 
     with pytest.raises(OSError, match="No space left"):
         write_all()
     with pytest.raises(OSError, match="No space left"):
         SolidFile(str(tiny / "counter_2.db"))
     assert [path.name for path in tiny.glob("*.db")] == ["counter_1.db"]
-    file.write_value("first", 2.0, 0.0)  # type: ignore[no-untyped-call]
+    file.write_value("first", 2.0, 0.0)
     filler.unlink()
     write_all()
-    assert file.read_value("first")[0] == 2.0  # type: ignore[no-untyped-call]
-    file.close()  # type: ignore[no-untyped-call]
+    assert file.read_value("first")[0] == 2.0
+    file.close()
 
 
 def test_a_worker_counts_or_says_why_not_and_goes_on_when_the_disk_is_full(tiny: Path) -> None:

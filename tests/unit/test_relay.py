@@ -65,7 +65,7 @@ class FakeOutlet:
 
     def send(self, data: bytes) -> bytes:
         try:
-            return data[self.sock.send(data, 0, 0.0) :]  # type: ignore[call-arg]  # gevent's, which takes a time-out
+            return data[self.sock.send(data, 0, 0.0) :]  # gevent's, which takes a time-out
         except BlockingIOError:
             return data
 

@@ -60,7 +60,7 @@ def made(
 ) -> tuple[SpanTraces, list[tuple[str, Mapping[str, Any]]]]:
     """Traces that have begun, and the events they told."""
     events: list[tuple[str, Mapping[str, Any]]] = []
-    connect: Callable[[Mapping[str, str]], list[Any]] = lambda _: [exporter]  # noqa: E731
+    connect: Callable[[Mapping[str, str]], list[Any]] = lambda _: [exporter]  # noqa: E731  # the call below has its type from it
     now = (clock or StillClock()).now
     traces = SpanTraces(environment, now, lambda name, fields: events.append((name, fields)), lambda _: "anthropic", connect)
     traces.start()

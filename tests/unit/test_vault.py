@@ -338,7 +338,7 @@ def test_the_background_writes_what_is_kept(bench: Bench, make: Make) -> None:
     vault.start()
     for name in "abc":
         vault.keep("ada", "claude-x", turn(name))
-        wait_until(lambda name=name: found(reader, name) == [name])  # type: ignore[misc]
+        wait_until(lambda name=name: found(reader, name) == [name])
     vault.close()
     gevent.sleep(0)
 
@@ -569,7 +569,7 @@ def test_a_file_that_breaks_again_at_once_waits_for_its_time(bench: Bench, monke
     vault = bench.sqlite()
     bench.path.parent.mkdir()
     damage_all(bench)
-    file = vault._store._file  # type: ignore[attr-defined]
+    file = vault._store._file
     real = file._set_aside
 
     def and_break_again(broken: tuple[int, int]) -> None:

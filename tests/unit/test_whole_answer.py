@@ -57,7 +57,7 @@ def test_a_stream_keeps_what_its_whole_answer_keeps(body: bytes) -> None:
 
 @pytest.mark.parametrize("body", KEPT)
 def test_what_was_kept_is_given_again(body: bytes) -> None:
-    kept = unpack(pack(kept_of(body)))  # type: ignore[arg-type]
+    kept = unpack(pack(kept_of(body)))
     assert kept is not None
     given = json.loads(answer_of(kept, completion_id="chatcmpl-2", created_s=7, model="alias"))
     assert (given["id"], given["created"], given["model"], given["object"]) == ("chatcmpl-2", 7, "alias", "chat.completion")

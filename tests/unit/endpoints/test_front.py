@@ -226,7 +226,7 @@ def test_a_refusal_does_not_read_the_body() -> None:
         def read(self, *_: int) -> bytes:
             raise AssertionError("the body was read")
 
-    assert Answer(LOCAL, HTTP_HOST="evil.example", **{"wsgi.input": Untouched()}).code == "host_not_allowed"  # type: ignore[arg-type]
+    assert Answer(LOCAL, HTTP_HOST="evil.example", **{"wsgi.input": Untouched()}).code == "host_not_allowed"
 
 
 def test_what_a_refusal_repeats_is_bounded() -> None:

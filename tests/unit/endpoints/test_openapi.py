@@ -36,7 +36,7 @@ def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 def routes(tmp_path: Path) -> set[tuple[str, str]]:
     """Method and path of every route, written as the document writes them."""
-    rules = create_app(make_gateway(tmp_path))._app.url_map.iter_rules()  # type: ignore[attr-defined]
+    rules = create_app(make_gateway(tmp_path))._app.url_map.iter_rules()
     return {(method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)) for rule in rules for method in rule.methods - {"HEAD", "OPTIONS"}}
 
 

@@ -317,7 +317,7 @@ def test_a_gguf_file_is_located_wherever_it_is(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     for written in ("m.gguf", "./m.gguf", "~/m.gguf", str(tmp_path / "m.gguf")):
-        assert locate(EmbeddedSettings(model=written)).samefile(tmp_path / "m.gguf")  # type: ignore[union-attr]
+        assert locate(EmbeddedSettings(model=written)).samefile(tmp_path / "m.gguf")
 
 
 def test_a_preset_is_located_once_it_is_verified(tmp_path: Path) -> None:

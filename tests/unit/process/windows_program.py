@@ -5,36 +5,26 @@ What is not our own is imported before, for it would take the word of `sys.platf
 
 from gevent import monkey
 
-monkey.patch_all()
+monkey.patch_all()  # before anything else is imported
 
-import asyncio  # noqa: E402, F401
-import concurrent.futures  # noqa: E402, F401
-import ctypes  # noqa: E402, F401
-import multiprocessing  # noqa: E402, F401
+import importlib  # noqa: E402  # see above, as for those that follow
 import os  # noqa: E402
 import runpy  # noqa: E402
 import signal  # noqa: E402
-import sqlite3  # noqa: E402, F401
-import subprocess  # noqa: E402, F401
 import sys  # noqa: E402
-import tempfile  # noqa: E402, F401
 from typing import Any  # noqa: E402
 
-import dotenv  # noqa: E402, F401
-import flask_compress  # noqa: E402, F401
-import flask_limiter  # noqa: E402, F401
-import gevent.pywsgi  # noqa: E402, F401
-import httptools  # noqa: E402, F401
-import platformdirs  # noqa: E402, F401
-import prometheus_client  # noqa: E402, F401
-import pybreaker  # noqa: E402, F401
-import redis  # noqa: E402, F401
-import requests  # noqa: E402, F401
-import setproctitle  # noqa: E402, F401
-
+NOT_OURS = (
+    *("asyncio", "concurrent.futures", "ctypes", "multiprocessing", "sqlite3", "subprocess", "tempfile"),
+    *("dotenv", "flask_compress", "flask_limiter", "gevent.pywsgi", "httptools", "platformdirs", "prometheus_client", "pybreaker"),
+    *("redis", "requests", "setproctitle"),
+)
 MODULES = {"fcntl", "resource", "pwd", "grp", "termios", "gunicorn"}
 OF_OS = ("O_CLOEXEC", "O_NOFOLLOW", "geteuid", "getuid", "fchmod", "chown", "pidfd_open", "killpg", "setsid", "getpgid", "WNOHANG")
 OF_SIGNAL = ("SIGKILL", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGCHLD", "SIGQUIT", "pidfd_send_signal")
+
+for module in NOT_OURS:
+    importlib.import_module(module)
 
 
 class Missing:
@@ -45,7 +35,7 @@ class Missing:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
-sys.meta_path.insert(0, Missing())  # type: ignore[arg-type]
+sys.meta_path.insert(0, Missing())
 for module in MODULES:
     sys.modules.pop(module, None)
 for place, names in ((os, OF_OS), (signal, OF_SIGNAL)):
@@ -53,6 +43,6 @@ for place, names in ((os, OF_OS), (signal, OF_SIGNAL)):
         if hasattr(place, name):
             delattr(place, name)
 sys.platform = "win32"
-sys.path.insert(0, os.getcwd())  # noqa: PTH109
+sys.path.insert(0, os.getcwd())  # noqa: PTH109  # a `Path` made now would be one of Windows
 sys.argv = ["app.py", *sys.argv[1:]]
 runpy.run_path("app.py", run_name="__main__")

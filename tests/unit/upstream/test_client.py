@@ -255,7 +255,7 @@ def test_what_an_engine_left_behind_with_each_start_is_closed(client: UpstreamCl
     for number in range(5):
         with FakeUpstream(default=json_answer({"n": number})) as engine:
             call(client, at(engine.url, keys=(f"key {number}",), name="embedded"))
-            wait_until(lambda engine=engine: engine.open_connections == 1)  # type: ignore[misc]
+            wait_until(lambda engine=engine: engine.open_connections == 1)
     assert len(client._lanes) == 1
     assert client.connections_opened == 5
 

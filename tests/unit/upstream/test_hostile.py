@@ -52,7 +52,7 @@ class EndlessSocket:
 
 def opened(first: bytes, again: bytes) -> tuple[EndlessSocket, Exchange]:
     sock = EndlessSocket(first, again)
-    return sock, Exchange(Connection(sock), lambda _connection, _is_reusable: None)  # type: ignore[arg-type]
+    return sock, Exchange(Connection(sock), lambda _connection, _is_reusable: None)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_bomb_is_handed_out_in_steps_and_broken_off() -> None:
         def recv(self, _size: int) -> bytes:
             return next(pieces)
 
-    exchange = Exchange(Connection(Bomb(b"", b"")), lambda _connection, _is_reusable: None)  # type: ignore[arg-type]
+    exchange = Exchange(Connection(Bomb(b"", b"")), lambda _connection, _is_reusable: None)
     while exchange.receive_head(1) is None:
         pass
     sizes: list[int] = []
@@ -208,7 +208,7 @@ def client() -> Iterator[UpstreamClient]:
 
 
 def at(url: str, **more: object) -> Upstream:
-    return Upstream("fake", UPSTREAM_KINDS["openai"], url, (Secret("sk-canary-0123456789"),), **more)  # type: ignore[arg-type]
+    return Upstream("fake", UPSTREAM_KINDS["openai"], url, (Secret("sk-canary-0123456789"),), **more)
 
 
 def within(bound_s: float, work: Callable[[], object]) -> UpstreamError:

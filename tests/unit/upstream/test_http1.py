@@ -50,14 +50,14 @@ class Opened:
         self.second = ScriptedSocket(resent or [])
         self.resends = 0
         self.exchange = Exchange(
-            Connection(self.first, is_reused=resent is not None),  # type: ignore[arg-type]
+            Connection(self.first, is_reused=resent is not None),
             lambda connection, is_reusable: self.given_back.append((connection, is_reusable)),
             self._resend if resent is not None else None,
         )
 
     def _resend(self) -> Connection:
         self.resends += 1
-        return Connection(self.second)  # type: ignore[arg-type]
+        return Connection(self.second)
 
     def head(self) -> Head:
         while (head := self.exchange.receive_head(1)) is None:

@@ -181,7 +181,7 @@ def test_a_connection_with_bytes_that_nobody_asked_for_is_not_used(upstream: Fak
         sent.append(b"408")
 
     finished: list[int] = []
-    upstream.script(Answer(raw=late()), ANSWER)  # type: ignore[arg-type]
+    upstream.script(Answer(raw=late()), ANSWER)
     pool = pool_of(upstream)
     finished.append(call(pool))
     wait_until(lambda: bool(sent))

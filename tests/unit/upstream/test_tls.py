@@ -67,7 +67,7 @@ def forever() -> float:
 
 def connected(authority: Authority, piece_bytes: int = 65536) -> tuple[TlsSocket, Peer]:
     peer = Peer(authority, piece_bytes)
-    sock = TlsSocket(peer, tls_context(authority.ca_file), "upstream.test")  # type: ignore[arg-type]
+    sock = TlsSocket(peer, tls_context(authority.ca_file), "upstream.test")
     sock.shake_hands(forever)
     return sock, peer
 
@@ -139,7 +139,7 @@ def test_a_handshake_has_an_end(authority: Authority) -> None:
             raise TimeoutError("over") from None
 
     peer = Peer(authority, 1)
-    sock = TlsSocket(peer, tls_context(authority.ca_file), "upstream.test")  # type: ignore[arg-type]
+    sock = TlsSocket(peer, tls_context(authority.ca_file), "upstream.test")
     with pytest.raises(TimeoutError, match="over"):
         sock.shake_hands(left_s)
     assert (peer.reads, peer.timeouts_s) == (3, [0.5, 0.4, 0.3])
