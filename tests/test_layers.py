@@ -63,7 +63,11 @@ LAYERS: list[tuple[str, tuple[str, ...], frozenset[str]]] = [
         ("pipeline", "account", "attempt", "plain_call", "record", "rescue", "splice", "call", "relay", "outflow"),
         frozenset({"gevent"}),
     ),
-    ("http in", ("endpoints",), frozenset({"flask", "werkzeug", "gevent", "flask_limiter", "flask_compress", "backports", "limits"})),
+    (
+        "http in",
+        ("endpoints",),
+        frozenset({"flask", "werkzeug", "gevent", "flask_limiter", "flask_compress", "backports", "compression", "limits"}),
+    ),
     ("server", ("process.server", "process.request_guard"), frozenset({"gevent"})),
     ("root", ("factory", "stores", "banner", "check"), frozenset({"flask", "gevent"})),
     (

@@ -9,15 +9,20 @@ Bodies: gzip (RFC 1952) and zstd (RFC 8878), never more than the cap in memory, 
 from __future__ import annotations
 
 import re
+import sys
 import zlib
 from collections.abc import Callable
 from typing import Protocol
 
 import flask
-from backports import zstd
 from flask_compress import Compress
 
 from compat.errors import BadRequest, BodyTooLarge, WrongMediaType
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 MIN_SIZE_BYTES = 1024
 MAX_FRAMES = 1000

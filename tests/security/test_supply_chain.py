@@ -101,6 +101,28 @@ def test_promise_13_the_bill_of_materials_is_whole_and_always_the_same() -> None
     assert json.loads(done.stdout) == bill
 
 
+RESOLVE = load(ROOT / "scripts/resolve.py")
+
+
+@pytest.mark.parametrize(("version", "is_there"), [("3.11", True), ("3.12", True), ("3.13", True), ("3.14", False)])
+def test_promise_13_a_python_with_zstd_of_its_own_needs_no_package_for_it(version: str, is_there: bool) -> None:
+    """The package has no version for Python 3.14: a pin without a condition can't be installed there."""
+    names = {pin.partition("==")[0] for pin in RESOLVE.pinned_for((ROOT / "requirements.lock").read_text(), version)}
+    assert ("backports-zstd" in names) is is_there
+    assert {"flask", "gevent", "deprecated"} <= names
+    required = [one for one in every_line("requirements.txt") if one.name == "backports.zstd"]
+    assert [one.marker.evaluate({"python_version": version}) for one in required if one.marker] == [is_there]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "version", "faults"),
+    [(">=3.9", "3.14", []), ("<3.14,>=3.9", "3.13", []), ("<3.14,>=3.9", "3.14", ["one 1.0 needs Python <3.14,>=3.9"]), (None, "3.14", [])],
+)
+def test_promise_13_a_package_that_is_not_for_a_python_is_found(wanted: str | None, version: str, faults: list[str]) -> None:
+    metadata = {"name": "one", "version": "1.0"} | ({"requires_python": wanted} if wanted else {})
+    assert RESOLVE.unfit({"install": [{"metadata": metadata}]}, version) == faults
+
+
 AUDIT = load(ROOT / "scripts/audit.py")
 SOUND = {"name": "flask", "version": "3.1.3", "vulns": []}
 WEAK = {"name": "flask", "version": "0.1", "vulns": [{"id": "PYSEC-1", "fix_versions": ["3.1.3"]}]}
