@@ -23,10 +23,10 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class ServerSettings(Section, frozen=True):
     """`[server]`: where the gateway listens and whom it serves.
 
-    `allowed_hosts` and `allowed_origins` extend the loopback names, `shutdown_s` bounds how long running answers may finish,
-    `heartbeat_s` is the silence after which a stream gets a comment, `max_body_bytes` bounds a request. While many streams flow, pieces
-    that arrive within `gather_ms` are handled together. Under gunicorn there are `workers` processes, and those that a restart or a reload
-    replaces may finish their answers for `drain_s`.
+    `allowed_hosts` and `allowed_origins` extend the loopback names (hosts only beside client keys), `shutdown_s` bounds how long running
+    answers may finish, `heartbeat_s` is the silence after which a stream gets a comment, `max_body_bytes` bounds a request. While many
+    streams flow, pieces that arrive within `gather_ms` are handled together. Under gunicorn there are `workers` processes, and those that
+    a restart or a reload replaces may finish their answers for `drain_s`.
     """
 
     host: str = "127.0.0.1"

@@ -194,11 +194,22 @@ def _check(settings: Settings, has_keys: bool) -> None:
             raise SettingsError(f"{where}: key 'upstreams.{name}.timeouts': knows {known} only.") from error
     for model, row in settings.models.items():
         _check_model(model, row, where)
-    if not is_loopback(settings.server.host) and not settings.keys and not has_keys:
+    if not settings.keys and not has_keys:
+        _check_closed(settings.server, where)
+
+
+def _check_closed(server: ServerSettings, where: str) -> None:
+    """Whether only this machine can reach the gateway. A name of its own says that a proxy or other machines are to call it."""
+    keys = "so client keys are required. Make one with 'python app.py keys add NAME' (or '--new-key', for [keys.NAME]), or"
+    if not is_loopback(server.host):
         raise SettingsError(
-            f"{where}: key 'server.host': {settings.server.host} can be reached from other machines, so client keys are required. "
-            "Make one with 'python app.py keys add NAME' (or '--new-key', for [keys.NAME]), or keep host = \"127.0.0.1\"."
+            f"{where}: key 'server.host': {server.host} can be reached from other machines, {keys} keep host = \"127.0.0.1\"."
         )
+    for name in server.allowed_hosts:
+        if not is_loopback(name) and not name.lower().endswith(".localhost"):
+            raise SettingsError(
+                f"{where}: key 'server.allowed_hosts': behind '{name}' all clients of a proxy look local, {keys} leave it out."
+            )
 
 
 def _check_model(name: str, row: ModelSettings, where: str) -> None:

@@ -4,7 +4,9 @@ A gateway that takes any key is safe on loopback only while web pages can't use 
 its `Origin`, by `Sec-Fetch-Site`, or, after DNS rebinding, by the `Host` it believes to talk to; all are judged before the body is read.
 
 Nor are other machines served without client keys. The start sees to that wherever we know the address; a server that somebody else
-configured (`gunicorn -c theirs.py app:app`) listens where it likes, so that each request is asked where it comes from.
+configured (`gunicorn -c theirs.py app:app`) listens where it likes, so that each request is asked where it comes from. Behind a proxy on
+this machine every client looks local: what a proxy adds to a request is taken as a sign that it came from elsewhere. The signs are never
+believed otherwise, for any client can send them.
 """
 
 from __future__ import annotations
@@ -25,6 +27,16 @@ WsgiApp = Callable[[Environ, StartResponse], Iterable[bytes]]
 REQUEST_ID = "compat.request_id"
 _HERE = frozenset({"127.0.0.1", "::1", ""})
 """Addresses of clients on this machine, by far the most frequent ones; a socket of the file system has none."""
+_FORWARDED = frozenset(
+    f"HTTP_{name}"
+    for name in (
+        *("FORWARDED", "VIA", "X_FORWARDED_FOR", "X_FORWARDED_HOST", "X_FORWARDED_PROTO", "X_FORWARDED_SERVER", "X_REAL_IP"),
+        *("X_CLIENT_IP", "TRUE_CLIENT_IP", "CF_CONNECTING_IP"),
+    )
+)
+"""What proxies add: RFC 7239, RFC 9110 section 7.6.3, and the customs of nginx, Apache, HAProxy, Caddy, Traefik, Cloudflare and Akamai."""
+_OWN_SITES = frozenset({"", "none", "same-origin", "same-site"})
+"""Values of `Sec-Fetch-Site` that are harmless; a field that is there twice comes as a list from some servers, and is none of them."""
 _SANE_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _MODELS = "/models"
 _ENDINGS = ("/chat/completions", "/completions", "/embeddings", "/model/info", _MODELS)
@@ -79,6 +91,8 @@ class Front:
         try:
             if (address := environ.get("REMOTE_ADDR", "")) not in _HERE:
                 self._check_client(address)
+            if not environ.keys().isdisjoint(_FORWARDED):
+                self._check_proxied()
             self._check_host(environ.get("HTTP_HOST", ""))
             self._check_origin(environ.get("HTTP_ORIGIN", ""), environ.get("HTTP_SEC_FETCH_SITE", ""), environ)
         except GatewayError as error:
@@ -95,6 +109,13 @@ class Front:
         if not self._asks_for_keys() and not is_loopback(address.removeprefix("::ffff:")):
             raise ForbiddenClient("Without client keys only this machine is served: python app.py keys add NAME.")
 
+    def _check_proxied(self) -> None:
+        if not self._asks_for_keys():
+            raise ForbiddenClient(
+                "The request came through a proxy, so it may be from another machine, and without client keys only this machine is "
+                "served: python app.py keys add NAME."
+            )
+
     def _check_host(self, host: str) -> None:
         name = host_name(host)
         if not name or is_loopback(name) or name in self._hosts or (self._takes_any_address and _is_address(name)):
@@ -104,7 +125,7 @@ class Front:
     def _check_origin(self, origin: str, site: str, environ: Environ) -> None:
         if origin and origin.lower() not in self._origins and not self._is_own(origin, environ):
             raise ForbiddenOrigin(f"Pages of '{origin[:100]}' may not use this gateway. If they should, add it to server.allowed_origins.")
-        if site == "cross-site" and origin.lower() not in self._origins and not self._is_navigation(environ):
+        if site not in _OWN_SITES and origin.lower() not in self._origins and not self._is_navigation(environ):
             raise ForbiddenOrigin("Pages of other sites may not use this gateway.")
 
     def _is_own(self, origin: str, environ: Environ) -> bool:

@@ -23,6 +23,8 @@ from compat.process.service_state import Identity, RunFolder, identity_of, is_al
 from compat.settings import SettingsError, is_loopback
 
 GENERATION = "OPENAI_COMPAT_GENERATION"
+LOCAL_PROXIES = frozenset({"127.0.0.1", "::1"})
+"""gunicorn's own choice of the proxies that it trusts."""
 METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 METRICS_MASTER = "OPENAI_COMPAT_METRICS_MASTER"
 MASTER = "master"
@@ -100,7 +102,10 @@ def _remove_own(folder: Path, pid: int) -> None:
 
 
 def refuse_open_addresses(server: Any, base_dir: Path) -> None:
-    """Called by `on_starting`: an address that gunicorn was given itself needs client keys as one of the configuration does."""
+    """Called by `on_starting`: an address that gunicorn was given itself needs client keys as one of the configuration does.
+
+    So do proxies that it was told to trust: behind them every client looks local.
+    """
     settings, environment = read_configuration(base_dir, {})
     if settings.keys or read_keys(keys_path(base_dir, environment)):
         return
@@ -109,6 +114,10 @@ def refuse_open_addresses(server: Any, base_dir: Path) -> None:
             words = f"{address[0]} can be reached from other machines, so client keys are required: python app.py keys add NAME"
             sys.stderr.write(f"openai-compat: {words}\n")
             sys.exit(2)
+    if proxies := sorted(set(server.cfg.forwarded_allow_ips) - LOCAL_PROXIES):
+        words = f"forwarded_allow_ips names a proxy ({', '.join(proxies)}), so client keys are required: python app.py keys add NAME"
+        sys.stderr.write(f"openai-compat: {words}\n")
+        sys.exit(2)
 
 
 def use_own_worker(server: Any) -> None:

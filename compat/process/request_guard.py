@@ -26,7 +26,10 @@ wanted."""
 
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*\r?\n")
 _LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
-_SINGLE = frozenset({"host", "content-length", "transfer-encoding", "content-type", "origin"})
+_SINGLE = frozenset(
+    {"host", "content-length", "transfer-encoding", "content-type", "origin", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest"}
+)
+"""Fields that decide something. Of those that are there twice a server joins the values, and a rule for one value passes over the two."""
 
 
 class HeadRefused(ValueError):

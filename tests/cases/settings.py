@@ -64,6 +64,10 @@ REFUSED: list[tuple[str, str]] = [
         "key 'server.host': 0.0.0.0 can be reached from other machines, so client keys are required. Make one with",
     ),
     ('[server]\nhost = "::"', "key 'server.host': :: can be reached from other machines, so client keys are required."),
+    (
+        '[server]\nallowed_hosts = ["localhost", "127.0.0.2", "a.localhost", "gateway.lan"]',
+        "key 'server.allowed_hosts': behind 'gateway.lan' all clients of a proxy look local, so client keys are required. Make",
+    ),
     ('[server]\nhost = "192.168.1.5"', "key 'server.host': 192.168.1.5 can be reached from other machines"),
     # keys that no header can hold
     (UP + 'api_keys = ["sk x"]', "key 'upstreams.a.api_keys': a key holds characters that can't be sent in a header."),

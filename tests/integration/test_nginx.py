@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import socket
@@ -30,6 +31,8 @@ pytestmark = [
     pytest.mark.skipif(NGINX is None, reason="nginx is not installed (apt-get install nginx-light)"),
     pytest.mark.skipif(OPENSSL is None, reason="openssl is not installed, and the site wants a certificate"),
 ]
+KEY = "sk-compat-of-ada"
+HASH = "sha256:" + hashlib.sha256(KEY.encode()).hexdigest()
 AROUND = """
 daemon off;
 pid {folder}/nginx.pid;
@@ -80,7 +83,8 @@ class Site:
     def client(self) -> Any:
         """The HTTP client of the SDK, which trusts the site's certificate."""
         trust = ssl.create_default_context(cafile=str(self.certificate))
-        return openai.DefaultHttpxClient(verify=trust, timeout=BOUND_S, trust_env=False)
+        headers = {"authorization": f"Bearer {KEY}"}
+        return openai.DefaultHttpxClient(verify=trust, timeout=BOUND_S, trust_env=False, headers=headers)
 
     @property
     def root(self) -> str:
@@ -94,7 +98,8 @@ class Site:
 @pytest.fixture(scope="module")
 def folder(shared_upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceFolder]:
     made = ServiceFolder(tmp_path_factory.mktemp("behind_nginx"))
-    made.configure(behind(shared_upstream, 'heartbeat_s = 1\nallowed_hosts = ["gateway.example"]') + "[retry]\nattempts = 1\n")
+    server = 'heartbeat_s = 1\nallowed_hosts = ["gateway.example"]'
+    made.configure(behind(shared_upstream, server) + f'[retry]\nattempts = 1\n[keys.ada]\nhash = "{HASH}"\n')
     try:
         made.do("start")
         yield made
@@ -114,7 +119,7 @@ class TestTheSdkSuite(sdk.TestInFrontOfAScriptedUpstream):
 
     @pytest.fixture
     def client(self, site: Site, upstream: FakeUpstream) -> Iterator[openai.OpenAI]:
-        with site.client() as http, openai.OpenAI(base_url=f"{site.root}/v1", api_key="x", max_retries=0, http_client=http) as client:
+        with site.client() as http, openai.OpenAI(base_url=f"{site.root}/v1", api_key=KEY, max_retries=0, http_client=http) as client:
             yield client
 
 

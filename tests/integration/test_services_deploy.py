@@ -100,3 +100,4 @@ def test_the_deployment_files_agree_on_the_names_and_the_port() -> None:
     assert '["python", "restart_services.py", "run"]' in (DEPLOY / "Dockerfile").read_text()
     for name in ("Dockerfile", "compose.yaml", "nginx.conf"):
         assert "28889" in (DEPLOY / name).read_text(), name
+    assert "proxy_set_header X-Forwarded-For" in (DEPLOY / "nginx.conf").read_text(), "the gateway can't tell that there is a proxy"

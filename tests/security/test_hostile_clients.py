@@ -306,6 +306,8 @@ def test_no_path_leads_out(gateway: RunningGateway, upstream: FakeUpstream, targ
         (b"host: 127.0.0.1\r\norigin: https://evil.example", b"403"),
         (b"host: 127.0.0.1\r\norigin: null", b"403"),
         (b"host: 127.0.0.1\r\nsec-fetch-site: cross-site", b"403"),
+        (b"host: 127.0.0.1\r\nsec-fetch-site: same-origin\r\nsec-fetch-site: cross-site", b"4"),
+        (b"host: 127.0.0.1\r\nsec-fetch-site: cross-site\r\nSec-Fetch-Site: none", b"4"),
     ],
 )
 def test_a_page_of_another_site_is_refused_before_its_body_is_read(

@@ -65,6 +65,14 @@ def post(gateway: RunningGateway, path: str, body: bytes | None = None, **header
     return gateway.http.post(gateway.root + path, data=data, headers={name: value for name, value in sent.items() if value}, timeout=20)
 
 
+def with_key(start_gateway: Any, upstream: FakeUpstream, key: str) -> RunningGateway:
+    """A gateway that takes one client key: without any it takes nothing that has the fields of a proxy."""
+    gateway: RunningGateway = start_gateway(
+        to_upstream(upstream, keys={"ada": {"hash": "sha256:" + hashlib.sha256(key.encode()).hexdigest()}})
+    )
+    return gateway
+
+
 # 1
 
 
@@ -107,6 +115,16 @@ def test_promise_01_holds_for_a_server_that_listens_where_we_did_not_say(tmp_pat
     assert CommandLine(tmp_path).run("keys", "add", "laptop").returncode == 0
     asked = InProcess(tmp_path).ask("GET", "/v1/models", REMOTE_ADDR="192.0.2.7")
     assert (asked.status, asked.error["code"]) == (401, "invalid_api_key")
+
+
+@pytest.mark.parametrize("field", ["forwarded", "via", "x_forwarded_for", "x_real_ip"])
+def test_promise_01_holds_behind_a_proxy_on_this_machine(gateway: RunningGateway, upstream: FakeUpstream, field: str) -> None:
+    """Every client of it looks local; and a name of its own is refused at the start."""
+    answer = post(gateway, "/v1/chat/completions", **{field: "127.0.0.1"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "client_not_allowed")
+    assert upstream.requests == []
+    with pytest.raises(SettingsError, match=r"'server\.allowed_hosts'.*client keys are required"):
+        load_settings(None, {}, {"server": {"allowed_hosts": ["gateway.example"]}})
 
 
 def test_promise_01_is_content_with_keys_of_the_key_file(tmp_path: Path) -> None:
@@ -167,7 +185,8 @@ def test_promise_04_a_body_is_json_by_its_type(gateway: RunningGateway, path: st
 
 
 @POSTS
-def test_promise_05_a_request_never_says_where_it_goes(gateway: RunningGateway, upstream: FakeUpstream, path: str) -> None:
+def test_promise_05_a_request_never_says_where_it_goes(start_gateway: Any, upstream: FakeUpstream, path: str) -> None:
+    gateway = with_key(start_gateway, upstream, "sk-clients-own")
     with FakeUpstream(default=fair) as evil:
         where = evil.url
         fields = ("api_base", "base_url", "api_url", "custom_host", "endpoint", "url", "proxy", "api_version", "custom_llm_provider")
@@ -176,12 +195,13 @@ def test_promise_05_a_request_never_says_where_it_goes(gateway: RunningGateway, 
                 ("x-forwarded-host", "x-original-url", "x-rewrite-url", "x-portkey-custom-host", "x-api-base", "x-base-url"), where
             ),
             "forwarded": f"host={where}",
+            "authorization": "Bearer sk-clients-own",
             "x-openai-base-url": where,
         }
         body = json.dumps({**CALLS[path], **dict.fromkeys(fields, where), "extra_body": {"api_base": where}}).encode()
         assert post(gateway, f"{path}", body, **{name.replace("-", "_"): value for name, value in headers.items()}).status_code == 200
         for model in (where, f"{where}/m", f"fake/{where}", "fake/../../x", "fake/a?b=c#d", "//evil.example/m", "fake/\r\nx: y"):
-            post(gateway, path, json.dumps({**CALLS[path], "model": model}).encode())
+            post(gateway, path, json.dumps({**CALLS[path], "model": model}).encode(), authorization="Bearer sk-clients-own")
         assert evil.connections == 0
     own = {"/v1/chat/completions", "/v1/completions", "/v1/embeddings"}
     assert {request.path for request in upstream.requests} <= own
@@ -195,9 +215,10 @@ def test_promise_05_a_request_never_says_where_it_goes(gateway: RunningGateway, 
 @POSTS
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 def test_promise_07_nothing_that_identifies_the_client_is_forwarded(
-    gateway: RunningGateway, upstream: FakeUpstream, path: str, stream: bool
+    start_gateway: Any, upstream: FakeUpstream, path: str, stream: bool
 ) -> None:
     mark = "sk-clients-own"
+    gateway = with_key(start_gateway, upstream, mark)
     headers = {
         **dict.fromkeys(("authorization", "proxy_authorization"), f"Bearer {mark}"),
         **dict.fromkeys(("x_api_key", "api_key", "x_goog_api_key", "anthropic_api_key", "x_forwarded_for", "referer", "user_agent"), mark),

@@ -102,8 +102,8 @@ def test_a_mistake_without_a_file_is_told_of_the_defaults() -> None:
 
 
 def test_the_command_line_wins_over_the_file_and_leaves_its_neighbours(tmp_path: Path) -> None:
-    settings = load(tmp_path, '[server]\nport = 1\nallowed_hosts = ["a"]', overrides={"server": {"port": 2}})
-    assert (settings.server.port, settings.server.allowed_hosts) == (2, ("a",))
+    settings = load(tmp_path, '[server]\nport = 1\nallowed_hosts = ["a.localhost"]', overrides={"server": {"port": 2}})
+    assert (settings.server.port, settings.server.allowed_hosts) == (2, ("a.localhost",))
 
 
 @pytest.mark.parametrize("environment", [{}, {"MY_KEY": ""}, {"MY_KEY": "  "}, {"MY_KEY": " , "}])

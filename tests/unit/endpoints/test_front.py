@@ -174,8 +174,20 @@ def test_only_hosts_that_are_served_here_are_answered(settings: ServerSettings, 
 def test_without_client_keys_only_clients_of_this_machine_are_answered(address: str, is_of_this_machine: bool, asks_for_keys: bool) -> None:
     """Promise 1, whatever address a server of somebody else's listens on; a forged `Host` is no way in."""
     for host in ("127.0.0.1:28889", "localhost", ""):
-        answer = Answer(LOCAL, asks_for_keys=asks_for_keys, REMOTE_ADDR=address, HTTP_HOST=host, HTTP_X_FORWARDED_FOR="127.0.0.1")
+        answer = Answer(LOCAL, asks_for_keys=asks_for_keys, REMOTE_ADDR=address, HTTP_HOST=host)
         assert answer.code == (None if is_of_this_machine or asks_for_keys else "client_not_allowed")
+
+
+@pytest.mark.parametrize(
+    "field", ["FORWARDED", "VIA", "X_FORWARDED_FOR", "X_FORWARDED_HOST", "X_FORWARDED_PROTO", "X_REAL_IP", "CF_CONNECTING_IP"]
+)
+@pytest.mark.parametrize("value", ["127.0.0.1", "192.0.2.7", ""])
+@pytest.mark.parametrize("asks_for_keys", [False, True], ids=["without keys", "with keys"])
+def test_what_came_through_a_proxy_is_answered_only_with_client_keys(field: str, value: str, asks_for_keys: bool) -> None:
+    """Promise 1: behind a proxy every client looks like this machine."""
+    answer = Answer(LOCAL, asks_for_keys=asks_for_keys, REMOTE_ADDR="127.0.0.1", **HOST, **{f"HTTP_{field}": value})
+    assert answer.code == (None if asks_for_keys else "client_not_allowed")
+    assert asks_for_keys or b"keys add" in answer.body
 
 
 HOST = {"HTTP_HOST": "127.0.0.1:28889"}
@@ -206,7 +218,10 @@ NAVIGATION = {
         (LISTED, {"HTTP_ORIGIN": "https://app.example.evil.example"}, False),
         (LOCAL, {"HTTP_SEC_FETCH_SITE": "cross-site"}, False),
         (LISTED, {"HTTP_SEC_FETCH_SITE": "cross-site"}, False),
+        (LOCAL, {"HTTP_SEC_FETCH_SITE": "cross-site,same-origin"}, False),
+        (LOCAL, {"HTTP_SEC_FETCH_SITE": "same-origin, cross-site"}, False),
         (LOCAL, {"HTTP_SEC_FETCH_SITE": "same-origin"}, True),
+        (LOCAL, {"HTTP_SEC_FETCH_SITE": "same-site"}, True),
         (LOCAL, {"HTTP_SEC_FETCH_SITE": "none"}, True),
         (LOCAL, NAVIGATION, True),
         (LOCAL, {**NAVIGATION, "REQUEST_METHOD": "POST"}, False),
