@@ -67,6 +67,16 @@ class ClientKeys:
             raise InvalidKey(f"The key '{found}' has expired.")
         return found
 
+    def admits(self, authorization: str, x_api_key: str = "") -> bool:
+        """Whether a request with these headers may see names: it holds one of the keys, or none is required."""
+        if not self.are_required:
+            return True
+        try:
+            self.client_of(authorization, x_api_key)
+        except InvalidKey:
+            return False
+        return True
+
     def _stored(self) -> StoredKeys:
         return self._store.current() if self._store is not None else _NONE
 

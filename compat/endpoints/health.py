@@ -1,5 +1,7 @@
 """`GET /healthz`: whether the gateway works and where calls go; cheap, no tokens, no secrets. `GET /readyz`: whether to send calls here.
 
+Where there are client keys, who has none of them gets the status alone: names and addresses of upstreams are nobody else's business.
+
 What is not healthy is looked at; what is not ready gets no calls. So `/readyz` is not about upstreams, which the gateways behind a load
 balancer have in common: to take all of them out would only keep their clients from the reason.
 """
@@ -7,6 +9,7 @@ balancer have in common: to take all of them out would only keep their clients f
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import flask
@@ -26,9 +29,12 @@ def health_blueprint(gateway: Gateway) -> flask.Blueprint:
 
     @blueprint.get("/healthz")
     def healthz() -> flask.Response:
-        report = health_report(gateway)
-        if (fleet := flask.request.environ.get(FLEET)) is not None:  # one worker among several: the figures above are its own
+        environ = flask.request.environ
+        report, fleet = health_report(gateway), environ.get(FLEET)
+        if fleet is not None:  # one worker among several: the figures above are its own
             report |= {"pid": os.getpid(), "generations": fleet.report()}
+        if not is_admitted(gateway, environ) and not (fleet is not None and fleet.admits(environ.get("HTTP_AUTHORIZATION", ""))):
+            report = {"status": report["status"]}
         return json_answer(jsonio.encode(report), headers=[("cache-control", "no-store")])
 
     @blueprint.get("/readyz")
@@ -38,6 +44,11 @@ def health_blueprint(gateway: Gateway) -> flask.Blueprint:
         return json_answer(jsonio.encode(body), 503 if reason else 200, headers=[("cache-control", "no-store")])
 
     return blueprint
+
+
+def is_admitted(gateway: Gateway, environ: Mapping[str, Any]) -> bool:
+    """Whether whoever sent a request may see the names of models and upstreams."""
+    return gateway.keys.admits(environ.get("HTTP_AUTHORIZATION", ""), environ.get("HTTP_X_API_KEY", ""))
 
 
 def why_not_ready(gateway: Gateway) -> str:

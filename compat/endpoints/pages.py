@@ -5,11 +5,13 @@ from __future__ import annotations
 import flask
 
 from compat import __version__
-from compat.endpoints.health import health_report, route_text
+from compat.endpoints.health import health_report, is_admitted, route_text
 from compat.gateway import Gateway
 from compat.setup.clients import Language
 from compat.setup.texts import START_TEXTS
 
+KEY_PLACEHOLDER = "YOUR-CLIENT-KEY"
+"""Stands for the key where there are client keys; no page knows one."""
 PAGE_HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'",
@@ -27,7 +29,8 @@ def pages_blueprint(gateway: Gateway) -> flask.Blueprint:
     @blueprint.get("/")
     def index() -> flask.Response:
         base_url = f"{flask.request.scheme}://{flask.request.host}/v1"
-        routes = {name: route_text(gateway, name) for name in gateway.catalog.aliases}
+        is_open = is_admitted(gateway, flask.request.environ)
+        routes = {name: route_text(gateway, name) for name in gateway.catalog.aliases} if is_open else {}
         language = asked_language(flask.request)
         page = flask.render_template(
             "index.html",
@@ -35,9 +38,10 @@ def pages_blueprint(gateway: Gateway) -> flask.Blueprint:
             other=other_language(language),
             text=START_TEXTS[language],
             base_url=base_url,
+            is_open=is_open,
             routes=routes,
             health=health_report(gateway),
-            keys_required=gateway.keys.are_required,
+            key=KEY_PLACEHOLDER if gateway.keys.are_required else "",
             version=__version__,
         )
         response = flask.Response(page)

@@ -1,6 +1,7 @@
 """`GET /setup`: how each client is set up, with its configuration to copy; `GET /setup/kilo.jsonc` and its like: the files themselves.
 
-The pages are public, as `/` is, and hold no key: where clients need one, the files name a variable of the environment, or a placeholder.
+They hold no key: where clients need one, the files name a variable of the environment, or a placeholder. They do name models, so that where
+there are client keys who has none of them sees only how to ask.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from pathlib import PurePosixPath
 import flask
 
 from compat import __version__
+from compat.endpoints.health import is_admitted
 from compat.endpoints.models import model_rows
-from compat.endpoints.pages import PAGE_HEADERS, asked_language, other_language
+from compat.endpoints.pages import KEY_PLACEHOLDER, PAGE_HEADERS, asked_language, other_language
 from compat.errors import NotFound
 from compat.gateway import Gateway
 from compat.setup.clients import CLIENTS, ClientSetup, client_setup
@@ -19,7 +21,6 @@ from compat.setup.command import ANY_KEY
 from compat.setup.offers import read_offers
 from compat.setup.texts import TEXTS
 
-KEY_PLACEHOLDER = "YOUR-CLIENT-KEY"
 _ENVIRONMENT_KEY = "{env:OPENAI_COMPAT_KEY}"
 """Kilo Code and opencode read the variable themselves."""
 _MEDIA_TYPES = {".json": "application/json", ".jsonc": "text/plain", ".yaml": "text/plain", ".yml": "text/plain"}
@@ -39,12 +40,13 @@ def setup_blueprint(gateway: Gateway) -> flask.Blueprint:
         language = asked_language(flask.request)
         page = flask.render_template(
             "setup.html",
-            clients=[made(client) for client in CLIENTS],
+            clients=[made(client) for client in CLIENTS] if is_admitted(gateway, flask.request.environ) else [],
+            key=KEY_PLACEHOLDER if gateway.keys.are_required else "",
             language=language,
             other=other_language(language),
             text=TEXTS[language],
             base_url=f"{flask.request.scheme}://{flask.request.host}/v1",
-            keys_required=gateway.keys.are_required,
+            root_url=f"{flask.request.scheme}://{flask.request.host}",
             is_embedded=not gateway.router.upstreams,
             file_urls=file_urls,
             version=__version__,
@@ -56,6 +58,8 @@ def setup_blueprint(gateway: Gateway) -> flask.Blueprint:
 
     @blueprint.get("/setup/<name>")
     def file(name: str) -> flask.Response:
+        environ = flask.request.environ
+        gateway.keys.client_of(environ.get("HTTP_AUTHORIZATION", ""), environ.get("HTTP_X_API_KEY", ""))
         for client in CLIENTS:
             setup = made(client)
             for item, url in zip(setup.files, file_urls(setup), strict=True):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hmac
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -46,6 +47,9 @@ class Fleet:
         self._path = run.workers / f"{os.getpid()}.json"
         self._own = Worker(identity, generation, "serving", now_s, 0, 0)
         self._written: Worker | None = None
+        with contextlib.suppress(OSError):
+            run.make()
+            run.make_health_key()
 
     @property
     def generation(self) -> int:
@@ -70,6 +74,12 @@ class Fleet:
     def report(self) -> list[dict[str, Any]]:
         """The generations for `/healthz`."""
         return generations(workers(self._run), self._run.read_service())
+
+    def admits(self, authorization: str) -> bool:
+        """Whether a request comes from a command of whoever runs the service, by the key in its folder."""
+        key = self._run.health_key()
+        sent = authorization.partition(" ")[2].strip()
+        return bool(key) and hmac.compare_digest(sent.encode("utf-8", "surrogateescape"), key.encode("utf-8", "surrogatepass"))
 
     def is_over(self) -> bool:
         """Whether this worker should have been told to end: gunicorn's signal is lost on a worker that is only beginning."""

@@ -5,6 +5,7 @@
     watcher.lock        held by the watcher for as long as it lives; command.lock likewise by a command
     workers/PID.json    each worker's own
     generation-N/       the configuration that generation N runs with
+    health.json         a key for `/healthz`, for commands on this machine
     engine-*            the embedded engine that the workers share
     metrics-PID/        what the workers of a gunicorn master count
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -129,6 +131,7 @@ class RunFolder:
         self.watcher_lock = root / "watcher.lock"
         self.command_lock = root / "command.lock"
         self.workers = root / "workers"
+        self.health = root / "health.json"
 
     def make(self) -> None:
         """Create what is missing. Errors: `OSError`."""
@@ -138,6 +141,16 @@ class RunFolder:
     def generation(self, number: int) -> Path:
         """Where the configuration of a generation is kept."""
         return self.root / f"generation-{number}"
+
+    def health_key(self) -> str:
+        """What shows a worker that a request comes from who may read this folder; empty where no worker has made it."""
+        key = (read_json(self.health) or {}).get("key")
+        return key if isinstance(key, str) else ""
+
+    def make_health_key(self) -> None:
+        """Have one; the one that is there stays. Errors: `OSError`."""
+        if not self.health_key():
+            write_json(self.health, {"key": secrets.token_hex(32)})
 
     def read_service(self) -> dict[str, Any]:
         """The watcher's file; empty when there is none."""

@@ -200,7 +200,8 @@ class Services:
             report.outcome, report.exit_code, report.url = "down", EXIT_DOWN, ""
             self._clean(report, service)
             return report
-        health = _healthy(report.url) if report.outcome else ask_health(report.url)
+        key = self._run.health_key()
+        health = _healthy(report.url, key) if report.outcome else ask_health(report.url, key)
         report.health = health.words
         report.outcome = report.outcome or "up"
         if watcher is None:
@@ -303,13 +304,13 @@ def _within(bound_s: float, is_so: Callable[[], bool]) -> bool:
     return True
 
 
-def _healthy(url: str) -> Health:
+def _healthy(url: str, key: str) -> Health:
     """How it does after a start; it may need a moment."""
-    health = ask_health(url)
+    health = ask_health(url, key)
     deadline_s = time.monotonic() + 10.0
     while not health.is_well and time.monotonic() < deadline_s:
         time.sleep(_POLL_S)
-        health = ask_health(url)
+        health = ask_health(url, key)
     return health
 
 

@@ -402,3 +402,17 @@ def test_the_port_is_on_loopback_only(gateway: RunningGateway) -> None:
     for address in others:
         with pytest.raises(OSError):
             socket.create_connection((str(address), gateway.port), timeout=1).close()
+
+
+# 16
+
+
+def test_promise_16_without_a_client_key_no_name_of_an_upstream_is_told(start_gateway: Any, upstream: FakeUpstream) -> None:
+    gateway = with_key(start_gateway, upstream, "sk-clients-own")
+    for path, methods in openapi_document()["paths"].items():
+        if "get" in methods:
+            said = gateway.get(path.replace("{", "").replace("}", "")).text
+            assert not [name for name in ("fake", "their-model", str(upstream.port)) if name in said], path
+    for path in ("/", "/healthz", "/setup/kilo.jsonc"):
+        answer = gateway.http.get(gateway.root + path, headers={"authorization": "Bearer sk-clients-own"}, timeout=20)
+        assert "their-model" in answer.text or "claude-4-sonnet" in answer.text, path

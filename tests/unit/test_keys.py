@@ -38,6 +38,15 @@ def test_a_client_is_known_by_its_keys_name(authorization: str, x_api_key: str, 
     assert configured(ada="sk-ada", grace="sk-grace").client_of(authorization, x_api_key) == client
 
 
+def test_names_are_shown_to_who_has_a_key_and_to_everybody_where_none_is_required() -> None:
+    keys = configured(ada="sk-ada")
+    assert keys.admits("Bearer sk-ada")
+    assert keys.admits("", "sk-ada")
+    for authorization, x_api_key in (("", ""), ("Bearer sk-wrong", ""), ("", "sk-wrong"), ("Bearer \udcff\xe9", "")):
+        assert not keys.admits(authorization, x_api_key)
+        assert configured().admits(authorization, x_api_key)
+
+
 @pytest.mark.parametrize(
     ("authorization", "x_api_key", "words"),
     [

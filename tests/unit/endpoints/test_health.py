@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 from werkzeug.test import Client
 
-from compat.endpoints.health import embedded_report, health_report, route_text
+from compat.endpoints.health import FLEET, embedded_report, health_report, route_text
 from compat.factory import create_app
 from compat.gateway import Gateway
+from compat.keys import new_key
+from compat.process.service_fleet import Fleet
+from compat.process.service_state import RunFolder
 from compat.routing.discovery import UpstreamState
 from tests.unit.builders import KEY, StillClock, make_gateway
 
@@ -122,3 +125,35 @@ def test_only_reading_is_allowed(gateway: Gateway) -> None:
     answer = Client(create_app(gateway)).post("/healthz")
     assert (answer.status_code, answer.json["error"]["code"]) == (405, "method_not_allowed")
     assert "GET" in answer.headers["allow"]
+
+
+@pytest.mark.parametrize("sent", [{}, {"authorization": "Bearer sk-wrong"}, {"x-api-key": "sk-wrong"}])
+def test_without_one_of_the_client_keys_only_the_status_is_told(tmp_path: Path, sent: dict[str, str]) -> None:
+    key, digest = new_key()
+    gateway = make_gateway(tmp_path, {"upstreams": UPSTREAMS, "keys": {"ada": {"hash": digest}}})
+    fail_upstream(gateway)
+    client = Client(create_app(gateway))
+    assert client.get("/healthz", headers=sent).json == {"status": "degraded"}
+    for admitted in ({"authorization": f"Bearer {key}"}, {"x-api-key": key}):
+        assert client.get("/healthz", headers=admitted).json == health_report(gateway)
+
+
+def test_a_command_of_this_service_sees_everything_by_the_key_in_its_folder(tmp_path: Path) -> None:
+    gateway = make_gateway(tmp_path, {"upstreams": UPSTREAMS, "keys": {"ada": {"hash": new_key()[1]}}})
+    run = RunFolder(tmp_path / "run")
+    client = Client(create_app(gateway))
+
+    def told(authorization: str) -> dict[str, Any]:
+        answer = client.get("/healthz", headers={"authorization": authorization}, environ_overrides={FLEET: Fleet(run, 1, 0.0)})
+        report: dict[str, Any] = answer.json
+        return report
+
+    for wrong in ("", "Bearer", "Bearer ", "Bearer x", "Bearer \xe9", "Bearer " + "0" * 64):
+        assert told(wrong) == {"status": "ok"}
+    key = run.health_key()
+    assert len(key) == 64
+    assert run.health.stat().st_mode & 0o077 == 0
+    assert told(f"Bearer {key}")["generations"] == []
+    assert run.health_key() == key
+    run.health.write_text("{}")
+    assert told("Bearer " + key) == {"status": "ok"}

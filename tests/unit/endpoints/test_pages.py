@@ -12,6 +12,7 @@ from compat.factory import create_app
 from compat.gateway import Gateway
 from compat.keys import new_key
 from compat.routing.discovery import UpstreamState
+from compat.setup.clients import Language
 from compat.setup.texts import START_TEXTS, TEXTS
 from tests.unit.builders import KEY, make_gateway
 
@@ -43,10 +44,37 @@ def test_without_an_upstream_the_page_says_what_answers(tmp_path: Path) -> None:
     assert "No upstream is configured: answers come from a small embedded model (disabled)" in text
 
 
-@pytest.mark.parametrize("with_key", [False, True])
-def test_the_page_tells_whether_any_key_works(tmp_path: Path, with_key: bool) -> None:
-    keys = {"ada": {"hash": new_key()[1]}} if with_key else {}
-    assert ("as long as it is one of yours" in page(make_gateway(tmp_path, {"keys": keys}))) is with_key
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_page_tells_whether_any_key_works(tmp_path: Path, language: Language) -> None:
+    key, digest = new_key()
+    words = START_TEXTS[language]
+    without = page(make_gateway(tmp_path), f"/?lang={language}")
+    assert words["any_key"] in without
+    assert '"apiKey": "sk-dummy-key"' in without
+    assert "Authorization" not in without
+    text = page(make_gateway(tmp_path, {"keys": {"ada": {"hash": digest}}}), f"/?lang={language}", authorization=f"Bearer {key}")
+    assert words["client_key"] in text
+    assert words["any_key"] not in text
+    assert '"apiKey": "YOUR-CLIENT-KEY"' in text
+    assert '-H "Authorization: Bearer YOUR-CLIENT-KEY" \\\n  -d' in text
+    assert key not in text
+
+
+@pytest.mark.parametrize("sent", [{}, {"authorization": "Bearer sk-wrong"}, {"x_api_key": "sk-wrong"}])
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_without_one_of_the_client_keys_no_name_is_shown(tmp_path: Path, sent: dict[str, str], language: Language) -> None:
+    key, digest = new_key()
+    settings = {"upstreams": UPSTREAMS, "models": {"claude-4-sonnet": {"route": ["up/theirs"]}}, "keys": {"ada": {"hash": digest}}}
+    gateway = make_gateway(tmp_path, settings)
+    gateway.discovery.states["up"] = UpstreamState("failing", "wrong")
+    locked = page(gateway, f"/?lang={language}", **sent)
+    assert START_TEXTS[language]["locked"] in locked
+    assert '<strong class="degraded">degraded</strong>' in locked
+    assert "up/theirs" not in locked
+    assert "up.example" not in locked
+    text = page(gateway, f"/?lang={language}", authorization=f"Bearer {key}")
+    assert START_TEXTS[language]["locked"] not in text
+    assert "up/theirs" in text
 
 
 def test_the_page_is_there_in_chinese(tmp_path: Path) -> None:

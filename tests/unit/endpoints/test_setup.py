@@ -87,12 +87,29 @@ def test_a_file_that_is_none_is_an_error_that_names_those_there_are(tmp_path: Pa
 def test_with_client_keys_the_files_name_a_variable_or_a_placeholder(tmp_path: Path) -> None:
     key, digest = new_key()
     client = client_of(tmp_path, {"keys": {"ada": {"hash": digest}}})
-    page = client.get("/setup").text
-    assert "{env:OPENAI_COMPAT_KEY}" in client.get("/setup/kilo.jsonc").text
-    assert "YOUR-CLIENT-KEY" in client.get("/setup/config.yaml").text
+    sent = {"authorization": f"Bearer {key}"}
+    page = client.get("/setup", headers=sent).text
+    assert "&#34;&lt;i&gt;&#34;" in page
+    assert "{env:OPENAI_COMPAT_KEY}" in client.get("/setup/kilo.jsonc", headers=sent).text
+    assert "YOUR-CLIENT-KEY" in client.get("/setup/config.yaml", headers={"x-api-key": key}).text
     assert key not in page
     assert digest not in page
     assert "sk-any" not in page
+
+
+@pytest.mark.parametrize("sent", [{}, {"authorization": "Bearer sk-wrong"}])
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_without_one_of_the_client_keys_no_name_is_shown(tmp_path: Path, sent: dict[str, str], language: Any) -> None:
+    client = client_of(tmp_path, {"keys": {"ada": {"hash": new_key()[1]}}})
+    page = html.unescape(client.get(f"/setup?lang={language}", headers=sent, base_url="http://localhost:1234").text)
+    assert TEXTS[language]["locked"] in page
+    assert 'curl http://localhost:1234/setup/kilo.jsonc -H "Authorization: Bearer YOUR-CLIENT-KEY"' in page
+    assert "app.py setup kilo --url http://localhost:1234 --key YOUR-CLIENT-KEY" in page
+    assert "<i>" not in page
+    for name in ("kilo.jsonc", "nobody.json"):
+        answer = client.get(f"/setup/{name}", headers=sent)
+        assert (answer.status_code, answer.json["error"]["code"]) == (401, "invalid_api_key")
+        assert "<i>" not in answer.text
 
 
 def test_a_gateway_without_an_upstream_says_so(tmp_path: Path) -> None:

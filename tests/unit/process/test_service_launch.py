@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import stat
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
 from compat.process.service_check import examine, keep_copies, main
 from compat.process.service_configuration import find_sources, worker_count
-from compat.process.service_health import ask_health
+from compat.process.service_health import Health, ask_health
 from compat.process.service_launch import generation_environment, open_listener, outer_environment, revive_watcher, was_touched_lately
 from compat.process.service_logs import Ending
 from compat.process.service_state import RunFolder, identity_of, write_json
@@ -138,6 +140,29 @@ def test_health_of_nobody_is_told_in_words() -> None:
         port = listener.getsockname()[1]
     assert ask_health(f"http://127.0.0.1:{port}").words == "does not answer (ConnectionRefusedError)"
     assert ask_health("").words == "no address yet"
+
+
+def test_health_is_asked_for_with_the_key_of_the_run_folder_so_that_faults_are_told() -> None:
+    class Answering(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            is_admitted = self.headers["authorization"] == "Bearer local"
+            rows = [{"name": "up", "state": "failing", "detail": "wrong key"}]
+            body = json.dumps({"status": "degraded", "upstreams": rows} if is_admitted else {"status": "degraded"}).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Answering) as server:
+        thread = threading.Thread(target=lambda: [server.handle_request() for _ in range(2)])
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        assert ask_health(url) == Health(True, "degraded")
+        assert ask_health(url, "local") == Health(True, "degraded, up: wrong key")
+        thread.join()
 
 
 def test_what_is_added_to_a_log_is_read_also_after_a_rotation(tmp_path: Path) -> None:
