@@ -33,6 +33,7 @@ from compat.upstream.http1 import Exchange, Head
 from compat.whole_answer import answer_of
 from compat.wire.check import check_messages
 from compat.wire.estimate import estimated_usage, prompt_tokens
+from compat.wire.hops import hop_headers
 from compat.wire.openai import completion_frames
 from compat.wire.sse import KEEP_ALIVE
 from compat.wire.usage import Usage
@@ -266,7 +267,7 @@ class Attempt:
             self.notes = (*request.notes, *self._learnt)
             self.segments = request.segments
             ctx = replace(ctx, memory=request.memory)
-            exchange, head = yield from self._send(request.body, request.headers)
+            exchange, head = yield from self._send(request.body, {**request.headers, **hop_headers(self.call.hops)})
             if head.status == 200:
                 if _media_type(head) in {"text/html", "application/xhtml+xml"}:
                     raise UpstreamBroken(f"{deployment.upstream.name} answered with a web page: check its base_url.")

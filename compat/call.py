@@ -14,7 +14,8 @@ MAX_MODEL_CHARS = 500
 @dataclass(frozen=True, slots=True)
 class Call:
     """One request of a client, checked as far as every call is. `session_id` is the client's own word for its
-    conversation, `cache_wish` what it says about the answer cache (`x-compat-cache`), `trace_parent` the span that it is a part of."""
+    conversation, `cache_wish` what it says about the answer cache (`x-compat-cache`), `trace_parent` the span that it is a part of,
+    `hops` how many gateways it has come through."""
 
     request_id: str
     envelope: Envelope
@@ -27,6 +28,7 @@ class Call:
     cache_wish: str = ""
     trace_parent: str = ""
     wire_api: WireApi = "openai.chat"
+    hops: int = 0
 
 
 def call_from(
@@ -38,6 +40,7 @@ def call_from(
     session_id: str = "",
     cache_wish: str = "",
     trace_parent: str = "",
+    hops: int = 0,
 ) -> Call:
     """The call that an envelope stands for. `BadRequest` when the keys that every call needs are missing or of the wrong type."""
     model = envelope.value("model")
@@ -66,4 +69,5 @@ def call_from(
         session_id=session_id,
         cache_wish=cache_wish,
         trace_parent=trace_parent,
+        hops=hops,
     )

@@ -6,6 +6,7 @@ and `body()`. Foreign exceptions (sockets, TLS, parsers) are mapped to these in 
     GatewayError
     ├── ClientError                 the request can't be served as it is
     │   ├── BadRequest              400
+    │   │   ├── GatewayLoop         400 gateway_loop: gateways that call each other in a circle
     │   │   ├── ContextTooLong      400 context_length_exceeded
     │   │   └── Unsupported         400 content or a parameter that has no counterpart
     │   ├── InvalidKey              401
@@ -131,6 +132,12 @@ class ContextTooLong(BadRequest):
     """Kilo Code compacts the conversation when it sees this code."""
 
     code = "context_length_exceeded"
+
+
+class GatewayLoop(BadRequest):
+    """A 4xx, for every gateway on the way would try a 5xx again."""
+
+    code = "gateway_loop"
 
 
 class Unsupported(BadRequest):

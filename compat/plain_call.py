@@ -26,6 +26,7 @@ from compat.routing.router import Deployment, Route
 from compat.translate.openai_openai import usage_of
 from compat.translate.upstream_errors import refusal_of
 from compat.upstream.http1 import Exchange, Head
+from compat.wire.hops import hop_headers
 from compat.wire.usage import Usage, cost_of
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -50,6 +51,7 @@ class PlainCall:
     size_bytes: int
     output_tokens: int = 0
     trace_parent: str = ""
+    hops: int = 0
     deployment: Deployment | None = None
     usage: Usage | None = None
     _plan: CallPlan = field(init=False)
@@ -131,7 +133,7 @@ class PlainCall:
 
     def _exchange(self, place: Place, body: bytes) -> dict[str, Any]:
         upstream = place.candidate.deployment.upstream
-        exchange = self.gateway.transport.open(upstream, self.endpoint, body, {}, place.candidate.key)
+        exchange = self.gateway.transport.open(upstream, self.endpoint, body, hop_headers(self.hops), place.candidate.key)
         try:
             head = self._head(exchange, upstream.name, upstream.timeouts.first_byte_s)
             data = self._body(exchange, upstream.name, upstream.timeouts.silence_s)

@@ -24,6 +24,7 @@ from compat.gateway import Gateway
 from compat.pipeline import CallRun
 from compat.routing.single_flight import Reader, Told, flight_key
 from compat.wire.envelope import Envelope
+from compat.wire.hops import HOPS_VARIABLE, hops_of
 
 CHAT_PATH = "/v1/chat/completions"
 _SSE_HEADERS = [("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-cache"), ("x-accel-buffering", "no")]
@@ -75,6 +76,7 @@ def _call(gateway: Gateway, environ: dict[str, Any]) -> Call:
         session_id=session_id,
         cache_wish=environ.get("HTTP_X_COMPAT_CACHE", ""),
         trace_parent=environ.get("HTTP_TRACEPARENT", ""),
+        hops=hops_of(environ.get(HOPS_VARIABLE, "")),
     )
 
 

@@ -19,12 +19,13 @@ from compat.endpoints.body import read_json_body
 from compat.endpoints.boundary import fault_of
 from compat.endpoints.front import REQUEST_ID
 from compat.endpoints.hangup import ClientWatch, WatchedFrames
-from compat.errors import ClientGone, GatewayError, ShuttingDown, UpstreamRefusal
+from compat.errors import ClientGone, GatewayError, GatewayLoop, ShuttingDown, UpstreamRefusal
 from compat.gateway import Gateway
 from compat.pipeline import CallRun
 from compat.plain_call import PlainCall
 from compat.routing.router import Deployment, Group, Route
 from compat.wire.envelope import Envelope
+from compat.wire.hops import HOPS_VARIABLE, hops_of
 from compat.wire.infill import Completion, CompletionStream, chat_body, completion_document, read_completion, whole_as_stream
 
 ENDPOINT = "completions"
@@ -60,7 +61,10 @@ def completions_blueprint(gateway: Gateway) -> flask.Blueprint:
             return _whole_answer(ask, {**document, "model": ask.model}, headers)
         body = chat_body(envelope, ask, reasons=gateway.router.resolve(ask.model).model.reasoning)
         parent = environ.get("HTTP_TRACEPARENT", "")
-        call = call_from(Envelope(body), request_id=environ[REQUEST_ID], client=client, received_s=received_s, trace_parent=parent)
+        hops = hops_of(environ.get(HOPS_VARIABLE, ""))
+        call = call_from(
+            Envelope(body), request_id=environ[REQUEST_ID], client=client, received_s=received_s, trace_parent=parent, hops=hops
+        )
         run = CallRun(gateway, call)
         return _streamed(run, watch, ask) if ask.is_stream else _whole(run, watch, ask)
 
@@ -91,11 +95,12 @@ def _passed_on(
         len(envelope.body),
         envelope.value("max_tokens") or route.model.max_output,
         environ.get("HTTP_TRACEPARENT", ""),
+        hops_of(environ.get(HOPS_VARIABLE, "")),
     )
     try:
         document = call.answer()
     except UpstreamRefusal as error:
-        if error.status not in _NOT_THERE:
+        if error.status not in _NOT_THERE or error.code == GatewayLoop.code:
             raise
         if call.deployment is not None:
             gateway.refusals.learn(call.deployment.name, _mark(endpoint))

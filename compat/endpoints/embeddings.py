@@ -27,6 +27,7 @@ from compat.gateway import Gateway
 from compat.plain_call import PlainCall
 from compat.routing.router import Deployment, Group, Route
 from compat.wire.envelope import Envelope
+from compat.wire.hops import HOPS_VARIABLE, hops_of
 
 ENDPOINT = "embeddings"
 _TOO_MANY = re.compile(
@@ -54,6 +55,7 @@ def embeddings_blueprint(gateway: Gateway) -> flask.Blueprint:
         ask = read_request(envelope)
         batch = _Batch(gateway, envelope, ask, embedding_route(gateway, ask.model), environ[REQUEST_ID], client, received_s)
         batch.trace_parent = environ.get("HTTP_TRACEPARENT", "")
+        batch.hops = hops_of(environ.get(HOPS_VARIABLE, ""))
         watch = ClientWatch(environ)
         try:
             with watch:
@@ -137,6 +139,7 @@ class _Batch:
     client: str
     received_s: float
     trace_parent: str = ""
+    hops: int = 0
     tokens: int = 0
     upstream: str = ""
     headers: list[tuple[str, str]] = field(default_factory=list)
@@ -156,6 +159,7 @@ class _Batch:
             self.received_s,
             size,
             trace_parent=self.trace_parent,
+            hops=self.hops,
         )
         try:
             document = call.answer()

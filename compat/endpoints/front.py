@@ -19,6 +19,7 @@ from typing import Any
 from compat.errors import ForbiddenClient, ForbiddenOrigin, GatewayError, MisdirectedHost
 from compat.sections import ServerSettings
 from compat.settings import is_loopback
+from compat.wire.hops import HOPS_VARIABLE, hops_of
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -95,6 +96,8 @@ class Front:
                 self._check_proxied()
             self._check_host(environ.get("HTTP_HOST", ""))
             self._check_origin(environ.get("HTTP_ORIGIN", ""), environ.get("HTTP_SEC_FETCH_SITE", ""), environ)
+            if hops := environ.get(HOPS_VARIABLE):
+                hops_of(hops)
         except GatewayError as error:
             body = error.body()
             start(

@@ -21,6 +21,7 @@ from compat.sections import TimeoutSettings
 from compat.upstream.http1 import Exchange
 from compat.upstream.kinds import UpstreamKind
 from compat.upstream.pool import ConnectionPool, origin_of, proxy_headers, request_target
+from compat.wire.hops import HOPS_HEADER
 
 USER_AGENT = f"openai-compat/{__version__}"
 MIN_SECRET_CHARS = 8
@@ -160,13 +161,14 @@ def request_headers(upstream: Upstream, key: Secret | None) -> dict[str, str]:
     kind = upstream.kind
     auth = {kind.auth_header: kind.auth_prefix + key.reveal()} if key else {}
     own = {name.lower(): value for name, value in upstream.headers.items()}
-    return {"user-agent": USER_AGENT, "accept-encoding": "identity", **kind.headers, **auth, **own}
+    return {"user-agent": USER_AGENT, "accept-encoding": "identity", HOPS_HEADER: "1", **kind.headers, **auth, **own}
 
 
 def _shared(upstream: Upstream, headers: Mapping[str, str]) -> dict[str, str]:
-    """Headers that the call and the configuration both have (`anthropic-beta`): lists, of which the server gets one."""
+    """Headers that the call and the head both have: lists (`anthropic-beta`), of which the server gets one, and the count of gateways."""
     own = {name: value for name, value in upstream.headers.items() if name.lower() in headers}
-    return {name.lower(): f"{value},{headers[name.lower()]}" for name, value in own.items()}
+    joined = {name.lower(): f"{value},{headers[name.lower()]}" for name, value in own.items()}
+    return {**joined, HOPS_HEADER: headers[HOPS_HEADER]} if HOPS_HEADER in headers else joined
 
 
 def _head(upstream: Upstream, endpoint: str, key: Secret | None) -> bytes:

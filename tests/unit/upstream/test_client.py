@@ -86,6 +86,7 @@ def test_a_request_has_the_headers_of_its_kind(
         "content-type": "application/json",
         "accept": "application/json, text/event-stream",
         "accept-encoding": "identity",
+        "x-compat-hops": "1",
         "content-length": "2",
     }
     assert headers == {**common, **expected}
