@@ -93,6 +93,11 @@ class GatewayError(Exception):
         self.param = redacted(self.param) if self.param else self.param
         self.code = redacted(self.code) if self.code else self.code
 
+    def append(self, sentence: str) -> None:
+        """Add a sentence of our own to the message."""
+        self.message = f"{self.message} {sentence}"
+        self.args = (self.message,)
+
     def forget_frames(self) -> None:
         """Let go of the frames that this error and its causes went through: nobody reads them, and each holds what its call held."""
         error: BaseException | None = self

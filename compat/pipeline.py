@@ -162,7 +162,7 @@ class CallRun:
                 steps = run(attempt)
                 result = yield from (steps if self._carried is None else self._spliced(steps, attempt, self._carried))
             except GatewayError as error:
-                error.redact(attempt.deployment.upstream.redact)
+                attempt.deployment.upstream.explain(error)
                 error.forget_frames()
                 self._end_attempt(error)
                 if attempt.first_content_s is not None:

@@ -105,7 +105,7 @@ class PlainCall:
             try:
                 document = self._attempt(place)
             except GatewayError as error:
-                error.redact(self.deployment.upstream.redact)
+                self.deployment.upstream.explain(error)
                 decision = self._plan.failed(place, error, clock())
                 if decision.action == "stop":
                     raise

@@ -77,9 +77,13 @@ class ConfigurationFile(Section, frozen=True):
 
 
 class Settings(ConfigurationFile, frozen=True):
-    """The whole configuration; `source` is the file that was read, for messages."""
+    """The whole configuration; `source` is the file that was read, for messages.
+
+    `key_variables` are, by upstream, the environment variables that its keys were taken from.
+    """
 
     source: str = "the defaults"
+    key_variables: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
 
 
 _UNKNOWN_FIELD = re.compile(r"unknown field `(?P<key>[^`]+)`(?: - at `\$\.?(?P<path>[^`]*)`)?")
@@ -231,7 +235,12 @@ def _with_environment(settings: Settings, environment: Mapping[str, str]) -> Set
         headers = {header: _header_of(header, value, environment, f"{where}.headers'") for header, value in upstream.headers.items()}
         return msgspec.structs.replace(upstream, api_keys=keys, headers=headers)
 
-    return msgspec.structs.replace(settings, upstreams={name: filled(name, row) for name, row in settings.upstreams.items()})
+    variables = {
+        name: tuple(key[4:] for key in row.api_keys if key.startswith("env:") and environment.get(key[4:]))
+        for name, row in settings.upstreams.items()
+    }
+    upstreams = {name: filled(name, row) for name, row in settings.upstreams.items()}
+    return msgspec.structs.replace(settings, upstreams=upstreams, key_variables=variables)
 
 
 def _keys_of(written: Iterable[str], environment: Mapping[str, str], where: str) -> tuple[str, ...]:

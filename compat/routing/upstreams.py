@@ -6,7 +6,7 @@ that it lists itself, and no others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from compat.sections import UpstreamSettings
 from compat.settings import Settings, SettingsError, key_list, timeouts_of
@@ -45,7 +45,8 @@ def _from_settings(name: str, row: UpstreamSettings, settings: Settings, environ
     _check_url(base_url, f"{settings.source}: key 'upstreams.{name}.base_url'" if row.base_url else _variable(kind.base_url_variable))
     keys = row.api_keys or (_keys(kind, environment) if base_url == kinds_url else ())
     secrets = tuple(Secret(key) for key in keys)
-    return Upstream(name, kind, base_url, secrets, row.headers, row.models, timeouts_of(settings, row), row.ca_file)
+    sources = (settings.key_variables.get(name) or (f"upstreams.{name}.api_keys",)) if row.api_keys else _sources(kind, keys)
+    return Upstream(name, kind, base_url, secrets, row.headers, row.models, timeouts_of(settings, row), row.ca_file, sources)
 
 
 def _from_environment(settings: Settings, environment: Mapping[str, str]) -> Iterator[Upstream]:
@@ -55,11 +56,16 @@ def _from_environment(settings: Settings, environment: Mapping[str, str]) -> Ite
             continue
         base_url = _base_url(kind, environment)
         _check_url(base_url, _variable(kind.base_url_variable))
-        yield Upstream(kind.name, kind, base_url, tuple(Secret(key) for key in keys), timeouts=settings.timeouts)
+        secrets = tuple(Secret(key) for key in keys)
+        yield Upstream(kind.name, kind, base_url, secrets, timeouts=settings.timeouts, key_sources=_sources(kind, keys))
 
 
 def _keys(kind: UpstreamKind, environment: Mapping[str, str]) -> list[str]:
     return key_list(environment.get(kind.key_variable, ""), _variable(kind.key_variable)) if kind.key_variable else []
+
+
+def _sources(kind: UpstreamKind, keys: Sequence[str]) -> tuple[str, ...]:
+    return (kind.key_variable,) if keys else ()
 
 
 def _variable(name: str) -> str:

@@ -59,6 +59,7 @@ _WORDS = ("message", "detail", "errors")
 
 _TYPE_STATUS: Mapping[str, int] = {
     "authentication_error": 401,
+    "invalid_api_key": 401,
     "permission_error": 403,
     "not_found_error": 404,
     "request_too_large": 413,
@@ -103,6 +104,10 @@ def _build(status: int, words: str, fields: Mapping[str, Any], upstream: str, wa
         kind = next((found for pattern, found in _OF_THE_ACCOUNT if pattern.search(words)), kind)
     elif status == 429 and "insufficient_quota" in (code, type_):  # OpenAI's; a rate limit has another code
         kind = UpstreamOutOfCredit
+    if status == 400 and code == "invalid_api_key":
+        kind = UpstreamKeyRefused
+    if kind is UpstreamKeyRefused:
+        code = None  # the upstream's `invalid_api_key` would read as a word on the client's own key
     return kind(
         f"{upstream}: {words}",
         status=status,

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from compat import __version__
-from compat.errors import UpstreamUnreachable
+from compat.errors import GatewayError, UpstreamKeyRefused, UpstreamUnreachable
 from compat.sections import TimeoutSettings
 from compat.upstream.http1 import Exchange
 from compat.upstream.kinds import UpstreamKind
@@ -44,7 +44,10 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """A server that is called. `name` is the user's word for it, `kind` the row it follows; `headers` are added to every request."""
+    """A server that is called. `name` is the user's word for it, `kind` the row it follows; `headers` are added to every request.
+
+    `key_sources` say where the keys were found: names of environment variables or keys of the configuration.
+    """
 
     name: str
     kind: UpstreamKind
@@ -54,6 +57,17 @@ class Upstream:
     models: tuple[str, ...] = ()
     timeouts: TimeoutSettings = field(default_factory=TimeoutSettings)
     ca_file: str = ""
+    key_sources: tuple[str, ...] = ()
+
+    def explain(self, error: GatewayError) -> None:
+        """Make an error of this upstream fit for the client: without credentials, and a refused key with whose it is."""
+        error.redact(self.redact)
+        if isinstance(error, UpstreamKeyRefused):
+            place = f" ({' or '.join(self.key_sources)})" if self.key_sources else ""
+            whose = (
+                f"This is about the gateway's own key for {self.name}{place}" if self.keys else f"The gateway has no key for {self.name}"
+            )
+            error.append(f"- {whose}; it is not about the client's key.")
 
     def redact(self, text: str) -> str:
         """`text` without this upstream's credentials: some servers quote in an error the key that they were sent."""

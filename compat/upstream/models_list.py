@@ -47,7 +47,7 @@ def list_models(upstream: Upstream, timeout_s: float) -> Sequence[str]:
     if answer.status_code != 200:
         told = {name.lower(): value for name, value in answer.headers.items()}
         refusal = refusal_of(answer.status_code, told, answer.content, upstream.name)
-        refusal.redact(upstream.redact)
+        upstream.explain(refusal)
         raise refusal
     return _ids(upstream, answer.content)
 

@@ -80,7 +80,7 @@ def test_a_whole_answer_to_a_streaming_request_becomes_a_stream(gateway: Running
     ("answer", "status", "code"),
     [
         (openai.error_answer(400, "bad things", code="bad_thing"), 400, "bad_thing"),
-        (openai.error_answer(401, "wrong key"), 401, "upstream_key_refused"),
+        (openai.error_answer(401, "wrong key", code="invalid_api_key"), 401, "upstream_key_refused"),
         (openai.error_answer(404, "no such model"), 404, None),
         (openai.error_answer(429, "slow down", (("retry-after", "3600"),)), 429, "rate_limit_exceeded"),
         (openai.error_answer(500, "oh no"), 500, "server_error"),

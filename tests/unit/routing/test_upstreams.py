@@ -37,6 +37,21 @@ def test_a_variable_may_hold_several_keys(value: str, keys: list[str]) -> None:
     assert keys_of(configured(OPENAI_API_KEY=value)["openai"]) == keys
 
 
+@pytest.mark.parametrize(
+    ("row", "sources"),
+    [
+        ({}, ("OPENAI_API_KEY",)),
+        ({"api_keys": ["sk-2"]}, ("upstreams.work.api_keys",)),
+        ({"api_keys": ["env:WORK_KEY"]}, ("WORK_KEY",)),
+        ({"api_keys": ["env:WORK_KEY", "env:NOT_THERE"]}, ("WORK_KEY",)),
+        ({"base_url": "http://elsewhere.example/v1"}, ()),
+    ],
+)
+def test_an_upstream_knows_where_its_keys_were_found(row: dict[str, Any], sources: tuple[str, ...]) -> None:
+    found = configured({"work": {"kind": "openai", **row}}, OPENAI_API_KEY="sk-1", WORK_KEY="sk-3")
+    assert found["work"].key_sources == sources
+
+
 @pytest.mark.parametrize("value", ["", " ", " , "])
 def test_an_empty_variable_is_no_key(value: str) -> None:
     assert configured(OPENAI_API_KEY=value) == {}

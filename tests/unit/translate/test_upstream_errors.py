@@ -48,6 +48,18 @@ def test_a_status_has_its_class_and_is_kept(status: int, error_class: type[Gatew
     assert (error.status, error.type, error.code, error.message) == (status, type_, code, "fake: No.")
 
 
+@pytest.mark.parametrize("status", [400, 401, 403])
+@pytest.mark.parametrize("code", ["invalid_api_key", None, 17])
+def test_a_refused_key_never_reads_as_one_of_the_clients_own(status: int, code: Any) -> None:
+    error = refused(status, "Incorrect API key provided.", code=code, type="invalid_request_error")
+    assert (type(error), error.code) == (errors.UpstreamKeyRefused, "upstream_key_refused")
+
+
+def test_a_refused_key_in_a_running_stream_is_one_by_its_code_alone() -> None:
+    error = event_error({"message": "m", "code": "invalid_api_key"}, "fake")
+    assert (type(error), error.status, error.code) == (errors.UpstreamKeyRefused, 401, "upstream_key_refused")
+
+
 def test_the_upstreams_own_words_win() -> None:
     error = refused(400, "No.", type="their_type", code="their_code", param="tools[0]")
     assert error.fields() == {"message": "fake: No.", "type": "their_type", "param": "tools[0]", "code": "their_code"}
