@@ -91,7 +91,7 @@ def completion_frames(body: bytes, *, wants_usage: bool) -> bytes:
         if not isinstance(message, dict):
             raise UpstreamBroken("The upstream's answer has a choice without a message.")
         index = choice.get("index", 0)
-        delta = {key: value for key, value in message.items() if key != "tool_calls" and value is not None}
+        delta = {key: value for key, value in message.items() if key not in {"role", "tool_calls"} and value is not None}
         if calls := message.get("tool_calls"):
             if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
                 raise UpstreamBroken("The upstream's answer has garbled tool calls.")

@@ -179,6 +179,7 @@ def test_a_hit_is_a_whole_answer_and_a_valid_stream() -> None:
     assert frames.endswith(b"data: [DONE]\n\n")
     assert {one["id"] for one in chunks} == {"chatcmpl-9"}
     assert "".join(one["choices"][0]["delta"].get("content", "") for one in chunks if one["choices"]) == "Hello"
+    assert ["role" in one["choices"][0]["delta"] for one in chunks if one["choices"]] == [True, False, False]
     assert chunks[-1]["usage"]["total_tokens"] == 0
 
 

@@ -79,7 +79,6 @@ def test_a_completion_as_a_stream_says_the_same(wants_usage: bool) -> None:
         ({"role": "assistant", "content": ""}, None),
         (
             {
-                "role": "assistant",
                 "content": "Hi.",
                 "reasoning_content": "Hm.",
                 "tool_calls": [{"index": 0, **TOOL_CALLS[0]}, {"index": 1, **TOOL_CALLS[1]}],
