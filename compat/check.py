@@ -9,6 +9,7 @@ from compat.errors import GatewayError
 from compat.gateway import Gateway
 from compat.process.open_files import SPARE, WANTED, connection_bound, file_limits
 from compat.redis_link import redis_client, redis_errors
+from compat.routing.own_address import OwnAddress
 from compat.upstream.client import Secret, Upstream
 
 
@@ -23,9 +24,14 @@ def check(gateway: Gateway, list_models: Callable[[Upstream, float], Sequence[st
     )
     say(f"files      {files_text(settings.server.max_connections, *file_limits())}")
     is_good = _redis_answers(settings.storage.redis_url, say)
+    own = OwnAddress([(settings.server.host, settings.server.port)])
     for upstream in list(gateway.router.upstreams.values()):
         keys = ", ".join(masked(key) for key in upstream.keys) or "none"
         say(f"upstream   {upstream.name} ({upstream.kind.name}) at {upstream.base_url}, keys: {keys}")
+        if faults := own.faults([upstream], settings):
+            is_good = False
+            say(f"           FAULT {faults[0]}")
+            continue
         try:
             ids = list_models(upstream, 10.0)
         except GatewayError as error:

@@ -34,6 +34,7 @@ from compat.keys import new_key
 from compat.process.open_files import raise_file_limit
 from compat.process.server import Server, open_listener
 from compat.process.service_configuration import find_sources, read_configuration
+from compat.routing.own_address import OwnAddress
 from compat.settings import SettingsError
 from compat.setup.clients import CLIENTS
 from compat.setup.command import ANY_KEY, SetupOrder, gateway_url, run_setup
@@ -152,6 +153,12 @@ def serve(gateway: Gateway) -> int:
         print(f"openai-compat: can't listen on {address}: {error.strerror}.{hint}", file=sys.stderr)
         return EXIT_START
     port = listener.getsockname()[1]
+    own = OwnAddress([listener.getsockname()[:2]])
+    if faults := own.faults(gateway.router.upstreams.values(), gateway.settings):
+        listener.close()
+        print(f"openai-compat: {faults[0]}", file=sys.stderr)
+        return EXIT_START
+    gateway.discovery.leave_out(own.has)
     setproctitle.setproctitle(f"openai_compat: gateway {server_settings.host}:{port}")
     server = Server(listener, create_app(gateway), gateway)
     stopping = watch_signals()

@@ -46,11 +46,23 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no type
         raise_file_limit()
         try:
             super().load_wsgi()
+            self._refuse_itself()
         except SettingsError as error:
             raise AppImportError(f"openai-compat: {error}") from error
         except Exception as error:
             self.log.exception("The application can't be made")
             raise AppImportError(f"openai-compat: a worker can't begin: {type(error).__name__}: {error}") from error
+
+    def _refuse_itself(self) -> None:
+        """`SettingsError` for an upstream that leads back to our sockets, wherever gunicorn was told to listen."""
+        from compat.routing.own_address import OwnAddress
+
+        gateway = sys.modules[self.app.app_uri.partition(":")[0]].gateway
+        names = [listener.getsockname() for listener in self.sockets]
+        own = OwnAddress([name[:2] for name in names if isinstance(name, tuple)])
+        if faults := own.faults(gateway.router.upstreams.values(), gateway.settings):
+            raise SettingsError(faults[0])
+        gateway.discovery.leave_out(own.has)
 
     def init_signals(self) -> None:
         """gunicorn's, and a bell that ends the worker's rest."""

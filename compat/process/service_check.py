@@ -17,6 +17,7 @@ import msgspec
 
 from compat.factory import build_gateway
 from compat.process.service_configuration import CONFIG, ENV_FILE, find_sources, read_configuration, worker_count
+from compat.routing.own_address import OwnAddress
 from compat.settings import SettingsError, load_settings
 
 
@@ -41,7 +42,10 @@ def examine(base_dir: Path, folder: Path) -> dict[str, Any]:
     os.environ.update(copies)
     try:
         settings, environment = read_configuration(base_dir, {})
-        build_gateway(settings, environment, base_dir)
+        gateway = build_gateway(settings, environment, base_dir)
+        own = OwnAddress([(settings.server.host, settings.server.port)])
+        if faults := own.faults(gateway.router.upstreams.values(), settings):
+            raise SettingsError(faults[0])
         workers = worker_count(settings, environment)
     except (SettingsError, msgspec.ValidationError) as error:
         written = str(sources.config or "the defaults")

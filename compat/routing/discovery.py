@@ -48,6 +48,7 @@ class Discovery:
         self._on_event = on_event
         self._offers: dict[str, tuple[str, ...]] = {}
         self._found: dict[str, Upstream] = {}
+        self._is_own: Callable[[Upstream], bool] = lambda _upstream: False
         self._stop = threading.Event()
         self.states: dict[str, UpstreamState] = {name: UpstreamState() for name in self._configured}
 
@@ -60,6 +61,13 @@ class Discovery:
         """End the background work after its present step."""
         self._stop.set()
 
+    def leave_out(self, is_own: Callable[[Upstream], bool]) -> None:
+        """Look for no local server that is this gateway itself: it may have the usual port of one."""
+        self._is_own = is_own
+        for upstream in [found for found in self._found.values() if is_own(found)]:
+            self._forget(upstream)
+        self._teach()
+
     def refresh_configured(self) -> None:
         """Ask every configured upstream for its list."""
         for upstream in self._configured.values():
@@ -70,15 +78,18 @@ class Discovery:
         """Look for local servers: one that answers is an upstream, one that stopped answering is none any more."""
         before = set(self._found)
         for upstream in self._local:
-            if self._ask(upstream, _LOCAL_TIMEOUT_S):
+            if not self._is_own(upstream) and self._ask(upstream, _LOCAL_TIMEOUT_S):
                 self._found[upstream.name] = upstream
             else:
-                self._found.pop(upstream.name, None)
-                self._offers.pop(upstream.name, None)
-                self.states.pop(upstream.name, None)
+                self._forget(upstream)
         if before != set(self._found):
             self._on_event("discovery.local", {"found": sorted(self._found)})
         self._teach()
+
+    def _forget(self, upstream: Upstream) -> None:
+        self._found.pop(upstream.name, None)
+        self._offers.pop(upstream.name, None)
+        self.states.pop(upstream.name, None)
 
     def _run(self) -> None:
         self.refresh_local()

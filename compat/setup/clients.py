@@ -192,10 +192,12 @@ def _openai(offers: Sequence[Offer], base_url: str, key: str) -> ClientSetup:
     steps: Mapping[Language, tuple[str, ...]] = {
         "en": (
             "The OpenAI SDKs, and many tools on top of them, read these two variables.",
+            "Set them in the client's shell only: a gateway that is started with them takes itself for its upstream, and refuses to start.",
             f"In code: OpenAI(base_url='{base_url}', api_key='{key}'), model='{main}'.",
         ),
         "zh": (
             "OpenAI SDK 以及基于它的许多工具会读取这两个变量。",
+            "只在客户端的 shell 中设置：网关若带着它们启动，会把自己当作上游，因而拒绝启动。",
             f"代码中：OpenAI(base_url='{base_url}', api_key='{key}')，model='{main}'。",
         ),
     }

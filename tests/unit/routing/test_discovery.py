@@ -99,6 +99,18 @@ def test_a_local_server_that_leaves_is_forgotten() -> None:
     assert parts.events == [("discovery.local", {"found": ["home"]}), ("discovery.local", {"found": []})]
 
 
+def test_a_local_server_that_is_this_gateway_itself_is_no_upstream() -> None:
+    """It may listen on the usual port of one."""
+    parts = Parts(Lists(home=["qwen"]))
+    parts.discovery.refresh_local()
+    parts.discovery.leave_out(lambda upstream: upstream is HOME)
+    assert dict(parts.router.upstreams) == {"work": WORK}
+    asked = len(parts.lists.asked)
+    parts.discovery.refresh_local()
+    assert (dict(parts.router.upstreams), len(parts.lists.asked)) == ({"work": WORK}, asked)
+    assert list(parts.discovery.states) == ["work"]
+
+
 @pytest.mark.parametrize("lists", [{"home": ["qwen"]}, {}], ids=["there", "away"])
 def test_what_did_not_change_is_told_once(lists: dict[str, Any]) -> None:
     parts = Parts(Lists(**lists))

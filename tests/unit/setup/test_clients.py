@@ -119,7 +119,10 @@ def test_aider_gets_its_settings_and_the_models_facts() -> None:
 
 def test_clients_without_a_file_get_commands() -> None:
     assert client_setup("cline", OFFERS, URL, KEY).commands == (f"cline auth -p openai -k sk-any -b {URL} -m claude-4-sonnet",)
-    assert client_setup("openai", OFFERS, URL, KEY).commands == (f"export OPENAI_BASE_URL={URL}", "export OPENAI_API_KEY=sk-any")
+    setup = client_setup("openai", OFFERS, URL, KEY)
+    assert setup.commands == (f"export OPENAI_BASE_URL={URL}", "export OPENAI_API_KEY=sk-any")
+    assert any("client's shell only" in step for step in setup.steps["en"])  # the gateway reads the same variables
+    assert len(setup.steps["en"]) == len(setup.steps["zh"])
 
 
 @pytest.mark.parametrize("client", list(CLIENTS))
