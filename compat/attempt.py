@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TypeVar
 
 from compat.account import Account
 from compat.call import Call
@@ -23,6 +22,7 @@ from compat.errors import GatewayError, NoUpstream, UpstreamBroken, UpstreamErro
 from compat.gateway import Gateway
 from compat.outflow import Outflow
 from compat.pacing import Sent
+from compat.pulse import Pulse, Steps
 from compat.relay import Bounds, Outlet, Relay
 from compat.routing.router import Deployment
 from compat.translate import TRANSLATORS
@@ -35,41 +35,19 @@ from compat.wire.check import check_messages
 from compat.wire.estimate import estimated_usage, prompt_tokens
 from compat.wire.hops import hop_headers
 from compat.wire.openai import completion_frames
-from compat.wire.sse import KEEP_ALIVE
 from compat.wire.usage import Usage
 
 MAX_WHOLE_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 256 * 1024
 MAX_LEARNT = 4
-MAX_RESUMPTIONS = 8
+MAX_PARTS = 8
+"""Of an answer that pauses: after so many, what was said is the answer."""
 _DRAIN_S = 0.05
-_PAUSED = "paused its answer again and again; another attempt would cost all of it again"
+_PAUSED = "paused its answer again and again, and said nothing; another attempt would cost all of it again"
 _ERROR_BODY_S = 5.0
 """How long the words of a refusal may take; its status is known by then."""
 _END_S = 5.0
 """How long an upstream may be silent after a `finish_reason`, before its end mark."""
-
-T = TypeVar("T")
-Steps = Generator[bytes, None, T]
-"""Work that hands out frames while it goes on, and returns a `T`."""
-
-
-@dataclass(slots=True)
-class Pulse:
-    """When the client last heard something, in the clock's seconds; a heartbeat is due `heartbeat_s` later."""
-
-    last_frame_s: float
-    heartbeat_s: float
-
-    def left_s(self, now_s: float) -> float:
-        """Seconds until a heartbeat is due, at least a moment."""
-        return max(self.last_frame_s + self.heartbeat_s - now_s, 0.001)
-
-    def beat(self, now_s: float) -> Iterator[bytes]:
-        """A comment, if it is due."""
-        if now_s - self.last_frame_s >= self.heartbeat_s:
-            self.last_frame_s = now_s
-            yield KEEP_ALIVE
 
 
 @dataclass(slots=True)
@@ -131,19 +109,34 @@ class Attempt:
         if (kept := self._kept(ctx)) is not None:
             yield completion_frames(kept, wants_usage=self.call.wants_usage)
             return
-        outflow: Outflow | None = None
-        for _ in range(MAX_RESUMPTIONS):
-            exchange, ctx, head = yield from self._open(ctx)
-            if outflow is None and _media_type(head) == "application/json":  # a whole answer to a streaming request becomes a stream
-                answer = yield from self._answer(ctx, exchange)
-                self._show()
-                self.is_complete = True
-                yield completion_frames(answer.body, wants_usage=self.call.wants_usage)
-                return
-            outflow = outflow or Outflow(self._translator.stream(ctx), self.hold_bytes, self._show)
-            stream = self._stream = outflow.stream
+        exchange, ctx, head = yield from self._open(ctx)
+        if _media_type(head) == "application/json":  # a whole answer to a streaming request becomes a stream
+            answer = yield from self._answer(ctx, exchange)
+            frames = completion_frames(answer.body, wants_usage=self.call.wants_usage)
+            self.is_complete = True
+            self._show()
+            yield frames
+            return
+        outflow = Outflow(self._translator.stream(ctx), self.hold_bytes, self._show)
+        stream = self._stream = outflow.stream
+        exchange = yield from self._parts(exchange, ctx, outflow, partial(self._relay, outflow, outlet, on_frames))
+        last = outflow.rest(is_whole=exchange.is_whole)
+        self.usage, self.finish_reason = stream.usage, stream.finish_reason
+        self._keep(stream.thinking)
+        self.notes += tuple(stream.notes)
+        self.is_complete = True
+        self._show()
+        yield last
+        self._drain(exchange)
+
+    def _parts(
+        self, exchange: Exchange, ctx: TranslationContext, outflow: Outflow, relay: Callable[[Exchange], Steps[None]]
+    ) -> Steps[Exchange]:
+        """The parts of a streamed answer, less its end: one, or more where it paused. The last one's exchange."""
+        stream = outflow.stream
+        for left in reversed(range(MAX_PARTS)):
             try:
-                yield from self._relay(exchange, outflow, outlet, on_frames)
+                yield from relay(exchange)
             except UpstreamError as error:
                 if stream.finish_reason is None:  # else all of the answer came, and only its end mark is missing
                     raise
@@ -152,19 +145,16 @@ class Attempt:
                 self.usage = stream.usage
             if stream.continuation is None:
                 break
-            ctx = replace(ctx, continuation=stream.continuation)
-            stream.resume()
-            self._drain(exchange)
-        else:
-            raise UpstreamError(f"{self.deployment.upstream.name} {_PAUSED}.", code="upstream_paused")
-        last = outflow.rest()
-        self.usage, self.finish_reason = stream.usage, stream.finish_reason
-        self._keep(stream.thinking)
-        self.notes += tuple(stream.notes)
-        self.is_complete = True
-        self._show()
-        yield last
-        self._drain(exchange)
+            if left:
+                ctx = replace(ctx, continuation=stream.continuation)
+                stream.resume()
+                self._drain(exchange)
+                exchange, ctx, _head = yield from self._open(ctx)
+            elif stream.is_committed:
+                stream.settle()
+            else:
+                raise UpstreamError(f"{self.deployment.upstream.name} {_PAUSED}.", code="upstream_paused")
+        return exchange
 
     def estimate_usage(self) -> None:
         """Take for the usage of an answer that was cut short what the upstream had told by then, and an estimate of the rest."""
@@ -200,11 +190,11 @@ class Attempt:
     # Answers.
 
     def _answer(self, ctx: TranslationContext, exchange: Exchange | None = None) -> Steps[TranslatedAnswer]:
-        for _ in range(MAX_RESUMPTIONS):
+        for left in reversed(range(MAX_PARTS)):
             if exchange is None:
                 exchange, ctx, _head = yield from self._open(ctx)
             body = yield from self._read_all(exchange, MAX_WHOLE_BYTES)
-            answer = self._translator.response(body, ctx)
+            answer = self._translator.response(body, replace(ctx, resumes=left > 0))
             self.usage = answer.usage
             if answer.continuation is None:
                 self.finish_reason = answer.finish_reason
@@ -216,7 +206,7 @@ class Attempt:
             exchange = None
         raise UpstreamError(f"{self.deployment.upstream.name} {_PAUSED}.", code="upstream_paused")
 
-    def _relay(self, exchange: Exchange, outflow: Outflow, outlet: Outlet | None, on_frames: Callable[[bytes], None]) -> Steps[None]:
+    def _relay(self, outflow: Outflow, outlet: Outlet | None, on_frames: Callable[[bytes], None], exchange: Exchange) -> Steps[None]:
         """Hand out the frames that are due until the upstream's end; while the stream flows, they go to the outlet past all generators."""
         silence_s = self.deployment.upstream.timeouts.silence_s
         clock, stream = self.gateway.clock.monotonic, outflow.stream

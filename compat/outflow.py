@@ -6,15 +6,11 @@ size, until the answer is complete: an agent can't use half a call, and an upstr
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from compat.errors import UpstreamError
 from compat.translate.base import StreamTranslator
-
-_CALLS = b'"tool_calls"'
-_CALL_MARK = re.compile(rb'"tool_calls"\s*:\s*\[\s*\{')
-"""A tool call in a frame; it can't occur in a text, where its quotes are escaped. Some servers send an empty list or `null` all along."""
+from compat.wire.openai import CALLS_KEY, begins_call
 
 
 class Outflow:
@@ -40,7 +36,7 @@ class Outflow:
     def take(self, data: bytes) -> bytes:
         """Take bytes of the upstream; the frames that are to be shown now, which may be none."""
         frames = self.stream.feed(data)
-        if not self._shows_calls and (self._held or _CALLS in frames):
+        if not self._shows_calls and (self._held or CALLS_KEY in frames):
             return self._held_with(frames)
         if not self.stream.is_committed:
             self._held += frames
@@ -54,7 +50,7 @@ class Outflow:
 
     def _held_with(self, frames: bytes) -> bytes:
         """Take frames while a tool call may be held back."""
-        self._begins_call = self._begins_call or (_CALLS in frames and _CALL_MARK.search(frames) is not None)
+        self._begins_call = self._begins_call or begins_call(frames)
         self._held += frames
         if not self.stream.is_committed:
             return b""
@@ -67,16 +63,18 @@ class Outflow:
         self._is_shown = True
         return frames
 
-    def rest(self) -> bytes:
+    def rest(self, *, is_whole: bool = False) -> bytes:
         """What is left when the upstream's last byte was taken: frames that were held back, and the answer's end.
+
+        `is_whole`: see `StreamTranslator.finish`.
 
         Errors: any `UpstreamError`, unless all of the answer came and only what followed it was cut.
         """
         stream = self.stream
         try:
-            end = stream.finish()
+            end = stream.finish(is_whole=is_whole)
         except UpstreamError:
             if stream.finish_reason is None:
                 raise
-            end = stream.finish()  # without the part of an event that was left
+            end = stream.finish(is_whole=is_whole)  # without the part of an event that was left
         return self._held + end

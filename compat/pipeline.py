@@ -20,10 +20,11 @@ from dataclasses import dataclass, field
 import gevent
 
 from compat.account import Account
-from compat.attempt import Attempt, Pulse, Steps, T
+from compat.attempt import Attempt
 from compat.call import Call
 from compat.errors import ClientGone, GatewayError, InternalError, NoUpstream, UpstreamRateLimit
 from compat.gateway import Gateway
+from compat.pulse import Pulse, Steps, T
 from compat.record import record_of
 from compat.relay import Outlet
 from compat.rescue import Shown, ShownSoFar, Spent, added_usage, can_rescue, estimate_of, rest_of, takes_prefill

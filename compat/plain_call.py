@@ -23,7 +23,7 @@ from compat.pipeline import header_text
 from compat.routing.admission import Ticket, outcome_of
 from compat.routing.plan import CallPlan, Place
 from compat.routing.router import Deployment, Route
-from compat.translate.openai_openai import usage_of
+from compat.translate.openai_usage import usage_of
 from compat.translate.upstream_errors import refusal_of
 from compat.upstream.http1 import Exchange, Head
 from compat.wire.hops import hop_headers

@@ -66,7 +66,10 @@ class Outlet(Protocol):
         ...
 
     def send_frames(self, frames: bytes) -> bytes:
-        """Send `frames` in the framing of the answer's body; what the socket did not take, in that framing. Errors: `OSError`."""
+        """Send `frames` in the framing of the answer's body; what the socket did not take, in that framing. None send nothing.
+
+        Errors: `OSError`.
+        """
         ...
 
     def send(self, data: bytes) -> bytes:
@@ -227,7 +230,8 @@ class Relay:
             try:
                 data = self._receive() if self._source.is_flowing else None
             except GatewayError:
-                self._hand_over(b"".join(parts), now_s)
+                if whole := b"".join(parts):
+                    self._hand_over(whole, now_s)
                 raise
             if not data:
                 self._has_ended = data == b""

@@ -17,6 +17,7 @@ from compat.factory import build_gateway, create_app
 from compat.gateway import Clock, Gateway
 from compat.process.server import Server, open_listener
 from compat.settings import load_settings, merge
+from tests.fakes.authority import Authority, made_in
 from tests.fakes.openai_answers import respond
 from tests.fakes.upstream import FakeUpstream
 
@@ -70,6 +71,11 @@ class RunningGateway:
         self.gateway.transport.close()
         with contextlib.suppress(io.UnsupportedOperation):
             self.gateway.log.close()
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return made_in(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture

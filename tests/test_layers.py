@@ -60,7 +60,7 @@ LAYERS: list[tuple[str, tuple[str, ...], frozenset[str]]] = [
     ("gateway", ("gateway",), frozenset({"gevent"})),
     (
         "use case",
-        ("pipeline", "account", "attempt", "plain_call", "record", "rescue", "splice", "call", "relay", "outflow"),
+        ("pipeline", "account", "attempt", "plain_call", "record", "rescue", "splice", "call", "relay", "outflow", "pulse"),
         frozenset({"gevent"}),
     ),
     (

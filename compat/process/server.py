@@ -21,6 +21,7 @@ from compat.errors import BadRequest, GatewayError, RequestTimeout, ShuttingDown
 from compat.gateway import Gateway
 from compat.process.open_files import connection_bound
 from compat.process.request_guard import Body, strict_headers
+from compat.wire.sse import KEEP_ALIVE
 
 HEAD_TIMEOUT_S = 30.0
 IDLE_TIMEOUT_S = 120.0
@@ -50,17 +51,21 @@ def open_listener(host: str, port: int) -> socket.socket:
     return listener
 
 
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
 class ClientOutlet:
     """The client's end of an answer whose head was sent, for `compat/relay.py`: frames that go past the server's own way of writing.
 
-    Mutable: `_is_chunked`, learnt with the first frames.
+    Mutable: `_is_chunked`, learnt with the first frames, and `_is_within`: a part of a frame was sent.
     """
 
-    __slots__ = ("_handler", "_is_chunked")
+    __slots__ = ("_handler", "_is_chunked", "_is_within")
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
         self._is_chunked: bool | None = None
+        self._is_within = False
 
     @property
     def patience_s(self) -> float:
@@ -73,7 +78,12 @@ class ClientOutlet:
         return number
 
     def send_frames(self, frames: bytes) -> bytes:
-        """Send frames as a chunk (RFC 9112, section 7.1), or bare to a client of HTTP/1.0; what was not taken. Errors: `OSError`."""
+        """Send frames as a chunk (RFC 9112, section 7.1), or bare to a client of HTTP/1.0; what was not taken. Errors: `OSError`.
+
+        No frames send nothing: a chunk of no bytes is the body's end.
+        """
+        if not frames:
+            return b""
         if self._is_chunked is None:
             self._is_chunked = self._handler.response_use_chunked
         return self.send(b"%x\r\n%s\r\n" % (len(frames), frames) if self._is_chunked else frames)
@@ -83,12 +93,31 @@ class ClientOutlet:
         try:
             sent = self._handler.socket.send(data, 0, 0.0)
         except BlockingIOError:
-            return data
-        return data[sent:] if sent < len(data) else b""
+            sent = 0
+        self._is_within = sent < len(data)
+        return data[sent:] if self._is_within else b""
 
     def send_all(self, data: bytes) -> None:
         """Send all of it, as fast as the client reads. Errors: `OSError`."""
+        self._is_within = True
         self._handler._sendall(data)
+        self._is_within = False
+
+    def probe(self) -> bool:
+        """Send what says nothing, which a client that closed its end refuses; whether that could be done. Errors: `OSError`.
+
+        Before the answer that is an interim response (RFC 9110, section 15.2), within a stream a comment. Only while nobody writes.
+        """
+        handler = self._handler
+        if self._is_within:
+            return False
+        if handler.headers_sent and handler.response_use_chunked:
+            self.send_frames(KEEP_ALIVE)
+        elif not handler.headers_sent and handler.request_version == "HTTP/1.1":
+            self.send(_CONTINUE)
+        else:
+            return False
+        return True
 
 
 class Handler(WSGIHandler):  # type: ignore[misc]  # gevent has no types

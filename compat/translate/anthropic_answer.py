@@ -25,8 +25,10 @@ FINISH_REASONS: Mapping[str, str] = {
     "max_tokens": "length",
     "model_context_window_exceeded": "length",
     "refusal": "content_filter",
+    "pause_turn": "length",
 }
 PAUSED = "pause_turn"
+"""The model has more to say, and is asked to go on: only where that was done often enough is it an end."""
 
 
 class _Answer(msgspec.Struct):
@@ -63,7 +65,7 @@ def translate_answer(body: bytes, ctx: TranslationContext) -> TranslatedAnswer:
     before = ctx.continuation or Continuation()
     counted = add_counts(before.counts, read_counts(answer.usage))
     whole = (*before.blocks, *(loaded(block) for block in blocks))
-    if stop_reason == PAUSED:
+    if stop_reason == PAUSED and (ctx.resumes or not any(_is_said(block) for block in whole)):
         return TranslatedAnswer(b"", usage_of(counted), None, continuation=Continuation(whole, counted))
     reader = BlockReader(ctx, notes)
     for block, raw in zip(whole, (*map(jsonio.encode, before.blocks), *map(bytes, blocks)), strict=True):
@@ -185,8 +187,9 @@ class ThinkingKeeper:
 def finish_reason_of(stop_reason: str, *, has_calls: bool, notes: Notes) -> str:
     """Rule 17. A call of the tool that structures an answer is no tool call to the client."""
     known = FINISH_REASONS.get(stop_reason)
-    if known is None:
+    if known is None or stop_reason == PAUSED:
         notes.add("stop_reason", stop_reason)
+    if known is None:
         return "tool_calls" if has_calls else "stop"
     return "stop" if known == "tool_calls" and not has_calls else known
 
@@ -277,6 +280,12 @@ def loaded(text: msgspec.Raw | str) -> Any:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UpstreamBroken(f"The upstream sent JSON that is none: {error}.") from error
+
+
+def _is_said(block: Any) -> bool:
+    """Whether the block gives the client anything."""
+    kind = block.get("type") if isinstance(block, dict) else None
+    return kind == "tool_use" or (kind in {"text", "thinking"} and bool(block.get(kind)))
 
 
 def carried_blocks(blocks: Sequence[Any]) -> list[Any]:

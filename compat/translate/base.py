@@ -66,7 +66,8 @@ class TranslationContext:
     `alias` is the name the client asked for, `target` the upstream's id of the model, `model` its facts from the catalog.
     `completion_id` and `created_s` identify the answer (clock and randomness are the caller's). `wants_usage` tells whether the
     client asked for the usage chunk. `refused_parameters` are those that this deployment was seen to refuse; `find_thinking`
-    looks kept thinking up by tool-call ids. `memory` is the request's, for its answer; `continuation` is set when a pause is resumed.
+    looks kept thinking up by tool-call ids. `memory` is the request's, for its answer; `continuation` is set when a pause is resumed,
+    `resumes` tells whether another one would be.
     `sends_usage_option` tells whether this upstream knows `stream_options`, `unwanted_fields` are fields of messages and tools that it
     refuses. `upstream_name` is the user's word for it, for error messages. `count_prompt` estimates the tokens of the request, for an
     upstream that tells no usage.
@@ -86,6 +87,7 @@ class TranslationContext:
     find_thinking: Callable[[Sequence[str]], Mapping[str, ThinkingRecord]] = _no_thinking
     memory: AnswerMemory = field(default_factory=AnswerMemory)
     continuation: Continuation | None = None
+    resumes: bool = True
     count_prompt: Callable[[], int] | None = None
 
 
@@ -122,7 +124,8 @@ class StreamTranslator(abc.ABC):
     `is_committed` turns true with the first content (text, reasoning, a tool call, a refusal): from then on no other attempt may be made.
     `is_finished` turns true when the upstream's own end mark was seen. `is_flowing`: content came, and nothing but more of it is expected.
     `usage`, `finish_reason`, `notes` and `thinking` are final once it is finished. `continuation` is set when it paused: then `resume` is
-    called, and the next part is fed, instead of `finish`. `failure` is an error that the stream ended with: frames that came before it, in
+    called, and the next part is fed, instead of `finish`. `is_whole` is what `finish`
+    was told. `failure` is an error that the stream ended with: frames that came before it, in
     the same bytes, are still returned.
     """
 
@@ -131,6 +134,7 @@ class StreamTranslator(abc.ABC):
         self.is_committed = False
         self.is_finished = False
         self.is_flowing = False
+        self.is_whole = False
         self.usage: Usage | None = None
         self.finish_reason: str | None = None
         self.notes: list[str] = []
@@ -159,8 +163,12 @@ class StreamTranslator(abc.ABC):
         )
         return b"".join(frames)
 
-    def finish(self) -> bytes:
-        """The upstream closed the stream, or said that it is at its end; the last frames with `[DONE]`. Errors: any `UpstreamError`."""
+    def finish(self, *, is_whole: bool = False) -> bytes:
+        """The upstream closed the stream, or said that it is at its end; the last frames with `[DONE]`. Errors: any `UpstreamError`.
+
+        `is_whole` tells that the body came to the end of its framing, so that nothing was cut off.
+        """
+        self.is_whole = is_whole
         frames = [self.translate_event(block) for block in self._splitter.finish()]
         return b"".join((*frames, self.translate_end()))
 
@@ -169,6 +177,10 @@ class StreamTranslator(abc.ABC):
         self.is_finished = False
         self.continuation = None
         self._splitter = EventSplitter()
+
+    def settle(self) -> None:
+        """Take what was said for the answer: the pause is not resumed any more. Only for translators that set `continuation`."""
+        self.continuation = None
 
     def abort(self, error: GatewayError) -> bytes:
         """The frame that tells the client that its answer ends here, without a `finish_reason` and without `[DONE]`."""

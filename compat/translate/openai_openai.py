@@ -2,8 +2,8 @@
 
 Request: the model's name; `stream_options.include_usage` is switched on, so that every call can be counted; message fields that the
 upstream would refuse are left out. Answer: the model's name is the one that the client asked for. A stream is made regular: role in
-the first chunk, one id, `created` and model, a delta in each choice, usage in one last chunk when it was asked for, one `[DONE]`; an end
-without `finish_reason` is an error.
+the first chunk, one id, `created` and model, a delta in each choice, usage in one last chunk when it was asked for, one `[DONE]`. An end
+without `finish_reason` gets the one that it must have had (`inferred_end`), unless something may be missing: that is an error.
 
 A chunk is decoded just far enough to see that it is one (a typed `msgspec` decode of a few fields), or known to be like the one before but
 for its text (`compat/translate/chunk_template.py`).
@@ -27,12 +27,15 @@ from compat.translate.base import (
     Translator,
 )
 from compat.translate.chunk_template import ChunkTemplate, template_of
+from compat.translate.inferred_end import NOTE, CallEvents, reason_of_message
+from compat.translate.openai_usage import usage_of, with_cost
 from compat.translate.refusals import NESTED
 from compat.translate.upstream_errors import error_fields, event_error, refusal_of
 from compat.wire.envelope import Envelope, repaired
 from compat.wire.estimate import StreamScale, estimated_usage, usage_object
+from compat.wire.openai import begins_call
 from compat.wire.sse import DONE, data_frame, parse_event
-from compat.wire.usage import MAX_TOKENS, Usage, cost_of
+from compat.wire.usage import Usage
 
 
 class _Delta(msgspec.Struct):
@@ -108,6 +111,7 @@ class PassthroughStream(StreamTranslator):
         self._scale = StreamScale()
         self._open_choices: set[int] = set()
         self._seen_choices: set[int] = set()
+        self._calls = CallEvents()
         self._their_model = b""
         self._our_model = b'"model":' + jsonio.encode(ctx.alias)
         self._template: ChunkTemplate | None = None
@@ -121,20 +125,35 @@ class PassthroughStream(StreamTranslator):
         if known is None:
             return None
         frames, text_bytes = known
+        if self._calls.has_begun and self._open_choices:
+            self._calls.add(text)
         self._scale.add_weighed(text_bytes)
         self._templates_left = MOST_TEMPLATES
         return frames
 
     def translate_end(self) -> bytes:
         """The usage chunk, when it was asked for, and the end mark. Usage that the upstream left out is estimated."""
-        if not self._seen_choices or self._open_choices:
+        if not self._seen_choices:
             raise UpstreamBroken("The upstream ended its answer without a finish_reason.")
+        inferred = b"".join(map(self._inferred_end, sorted(self._open_choices)))
         self.is_finished = True
         usage = self._raw_usage
         if not (self.usage and self.usage.prompt_tokens) and self.ctx.count_prompt is not None:
             self.usage = self.usage_so_far()
             usage = usage_object(self.usage)
-        return (data_frame(self._usage_chunk(usage)) if usage is not None and self.ctx.wants_usage else b"") + DONE
+        return inferred + (data_frame(self._usage_chunk(usage)) if usage is not None and self.ctx.wants_usage else b"") + DONE
+
+    def _inferred_end(self, index: int) -> bytes:
+        """The end of a choice that came without its reason. `UpstreamBroken` where something may be missing."""
+        is_over = self.is_finished or (self.is_whole and (self._calls.has_begun or self._raw_usage is not None))
+        reason = self._calls.reason(index) if is_over and self.is_committed else None
+        if reason is None:
+            raise UpstreamBroken("The upstream ended its answer without a finish_reason.")
+        self.finish_reason = reason
+        if NOTE not in self.notes:
+            self.notes.append(NOTE)
+        choice = {"index": index, "delta": {}, "finish_reason": reason}
+        return data_frame(jsonio.encode({**self._head(), "choices": [choice]}))
 
     def usage_so_far(self) -> Usage:
         """See `StreamTranslator`; some upstreams tell their counts with every chunk."""
@@ -180,6 +199,8 @@ class PassthroughStream(StreamTranslator):
         if not chunk.choices:  # a usage chunk, or one without a choice (Azure's filter results): told at the end, or not at all
             return b""
         self._scale.add(data)
+        if self._calls.has_begun or begins_call(data):
+            self._calls.add(b"data: " + data)
         is_opening, are_whole = self._count_choices(chunk.choices)
         lacks_role = False
         if isinstance(chunk, _FirstChunk):
@@ -315,10 +336,12 @@ def translate_answer(body: bytes, ctx: TranslationContext) -> TranslatedAnswer:
         raise event_error(error, ctx.upstream_name)
     if not choices:
         raise UpstreamBroken("The upstream's answer has no choices.")
+    changes = {"model": jsonio.encode(ctx.alias)}
+    notes: tuple[str, ...] = ()
     reason = choices[0].finish_reason
     if not isinstance(reason, str) or not reason:
-        raise UpstreamBroken("The upstream's answer has no finish_reason.")
-    changes = {"model": jsonio.encode(ctx.alias)}
+        whole, reason = _with_reasons(answer.value("choices"))
+        changes["choices"], notes = jsonio.encode(whole), (NOTE,)
     if not has_id:
         changes["id"] = jsonio.encode(ctx.completion_id)
     counted = usage_of(usage) if isinstance(usage, dict) else None
@@ -327,46 +350,24 @@ def translate_answer(body: bytes, ctx: TranslationContext) -> TranslatedAnswer:
         usage = usage_object(counted)
     if isinstance(usage, dict):
         changes["usage"] = jsonio.encode(with_cost(usage, ctx))
-    return TranslatedAnswer(answer.replaced(changes), counted, reason)
+    return TranslatedAnswer(answer.replaced(changes), counted, reason, notes)
+
+
+def _with_reasons(choices: Sequence[Any]) -> tuple[list[Any], str]:
+    """Choices of a whole answer, each with a reason for its end, and the first one's. `UpstreamBroken` where there is no telling it."""
+    rows = []
+    for choice in choices:
+        message = choice.get("message") if isinstance(choice, dict) else None
+        reason = (choice.get("finish_reason") or reason_of_message(message)) if isinstance(message, dict) else None
+        if not isinstance(reason, str):
+            raise UpstreamBroken("The upstream's answer has no finish_reason.")
+        rows.append({**choice, "finish_reason": reason})
+    return rows, rows[0]["finish_reason"]
 
 
 def translate_error(status: int, headers: Mapping[str, str], body: bytes, ctx: TranslationContext) -> GatewayError:
     """The error for a refused call (see `Translator.error`)."""
     return refusal_of(status, headers, body, ctx.upstream_name)
-
-
-def usage_of(raw: Mapping[str, Any]) -> Usage:
-    """The counts of an OpenAI usage object; whatever an upstream leaves out, garbles or exaggerates counts as 0."""
-    prompt = raw.get("prompt_tokens_details")
-    completion = raw.get("completion_tokens_details")
-    cached = _count(prompt, "cached_tokens") or _count(raw, "prompt_cache_hit_tokens")
-    return Usage(
-        prompt_tokens=_count(raw, "prompt_tokens"),
-        completion_tokens=_count(raw, "completion_tokens"),
-        cache_read_tokens=cached,
-        cache_write_tokens=_count(prompt, "cache_write_tokens"),
-        reasoning_tokens=_count(completion, "reasoning_tokens"),
-    )
-
-
-def with_cost(raw: Mapping[str, Any], ctx: TranslationContext) -> dict[str, Any]:
-    """The upstream's usage object with the cost by the catalog's prices, where the upstream tells none.
-
-    Kilo Code shows `cost_details.upstream_inference_cost` as the step's cost.
-    """
-    usage = dict(raw)
-    details = usage.get("cost_details")
-    told = details if isinstance(details, dict) else {}
-    if "upstream_inference_cost" not in told:
-        cost = usage.get("cost")
-        known = cost if isinstance(cost, (int, float)) else cost_of(usage_of(raw), ctx.model.price)
-        usage["cost_details"] = {**told, "upstream_inference_cost": known}
-    return usage
-
-
-def _count(table: Any, key: str) -> int:
-    value = table.get(key) if isinstance(table, Mapping) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_TOKENS else 0
 
 
 OPENAI_OPENAI = Translator(request=translate_request, response=translate_answer, stream=PassthroughStream, error=translate_error)

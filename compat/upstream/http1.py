@@ -111,6 +111,11 @@ class Exchange:
         sock = self._connection.sock
         return self._parsed.is_complete or (isinstance(sock, TlsSocket) and sock.has_more)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the body came to the end of its own framing. One that ends with its connection has none that could tell."""
+        return self._parsed.is_complete and self._parsed.has_length
+
     def receive_head(self, timeout_s: float) -> Head | None:
         """The answer's head, or `None` when one read, of at most `timeout_s`, did not complete it."""
         if self._parsed.head is None:

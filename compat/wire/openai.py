@@ -7,12 +7,22 @@ JSON string.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
 from compat import jsonio
 from compat.errors import UpstreamBroken
 from compat.wire.sse import DONE, data_frame
+
+CALLS_KEY = b'"tool_calls"'
+_CALL_MARK = re.compile(CALLS_KEY + rb"\s*:\s*\[\s*\{")
+
+
+def begins_call(data: bytes) -> bool:
+    """Whether there is a tool call in a chunk or a frame. Its mark can't occur in a text, where quotes are escaped; some servers send an
+    empty list or `null` all along."""
+    return CALLS_KEY in data and _CALL_MARK.search(data) is not None
 
 
 class FunctionCall(TypedDict):

@@ -172,6 +172,7 @@ class Right:
     """The right answer; `is_carried_on` where it has two authors."""
 
     is_carried_on: bool = False
+    text: str = TEXT
 
 
 Seen = Told | Ended | Right
@@ -373,18 +374,22 @@ BODIES = [
 ]
 
 
+END_MARK = "an end mark without a reason"
+"""In chat it ends an answer that has content: its reason is inferred."""
+
 # What ends a stream, wherever it does: the steps, and the code that the client is told.
 ENDS: list[tuple[str, Callable[[Wire], Sequence[Step]], str]] = [
     ("cut", lambda _: (Cut(),), "upstream_broken"),
     ("reset", lambda _: (Reset(),), "upstream_broken"),
     ("stall", lambda _: (Stall(),), "upstream_timeout"),
     ("half a character", lambda wire: (said(wire, "é ✓")[-1].partition(b"\xa9")[0], Cut()), "upstream_broken"),
+    ("cut within an event", lambda wire: (Sleep(0.03), said(wire, " and more")[-1][:-12], Cut()), "upstream_broken"),
     ("garbage", lambda _: (b"data: {{{\n\n", Stall()), "upstream_broken"),
     ("overload event", lambda wire: (error_event(wire, "overloaded_error"),), "server_error"),
     ("error event", lambda wire: (error_event(wire, "api_error"),), "server_error"),
     ("rate limit event", lambda wire: (error_event(wire, "rate_limit_error"),), "rate_limit_exceeded"),
     ("an end without a reason", lambda _: (), "upstream_broken"),
-    ("an end mark without a reason", lambda wire: (end(wire),), "upstream_broken"),
+    (END_MARK, lambda wire: (end(wire),), "upstream_broken"),
 ]
 _STATUS = {"upstream_broken": 502, "upstream_timeout": 504, "rate_limit_exceeded": 429}
 _EVENT_STATUS = {"overload event": 529, "error event": 500}
@@ -399,7 +404,14 @@ def _streams(place: Place, begun: Callable[[Wire], Sequence[Step]]) -> list[Faul
 
         told = Told(_EVENT_STATUS.get(name, _STATUS.get(code, 0)), code)
         calls = ONCE if code == "upstream_timeout" else TWICE
-        if place == "mid-text":
+        if place == "mid-text" and name == END_MARK:
+            rows.append(
+                Fault(name, place, make, Right(text=BEGUN), (1, 1), 0, Right(text=BEGUN), attempts=1, is_whole=False, wires=("openai",))
+            )
+            rows.append(
+                Fault(name, place, make, Ended(code), (3, 1), spared=Right(is_carried_on=True), is_whole=False, wires=("anthropic",))
+            )
+        elif place == "mid-text":
             rows.append(Fault(name, place, make, Ended(code), (3, 1), spared=Right(is_carried_on=True), is_whole=False))
         else:
             rows.append(Fault(name, place, make, told, calls, is_whole=False))
@@ -428,7 +440,9 @@ def _after_reason(steps: Callable[[Wire], Sequence[Step]], wire: Wire) -> Sequen
 
 
 AT_THE_END = [
-    *(at_the_end(f"{name} before the reason", steps, WIRES, code) for name, steps, code in ENDS),
+    *(at_the_end(f"{name} before the reason", steps, WIRES if name != END_MARK else ("anthropic",), code) for name, steps, code in ENDS),
+    at_the_end("only an end mark", lambda wire: (end(wire),), ("openai",)),
+    at_the_end("only usage", lambda wire: (closing(wire)[1],), ("openai",)),
     *(at_the_end(f"{name} before the end mark", partial(_after_reason, steps), ("openai",)) for name, steps, _ in ENDS[:-1]),
     *(at_the_end(f"{name} before message_stop", partial(_after_reason, steps), ("anthropic",), code) for name, steps, code in ENDS[:-1]),
     at_the_end("cut in the usage", lambda wire: (closing(wire)[0], closing(wire)[1][:40], Cut()), ("openai",)),

@@ -13,6 +13,7 @@ BOM = b"\xef\xbb\xbf"
 ROLE = chunk({"role": "assistant", "content": ""})
 END = chunk({}, "stop")
 NO_DELTA = {**ROLE, "choices": [{"index": 0, "delta": None, "finish_reason": "stop"}]}
+CUT_CALL = chunk({"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": '{"pa'}}]})
 OTHER = {**ROLE, "choices": [{"index": 1, "delta": {}}]}
 
 
@@ -84,7 +85,10 @@ CASES = [
     StreamCase("an error event by type", _raw('{"type":"error","message":"oh no"}'), "", "fake: oh no"),
     StreamCase("an error at once", event({"error": {"message": "No"}}), "", "fake: No"),
     StreamCase("an error beside a choice", sse_bytes([ROLE, chunk({}, "error", error={"message": "No"})]), "", "fake: No"),
-    StreamCase("no finish_reason", sse_bytes(PLAIN[:-2]), failure="without a finish_reason"),
+    StreamCase("no finish_reason", sse_bytes(PLAIN[:-2])),
+    StreamCase("no finish_reason, but usage", sse_bytes([*PLAIN[:-2], usage_chunk()])),
+    StreamCase("no finish_reason after a tool call", sse_bytes(tool_chunks()[:-2]), ""),
+    StreamCase("no finish_reason within a tool call", sse_bytes([*tool_chunks()[:-3], CUT_CALL]), "", "without a finish_reason"),
     StreamCase("no finish_reason and no end mark", sse_bytes(PLAIN[:-2]).removesuffix(event("[DONE]")), failure="without a finish_reason"),
     StreamCase("one of two choices ends", sse_bytes([ROLE, OTHER, END]), "", "without a finish_reason"),
     StreamCase("usage alone", sse_bytes([usage_chunk()]), "", "without a finish_reason"),

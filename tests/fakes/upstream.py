@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -193,6 +194,7 @@ class FakeUpstream:
             elif isinstance(step, Sleep):
                 self._wait(sock, step.seconds)
             elif isinstance(step, Cut):
+                self._say_goodbye(sock)
                 raise _Hangup
             elif isinstance(step, Reset):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -200,6 +202,13 @@ class FakeUpstream:
             else:
                 self._wait(sock, 600)
                 raise _Hangup
+
+    def _say_goodbye(self, sock: socket.socket) -> None:
+        """TLS ends with an alert of its own (RFC 8446, section 6.1), which servers send also where their answer is cut."""
+        if isinstance(sock, ssl.SSLSocket):
+            sock.settimeout(0)
+            with contextlib.suppress(OSError):
+                sock.unwrap()
 
     def _wait(self, sock: socket.socket, seconds: float) -> None:
         """Wait, but notice a client that leaves: its end is read, not guessed."""

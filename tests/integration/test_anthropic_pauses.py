@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from compat.attempt import MAX_PARTS
 from tests.conftest import RunningGateway
 from tests.fakes import anthropic_answers as answers
 from tests.fakes.anthropic_rules import violations
@@ -115,26 +116,23 @@ def test_the_thinking_of_all_parts_is_kept_for_the_next_turn(gateway: RunningGat
     assert upstream.requests[-1].json["messages"][1]["content"][0] == FIRST[0]
 
 
-def test_endless_pauses_of_whole_answers_end_with_an_error(gateway: RunningGateway, upstream: FakeUpstream) -> None:
+def test_pauses_without_end_give_what_was_said_in_a_whole_answer(gateway: RunningGateway, upstream: FakeUpstream) -> None:
     upstream.script(part(FIRST, USAGES[0], stream=False))
     got = gateway.chat()
-    assert got.status_code == 502
-    assert "paused" in got.json()["error"]["message"]
-    assert len(upstream.requests) < 20
+    choice = got.json()["choices"][0]
+    assert (got.status_code, choice["finish_reason"]) == (200, "length")
+    assert choice["message"]["content"] == "I look it up. " * len(upstream.requests)
+    assert "stop_reason=pause_turn" in got.headers["x-compat-notes"]
+    assert len(upstream.requests) == MAX_PARTS
 
 
-def test_endless_pauses_of_a_stream_end_it_with_an_error_event(gateway: RunningGateway, upstream: FakeUpstream) -> None:
+def test_pauses_without_end_give_what_was_said_in_a_stream(gateway: RunningGateway, upstream: FakeUpstream) -> None:
     upstream.script(part(FIRST, USAGES[0], stream=True))
-    events = events_of(gateway.chat(stream=True).text)
-    assert events[-1]["type"] == "error"
-    assert "[DONE]" not in events
-    assert not any(event["choices"][0]["finish_reason"] for event in events[:-1])
-    assert len(upstream.requests) < 20
-
-
-def test_the_error_of_endless_pauses_in_a_stream_says_so(gateway: RunningGateway, upstream: FakeUpstream) -> None:
-    upstream.script(part(FIRST, USAGES[0], stream=True))
-    assert "paused" in events_of(gateway.chat(stream=True).text)[-1]["error"]["message"]
+    reply = read_stream(gateway.chat(stream=True, stream_options={"include_usage": True}).text)
+    assert (reply.text, reply.finish_reason) == ("I look it up. " * MAX_PARTS, "length")
+    assert reply.usage["completion_tokens"] == 10 * MAX_PARTS
+    assert "stop_reason=pause_turn" in gateway.calls()[-1]["notes"]
+    assert len(upstream.requests) == MAX_PARTS
 
 
 @both

@@ -17,7 +17,7 @@ import werkzeug.test
 
 from compat.endpoints.hangup import ClientWatch
 from compat.factory import create_app
-from tests.cases.faults import opening, said, streamed
+from tests.cases.faults import TEXT, opening, right, said, streamed
 from tests.conftest import RunningGateway, to_upstream
 from tests.fakes.upstream import Answer, FakeUpstream, Request, Sleep, Stall
 from tests.unit.builders import make_gateway
@@ -263,3 +263,32 @@ def test_a_fault_of_our_own_leaves_no_watch_on_the_connection(tmp_path: Path) ->
         gc.collect()
         watches = [one for one in gc.get_objects() if isinstance(one, ClientWatch) and one._socket is ours]
         assert all(watch._watcher is None for watch in watches)
+
+
+HALVES = [
+    pytest.param(False, (Sleep(0.15),), (), id="whole"),
+    pytest.param(True, (Sleep(0.15),), (), id="streamed, before the head"),
+    pytest.param(True, (), (Sleep(0.15),), id="streamed, between two words"),
+]
+
+
+@pytest.mark.parametrize(("is_stream", "before_head", "between"), HALVES)
+def test_a_client_that_ends_its_own_half_gets_its_answer(
+    gateway: RunningGateway, upstream: FakeUpstream, is_stream: bool, before_head: Any, between: Any
+) -> None:
+    right_answer = right("openai", is_stream=is_stream)
+    steps = (*right_answer.steps[:2], *between, *right_answer.steps[2:])
+    upstream.script(Answer(steps, 200, right_answer.headers, right_answer.framing, before_head=before_head))
+    client = Client(gateway, stream=is_stream)
+    if between:
+        assert client.sock.recv(1) == b"H"  # the answer has begun
+    client.sock.shutdown(socket.SHUT_WR)
+    with client.sock, client.sock.makefile("rb") as reader:
+        text = reader.read().decode()
+    assert TEXT[-20:] in text
+    if before_head:
+        assert text.startswith("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")
+    if is_stream:
+        assert text.endswith("data: [DONE]\n\n\r\n0\r\n\r\n")
+    wait_for(lambda: gateway.calls())
+    assert gateway.calls()[-1]["outcome"] == "ok"

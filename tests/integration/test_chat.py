@@ -122,11 +122,10 @@ def test_an_upstreams_fault_before_content_is_an_error_in_openais_shape(
         (Reset(),),
         (b"data: {\n\n",),
         (openai.event({"error": {"message": "overloaded", "type": "overloaded_error"}}),),
-        (openai.event("[DONE]"),),
         (),
         ('data: {"choices":[{"index":0,"delta":{"content":"é'.encode()[:-1], Cut()),
     ],
-    ids=["cut", "reset", "garbage", "error event", "done without finish", "end without finish", "half a character"],
+    ids=["cut", "reset", "garbage", "error event", "end without finish", "half a character"],
 )
 def test_a_stream_that_breaks_after_content_ends_with_an_error_event(gateway: RunningGateway, upstream: FakeUpstream, steps: Any) -> None:
     upstream.script(openai.sse_answer(openai.event(openai.chunk({"role": "assistant", "content": "Well"})), *steps))

@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from compat.settings import merge
-from tests.cases.faults import ARGUMENTS, FAULTS, TEXT, TOOL, Ended, Fault, Right, Seen, Told, Wire, healthy
+from tests.cases.faults import ARGUMENTS, FAULTS, TOOL, Ended, Fault, Right, Seen, Told, Wire, healthy
 from tests.conftest import RunningGateway
 from tests.fakes.upstream import FakeUpstream
 
@@ -87,7 +87,7 @@ def check(seen: Seen, answer: requests.Response, *, is_call: bool) -> None:
         [call] = message["tool_calls"]
         assert (call["function"]["name"], json.loads(call["function"]["arguments"])) == (TOOL, ARGUMENTS)
     else:
-        assert message["content"] == TEXT
+        assert message["content"] == seen.text
 
 
 def streamed_message(text: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -326,3 +326,14 @@ def test_the_end_behind_bytes_at_hand_is_not_lost(make_pair: Any) -> None:
     pair.start()
     assert pair.result() is True
     assert pair.relay.left == b"aa"
+
+
+def test_bytes_without_frames_before_a_fault_send_nothing(make_pair: Any) -> None:
+    """A chunk of no bytes would be the end of the answer's body."""
+    pair = make_pair()
+    pair.exchange.buffered = [b"-", b"--"]
+    pair.exchange.fault = UpstreamBroken("cut")
+    pair.start()
+    with pytest.raises(UpstreamBroken):
+        pair.result()
+    assert pair.outlet.pieces == []

@@ -218,3 +218,79 @@ def test_a_client_that_left_before_the_next_frame_ends_its_frames_unread(pair: t
         return list(watched)
 
     assert Serving(ours, work).result() == [b"a"]
+
+
+class FakeOutlet:
+    """Sends a byte as its probe. `is_free`: nobody writes."""
+
+    def __init__(self, ours: socket.socket) -> None:
+        self.ours = ours
+        self.is_free = True
+        self.probes = 0
+
+    def probe(self) -> bool:
+        if self.is_free:
+            self.probes += 1
+            self.ours.send(b"?")
+        return self.is_free
+
+
+@pytest.fixture
+def tcp_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        theirs = socket.create_connection(listener.getsockname())
+        ours, _ = listener.accept()
+        ours.setblocking(False)
+        with ours, theirs:
+            yield ours, theirs
+
+
+def watched(ours: socket.socket, outlet: FakeOutlet, until: gevent.event.Event) -> Any:
+    """A greenlet that waits under watch for `until`."""
+
+    def serve() -> str:
+        watch = ClientWatch({"compat.socket": ours, "compat.outlet": outlet})
+        try:
+            with watch:
+                until.wait(LONG_S)
+        except ClientGone:
+            return "gone"
+        finally:
+            watch.close()
+        return "answered"
+
+    return gevent.spawn(serve)
+
+
+def test_a_client_that_closed_refuses_the_probe(tcp_pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = tcp_pair
+    outlet = FakeOutlet(ours)
+    greenlet = watched(ours, outlet, gevent.event.Event())
+    theirs.close()
+    assert greenlet.get(timeout=LONG_S) == "gone"
+    assert outlet.probes == 1
+
+
+def test_a_client_that_ended_its_half_is_probed_once_and_answered(tcp_pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = tcp_pair
+    outlet, until = FakeOutlet(ours), gevent.event.Event()
+    greenlet = watched(ours, outlet, until)
+    theirs.shutdown(socket.SHUT_WR)
+    theirs.settimeout(LONG_S)
+    assert theirs.recv(1) == b"?"
+    gevent.sleep(0.02)  # looks for a refusal, some times
+    until.set()
+    assert greenlet.get(timeout=LONG_S) == "answered"
+    assert outlet.probes == 1
+
+
+def test_the_probe_waits_until_nobody_writes(tcp_pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = tcp_pair
+    outlet = FakeOutlet(ours)
+    outlet.is_free = False
+    greenlet = watched(ours, outlet, gevent.event.Event())
+    theirs.close()
+    gevent.sleep(0.02)
+    assert not greenlet.ready()
+    outlet.is_free = True
+    assert greenlet.get(timeout=LONG_S) == "gone"

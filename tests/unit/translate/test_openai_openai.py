@@ -13,7 +13,7 @@ from compat.catalog import Model, Price
 from compat.errors import BadRequest, UpstreamBroken, UpstreamKeyRefused, UpstreamOverloaded, UpstreamRateLimit
 from compat.translate import TRANSLATORS
 from compat.translate.base import TranslatedRequest, TranslationContext, note_values
-from compat.translate.openai_openai import usage_of, with_cost
+from compat.translate.openai_usage import usage_of, with_cost
 from compat.wire.envelope import Envelope
 from compat.wire.usage import Usage
 from tests.fakes.openai_answers import TOOL_CALLS, USAGE, completion
@@ -237,6 +237,30 @@ def test_an_id_that_is_none_is_replaced(their_id: str) -> None:
 def test_a_200_that_is_no_answer_is_the_upstreams_error(body: bytes, error_class: type[Exception], words: str) -> None:
     with pytest.raises(error_class, match=words):
         TRANSLATOR.response(body, CTX)
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ({"content": "Hello"}, "stop"),
+        ({"content": None, "refusal": "No"}, "stop"),
+        ({"content": None, "tool_calls": TOOL_CALLS}, "tool_calls"),
+        ({"content": "x", "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": ""}}]}, "tool_calls"),
+        ({"content": "", "tool_calls": []}, None),
+        ({"tool_calls": [{"id": "c", "function": {"name": "f", "arguments": '{"a'}}]}, None),
+        ({"tool_calls": [{"id": "c"}]}, None),
+        ({"tool_calls": [{"id": "c", "function": {"arguments": "{}"}}]}, None),
+    ],
+)
+def test_a_whole_answer_without_a_reason_gets_the_one_that_it_must_have_had(message: dict[str, Any], reason: str | None) -> None:
+    body = json.dumps({"id": "i", "choices": [{"index": 0, "message": message}]}).encode()
+    if reason is None:
+        with pytest.raises(UpstreamBroken, match="no finish_reason"):
+            TRANSLATOR.response(body, CTX)
+        return
+    answer = TRANSLATOR.response(body, CTX)
+    assert json.loads(answer.body)["choices"] == [{"index": 0, "message": message, "finish_reason": reason}]
+    assert (answer.finish_reason, answer.notes) == (reason, ("finish_reason=inferred",))
 
 
 def test_a_refused_call_keeps_its_status_and_words() -> None:

@@ -16,6 +16,7 @@ from compat.catalog import Model, Price
 from compat.errors import GatewayError, UpstreamBroken, UpstreamError, UpstreamFailure, UpstreamRateLimit
 from compat.translate import TRANSLATORS
 from compat.translate.base import TranslationContext
+from compat.translate.inferred_end import MAX_CALL_BYTES
 from compat.wire.sse import DONE
 from compat.wire.usage import Usage
 from tests.cases.openai_streams import CASES, StreamCase, spaced
@@ -224,7 +225,7 @@ def test_the_last_usage_counts() -> None:
 
 def test_an_empty_finish_reason_is_no_end() -> None:
     chunks = [chunk({"content": "a"}, ""), chunk({"content": "b"}, "")]
-    frames, error = translate([sse_bytes(chunks)])
+    frames, error = translate([sse_bytes(chunks).removesuffix(DONE)])
     assert isinstance(error, UpstreamBroken)
     assert {choice["finish_reason"] for item in chunks_of(frames) for choice in item["choices"]} == {None}
     assert translate([sse_bytes([*chunks, chunk({}, "stop")])])[1] is None
@@ -296,3 +297,52 @@ def test_choices_without_end_are_the_upstreams_fault() -> None:
     assert frames
     assert isinstance(error, UpstreamBroken)
     assert "choices" in error.message
+
+
+def end_of(upstream: bytes, *, is_whole: bool = False) -> tuple[str | None, list[str]]:
+    """The reason and the notes of a stream's end. Errors: `UpstreamBroken`."""
+    stream = TRANSLATOR.stream(CTX)
+    frames = stream.feed(upstream) + stream.finish(is_whole=is_whole)
+    reasons = [choice["finish_reason"] for item in chunks_of(frames) for choice in item["choices"]]
+    assert reasons[-1] == stream.finish_reason
+    return stream.finish_reason, stream.notes
+
+
+@pytest.mark.parametrize(("chunks", "reason"), [(text_chunks(), "stop"), (tool_chunks(), "tool_calls")], ids=["text", "tool calls"])
+@pytest.mark.parametrize("is_spaced", [False, True])
+def test_an_end_mark_without_a_reason_ends_with_the_reason_that_it_must_have_had(
+    chunks: list[dict[str, Any]], reason: str, is_spaced: bool
+) -> None:
+    upstream = (spaced if is_spaced else sse_bytes)(chunks[:-2])
+    assert end_of(upstream) == (reason, ["finish_reason=inferred"])
+
+
+def test_a_body_that_ends_in_order_after_complete_calls_or_text_with_usage_is_an_answer() -> None:
+    calls, text = sse_bytes(tool_chunks()[:-2]).removesuffix(DONE), sse_bytes(text_chunks()[:-2]).removesuffix(DONE)
+    counted = text + event(usage_chunk())
+    assert end_of(calls, is_whole=True)[0] == "tool_calls"
+    assert end_of(counted, is_whole=True)[0] == "stop"
+    for cut in ((calls, False), (counted, False), (text, True)):
+        with pytest.raises(UpstreamBroken, match="without a finish_reason"):
+            end_of(cut[0], is_whole=cut[1])
+
+
+def test_half_a_call_or_no_content_is_no_answer_even_with_an_end_mark() -> None:
+    half = [chunk({"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": piece}}]}) for piece in ("", '{"a": [')]
+    nameless = [chunk({"tool_calls": [{"index": 0, "id": "c", "function": {"arguments": "{}"}}]})]
+    for chunks in (half, nameless, [chunk({"role": "assistant", "content": ""})]):
+        with pytest.raises(UpstreamBroken, match="without a finish_reason"):
+            end_of(sse_bytes(chunks), is_whole=True)
+
+
+def test_a_call_too_long_to_be_looked_at_is_not_judged() -> None:
+    call = {"index": 0, "id": "c", "function": {"name": "f", "arguments": '{"a": "%s"}' % ("x" * MAX_CALL_BYTES)}}
+    with pytest.raises(UpstreamBroken, match="without a finish_reason"):
+        end_of(sse_bytes([chunk({"tool_calls": [call]})]))
+
+
+def test_each_choice_gets_the_reason_that_it_lacks() -> None:
+    second = {**chunk({"content": "b"}), "choices": [{"index": 1, "delta": {"content": "b"}, "finish_reason": None}]}
+    frames = translate([sse_bytes([chunk({"content": "a"}), second, chunk({}, "length")])])[0]
+    reasons = {choice["index"]: choice["finish_reason"] for item in chunks_of(frames) for choice in item["choices"]}
+    assert reasons == {0: "length", 1: "stop"}

@@ -16,9 +16,9 @@ from compat.upstream.client import MAX_LANES, Secret, Upstream, UpstreamClient, 
 from compat.upstream.http1 import Exchange
 from compat.upstream.kinds import UPSTREAM_KINDS
 from compat.upstream.pool import Origin
+from tests.fakes.authority import Authority
 from tests.fakes.openai_answers import json_answer
 from tests.fakes.upstream import Answer, FakeUpstream, Request
-from tests.unit.upstream.conftest import Authority
 from tests.unit.upstream.proxy import unused_port, wait_until
 
 OPENAI = UPSTREAM_KINDS["openai"]

@@ -20,7 +20,7 @@ from compat.upstream.inflate import MAX_INFLATED_BYTES, STEP_BYTES
 from compat.upstream.kinds import UPSTREAM_KINDS
 from compat.upstream.models_list import list_models
 from compat.upstream.pool import ConnectionPool, Origin
-from tests.unit.upstream.conftest import Authority
+from tests.fakes.authority import Authority
 from tests.unit.upstream.proxy import serving
 
 OK = b"HTTP/1.1 200 OK\r\n"

@@ -25,9 +25,9 @@ from compat.errors import (
 from compat.upstream.client import Secret, Upstream, UpstreamClient
 from compat.upstream.kinds import UPSTREAM_KINDS
 from compat.upstream.models_list import list_models
+from tests.fakes.authority import Authority
 from tests.fakes.openai_answers import error_answer, json_answer
 from tests.fakes.upstream import Answer, Cut, FakeUpstream, Reset, Stall
-from tests.unit.upstream.conftest import Authority
 from tests.unit.upstream.proxy import serving, unused_port
 
 CANARY = "sk-canary-0123456789"

@@ -12,9 +12,9 @@ import pytest
 from compat.errors import UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from compat.upstream.http1 import Exchange
 from compat.upstream.pool import MAX_IDLE, MAX_IDLE_S, ConnectionPool, Origin, origin_of
+from tests.fakes.authority import Authority
 from tests.fakes.openai_answers import json_answer
 from tests.fakes.upstream import Answer, Cut, FakeUpstream, Reset
-from tests.unit.upstream.conftest import Authority
 from tests.unit.upstream.proxy import TunnelProxy, serving, unused_port, wait_until
 
 MESSAGE = b"POST /v1/x HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}"

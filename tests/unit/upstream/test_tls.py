@@ -12,7 +12,7 @@ import pytest
 from compat.errors import UpstreamUnreachable
 from compat.upstream.http1 import Connection, Exchange
 from compat.upstream.tls import TlsSocket, tls_context
-from tests.unit.upstream.conftest import Authority
+from tests.fakes.authority import Authority
 
 
 class Peer:

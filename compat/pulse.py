@@ -1,0 +1,31 @@
+"""Steps of a call, and the heartbeat of its client between them."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from compat.wire.sse import KEEP_ALIVE
+
+T = TypeVar("T")
+Steps = Generator[bytes, None, T]
+"""Work that hands out frames while it goes on, and returns a `T`."""
+
+
+@dataclass(slots=True)
+class Pulse:
+    """When the client last heard something, in the clock's seconds; a heartbeat is due `heartbeat_s` later."""
+
+    last_frame_s: float
+    heartbeat_s: float
+
+    def left_s(self, now_s: float) -> float:
+        """Seconds until a heartbeat is due, at least a moment."""
+        return max(self.last_frame_s + self.heartbeat_s - now_s, 0.001)
+
+    def beat(self, now_s: float) -> Iterator[bytes]:
+        """A comment, if it is due."""
+        if now_s - self.last_frame_s >= self.heartbeat_s:
+            self.last_frame_s = now_s
+            yield KEEP_ALIVE
