@@ -159,7 +159,10 @@ def lists(ids: Collection[str], wanted: str) -> bool:
 
 
 class Doctor:
-    """Examines again and again, and tells what is new. Mutable: `diagnosis`, and the router's replacements."""
+    """Examines again and again, and tells what is new.
+
+    Mutable: `diagnosis`, what was told, the router's replacements, and `may_tell`: of several workers with one log, one tells.
+    """
 
     def __init__(
         self,
@@ -175,7 +178,9 @@ class Doctor:
         self._now = now
         self._write = write
         self._stop = stop or threading.Event()
+        self._told: frozenset[Finding] = frozenset()
         self.diagnosis = Diagnosis()
+        self.may_tell: Callable[[], bool] = lambda: True
 
     def start(self) -> None:
         """Examine soon, when the lists are there, and then daily, in the background."""
@@ -190,9 +195,12 @@ class Doctor:
         today = datetime.datetime.fromtimestamp(self._now(), datetime.UTC).date()
         diagnosis = diagnose(self._catalog, self._router.upstreams, self._router.offers, today, names=self._router.configured_models())
         self._router.replace(diagnosis.replacements)
-        for finding in diagnosis.findings:
-            self._write(f"model.{finding.kind}", finding.fields(), finding.severity)
         self.diagnosis = diagnosis
+        if self.may_tell():
+            for finding in diagnosis.findings:
+                if finding not in self._told:  # the same words again, a minute after the start, are noise
+                    self._write(f"model.{finding.kind}", finding.fields(), finding.severity)
+            self._told = frozenset(diagnosis.findings)
         return diagnosis
 
     def report(self) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from compat.cli import exposed_keys, start_background
@@ -11,7 +12,7 @@ from compat.factory import build_gateway
 from compat.gateway import Gateway
 from compat.process.service_configuration import read_configuration
 from compat.process.service_engine import SharedEngine, keeper_starter
-from compat.process.service_state import run_folder
+from compat.process.service_state import FileLock, RunFolder, run_folder
 
 
 def start_gateway(base_dir: Path) -> Gateway:
@@ -22,6 +23,7 @@ def start_gateway(base_dir: Path) -> Gateway:
     is_watched = bool(os.environ.get("OPENAI_COMPAT_LISTEN_FD"))
     settings, environment = read_configuration(base_dir, {"log": {"terminal": False}} if is_watched else {})
     gateway = build_gateway(settings, environment, base_dir)
+    gateway.doctor.may_tell = teller(run_folder(base_dir, os.environ))
     if gateway.engine is not None:
         run = run_folder(base_dir, os.environ)
         start_keeper = keeper_starter(settings.embedded, settings.log, run, base_dir)
@@ -30,3 +32,19 @@ def start_gateway(base_dir: Path) -> Gateway:
     for warning in exposed_keys(gateway, base_dir, environment):
         gateway.log.write("keys.exposed", {"detail": warning}, "warning")
     return gateway
+
+
+def teller(run: RunFolder) -> Callable[[], bool]:
+    """Whether this worker is the one of all that tells what concerns them all: it holds a lock while it lives.
+
+    Where the lock can't be had for anybody, each of them is.
+    """
+    lock = FileLock(run.root / "doctor.lock")
+
+    def may_tell() -> bool:
+        try:
+            return lock.acquire()
+        except OSError:
+            return True
+
+    return may_tell

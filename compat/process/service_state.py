@@ -6,6 +6,7 @@
     workers/PID.json    each worker's own
     generation-N/       the configuration that generation N runs with
     health.json         a key for `/healthz`, for commands on this machine
+    doctor.lock         held by the worker that tells what the doctor finds
     engine-*            the embedded engine that the workers share
     metrics-PID/        what the workers of a gunicorn master count
 

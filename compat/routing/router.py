@@ -152,7 +152,8 @@ class Router:
 
     def names(self) -> list[str]:
         """All public names that resolve now: configured ones, aliases, exact ids; no upstream's id twice."""
-        names = [*self._models, *self._catalog.aliases]
+        names = [name for name, row in self._models.items() if row.route or name in self._catalog.aliases or self._exact(name)]
+        names += self._catalog.aliases
         for model in self._catalog.models.values():
             if self._offering(model):
                 names.append(model.id)
@@ -253,12 +254,16 @@ class Router:
 
     def _unknown(self, name: str) -> ModelNotFound:
         model = self._catalog.models.get(name)
-        if model is not None:
-            kinds = ", ".join(model.ids) or model.owned_by
+        if model is not None and (kinds := ", ".join(model.ids) or model.owned_by):
             words = f"The model '{name}' is known, but no upstream that offers it is configured (it is offered by: {kinds})."
             return ModelNotFound(words, param="model")
+        if name in self._models:
+            words = f"The model '{name}' is in the configuration, but without a route, and no upstream lists it."
+            words += f' Give [models."{name}"] a route.'
+            return ModelNotFound(words, param="model")
         nearest = self._catalog.nearest_names(name, self.names())
-        hint = f" The nearest names are: {', '.join(nearest)}." if nearest else ""
+        are = "names are" if len(nearest) > 1 else "name is"
+        hint = f" The nearest {are}: {', '.join(nearest)}." if nearest else ""
         return ModelNotFound(f"The model '{name[:200]}' does not exist here.{hint} GET /v1/models lists all.", param="model")
 
 

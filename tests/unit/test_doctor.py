@@ -15,7 +15,7 @@ from compat.doctor import Diagnosis, Doctor, diagnose, lists
 from compat.routing.router import Router
 from compat.upstream.client import Upstream
 from tests.integration.services_folder import until
-from tests.unit.builders import make_gateway, make_upstream
+from tests.unit.builders import StillClock, make_gateway, make_upstream
 
 TODAY = datetime.date(2026, 11, 23)
 SINCE = datetime.date(2026, 1, 1)
@@ -172,6 +172,35 @@ def test_it_looks_when_the_lists_are_there_and_then_daily_and_what_changes_is_to
     until(lambda: len(days.waits_s) == 4, "three looks are over")
     assert days.waits_s == [60.0, 86_400.0, 86_400.0, 86_400.0]
     assert told == ["model.retires 60 days; new replaces it.", "model.retires 59 days; new replaces it."]
+
+
+def test_what_was_told_is_not_told_again_until_it_changes() -> None:
+    catalog = catalog_of(in_days(60))
+    router = Router(catalog, {"anthropic": make_upstream("anthropic", "anthropic")}, {}, None)
+    told: list[str] = []
+    clock = StillClock(now_s=datetime.datetime.combine(TODAY, datetime.time(12), datetime.UTC).timestamp())
+    doctor = Doctor(catalog, router, clock.now, lambda event, fields, level: told.append(event))
+    doctor.examine()
+    doctor.examine()
+    assert told == ["model.retires"]
+    clock.now_s += 86_400
+    doctor.examine()
+    assert told == ["model.retires"] * 2
+
+
+def test_of_several_workers_the_one_that_may_tells() -> None:
+    catalog = catalog_of(in_days(60))
+    router = Router(catalog, {"anthropic": make_upstream("anthropic", "anthropic")}, {}, None)
+    told: list[str] = []
+    clock = StillClock(now_s=datetime.datetime.combine(TODAY, datetime.time(12), datetime.UTC).timestamp())
+    doctor = Doctor(catalog, router, clock.now, lambda event, fields, level: told.append(event))
+    turns = iter([False, True, True])
+    doctor.may_tell = lambda: next(turns)
+    doctor.examine()
+    assert (told, [row["kind"] for row in doctor.report()]) == ([], ["retires"])
+    doctor.examine()  # the other one is gone: what it may not have got to tell is told
+    doctor.examine()
+    assert told == ["model.retires"]
 
 
 def test_routes_that_lead_nowhere_do_not_disturb(tmp_path: Path) -> None:

@@ -193,14 +193,14 @@ def test_an_alias_without_upstream_and_engine_tells_what_to_do() -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("sonet", "does not exist here. The nearest names are: sonnet."),
-        ("SONNET", "The nearest names are: sonnet."),
+        ("sonet", "does not exist here. The nearest name is: sonnet."),
+        ("SONNET", "The nearest name is: sonnet."),
         ("opena/gpt-x", "The nearest names are: openai/gpt-x, gpt-x."),
         ("zzzzzzzz", "The model 'zzzzzzzz' does not exist here. GET /v1/models lists all."),
         ("openai/", "does not exist here"),
-        ("/gpt-x", "The nearest names are: gpt-x"),
+        ("/gpt-x", "The nearest names are: gpt-x, "),
         ("nobody/gpt", "does not exist here"),
-        ("embedded/tiny", "The nearest names are: tiny"),
+        ("embedded/tiny", "The nearest name is: tiny."),
         ("claude-x", "is known, but no upstream that offers it is configured (it is offered by: anthropic, openrouter)."),
     ],
 )
@@ -210,6 +210,20 @@ def test_an_unknown_name_is_told_with_the_nearest_ones(name: str, words: str) ->
         router.resolve(name)
     assert words in caught.value.message
     assert (caught.value.param, caught.value.status) == ("model", 404)
+
+
+@pytest.mark.parametrize("settings", [{"rescue": False}, {"facts": {"context": 5}}])
+def test_a_name_that_is_configured_without_a_route_is_not_its_own_nearest_name(settings: dict[str, Any]) -> None:
+    catalog = load_catalog({"qqq": settings["facts"]} if "facts" in settings else None)
+    router = Router(catalog, {"openai": OPENAI}, msgspec.convert({"qqq": settings}, dict[str, ModelSettings]), EMBEDDED)
+    with pytest.raises(ModelNotFound) as caught:
+        router.resolve("qqq")
+    assert caught.value.message == (
+        "The model 'qqq' is in the configuration, but without a route, and no upstream lists it. Give [models.\"qqq\"] a route."
+    )
+    assert "qqq" not in router.names()
+    router.learn(router.upstreams, {"openai": ("qqq",)})
+    assert "qqq" in router.names()
 
 
 def test_the_words_for_an_unknown_name_are_bounded() -> None:
