@@ -87,8 +87,8 @@ class WorkerServer:
         self._base_dir = base_dir
         self._run = run_folder(base_dir, os.environ)
         number = int(os.environ.get("OPENAI_COMPAT_GENERATION") or 0)
-        is_watched = bool(os.environ.get("OPENAI_COMPAT_LISTEN_FD"))
-        self.fleet = Fleet(self._run, number, gateway.clock.now(), is_watched=is_watched)
+        self._is_watched = bool(os.environ.get("OPENAI_COMPAT_LISTEN_FD"))
+        self.fleet = Fleet(self._run, number, gateway.clock.now(), is_watched=self._is_watched)
         self._log = worker.log
         tls = {"ssl_context": ssl_context(worker.cfg)} if worker.cfg.is_ssl else {}
         room = connection_bound(worker.cfg.worker_connections)
@@ -116,8 +116,7 @@ class WorkerServer:
         self._note("serving")
         if isinstance(self.gateway.engine, SharedEngine):
             self.gateway.engine.tend()
-        listeners = [server.socket.fileno() for server in self._servers]
-        if revive_watcher(self._run, self._base_dir, listeners[0]):
+        if self._is_watched and revive_watcher(self._run, self._base_dir, self._servers[0].socket.fileno()):
             self._event("watcher.died")
 
     def stop_accepting(self) -> None:

@@ -113,12 +113,12 @@ def outer_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def revive_watcher(run: RunFolder, base_dir: Path, listener: int) -> bool:
-    """Start a watcher on this worker's socket where the one that there was is gone unasked; whether it was. Called by serving workers.
+    """Start a watcher on this worker's socket where the one that there was is gone unasked; whether it was. Called by watched workers.
 
     Not for a watcher in the foreground: who started it (systemd, a container) starts it again.
     """
     service = run.read_service()
-    if service.get("mode") != "background" or service.get("state") == "stopping" or watcher_of(service) is not None:
+    if service.get("mode") != "background" or service.get("state") != "running" or watcher_of(service) is not None:
         return False
     guard = FileLock(run.root / "guard.lock")
     try:

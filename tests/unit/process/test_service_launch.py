@@ -104,9 +104,11 @@ def test_without_a_file_the_defaults_count(own_environment: None, tmp_path: Path
         {},
         {"mode": "foreground", "state": "running"},
         {"mode": "background", "state": "stopping"},
+        {"mode": "background", "state": "stopped"},
+        {"mode": "background", "state": "failed"},
         {"mode": "background", "state": "running", "watcher": "alive"},
     ],
-    ids=["none", "in the foreground", "stopping", "alive"],
+    ids=["none", "in the foreground", "stopping", "stopped", "failed", "alive"],
 )
 def test_a_watcher_is_revived_only_where_one_is_missed(service: dict[str, object], tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
