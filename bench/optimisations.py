@@ -120,7 +120,7 @@ def circuit() -> Pair:
     """Median time until a call learns that its upstream is dead: one that takes calls and never answers, 200 ms bound."""
 
     def median_ms(failures: int) -> float:
-        settings = {"circuit": {"failures": failures}, "timeouts": {"first_byte_s": 0.2}}
+        settings = {"circuit": {"failures": failures, "unreachable": failures, "min_calls": failures}, "timeouts": {"first_byte_s": 0.2}}
         with Upstream(_after(2)) as upstream, gateway(upstream, settings) as client:
             for _ in range(5):
                 client.call()
@@ -249,7 +249,12 @@ def concurrency() -> Pair:
             finally:
                 working[0] -= 1
 
-        with Upstream(answer) as upstream, gateway(upstream, {"concurrency": settings, "circuit": {"failures": 10_000}}) as client:
+        with (
+            Upstream(answer) as upstream,
+            gateway(
+                upstream, {"concurrency": settings, "circuit": {"failures": 10_000, "unreachable": 10_000, "min_calls": 10_000}}
+            ) as client,
+        ):
             return sum(reply.status != 200 for _ in range(4) for reply in client.many(24))
 
     return refused({"first_limit": 512, "min_limit": 512}), refused({})

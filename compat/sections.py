@@ -94,23 +94,33 @@ class ModelSettings(Section, frozen=True):
 class RetrySettings(Section, frozen=True):
     """`[retry]`: `attempts` is the bound for one call, over all deployments; 1 switches retries and failover off.
 
-    Of the calls of a minute, `budget_percent` and `budget_calls` more may be followed by a wait and another attempt at the same deployment.
+    Of the calls of a minute, `budget_percent` and `budget_calls` more may be followed by a wait and another attempt at the same deployment;
+    with 100 % a broken upstream is asked twice as often, until its circuit opens.
     Waits begin at `first_wait_s` and grow to `max_wait_s`; an upstream's own `retry-after` is obeyed up to `max_retry_after_s`.
     """
 
-    attempts: Positive = 3
+    attempts: Positive = 6
     tries_per_deployment: Positive = 2
-    budget_percent: Annotated[float, msgspec.Meta(ge=0, le=100)] = 10.0
-    budget_calls: Annotated[int, msgspec.Meta(ge=0)] = 3
+    budget_percent: Annotated[float, msgspec.Meta(ge=0, le=100)] = 100.0
+    budget_calls: Annotated[int, msgspec.Meta(ge=0)] = 10
     first_wait_s: PositiveSeconds = 0.25
     max_wait_s: PositiveSeconds = 8.0
     max_retry_after_s: PositiveSeconds = 30.0
 
 
 class CircuitSettings(Section, frozen=True):
-    """`[circuit]`: `failures` in a row open a circuit; after `cooldown_s` one call probes, and `successes` in a row close it again."""
+    """`[circuit]`: what opens a circuit; after `cooldown_s` one call probes, and `successes` in a row close it again.
 
-    failures: Positive = 5
+    It opens after `failures` in a row, after `unreachable` calls in a row that nobody answered, or when `failure_percent` of the calls of
+    the last `window_s`, which are `min_calls` at least, failed. Where none of the last `min_calls` ended well, nobody but a probe is let
+    through; else calls that have nobody else to ask are.
+    """
+
+    failures: Positive = 10
+    unreachable: Positive = 5
+    failure_percent: Annotated[float, msgspec.Meta(gt=0, le=100)] = 80.0
+    min_calls: Positive = 20
+    window_s: PositiveSeconds = 60.0
     cooldown_s: PositiveSeconds = 15.0
     successes: Positive = 1
     max_circuits: Positive = 10_000
@@ -161,7 +171,7 @@ class RescueSettings(Section, frozen=True):
     """
 
     enabled: bool = True
-    times: Positive = 2
+    times: Positive = 4
     hold_tool_calls_bytes: Annotated[int, msgspec.Meta(ge=0)] = 16 * 1024
 
 

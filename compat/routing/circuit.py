@@ -11,9 +11,13 @@
     finally:
         permit.release()                   # whatever is left: a hang-up, a 4xx; neither success nor failure
 
-pybreaker holds the state and the rules by which it changes (closed, open, half-open), and is asked and told in no time: the call itself
-runs outside of it. Its own ways of running a call don't fit here: `call()` holds a lock while the function runs, so that calls stand in
-line; `calling()` lets every call of a half-open circuit through; both count a client's hang-up (`GeneratorExit`) as a failure.
+`outcomes.py` says when a circuit opens. pybreaker holds the state, counts faults in a row, and decides what follows a probe; it is asked
+and told in no time, while the call itself runs outside of it. Its own ways of running a call don't fit here: `call()` holds a lock while
+the function runs, so that calls stand in line; `calling()` lets every call of a half-open circuit through; both count a client's hang-up
+(`GeneratorExit`) as a failure.
+
+A circuit that opened though some calls still end well is *ailing*: the plan passes it by while there is anybody else to ask, and asks it
+all the same when there is nobody (`admit(despite=True)`). Where nothing ends well any more, it is dead, and only the probe is sent.
 
 What this module adds: one probe at a time; the word of a call that was admitted before the circuit last opened is not heard, for it tells
 of a time that is over; a monotonic clock, for the cooldown must not depend on the wall clock being put right.
@@ -25,6 +29,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -33,7 +38,8 @@ from typing import Protocol
 
 from pybreaker import STATE_CLOSED, STATE_OPEN, CircuitBreaker, CircuitMemoryStorage
 
-from compat.errors import MAX_RETRY_AFTER_S, GatewayError, NoUpstream
+from compat.errors import MAX_RETRY_AFTER_S, GatewayError, NoUpstream, UpstreamTimeout, UpstreamUnreachable
+from compat.routing.outcomes import Outcomes
 from compat.sections import CircuitSettings
 
 PROBE_RETRY_AFTER_S = 2
@@ -67,12 +73,16 @@ class CircuitKey:
 
 @dataclass(frozen=True, slots=True)
 class CircuitChange:
-    """A circuit that changed: `state` is `closed`, `open` or `half-open`, `cause` the words of the last fault."""
+    """A circuit that changed: `state` is `closed`, `open` or `half-open`, `failures` the faults in a row, `cause` the last one's words.
+
+    `is_dead`: none of its calls ends well any more.
+    """
 
     key: CircuitKey
     state: str
     failures: int
     cause: str
+    is_dead: bool = False
 
 
 class _Fault(Exception):
@@ -154,7 +164,7 @@ class Circuit:
         self._fail_max = settings.failures
         self._storage = storage
         self._breaker = CircuitBreaker(
-            fail_max=settings.failures,
+            fail_max=sys.maxsize,  # when it opens is for the outcomes to say
             reset_timeout=settings.cooldown_s,
             success_threshold=settings.successes,
             state_storage=storage,
@@ -167,6 +177,8 @@ class Circuit:
         self._seen_opening: datetime | None = None
         self._open_until_s = 0.0
         self._probe: Permit | None = None
+        self._outcomes = Outcomes(settings)
+        self._is_dead_elsewhere: bool | None = None
         self.era = 0
 
     @property
@@ -177,7 +189,7 @@ class Circuit:
     @property
     def failures(self) -> int:
         """Faults in a row."""
-        return self._breaker.fail_counter
+        return max(self._breaker.fail_counter, self._outcomes.run)
 
     @property
     def is_admitting(self) -> bool:
@@ -191,34 +203,62 @@ class Circuit:
         self._look()
         return max(self._wait_s(), 0.0)
 
-    def admit(self) -> Permit:
-        """Leave for one call. `NoUpstream` while the circuit is open, or half open with its probe under way."""
+    @property
+    def is_ailing(self) -> bool:
+        """Whether it would not admit a call, and yet some calls end well there: better than nobody."""
+        return not self.is_admitting and not self._is_dead
+
+    def admit(self, *, despite: bool = False) -> Permit:
+        """Leave for one call. `NoUpstream` while it is open, or half open with its probe under way, unless `despite` that it is ailing."""
         if not self.is_admitting:
+            if despite and not self._is_dead:
+                return self._permit()
             raise self._refusal()
-        if self.state == STATE_CLOSED:
-            return Permit(self, self.era)
+        permit = self._permit()
         if self.state == STATE_OPEN:
             self._breaker.half_open()
             self._look()
-        self._probe = Permit(self, self.era)
-        return self._probe
+        if self.state != STATE_CLOSED:
+            self._probe = permit
+        return permit
 
     def settle(self, permit: Permit, fault: GatewayError | None) -> None:
         """Hear how the call of `permit` ended: with a fault, or well."""
         is_probe = self.is_probe(permit)
         self.forget(permit)
         self._look()
-        if permit.era != self.era or not (is_probe or self.state == STATE_CLOSED):
+        if permit.era != self.era:
             return
-        if fault is not None:
-            self._cause = fault.message[:_MAX_CAUSE_CHARS]
+        is_news = self._note(permit, fault)
+        if not (is_probe or (self.state == STATE_CLOSED and is_news)):
+            return
         try:
             self._breaker.call(_raise if fault is not None else _pass)
         except _Fault as told:
             told.__traceback__ = None  # of frames that hold it
+        if self.state == STATE_CLOSED and fault is not None and self._outcomes.is_failing(self._clock.monotonic()):
+            self._breaker.open()
         if self.state == STATE_OPEN:  # by the word just told: pybreaker has put the wall clock's time there
             self._storage.opened_at = datetime.fromtimestamp(self._clock.now(), UTC)
         self._look()
+
+    def committed(self, permit: Permit) -> None:
+        """Hear that the call of `permit` has shown content. A probe has told what it was sent for."""
+        if self.is_probe(permit):
+            self.settle(permit, None)
+        elif permit.era == self.era:
+            self._outcomes.committed(permit.number)
+
+    def _note(self, permit: Permit, fault: GatewayError | None) -> bool:
+        """Put it in the books; whether it says anything about the time since the last faults."""
+        now_s = self._clock.monotonic()
+        if fault is None:
+            self._is_dead_elsewhere = None
+            return self._outcomes.ended_well(permit.number, now_s)
+        self._cause = fault.message[:_MAX_CAUSE_CHARS]
+        is_unheard = isinstance(fault, UpstreamUnreachable | UpstreamTimeout)
+        self._outcomes.ended_badly(permit.number, now_s, is_unheard=is_unheard)
+        return True
 
     def hear(self, change: CircuitChange, opened_at_s: float) -> None:
         """Open or close on another gateway's word. Half open, the word of our own probe counts, unless the others' is that all is well."""
@@ -227,6 +267,7 @@ class Circuit:
             return
         self._storage.reset_counter()
         if change.state == STATE_OPEN:
+            self._is_dead_elsewhere = change.is_dead
             self._cause = change.cause
             for _ in range(min(change.failures, self._fail_max)):
                 self._storage.increment_counter()
@@ -236,9 +277,10 @@ class Circuit:
         self._look()
 
     def forget(self, permit: Permit) -> None:
-        """Let another call probe, if `permit` was the probe."""
+        """Hear no more of the call of `permit`; let another call probe, if it was the probe."""
         if self._probe is permit:
             self._probe = None
+        self._outcomes.forget(permit.number)
 
     def is_probe(self, permit: Permit) -> bool:
         """Whether the circuit's fate hangs on this call."""
@@ -265,13 +307,26 @@ class Circuit:
         if state == self._seen_state and (state != STATE_OPEN or opening == self._seen_opening):
             return
         self._seen_state = state
+        if state == STATE_CLOSED:
+            self._is_dead_elsewhere = None
+            self._outcomes.forget_all()
         if state == STATE_OPEN:
             self._seen_opening = opening
             self.era += 1
             self._probe = None
             gone_s = self._clock.now() - opening.timestamp() if opening is not None else 0.0
             self._open_until_s = self._clock.monotonic() + self._cooldown_s - min(max(gone_s, 0.0), self._cooldown_s)
-        self._on_change(CircuitChange(self.key, state, self.failures, self._cause))
+        is_dead = state != STATE_CLOSED and self._is_dead
+        self._on_change(CircuitChange(self.key, state, self.failures, self._cause, is_dead))
+
+    @property
+    def _is_dead(self) -> bool:
+        if self._is_dead_elsewhere is not None and (self._is_dead_elsewhere or not self._outcomes.calls):
+            return self._is_dead_elsewhere
+        return self._outcomes.is_dead
+
+    def _permit(self) -> Permit:
+        return Permit(self, self.era, self._outcomes.begin(self._clock.monotonic()))
 
     def _wait_s(self) -> float:
         return self._open_until_s - self._clock.monotonic() if self.state == STATE_OPEN else 0.0
@@ -280,8 +335,9 @@ class Circuit:
         wait_s = math.ceil(self._wait_s())
         when = f"The next probe is in {wait_s} s." if wait_s > 0 else "A probe is under way."
         cause = f"; the last one: {self._cause.rstrip('.')}" if self._cause else ""
+        counts = f"{self.failures} faults in a row" if self._is_dead else self._outcomes.words
         return NoUpstream(
-            f"{self.key.upstream} is not called for {self.key.model} just now: {self.failures} faults in a row{cause}. {when}",
+            f"{self.key.upstream} is not called for {self.key.model} just now: {counts}{cause}. {when}",
             code="circuit_open",
             retry_after_s=min(wait_s, MAX_RETRY_AFTER_S) if wait_s > 0 else PROBE_RETRY_AFTER_S,
         )
@@ -290,12 +346,13 @@ class Circuit:
 class Permit:
     """Leave for one call; the first of `succeeded`, `failed` and `release` counts, later ones do nothing."""
 
-    __slots__ = ("_circuit", "_is_settled", "era")
+    __slots__ = ("_circuit", "_is_settled", "era", "number")
 
-    def __init__(self, circuit: Circuit, era: int) -> None:
+    def __init__(self, circuit: Circuit, era: int, number: int) -> None:
         self._circuit = circuit
         self._is_settled = False
         self.era = era
+        self.number = number
 
     @property
     def key(self) -> CircuitKey:
@@ -312,8 +369,7 @@ class Permit:
 
         For any other call the whole answer counts; else an upstream that cuts every stream would never be found out.
         """
-        if self._circuit.is_probe(self):
-            self._circuit.settle(self, None)
+        self._circuit.committed(self)
 
     def succeeded(self) -> None:
         """The answer is complete."""

@@ -34,6 +34,7 @@ class Entry(msgspec.Struct, frozen=True):
     state: str
     failures: int
     cause: str
+    is_dead: bool = True
 
 
 class CircuitBoard:
@@ -53,7 +54,8 @@ class CircuitBoard:
         if self._is_hearing or change.state not in _TOLD:
             return
         key = change.key
-        entry = Entry(self._own, self._now(), key.upstream, key.credential, key.model, change.state, change.failures, change.cause)
+        place = (key.upstream, key.credential, key.model)
+        entry = Entry(self._own, self._now(), *place, change.state, change.failures, change.cause, change.is_dead)
         self._untold[msgspec.json.encode([key.upstream, key.credential, key.model])] = msgspec.json.encode(entry)
 
     def sync(self, circuits: Circuits) -> None:
@@ -80,7 +82,8 @@ class CircuitBoard:
         if self._now() - entry.at_s > FORGET_S or entry.state not in _TOLD:
             return False
         if entry.by != self._own and self._seen.get(field) != packed and field not in self._untold:
-            change = CircuitChange(CircuitKey(entry.upstream, entry.credential, entry.model), entry.state, entry.failures, entry.cause)
+            place = CircuitKey(entry.upstream, entry.credential, entry.model)
+            change = CircuitChange(place, entry.state, entry.failures, entry.cause, entry.is_dead)
             self._is_hearing = True
             try:
                 circuits.hear(change, entry.at_s)

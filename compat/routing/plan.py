@@ -6,7 +6,8 @@
     plan.succeeded(place)                  # or: decision = plan.failed(place, error, now_s), before any content
     plan.left(place)                       # always: a hang-up says nothing about the upstream
 
-The order is affinity's, whether a deployment may be called is its circuit's word, what follows a failure is for `retry_decision`.
+The order is affinity's, whether a deployment may be called is its circuit's word, what follows a failure is for `retry_decision`. Where no
+circuit admits the call, it goes all the same to one whose calls still end well now and then: circuits never take the last of those away.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ class CallPlan:
         """
         refusal: NoUpstream | None = None
         full: list[tuple[Advice, Candidate]] = []
+        ailing: list[tuple[Advice, Candidate]] = []
         for candidate in self._candidates:
             advice = self.policies.pacing.advice(self._circuit(candidate).key)
             if advice.action == "switch":
@@ -89,6 +91,11 @@ class CallPlan:
                 return self._take(candidate, advice.wait_s)
             except NoUpstream as error:
                 refusal = refusal or error
+                if self._circuit(candidate).is_ailing:
+                    ailing.append((advice, candidate))
+        if ailing:
+            advice, candidate = ailing[0]
+            return self._take(candidate, advice.wait_s, despite=True)
         if full and refusal is None:
             advice, candidate = min(full, key=lambda one: one[0].wait_s)
             if advice.wait_s <= MAX_RETRY_AFTER_S:
@@ -97,8 +104,8 @@ class CallPlan:
             raise UpstreamRateLimit(words, retry_after_s=advice.wait_s)
         raise refusal or NoUpstream("Every deployment of this route has failed.")
 
-    def _take(self, candidate: Candidate, wait_s: float) -> Place:
-        permit = self._circuit(candidate).admit()
+    def _take(self, candidate: Candidate, wait_s: float, *, despite: bool = False) -> Place:
+        permit = self._circuit(candidate).admit(despite=despite)
         self.attempts += 1
         self._tries[_name(candidate)] = self._tries.get(_name(candidate), 0) + 1
         return Place(candidate, permit, wait_s)
@@ -111,9 +118,13 @@ class CallPlan:
         kept = rest if is_lasting(error, self.policies.retries.settings) else [*rest, place.candidate]
         if is_circuits(error):  # it was not called at all
             self.attempts -= 1
-        usable = [one for one in rest if may_help(error, place.candidate, one) and self._is_open_to_calls(one)]
-        again = sum(self._was_tried(one) for one in usable)
         helpers = kept if is_circuits(error) else [one for one in rest if may_help(error, place.candidate, one)]
+        usable = [one for one in helpers if self._is_open_to_calls(one)]
+        is_open = not self._circuit(place.candidate).is_admitting
+        if is_open and not usable:
+            usable = [one for one in helpers if self._circuit(one).is_ailing]
+            is_open = not self._circuit(place.candidate).is_ailing
+        again = sum(self._was_tried(one) for one in usable)
         closed = [one for one in helpers if not self._circuit(one).is_admitting]
         progress = Progress(
             attempts=self.attempts - self._attempts_before,
@@ -121,7 +132,7 @@ class CallPlan:
             others=len(usable) - again,
             remaining_s=self.deadline_s - now_s,
             previous_wait_s=self._previous_wait_s,
-            is_open=not self._circuit(place.candidate).is_admitting,
+            is_open=is_open,
             again=again,
             is_awaitable=self._wait_s(closed, now_s) is not None,
         )
@@ -149,7 +160,8 @@ class CallPlan:
 
     def _wait_s(self, candidates: Sequence[Candidate], now_s: float) -> float | None:
         """Seconds until the first of their circuits lets a call through, if this one has the time."""
-        soonest_s = min((self._circuit(one).opens_in_s for one in candidates), default=math.inf)
+        circuits = [self._circuit(one) for one in candidates]
+        soonest_s = min((0.0 if circuit.is_ailing else circuit.opens_in_s for circuit in circuits), default=math.inf)
         most_s = min(self.policies.retries.settings.max_retry_after_s - self._waited_s, self.deadline_s - now_s)
         return soonest_s if soonest_s < most_s else None
 

@@ -102,7 +102,7 @@ def start_site(start_gateway: Any, claude: AgentApi) -> Iterator[Any]:
                 "upstreams": rows,
                 "models": {ALIAS: {"route": route}},
                 "retry": {"attempts": len(names), "tries_per_deployment": 1},
-                "circuit": {"failures": 1000},
+                "circuit": {"failures": 1000, "unreachable": 1000, "min_calls": 1000},
                 "affinity": {"enabled": False},
             }
             return Site(upstreams, start_gateway(settings), claude)

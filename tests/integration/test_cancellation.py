@@ -96,7 +96,13 @@ def test_hundreds_of_clients_that_leave_at_random_moments_leave_nothing_running(
         limits = {"first_limit": AT_ONCE, "max_limit": AT_ONCE, "min_limit": AT_ONCE, "queue_length": 500}
         retry = {"attempts": 3, "budget_percent": 100, "budget_calls": 1000}
         gateway = start_gateway(
-            to_upstream(upstream, concurrency=limits, retry=retry, circuit={"failures": 10_000}, pacing={"enabled": False})
+            to_upstream(
+                upstream,
+                concurrency=limits,
+                retry=retry,
+                circuit={"failures": 10_000, "unreachable": 10_000, "min_calls": 10_000},
+                pacing={"enabled": False},
+            )
         )
         dice = random.Random(11)
 

@@ -21,6 +21,7 @@ OTHER: dict[Wire, Wire] = {"openai": "anthropic", "anthropic": "openai"}
 SETTINGS: dict[str, Any] = {
     "timeouts": {"connect_s": 5, "first_byte_s": 10, "silence_s": 10},
     "retry": {"attempts": 3, "first_wait_s": 0.001, "max_wait_s": 0.002},
+    "rescue": {"times": 2},
 }
 STATUSES = {"upstream_broken": {502}, "upstream_timeout": {504}, "rate_limit_exceeded": {429}, "server_error": {500, 529}}
 CELLS = [

@@ -34,7 +34,7 @@ def with_spare(upstream: FakeUpstream, spare: FakeUpstream, **more: Any) -> dict
     return settings
 
 
-def opened(gateway: RunningGateway, upstream: FakeUpstream, *, faults: int = 5) -> None:
+def opened(gateway: RunningGateway, upstream: FakeUpstream, *, faults: int = 10) -> None:
     """Open the circuit."""
     upstream.script(FAULT)
     for _ in range(faults):
@@ -46,7 +46,7 @@ def opened(gateway: RunningGateway, upstream: FakeUpstream, *, faults: int = 5) 
 
 
 @both
-def test_after_five_faults_calls_are_answered_at_once_with_what_is_wrong(
+def test_after_ten_faults_calls_are_answered_at_once_with_what_is_wrong(
     gateway: RunningGateway, upstream: FakeUpstream, stream: bool
 ) -> None:
     opened(gateway, upstream)
@@ -58,7 +58,7 @@ def test_after_five_faults_calls_are_answered_at_once_with_what_is_wrong(
         assert "broken inside" in error["message"]
         assert "next probe is in 15 s" in error["message"]
         assert answer.headers["retry-after"] == "15"
-    assert len(upstream.requests) == 5
+    assert len(upstream.requests) == 10
     assert min(record["duration_ms"] for record in gateway.calls()[-10:]) < 5
     assert gateway.calls()[-1]["attempts"] == 0
 
@@ -66,7 +66,7 @@ def test_after_five_faults_calls_are_answered_at_once_with_what_is_wrong(
 def test_a_circuit_is_visible_in_the_report_and_the_log(gateway: RunningGateway, upstream: FakeUpstream) -> None:
     opened(gateway, upstream)
     [row] = gateway.get("/healthz").json()["circuits"]
-    assert (row["upstream"], row["model"], row["state"], row["failures"]) == ("fake", "their-model", "open", 5)
+    assert (row["upstream"], row["model"], row["state"], row["failures"]) == ("fake", "their-model", "open", 10)
     assert row["cause"] == "fake: broken inside"
     assert 10 < row["next_probe_s"] <= 15
     assert "canary" not in str(row)
@@ -81,18 +81,19 @@ def test_with_another_deployment_an_open_circuit_is_passed_by(
 ) -> None:
     gateway = start_gateway(with_spare(upstream, spare, retry={"attempts": 3, "tries_per_deployment": 1}))
     upstream.script(FAULT)
-    for _ in range(5):
+    for _ in range(10):
         assert gateway.chat(stream=stream).status_code == 200
     answer = gateway.chat(stream=stream)
     assert answer.headers["x-compat-upstream"] == "spare/m"
     assert answer.headers["x-compat-attempts"] == "1"
-    assert len(upstream.requests) == 5
+    assert len(upstream.requests) == 10
 
 
 def test_a_circuit_that_opens_under_a_call_is_not_waited_for(start_gateway: Any, upstream: FakeUpstream, spare: FakeUpstream) -> None:
     """The fifth fault opens it: the same call goes on to the next one, without its second try."""
     upstream.script(FAULT)
-    gateway = start_gateway(with_spare(upstream, spare, retry={"attempts": 3, "first_wait_s": 0.001, "max_wait_s": 0.001}))
+    settings = with_spare(upstream, spare, circuit={"failures": 5}, retry={"attempts": 3, "first_wait_s": 0.001, "max_wait_s": 0.001})
+    gateway = start_gateway(settings)
     for requests in (2, 4, 5):
         assert gateway.chat().headers["x-compat-upstream"] == "spare/m"
         assert len(upstream.requests) == requests
@@ -131,7 +132,7 @@ def test_a_refusal_opens_nothing(gateway: RunningGateway, upstream: FakeUpstream
 
 def test_a_stream_that_is_cut_counts(gateway: RunningGateway, upstream: FakeUpstream) -> None:
     upstream.script(streamed([*opening("openai"), *said("openai", BEGUN), Cut()]))
-    for _ in range(5):
+    for _ in range(10):
         assert "upstream_broken" in gateway.chat(stream=True).text
     assert gateway.chat(stream=True).json()["error"]["code"] == "circuit_open"
 
@@ -148,7 +149,7 @@ def test_one_call_probes_and_its_first_word_opens_the_way_for_all(start_gateway:
     upstream.script(hesitates)
     gevent.sleep(0.25)
     probe = Client(gateway)
-    wait_for(lambda: len(upstream.requests) == 6)
+    wait_for(lambda: len(upstream.requests) == 11)
     refused = gateway.chat(stream=True)
     assert refused.json()["error"]["code"] == "circuit_open"
     assert "A probe is under way" in refused.json()["error"]["message"]
@@ -168,7 +169,7 @@ def test_a_probe_whose_client_leaves_lets_another_probe(start_gateway: Any, upst
     upstream.script(Answer(raw=(Stall(),)), healthy("openai"))
     gevent.sleep(0.25)
     probe = Client(gateway)
-    wait_for(lambda: len(upstream.requests) == 6)
+    wait_for(lambda: len(upstream.requests) == 11)
     probe.leave()
     wait_for(lambda: is_at_rest(gateway))
     assert gateway.chat().status_code == 200
@@ -202,7 +203,8 @@ def test_failover_goes_to_another_model_of_the_same_upstream_where_the_route_say
 def test_retries_are_paid_for_by_calls(start_gateway: Any, upstream: FakeUpstream) -> None:
     """10 % of the calls of a minute and 3 more: 40 calls that all fail are asked 47 times, not 120."""
     upstream.script(BUSY)
-    gateway = start_gateway(to_upstream(upstream, retry={"attempts": 3, "first_wait_s": 0.001, "max_wait_s": 0.001}))
+    budget = {"budget_percent": 10, "budget_calls": 3}
+    gateway = start_gateway(to_upstream(upstream, retry={"attempts": 3, "first_wait_s": 0.001, "max_wait_s": 0.001, **budget}))
     for _ in range(40):
         assert gateway.chat().status_code == 429
     assert len(upstream.requests) == 47

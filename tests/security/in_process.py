@@ -28,7 +28,7 @@ SETTINGS = {
     },
     "models": {"claude-4-sonnet": {"route": ["oa/m"]}, "an": {"route": ["an/claude-sonnet-4-6"]}, "local": {"route": ["local/m"]}},
     "retry": {"attempts": 1},
-    "circuit": {"failures": 10**9},
+    "circuit": {"failures": 10**9, "unreachable": 10**9, "min_calls": 10**9},
     "discovery": {"enabled": False},
     "embedded": {"enabled": False},
     "vault": {"path": ""},

@@ -19,7 +19,10 @@ from tests.fakes import openai_answers as openai
 from tests.fakes.upstream import Answer, FakeUpstream, Sleep, Step
 
 BOUND_S = 15.0
-LIMITS = {"timeouts": {"connect_s": 1, "first_byte_s": 0.6, "silence_s": 0.6, "total_s": 1.2}, "circuit": {"failures": 1000}}
+LIMITS = {
+    "timeouts": {"connect_s": 1, "first_byte_s": 0.6, "silence_s": 0.6, "total_s": 1.2},
+    "circuit": {"failures": 1000, "unreachable": 1000, "min_calls": 1000},
+}
 OK = b"HTTP/1.1 200 OK\r\n"
 JSON = OK + b"content-type: application/json\r\n"
 EVENTS = OK + b"content-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"

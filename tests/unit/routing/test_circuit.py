@@ -246,6 +246,59 @@ def test_the_first_content_of_an_ordinary_call_says_nothing_yet(setting: Setting
     assert setting.circuit.state == "open"
 
 
+# Ailing: open, though not every call fails.
+
+
+@pytest.fixture
+def ailing() -> Setting:
+    """A circuit that opened after one good call and nine faults."""
+    setting = Setting(CircuitSettings(failures=20, unreachable=20, min_calls=10))
+    setting.circuit.admit().succeeded()
+    setting.fail(9)
+    assert setting.circuit.state == "open"
+    return setting
+
+
+def test_an_ailing_circuit_refuses_and_lets_through_who_has_nobody_else(ailing: Setting) -> None:
+    assert ailing.refusal().message.startswith("ada is not called for big just now: 9 of 10 calls failed; the last one")
+    assert ailing.circuit.is_ailing
+    ailing.circuit.admit(despite=True).succeeded()
+    assert ailing.circuit.state == "open", "the probe's word closes it"
+
+
+def test_a_dead_circuit_lets_nobody_through(setting: Setting) -> None:
+    setting.open()
+    assert not setting.circuit.is_ailing
+    with pytest.raises(NoUpstream):
+        setting.circuit.admit(despite=True)
+
+
+def test_an_ailing_circuit_that_has_no_good_end_any_more_is_dead(ailing: Setting) -> None:
+    ailing.circuit.admit(despite=True).failed(FAULT)
+    assert not ailing.circuit.is_ailing
+    assert ailing.refusal().message.startswith("ada is not called for big just now: 10 faults in a row")
+
+
+def test_while_an_ailing_one_is_probed_others_are_let_through_if_need_be(ailing: Setting) -> None:
+    ailing.pass_s(15)
+    assert not ailing.circuit.is_ailing, "its next call is the probe"
+    probe = ailing.circuit.admit(despite=True)
+    assert ailing.circuit.state == "half-open"
+    ailing.circuit.admit(despite=True).failed(FAULT)
+    assert ailing.circuit.state == "half-open", "only the probe's word counts"
+    probe.succeeded()
+    assert ailing.circuit.state == "closed"
+
+
+def test_after_it_closed_the_count_begins_anew(ailing: Setting) -> None:
+    ailing.pass_s(15)
+    ailing.circuit.admit().succeeded()
+    ailing.fail(9)
+    assert ailing.circuit.state == "closed"
+    ailing.fail(1)
+    assert ailing.circuit.state == "open"
+
+
 # Late words.
 
 
@@ -269,10 +322,10 @@ def test_calls_that_failed_late_do_not_open_a_circuit_that_closed_since(setting:
 
 
 def test_calls_that_fail_together_open_the_circuit_once(setting: Setting) -> None:
-    for permit in [setting.circuit.admit() for _ in range(8)]:
+    for permit in [setting.circuit.admit() for _ in range(20)]:
         permit.failed(FAULT)
     assert [change.state for change in setting.changes] == ["open"]
-    assert setting.circuit.failures == 3
+    assert setting.circuit.failures == 16, "as long as those that are under way may do better, three in a row say little"
 
 
 def test_only_the_first_word_of_a_permit_counts(setting: Setting) -> None:
@@ -359,8 +412,8 @@ def test_a_key_is_shown_by_four_digits_of_its_fingerprint() -> None:
 def test_every_change_is_told_once(setting: Setting) -> None:
     setting.probe().succeeded()
     assert setting.changes == [
-        CircuitChange(KEY, "open", 3, "ada: it is on fire."),
-        CircuitChange(KEY, "half-open", 3, "ada: it is on fire."),
+        CircuitChange(KEY, "open", 3, "ada: it is on fire.", is_dead=True),
+        CircuitChange(KEY, "half-open", 3, "ada: it is on fire.", is_dead=True),
         CircuitChange(KEY, "closed", 0, "ada: it is on fire."),
     ]
 

@@ -183,6 +183,29 @@ def test_what_is_damaged_or_old_is_taken_away_unheard(desks: list[Desk], client:
     assert desks[0].circuits.report() == []
 
 
+def test_whether_an_open_one_is_dead_is_heard_as_well(desks: list[Desk]) -> None:
+    one, two, three = desks
+    one.fail()
+    synced(*desks)
+    assert not two.circuits.of(PLACE).is_ailing
+    for desk in desks:
+        desk.circuits = Circuits(CircuitSettings(failures=20, min_calls=10, cooldown_s=10), desk.clock, desk._on_change)
+    one.succeed()
+    one.fail(9)
+    synced(*desks)
+    assert two.circuits.of(PLACE).is_ailing
+    assert two.circuits.of(PLACE).state == three.circuits.of(PLACE).state == "open"
+
+
+def test_an_older_gateways_opening_is_that_of_a_dead_one(desks: list[Desk], client: FakeHash) -> None:
+    told = msgspec.json.decode(entry("open", desks[0].clock.now_s))
+    del told["is_dead"]
+    client.entries[FIELD] = msgspec.json.encode(told)
+    desks[0].sync()
+    assert desks[0].state == "open"
+    assert not desks[0].circuits.of(PLACE).is_ailing
+
+
 def test_a_gateway_that_begins_hears_what_was_told_before(desks: list[Desk], client: FakeHash) -> None:
     client.entries[FIELD] = entry("open", desks[0].clock.now_s - 3, failures=1_000_000)
     desks[0].sync()

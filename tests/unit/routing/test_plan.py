@@ -47,7 +47,7 @@ class Setting:
     def __init__(self, *deployments: Deployment, **retry: Any) -> None:
         self.clock = StillClock()
         self.route = Route("r", tuple(Group((one,), (1,)) for one in deployments))
-        settings = RetrySettings(**{"attempts": 6, **retry})
+        settings = RetrySettings(**{"budget_percent": 10.0, "budget_calls": 3, **retry})
         self.policies = Policies(
             Circuits(CircuitSettings(), self.clock, lambda _: None),
             Retries(settings, self.clock.monotonic, lambda: 0.0),
@@ -84,10 +84,10 @@ class Setting:
         return asked
 
     def open(self, name: str) -> None:
-        """Open the circuit of a deployment: five calls of others fail there."""
+        """Open the circuit of a deployment: ten calls of others fail there."""
         one = next(one for one in self.route.deployments if one.name == name)
         plan = CallPlan(self.policies, Route("other", (Group((one,), (1,)),)), "other", DEADLINE_S)
-        for _ in range(5):
+        for _ in range(10):
             place = plan.next()
             place.permit.failed(UpstreamFailure("x"))
 
@@ -182,6 +182,46 @@ def test_a_candidate_whose_circuit_is_open_is_no_other() -> None:
     setting = Setting(A, B)
     setting.open("b/m")
     assert setting.way(DEAD) == ["a/m", "a/m"]
+
+
+def ail(setting: Setting, *names: str) -> None:
+    """Open circuits by a rate of 90 %."""
+    for name in names:
+        one = next(one for one in setting.route.deployments if one.name == name)
+        plan = CallPlan(setting.policies, Route("other", (Group((one,), (1,)),)), "other", DEADLINE_S)
+        for number in range(20):
+            place = plan.next()
+            place.permit.failed(FAULT) if number % 10 != 5 else place.permit.succeeded()
+        assert [row["state"] for row in setting.policies.circuits.report() if row["upstream"] == name[0]] == ["open"]
+
+
+def test_an_ailing_deployment_is_passed_by_while_there_is_another_one() -> None:
+    setting = Setting(A, B, C)
+    ail(setting, "a/m", "b/m")
+    assert setting.way(DEAD, FAULT) == ["c/m", "c/m", "c/m"]
+
+
+def test_where_all_are_ailing_or_dead_the_ailing_ones_are_asked_all_the_same() -> None:
+    setting = Setting(A, B, C, budget_calls=10)
+    setting.open("a/m")
+    ail(setting, "b/m", "c/m")
+    assert setting.way(FAULT, FAULT, FAULT, DEAD) == ["b/m", "b/m", "c/m", "c/m", "b/m"]
+
+
+def test_alone_an_ailing_deployment_is_asked_as_any_other_and_carries_on() -> None:
+    setting = Setting(A)
+    ail(setting, "a/m")
+    assert setting.way(FAULT, DEAD) == ["a/m", "a/m", "a/m"]
+    assert setting.place is not None
+    assert setting.plan.may_rescue(setting.place, DEADLINE_S - 1)
+
+
+def test_a_call_whose_deployment_began_to_ail_while_it_was_in_the_queue_asks_again() -> None:
+    setting = Setting(A)
+    setting.next()
+    ail(setting, "a/m")
+    assert setting.fail(NoUpstream("x", code=CIRCUIT_OPEN)).action == "next"
+    assert setting.next() == "a/m"
 
 
 def test_a_call_that_left_says_nothing() -> None:

@@ -33,7 +33,7 @@ from compat.routing.retry import Decision, Progress, Retries, RetryBudget, is_ke
 from compat.sections import RetrySettings
 from tests.unit.builders import StillClock
 
-SETTINGS = RetrySettings()
+SETTINGS = RetrySettings(attempts=3, budget_percent=10.0, budget_calls=3)
 FIRST = Progress(attempts=1, tries_here=1, others=1, remaining_s=600.0)
 
 
