@@ -28,7 +28,7 @@ def start() -> int:
         return main(sys.argv[1:], BASE_DIR)
     environment = BASE_DIR / ".venv"
     python = environment / "bin" / "python"
-    if python.exists() and Path(sys.prefix).resolve() != environment.resolve():
+    if python.exists() and Path(sys.prefix).resolve() != environment.resolve() and Path(sys.executable) != python:
         os.execv(str(python), [str(python), str(BASE_DIR / Path(__file__).name), *sys.argv[1:]])  # noqa: S606  # this very program
     lacks = "lacks " + ", ".join(missing) if missing else "is older than 3.11"
     sys.stderr.write(

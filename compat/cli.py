@@ -142,7 +142,7 @@ def exposed_keys(gateway: Gateway, base_dir: Path, environment: Mapping[str, str
 
 
 def serve(gateway: Gateway) -> int:
-    """Serve until SIGINT or SIGTERM. Returns the exit code."""
+    """Serve until SIGINT, SIGTERM or SIGHUP. Returns the exit code."""
     server_settings = gateway.settings.server
     raise_file_limit()
     try:
@@ -213,7 +213,7 @@ def stop_background(gateway: Gateway) -> None:
 
 
 def watch_signals() -> gevent.event.Event:
-    """Set at the first SIGINT or SIGTERM; a second SIGINT ends the process at once."""
+    """Set at the first SIGINT, SIGTERM or SIGHUP (the terminal was closed; not under nohup); a second SIGINT ends the process at once."""
     stopping = gevent.event.Event()
 
     def on_signal(*_: object) -> None:
@@ -222,6 +222,8 @@ def watch_signals() -> gevent.event.Event:
 
     gevent.signal_handler(signal.SIGTERM, on_signal)
     gevent.signal_handler(signal.SIGINT, on_signal)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # Windows has none
+        gevent.signal_handler(signal.SIGHUP, on_signal)
     return stopping
 
 

@@ -9,6 +9,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -267,7 +268,34 @@ def test_with_keys_other_machines_are_let_in_and_the_key_is_asked_for(cli: Comma
     assert statuses == [200, 401]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_python_without_the_packages_goes_on_with_the_one_in_dot_venv(cli: CommandLine) -> None:
+    bare = [sys.executable, "-S", "app.py", "--version"]
+    folder = cli.folder.resolve()
+    done = subprocess.run(bare, cwd=cli.folder, env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, timeout=BOUND_S, check=False)
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert line.startswith(f"openai-compat: {sys.executable} lacks flask, gevent, msgspec, dotenv. In {folder} run: python3 -m venv .venv")
+    (folder / ".venv/bin").mkdir(parents=True)
+    python = folder / ".venv/bin/python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={cli.environment["PYTHONPATH"]} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    done = subprocess.run(bare, cwd=cli.folder, env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, timeout=BOUND_S, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"openai-compat {__version__}\n", "")
+
+
+def test_under_nohup_a_closed_terminal_ends_nothing(cli: CommandLine, upstream: FakeUpstream) -> None:
+    cli.configure(behind(upstream))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does; it is inherited
+    try:
+        started = cli.start()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    started.process.send_signal(signal.SIGHUP)
+    assert requests.get(f"{started.root}/healthz", timeout=BOUND_S).json()["status"] == "ok"
+    assert not started.refuses_connections()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_it_in_good_order(cli: CommandLine, upstream: FakeUpstream, number: signal.Signals) -> None:
     cli.configure(behind(upstream))
     started = cli.start()
