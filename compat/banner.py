@@ -16,11 +16,13 @@ def banner(gateway: Gateway, port: int) -> str:
     width = max(map(len, names))
     routes = [f"    {name:<{width}}  ->  {route_text(gateway, name)}" for name in names]
     key = "one of your client keys" if gateway.keys.are_required else "any value"
+    awaited = gateway.discovery.awaited()
+    provisional = f" (provisional: {', '.join(awaited)} did not give a list of models yet; /healthz has the routes from then on)"
     lines = [
         f"openai-compat {__version__}",
         f"  URL      {base_url}",
         f"  API key  {key}",
-        "  Models",
+        f"  Models{provisional if awaited else ''}",
         *routes,
     ]
     if not gateway.router.upstreams:

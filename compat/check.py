@@ -24,21 +24,7 @@ def check(gateway: Gateway, list_models: Callable[[Upstream, float], Sequence[st
     )
     say(f"files      {files_text(settings.server.max_connections, *file_limits())}")
     is_good = _redis_answers(settings.storage.redis_url, say)
-    own = OwnAddress([(settings.server.host, settings.server.port)])
-    for upstream in list(gateway.router.upstreams.values()):
-        keys = ", ".join(masked(key) for key in upstream.keys) or "none"
-        say(f"upstream   {upstream.name} ({upstream.kind.name}) at {upstream.base_url}, keys: {keys}")
-        if faults := own.faults([upstream], settings):
-            is_good = False
-            say(f"           FAULT {faults[0]}")
-            continue
-        try:
-            ids = list_models(upstream, 10.0)
-        except GatewayError as error:
-            is_good = False
-            say(f"           FAULT {error.message}")
-        else:
-            say(f"           ok, lists {len(ids)} models")
+    is_good = _upstreams_answer(gateway, list_models, say) and is_good
     if not gateway.router.upstreams:
         say("upstream   none configured: set a key (see .env.example)")
     if gateway.engine is not None:
@@ -53,6 +39,36 @@ def check(gateway: Gateway, list_models: Callable[[Upstream, float], Sequence[st
         say(f"model      {name} -> {route_text(gateway, name)}")
     is_good = is_good and _routes_resolve(gateway, say)
     say("All is well." if is_good else "Something is at fault.")
+    return is_good
+
+
+def _upstreams_answer(gateway: Gateway, list_models: Callable[[Upstream, float], Sequence[str]], say: Callable[[str], None]) -> bool:
+    """Ask each upstream for its list. The router learns them as it does while the gateway serves, for routes depend on them."""
+    settings = gateway.settings
+    own = OwnAddress([(settings.server.host, settings.server.port)])
+    if settings.discovery.enabled:
+        gateway.discovery.leave_out(own.has)
+        gateway.discovery.refresh_local()
+    is_good = True
+    offers = dict(gateway.router.offers)
+    for upstream in list(gateway.router.upstreams.values()):
+        keys = ", ".join(masked(key) for key in upstream.keys) or "none"
+        say(f"upstream   {upstream.name} ({upstream.kind.name}) at {upstream.base_url}, keys: {keys}")
+        if faults := own.faults([upstream], settings):
+            is_good = False
+            say(f"           FAULT {faults[0]}")
+            continue
+        try:
+            ids = list_models(upstream, 10.0)
+        except GatewayError as error:
+            is_good = False
+            say(f"           FAULT {error.message}")
+        else:
+            offers[upstream.name] = tuple(ids)
+            say(f"           ok, lists {len(ids)} models")
+    if settings.discovery.enabled:
+        gateway.router.learn(gateway.router.upstreams, offers)
+        gateway.doctor.examine()
     return is_good
 
 

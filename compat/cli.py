@@ -45,6 +45,8 @@ from compat.usage_report import print_usage
 EXIT_FAULT = 1
 EXIT_START = 2
 _SAMPLE_S = 5.0
+_LISTS_S = 1.0
+"""How long the banner waits for the upstreams' lists, on which the routes that it shows depend."""
 
 
 def main(argv: Sequence[str], base_dir: Path) -> int:
@@ -164,6 +166,7 @@ def serve(gateway: Gateway) -> int:
     stopping = watch_signals()
     start_background(gateway)
     server.start()
+    gateway.discovery.wait(_LISTS_S)
     print(banner(gateway, port), file=sys.stderr, flush=True)
     gateway.log.event("gateway.started", {"version": __version__, "host": server_settings.host, "port": port, "pid": os.getpid()})
     stopping.wait()

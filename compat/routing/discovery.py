@@ -50,6 +50,7 @@ class Discovery:
         self._found: dict[str, Upstream] = {}
         self._is_own: Callable[[Upstream], bool] = lambda _upstream: False
         self._stop = threading.Event()
+        self._has_asked = threading.Event()
         self.states: dict[str, UpstreamState] = {name: UpstreamState() for name in self._configured}
 
     def start(self) -> None:
@@ -72,7 +73,17 @@ class Discovery:
         """Ask every configured upstream for its list."""
         for upstream in self._configured.values():
             self._ask(upstream, _REMOTE_TIMEOUT_S)
-        self._teach()
+            self._teach()  # one that is slow does not keep the others' lists back
+        self._has_asked.set()
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until every configured upstream was asked once, so that routes are no longer presumed; at most `timeout_s`."""
+        if self.awaited():
+            self._has_asked.wait(timeout_s)
+
+    def awaited(self) -> list[str]:
+        """The configured upstreams whose list is still to come: what is known of their routes is provisional."""
+        return [name for name in self._configured if self.states[name].state == "unknown"] if self._settings.enabled else []
 
     def refresh_local(self) -> None:
         """Look for local servers: one that answers is an upstream, one that stopped answering is none any more."""
