@@ -24,6 +24,7 @@ LAYERS: list[tuple[str, tuple[str, ...], frozenset[str]]] = [
         "service",  # light enough for the watcher and gunicorn's master, which load nothing of the gateway
         (
             *(
+                "process.service_files",
                 "process.service_state",
                 "process.service_log",
                 "process.service_logs",
@@ -34,7 +35,7 @@ LAYERS: list[tuple[str, tuple[str, ...], frozenset[str]]] = [
             *("process.service_plan", "process.service_generation", "process.service_configuration", "process.service_probe"),
             *("process.service_launch", "process.service_watcher", "process.services", "process.gunicorn_hooks"),
         ),
-        frozenset({"dotenv", "setproctitle", "prometheus_client"}),
+        frozenset({"dotenv", "msgspec", "setproctitle", "prometheus_client"}),
     ),
     ("pure", ("translate",), frozenset({"msgspec"})),
     ("http out", ("upstream",), frozenset({"requests", "httptools", "msgspec"})),

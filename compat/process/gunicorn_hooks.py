@@ -49,6 +49,9 @@ def gunicorn_values(base_dir: Path) -> GunicornValues:
     except SettingsError as error:
         sys.stderr.write(f"openai-compat: {error}\n")
         sys.exit(2)
+    if fault := run_folder(base_dir, os.environ).fault():
+        sys.stderr.write(f"openai-compat: {run_folder(base_dir, os.environ).root}: {fault}\n")
+        sys.exit(2)
     server = settings.server
     listener = environment.get("OPENAI_COMPAT_LISTEN_FD")
     host = f"[{server.host}]" if ":" in server.host else server.host

@@ -29,6 +29,7 @@ import msgspec
 from compat.errors import NoUpstream
 from compat.process.child import child_environment
 from compat.process.embedded import EmbeddedEngine, Endpoint, EngineStatus
+from compat.process.service_files import is_keeper
 from compat.process.service_state import FileLock, Identity, RunFolder, is_alive, read_json
 from compat.process.supervisor import State
 from compat.sections import EmbeddedSettings, LogSettings
@@ -49,7 +50,7 @@ class EnginePlace:
     def read(self) -> dict[str, Any] | None:
         """What the keeper told last, if it lives."""
         value = read_json(self.file)
-        return value if value is not None and is_alive(Identity.read(value.get("keeper"))) else None
+        return value if value is not None and is_keeper(value) and is_alive(Identity.read(value.get("keeper"))) else None
 
 
 class SharedEngine(EmbeddedEngine):

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from compat.process.service_files import is_keeper
 from compat.process.service_state import Identity, RunFolder, identity_of, is_alive, read_json, write_json
 
 WorkerState = Literal["serving", "retiring", "stopping"]
@@ -93,7 +94,8 @@ class Fleet:
         """Whether a worker that is told to end has successors: the watcher, or gunicorn's master at a reload, says so in a file."""
         if not self._is_watched:
             reloads = read_json(self._run.root / f"gunicorn-{os.getppid()}.json") or {}
-            return int(reloads.get("generation", 0)) > self.generation
+            number = reloads.get("generation")
+            return isinstance(number, int) and number > self.generation
         service = self._run.read_service()
         rows = [row for row in service.get("generations", ()) if row.get("number") == self.generation]
         return bool(rows) and rows[0].get("state") == "retiring" and service.get("state") != "stopping"
@@ -120,7 +122,7 @@ def sweep(run: RunFolder) -> int:
 def keepers(run: RunFolder) -> list[dict[str, Any]]:
     """What the keepers of embedded engines tell (`compat/process/service_engine.py`), of those that live."""
     told = [read_json(path) for path in sorted(run.root.glob("engine-*.json"))]
-    return [value for value in told if value is not None and is_alive(Identity.read(value.get("keeper")))]
+    return [value for value in told if value is not None and is_keeper(value) and is_alive(Identity.read(value.get("keeper")))]
 
 
 def generations(alive: list[Worker], service: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -168,6 +170,8 @@ def _read(value: Mapping[str, Any]) -> Worker | None:
         return None
     try:
         state: WorkerState = value["state"]
-        return Worker(identity, int(value["generation"]), state, float(value["since_s"]), int(value["in_flight"]), int(value["calls"]))
-    except (KeyError, TypeError, ValueError):
+        since_s = float(value["since_s"])
+        datetime.datetime.fromtimestamp(since_s, datetime.UTC)
+        return Worker(identity, int(value["generation"]), state, since_s, int(value["in_flight"]), int(value["calls"]))
+    except (KeyError, TypeError, ValueError, OverflowError, OSError):
         return None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from compat.process.service_fleet import Worker, workers
-from compat.process.service_state import Identity, RunFolder, is_alive, send_signal
+from compat.process.service_state import Identity, RunFolder, is_of_the_service, send_signal
 
 State = Literal["starting", "serving", "retiring"]
 
@@ -48,10 +48,11 @@ class Generation:
     def read(cls, value: Mapping[str, Any]) -> Generation | None:
         """What `as_json` wrote, if that generation still lives; `None` for anything else."""
         identity = Identity.read(value.get("identity"))
-        if identity is None or not is_alive(identity):
+        if identity is None or not is_of_the_service(identity):
             return None
         try:
-            return cls(value["number"], identity, value["state"], value["configuration"], value["since_s"], dict(value["facts"]))
+            facts = {"workers": value["facts"]["workers"], **value["facts"]}
+            return cls(value["number"], identity, value["state"], value["configuration"], value["since_s"], facts)
         except (KeyError, TypeError, ValueError):
             return None
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -28,12 +30,16 @@ def service_log(base_dir: Path) -> Path:
 
 
 def open_service_log(base_dir: Path) -> IO[bytes]:
-    """The file to append to; a large one is set aside first. Errors: `OSError`."""
+    """The file to append to, nobody else's to read; a large one is set aside first. Errors: `OSError`."""
     path = service_log(base_dir)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and path.stat().st_size > MAX_LOG_BYTES:
         path.replace(path.with_name(path.name + ".1"))
-    return path.open("ab")
+    file = open(path, "ab", opener=lambda name, flags: os.open(name, flags, 0o600))  # noqa: SIM115  # a path's has no opener
+    if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:  # made by an older version
+        with contextlib.suppress(OSError):
+            os.fchmod(file.fileno(), 0o600)
+    return file
 
 
 def open_listener(host: str, port: int) -> socket.socket:

@@ -10,18 +10,23 @@
     engine-*            the embedded engine that the workers share
     metrics-PID/        what the workers of a gunicorn master count
 
-The folder is 0700; files are written whole, as a new file of mode 0600 that takes the old one's place.
+The folder is 0700; files are written whole, as a new file of mode 0600 that takes the old one's place. A folder that belongs to somebody
+else, or that others can write to, is not used: what it holds could be anybody's.
 
-A process is known by its id, the time of its start and its command line: an id alone is given to another process sooner or later.
+A process is known by its id, the time of its start and its command line: an id alone is given to another process sooner or later. What a
+file tells is not enough for a signal: the process itself has to look like one of ours, and be this user's.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import re
 import secrets
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -30,11 +35,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from compat.process.service_files import is_service
+
 if sys.platform != "win32":
     import fcntl
 
 NAMES = ("openai_compat", "restart_services.py")
 """What command lines of ours have in them: the names that processes give themselves, and the watcher's while it begins."""
+
+_OURS = re.compile(
+    r"openai_compat: (watcher|engine keeper)( .*)?|gunicorn: (master|worker) \[openai_compat\]"
+    r"|.+ -m gunicorn -c .*gunicorn\.conf\.py app:app|.+ -m compat\.process\.service_keeper|\S+ .*restart_services\.py run( .*)?",
+    re.DOTALL,
+)
+"""Command lines of the processes that the service starts, before they name themselves and after."""
+
+VARIABLE = "OPENAI_COMPAT_RUN_DIR"
+"""The environment's word for another folder."""
 
 _PS = "/bin/ps"
 
@@ -53,7 +70,7 @@ class Identity:
         if not isinstance(value, dict):
             return None
         pid, started, command = value.get("pid"), value.get("started"), value.get("command")
-        if isinstance(pid, int) and pid > 0 and isinstance(started, str) and isinstance(command, str):
+        if type(pid) is int and 0 < pid < 2**31 and isinstance(started, str) and isinstance(command, str):
             return cls(pid, started, command)
         return None
 
@@ -80,14 +97,26 @@ def is_alive(known: Identity | None) -> bool:
     return is_ours or now.command == known.command
 
 
+def is_of_the_service(known: Identity | None) -> bool:
+    """Whether that very process runs, is one of those that the service starts, and this user's."""
+    if known is None or not is_alive(known):
+        return False
+    now = identity_of(known.pid)
+    command = now.command or known.command if now is not None else ""  # see `is_alive`
+    return _OURS.fullmatch(command) is not None and _is_own(known.pid)
+
+
 def send_signal(known: Identity, number: int) -> bool:
-    """Send a signal to that very process; false when it is gone. Where the system can, nothing comes between the look and the signal."""
+    """Send a signal to that very process of the service; false when it is gone, or none of it.
+
+    Where the system can, nothing comes between the look and the signal.
+    """
     try:
         handle = os.pidfd_open(known.pid) if hasattr(os, "pidfd_open") else None
     except OSError:
         return False
     try:
-        if not is_alive(known):
+        if not is_of_the_service(known):
             return False
         if handle is None:
             os.kill(known.pid, number)
@@ -99,6 +128,14 @@ def send_signal(known: Identity, number: int) -> bool:
         if handle is not None:
             os.close(handle)
     return True
+
+
+def _is_own(pid: int) -> bool:
+    """Whether the process is this user's. The system sees to it by itself for everybody but root."""
+    try:
+        return not Path("/proc/self/stat").exists() or Path(f"/proc/{pid}").stat().st_uid == os.geteuid()
+    except OSError:
+        return False
 
 
 def _from_proc(pid: int) -> Identity | None:
@@ -135,13 +172,35 @@ class RunFolder:
         self.health = root / "health.json"
 
     def make(self) -> None:
-        """Create what is missing. Errors: `OSError`."""
+        """Create what is missing. Errors: `OSError`, also for a folder that is not to be used."""
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if fault := self.fault():
+            raise PermissionError(errno.EACCES, fault, str(self.root))
         self.workers.mkdir(mode=0o700, exist_ok=True)
 
     def generation(self, number: int) -> Path:
         """Where the configuration of a generation is kept."""
         return self.root / f"generation-{number}"
+
+    def fault(self) -> str:
+        """Why the folder is not to be used; empty when it can be, or is not there."""
+        try:
+            status = self.root.stat()
+        except OSError:
+            return ""
+        if sys.platform == "win32":
+            return ""
+        if status.st_uid != os.geteuid():
+            return f"belongs to another user (uid {status.st_uid}): run this as that user, or set {VARIABLE} to a folder of your own"
+        if status.st_mode & 0o022:
+            mode = stat.S_IMODE(status.st_mode)
+            return f"others can write to it (mode {mode:04o}): remove it, or set {VARIABLE} to a folder of your own"
+        return ""
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether the watcher's file is there, and can't be what a watcher wrote."""
+        return self.service.exists() and not self.read_service()
 
     def health_key(self) -> str:
         """What shows a worker that a request comes from who may read this folder; empty where no worker has made it."""
@@ -154,13 +213,14 @@ class RunFolder:
             write_json(self.health, {"key": secrets.token_hex(32)})
 
     def read_service(self) -> dict[str, Any]:
-        """The watcher's file; empty when there is none."""
-        return read_json(self.service) or {}
+        """The watcher's file; empty when there is none, or none that can be believed."""
+        value = read_json(self.service)
+        return value if value is not None and is_service(value) and not self.fault() else {}
 
 
 def run_folder(base_dir: Path, environment: Mapping[str, str]) -> RunFolder:
     """`OPENAI_COMPAT_RUN_DIR`, else `data/run` beside `app.py`."""
-    return RunFolder(Path(environment.get("OPENAI_COMPAT_RUN_DIR") or base_dir / "data" / "run"))
+    return RunFolder(Path(environment.get(VARIABLE) or base_dir / "data" / "run"))
 
 
 def watcher_of(service: Mapping[str, Any]) -> Identity | None:
@@ -202,7 +262,7 @@ class FileLock:
         """Take the lock; false when others have it and `waits` is not set. Errors: `OSError` where there can be no such file."""
         if self._descriptor is not None:
             return True
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0), 0o600)
         if sys.platform != "win32":
             try:
                 fcntl.flock(descriptor, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | (0 if waits else fcntl.LOCK_NB))

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import compat.process.service_plan as do
+from compat.process.service_files import wish_of
 from compat.process.service_fleet import keepers, sweep, workers
 from compat.process.service_generation import Generation, reason_of_end, tell_systemd
 from compat.process.service_launch import generation_environment, open_listener, service_log, spawn_generation
@@ -288,10 +289,10 @@ class Watcher:
         if number in {signal.SIGTERM, signal.SIGINT}:
             self._events.append(do.StopAsked())
             return
-        request = read_json(self._run.request) or {}
+        wish, variables = wish_of(read_json(self._run.request))
         self._run.request.unlink(missing_ok=True)
-        self._asked_id = str(request.get("id") or self._asked_id)
-        self._environment.update({str(name): str(value) for name, value in (request.get("environment") or {}).items()})
+        self._asked_id = wish or self._asked_id
+        self._environment.update(variables)
         os.environ.update(self._environment)
         self._events.append(do.Asked("restart" if number == signal.SIGUSR2 else "reload"))
 

@@ -24,7 +24,7 @@ from compat.process.service_health import Health, ask_health
 from compat.process.service_launch import service_log, spawn_watcher
 from compat.process.service_log import last_lines
 from compat.process.service_logs import show_logs
-from compat.process.service_state import FileLock, Identity, RunFolder, is_alive, run_folder, send_signal, watcher_of, write_json
+from compat.process.service_state import FileLock, Identity, RunFolder, is_alive, is_of_the_service, run_folder, send_signal, write_json
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_DOWN, EXIT_UNWELL, EXIT_REFUSED, EXIT_BUSY = range(7)
 _POLL_S = 0.05
@@ -79,13 +79,16 @@ class Services:
     def carry_out(self, command: str) -> Report:
         """Do what is asked; one command at a time."""
         begun_s = time.monotonic()
+        report = Report(command)
+        if self._run.is_damaged:
+            report.notes.append(f"{self._run.service} is damaged, or of another version, and was ignored.")
         if command == "status":
-            return self._status(Report(command))
+            return self._status(report)
         lock = FileLock(self._run.command_lock)
         if not _within(_LOCK_S, lock.acquire):
             return Report(command, "another command is at work", EXIT_BUSY)
         try:
-            report = getattr(self, f"_{command}")(Report(command))
+            report = getattr(self, f"_{command}")(report)
         finally:
             lock.release()
         assert isinstance(report, Report)
@@ -98,7 +101,7 @@ class Services:
 
     def _start(self, report: Report) -> Report:
         service = self._run.read_service()
-        if watcher_of(service) is not None:
+        if _watcher(service) is not None:
             report.outcome = "already up"
             return self._status(report)
         return self._start_watcher(report, service)
@@ -111,7 +114,7 @@ class Services:
 
     def _stop(self, report: Report) -> Report:
         service = self._run.read_service()
-        watcher = watcher_of(service)
+        watcher = _watcher(service)
         left = self._left_over(service)
         if watcher is None and not left:
             report.outcome = "was down"
@@ -133,16 +136,16 @@ class Services:
 
     def _change(self, report: Report, number: int, done: str) -> Report:
         service = self._run.read_service()
-        watcher = watcher_of(service)
+        watcher = _watcher(service)
         if watcher is None and service.get("mode") == "background" and service.get("state") == "running" and self._left_over(service):
-            _within(4.0, lambda: watcher_of(self._run.read_service()) is not None)  # a worker is about to start a new one
-            watcher = watcher_of(self._run.read_service())
+            _within(4.0, lambda: _watcher(self._run.read_service()) is not None)  # a worker is about to start a new one
+            watcher = _watcher(self._run.read_service())
         if watcher is None:
             return self._start_watcher(report, service)
         wish = secrets.token_hex(8)
         write_json(self._run.request, {"id": wish, "environment": dict(os.environ)})
         send_signal(watcher, number)
-        return self._await(report, wish, done, lambda: watcher_of(self._run.read_service()) is not None)
+        return self._await(report, wish, done, lambda: _watcher(self._run.read_service()) is not None)
 
     def _start_watcher(self, report: Report, service: Mapping[str, Any]) -> Report:
         self._clean(report, service)
@@ -175,7 +178,7 @@ class Services:
             is_gone = not is_there() and not has_come()
             time.sleep(_POLL_S)
         service = self._run.read_service()
-        is_up = service.get("current") is not None and watcher_of(service) is not None
+        is_up = service.get("current") is not None and _watcher(service) is not None
         if outcome and not outcome["fault"]:
             report.outcome = done
             return self._status(report)
@@ -190,7 +193,7 @@ class Services:
 
     def _status(self, report: Report) -> Report:
         service = self._run.read_service()
-        watcher = watcher_of(service)
+        watcher = _watcher(service)
         alive = workers(self._run)
         report.pid = watcher.pid if watcher else None
         report.url = _url(service)
@@ -216,12 +219,12 @@ class Services:
         """What runs of the generations: masters, and workers with or without one."""
         masters = [Identity.read(row.get("identity")) for row in service.get("generations", ())]
         members = [worker.identity for worker in workers(self._run) if worker.generation > 0]
-        return [known for known in masters if known is not None and is_alive(known)] + members
+        return [known for known in [*masters, *members] if known is not None and is_of_the_service(known)]
 
     def _clean(self, report: Report, service: Mapping[str, Any]) -> None:
         """Say that the pid file told of a process that is gone; the watcher to come writes a new one."""
         known = Identity.read(service.get("watcher"))
-        if known is not None and service.get("state") == "running" and not is_alive(known):
+        if known is not None and service.get("state") == "running" and not is_of_the_service(known):
             report.notes.append(f"Removed a stale pid file: process {known.pid} is gone, or is another one by now.")
             if not self._left_over(service):
                 self._run.service.unlink(missing_ok=True)
@@ -229,7 +232,7 @@ class Services:
 
 def _failed(command: str, run: RunFolder, error: OSError) -> Report:
     """What the system refused, a full disk for instance, and what that means for the service."""
-    is_up = watcher_of(run.read_service()) is not None
+    is_up = _watcher(run.read_service()) is not None
     outcome = "failed: the service goes on as it was" if is_up else "failed"
     detail = f"{error.filename or 'the system'}: {error.strerror or error}"
     return Report(command, outcome, EXIT_REFUSED if is_up else EXIT_FAILED, detail)
@@ -312,6 +315,12 @@ def _healthy(url: str, key: str) -> Health:
         time.sleep(_POLL_S)
         health = ask_health(url, key)
     return health
+
+
+def _watcher(service: Mapping[str, Any]) -> Identity | None:
+    """The watcher that wrote the file, if it lives."""
+    known = Identity.read(service.get("watcher"))
+    return known if is_of_the_service(known) else None
 
 
 def _identity(value: object) -> Identity:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from compat.process.service_state import Identity, identity_of
+from compat.process.service_state import Identity, RunFolder, identity_of
 from tests.conftest import to_upstream
 from tests.fakes import openai_answers as openai
 from tests.fakes.upstream import FakeUpstream
@@ -61,9 +61,17 @@ def test_promise_14_only_a_process_that_was_started_here_gets_a_signal(tmp_path:
         run = tmp_path / "data" / "run"
         run.mkdir(parents=True, mode=0o700)
         environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
-        for claimed in (Identity(bystander.pid, "1", known.command), Identity(bystander.pid, known.started, "another command")):
-            rows = [{"number": 1, "state": "serving", "identity": claimed.as_json()}]
+        for claimed in (
+            Identity(bystander.pid, "1", known.command),
+            Identity(bystander.pid, known.started, "another command"),
+            Identity(bystander.pid, known.started, "openai_compat: watcher"),
+            known,
+        ):
+            facts = {"workers": 1, "shutdown_s": 0.0}
+            row = {"number": 1, "state": "serving", "configuration": 1, "since_s": 1.0, "facts": facts, "identity": claimed.as_json()}
+            rows = [row]
             (run / "service.json").write_text(json.dumps({"watcher": claimed.as_json(), "generations": rows}))
+            assert RunFolder(run).read_service()
             for command in ("stop", "status"):
                 done = subprocess.run(
                     [sys.executable, "restart_services.py", command],

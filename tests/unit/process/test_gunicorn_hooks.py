@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from compat.process.gunicorn_hooks import refuse_open_addresses
+from compat.process.gunicorn_hooks import gunicorn_values, refuse_open_addresses
 
 KEYS = '[keys.ada]\nhash = "sha256:' + hashlib.sha256(b"x").hexdigest() + '"\n'
 LOCAL: dict[str, Any] = {"address": [("127.0.0.1", 80)], "forwarded_allow_ips": ["127.0.0.1", "::1"]}
@@ -41,3 +41,20 @@ def test_what_opens_the_gateway_to_other_machines_needs_client_keys(
 def test_what_only_this_machine_reaches_needs_no_client_keys(tmp_path: Path) -> None:
     refuse_open_addresses(server(), tmp_path)
     refuse_open_addresses(server(address=["/run/socket", ("::1", 80)], forwarded_allow_ips=[]), tmp_path)
+
+
+def test_a_folder_of_state_that_others_can_write_to_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    run.chmod(0o777)
+    monkeypatch.setenv("OPENAI_COMPAT_RUN_DIR", str(run))
+    with pytest.raises(SystemExit) as ended:
+        gunicorn_values(tmp_path)
+    assert ended.value.code == 2
+    words = capsys.readouterr().err
+    assert words.startswith(f"openai-compat: {run}: others can write to it (mode 0777)")
+    assert words.count("\n") == 1
+    run.chmod(0o755)
+    assert gunicorn_values(tmp_path).workers == 2

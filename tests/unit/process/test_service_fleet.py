@@ -13,6 +13,7 @@ from compat.process.service_fleet import Fleet, Worker, generations, keepers, sw
 from compat.process.service_state import Identity, RunFolder, identity_of, write_json
 
 BORN_S = 1_700_000_000.0
+ROW = {"number": 3, "configuration": 1, "since_s": BORN_S, "facts": {"workers": 2, "shutdown_s": 30.0}}
 
 
 @pytest.fixture
@@ -92,9 +93,9 @@ def test_generations_are_told_with_their_sums_the_oldest_first() -> None:
     ("service", "is_replaced"),
     [
         ({}, False),
-        ({"state": "running", "generations": [{"number": 3, "state": "serving"}]}, False),
-        ({"state": "running", "generations": [{"number": 3, "state": "retiring"}]}, True),
-        ({"state": "stopping", "generations": [{"number": 3, "state": "retiring"}]}, False),
+        ({"state": "running", "generations": [{**ROW, "state": "serving"}]}, False),
+        ({"state": "running", "generations": [{**ROW, "state": "retiring"}]}, True),
+        ({"state": "stopping", "generations": [{**ROW, "state": "retiring"}]}, False),
     ],
 )
 def test_a_worker_under_the_watcher_knows_whether_it_was_replaced(run: RunFolder, service: dict[str, Any], is_replaced: bool) -> None:
@@ -106,8 +107,8 @@ def test_a_worker_under_the_watcher_knows_whether_it_was_replaced(run: RunFolder
     assert not Fleet(run, 3, BORN_S, is_watched=False).is_over(), "the file of a watcher of old says nothing about gunicorn alone"
 
 
-@pytest.mark.parametrize(("reloads", "is_replaced"), [(None, False), (1, False), (2, True)])
-def test_a_worker_of_gunicorn_alone_knows_it_from_the_masters_file(run: RunFolder, reloads: int | None, is_replaced: bool) -> None:
+@pytest.mark.parametrize(("reloads", "is_replaced"), [(None, False), (1, False), (2, True), ("x", False)])
+def test_a_worker_of_gunicorn_alone_knows_it_from_the_masters_file(run: RunFolder, reloads: object, is_replaced: bool) -> None:
     if reloads is not None:
         write_json(run.root / f"gunicorn-{os.getppid()}.json", {"generation": reloads})
     assert Fleet(run, 1, BORN_S, is_watched=False).was_replaced() is is_replaced
@@ -117,6 +118,8 @@ def test_a_worker_of_gunicorn_alone_knows_it_from_the_masters_file(run: RunFolde
 def test_only_keepers_that_live_are_told(run: RunFolder) -> None:
     own = identity_of(os.getpid())
     assert own is not None
-    write_json(run.root / "engine-a.json", {"keeper": own.as_json(), "state": "ready"})
-    write_json(run.root / "engine-b.json", {"keeper": replace(own, started="1").as_json(), "state": "ready"})
+    told = {"state": "ready", "detail": "", "model": "m", "pid": None, "context_tokens": 1, "restarts": 0}
+    write_json(run.root / "engine-a.json", {**told, "keeper": own.as_json()})
+    write_json(run.root / "engine-b.json", {**told, "keeper": replace(own, started="1").as_json()})
+    write_json(run.root / "engine-c.json", {"keeper": own.as_json(), "state": "ready"})
     assert [row["state"] for row in keepers(run)] == ["ready"]

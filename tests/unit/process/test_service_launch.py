@@ -14,7 +14,15 @@ import pytest
 from compat.process.service_check import examine, keep_copies, main
 from compat.process.service_configuration import find_sources, worker_count
 from compat.process.service_health import Health, ask_health
-from compat.process.service_launch import generation_environment, open_listener, outer_environment, revive_watcher, was_touched_lately
+from compat.process.service_launch import (
+    generation_environment,
+    open_listener,
+    open_service_log,
+    outer_environment,
+    revive_watcher,
+    service_log,
+    was_touched_lately,
+)
 from compat.process.service_logs import Ending
 from compat.process.service_state import RunFolder, identity_of, write_json
 from compat.settings import Settings, SettingsError
@@ -182,3 +190,14 @@ def test_what_is_added_to_a_log_is_read_also_after_a_rotation(tmp_path: Path) ->
     assert ending.read() == []
     path.write_text("three\n")
     assert ending.read() == ["three"]
+
+
+def test_the_service_log_is_its_owners_alone_also_one_that_was_not(tmp_path: Path) -> None:
+    with open_service_log(tmp_path) as log:
+        log.write(b"a\n")
+    path = service_log(tmp_path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.chmod(0o644)
+    with open_service_log(tmp_path) as log:
+        log.write(b"b\n")
+    assert (stat.S_IMODE(path.stat().st_mode), path.read_bytes()) == (0o600, b"a\nb\n")
