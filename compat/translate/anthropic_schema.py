@@ -7,8 +7,11 @@ alternatives at their top, which are folded into one object.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import msgspec
 
 from compat import jsonio
 from compat.errors import BadRequest
@@ -20,6 +23,8 @@ _BESIDE_REFERENCES = frozenset({"$ref", *_DEFINITIONS})
 COMBINATORS = ("anyOf", "oneOf", "allOf")
 _IGNORED = frozenset({"$schema", "$id", "additionalProperties", "unevaluatedProperties", "strict"})
 _MAX_DEPTH = 60
+_sorted = msgspec.json.Encoder(order="deterministic").encode
+"""JSON text that is the same for equal values, whatever the order of their keys."""
 
 
 class _Inexpressible(Exception):
@@ -117,30 +122,47 @@ def _has_free_keys(schema: Mapping[str, Any]) -> bool:
 
 
 def folded(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """One object that takes what `schema` takes whatever alternatives it has at its top, where the API refuses them."""
+    """One object that takes what `schema` takes whatever alternatives it has at its top, where the API refuses them.
+
+    However many alternatives there are, and whatever they repeat, each of their fields is read once.
+    """
     own = _dict(schema.get("properties"))
-    found: dict[str, list[Any]] = {}
-    required = [name for name in _list(schema.get("required")) if isinstance(name, str)]
+    found: dict[str, dict[bytes, Any]] = {}
+    required = dict.fromkeys(_names(schema.get("required")))
+    definitions = _definitions(schema)
     for key in COMBINATORS:
-        variants = [_target(schema, variant) for variant in _list(schema.get(key))]
+        variants = _targets(_list(schema.get(key)), definitions)
         for name, child in ((name, child) for variant in variants for name, child in _items(variant.get("properties"))):
-            if child not in found.setdefault(name, []):
-                found[name].append(child)
-        lists = [_list(variant.get("required")) for variant in variants]
-        names = dict.fromkeys(name for names in lists for name in names if isinstance(name, str))
-        required += [name for name in names if name not in required and (key == "allOf" or all(name in names for names in lists))]
-    properties = {name: children[0] if len(children) == 1 else {"anyOf": children} for name, children in found.items()}
+            found.setdefault(name, {}).setdefault(_sorted(child), child)
+        names = Counter(name for variant in variants for name in dict.fromkeys(_names(variant.get("required"))))
+        required |= {name: None for name, count in names.items() if key == "allOf" or count == len(variants)}
+    properties = {name: next(iter(ways.values())) if len(ways) == 1 else {"anyOf": list(ways.values())} for name, ways in found.items()}
     rest = {key: value for key, value in schema.items() if key not in {*COMBINATORS, "required"}}
-    return {**rest, "properties": properties | own, **({"required": required} if required else {})}
+    return {**rest, "properties": properties | own, **({"required": list(required)} if required else {})}
 
 
-def _target(schema: Mapping[str, Any], variant: Any) -> dict[str, Any]:
-    """The variant, or the definition that it refers to."""
-    fields = _dict(variant)
-    reference = fields.get("$ref")
-    if not isinstance(reference, str):
-        return fields
-    return next((_dict(child) for key in _DEFINITIONS for name, child in _items(schema.get(key)) if reference == f"#/{key}/{name}"), {})
+def _targets(variants: Sequence[Any], definitions: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The variants, each definition that they refer to once: a thousand references to a long one are not a thousand long ones."""
+    targets: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    for variant in variants:
+        fields = _dict(variant)
+        reference = fields.get("$ref")
+        if not isinstance(reference, str):
+            targets.append(fields)
+        elif reference not in seen:
+            seen.add(reference)
+            targets.append(_dict(definitions.get(reference)))
+    return targets
+
+
+def _definitions(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """What references at the top of `schema` may lead to, by the reference."""
+    return {f"#/{key}/{name}": child for key in _DEFINITIONS for name, child in _items(schema.get(key))}
+
+
+def _names(value: Any) -> list[str]:
+    return [name for name in _list(value) if isinstance(name, str)]
 
 
 def _list(value: Any) -> list[Any]:
@@ -152,23 +174,22 @@ def _dict(value: Any) -> dict[str, Any]:
 
 
 def _is_tangled(schema: Mapping[str, Any]) -> bool:
-    """Whether a definition leads to itself by references, or one leads nowhere."""
-    definitions = {f"#/{key}/{name}": child for key in _DEFINITIONS for name, child in _items(schema.get(key))}
-    definitions["#"] = schema
+    """Whether a definition leads to itself by references, or one leads nowhere.
+
+    Those that nothing leads to are taken away, again and again (Kahn's algorithm): what is left goes in a circle.
+    """
+    definitions: dict[str, Any] = {**_definitions(schema), "#": schema}
     leads_to = {name: _references(child, skips_definitions=name == "#") for name, child in definitions.items()}
-    if not set().union(*leads_to.values()) <= leads_to.keys():
+    pointed_at = Counter(name for names in leads_to.values() for name in names)
+    if not pointed_at.keys() <= leads_to.keys():
         return True
-    for start in leads_to:
-        seen: set[str] = set()
-        ahead = list(leads_to[start])
-        while ahead:
-            name = ahead.pop()
-            if name == start:
-                return True
-            if name not in seen:
-                seen.add(name)
-                ahead += leads_to.get(name, ())
-    return False
+    free = [name for name in leads_to if name not in pointed_at]
+    for name in free:  # which grows on the way
+        for target in leads_to[name]:
+            pointed_at[target] -= 1
+            if not pointed_at[target]:
+                free.append(target)
+    return len(free) < len(leads_to)
 
 
 def _items(value: Any) -> list[tuple[str, Any]]:

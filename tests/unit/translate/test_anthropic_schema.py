@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from compat.errors import BadRequest
 from compat.translate.anthropic_schema import clean_schema, folded
 from tests.fakes.anthropic_schemas import schema_violations
+from tests.growth import check_growth
 
 TEXT, NUMBER = {"type": "string"}, {"type": "number"}
 CLOSED = {"additionalProperties": False}
@@ -148,3 +150,45 @@ def test_alternatives_at_the_top_are_folded_into_one_object(schema: dict[str, An
     before = copy.deepcopy(schema)
     assert {"properties": {}, **folded(schema)} == {"properties": {}, **expected}
     assert schema == before, "the input is unchanged"
+
+
+def chain(count: int) -> dict[str, Any]:
+    links = {f"d{number}": {"$ref": f"#/$defs/d{number + 1}"} for number in range(count)}
+    return {"$ref": "#/$defs/d0", "$defs": {**links, f"d{count}": TEXT}}
+
+
+def fan(count: int) -> dict[str, Any]:
+    """Half of the definitions lead to all of the other half's first, which lead to one."""
+    ends = {f"e{number}": {"$ref": "#/$defs/e0"} if number else TEXT for number in range(count)}
+    return {"$ref": "#/$defs/d0", "$defs": {"d0": {"anyOf": [{"$ref": f"#/$defs/{name}"} for name in ends]}, **ends}}
+
+
+CLEANED_LARGE: dict[str, Callable[[int], dict[str, Any]]] = {"a chain of definitions": chain, "a fan of definitions": fan}
+FOLDED_LARGE: dict[str, Callable[[int], dict[str, Any]]] = {
+    "references and definitions": lambda n: {
+        "anyOf": [{"$ref": f"#/$defs/d{number}"} for number in range(n)],
+        "$defs": {f"d{number}": opened(**{f"a{number}": TEXT}) for number in range(n)},
+    },
+    "references to one": lambda n: {
+        "anyOf": [{"$ref": "#/$defs/d"}] * n,
+        "$defs": {"d": {**opened(**{f"a{number}": TEXT for number in range(n)}), "required": [f"a{number}" for number in range(n)]}},
+    },
+    "required names": lambda n: {"allOf": [{"required": [f"a{number}"]} for number in range(n)]},
+    "required names of one": lambda n: {"anyOf": [{"required": [f"a{number}" for number in range(n)]}] * 2, "required": ["b"] * n},
+    "ways of one property": lambda n: {"anyOf": [opened(a={"const": number}) for number in range(n)]},
+}
+
+
+@pytest.mark.parametrize("make", CLEANED_LARGE.values(), ids=CLEANED_LARGE)
+def test_cleaning_a_schema_grows_in_line_with_it(make: Callable[[int], dict[str, Any]]) -> None:
+    check_growth(clean_schema, make, 300)
+
+
+@pytest.mark.parametrize("make", FOLDED_LARGE.values(), ids=FOLDED_LARGE)
+def test_folding_a_schema_grows_in_line_with_it(make: Callable[[int], dict[str, Any]]) -> None:
+    check_growth(folded, make, 2000)
+
+
+def test_alternatives_that_are_equal_but_for_the_order_of_their_keys_are_one() -> None:
+    schema = {"anyOf": [opened(a={"type": "string", "title": "T"}), opened(a={"title": "T", "type": "string"})]}
+    assert folded(schema)["properties"] == {"a": {"type": "string", "title": "T"}}
