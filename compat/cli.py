@@ -11,7 +11,7 @@ import datetime
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import setproctitle
 from compat import __version__
 from compat.banner import banner
 from compat.check import check
+from compat.dot_env import env_warnings
 from compat.endpoints.health import route_text
 from compat.endpoints.metrics import readings_of
 from compat.endpoints.models import model_rows
@@ -59,6 +60,7 @@ def main(argv: Sequence[str], base_dir: Path) -> int:
     if arguments.command == "keys":
         return client_keys(arguments, base_dir)
     try:
+        warn(env_warnings(find_sources(base_dir, arguments.config)))
         settings, environment = read_configuration(base_dir, _overrides(arguments), arguments.config)
         gateway = build_gateway(settings, environment, base_dir)
     except (SettingsError, msgspec.ValidationError) as error:
@@ -67,8 +69,7 @@ def main(argv: Sequence[str], base_dir: Path) -> int:
     if arguments.usage:
         print_usage(gateway.usage, print, now_s=gateway.clock.now())
         return EXIT_FAULT if gateway.usage.fault else 0
-    for warning in exposed_keys(gateway, base_dir, environment, arguments.config):
-        print(f"openai-compat: warning: {warning}", file=sys.stderr)
+    warn(exposed_keys(gateway, base_dir, environment, arguments.config))
     if arguments.command == "setup":
         return setup(arguments, gateway, environment)
     if arguments.command == "doctor":
@@ -76,6 +77,12 @@ def main(argv: Sequence[str], base_dir: Path) -> int:
     if arguments.check:
         return 0 if check(gateway, list_models, print) else EXIT_FAULT
     return serve(gateway)
+
+
+def warn(warnings: Iterable[str]) -> None:
+    """A line for each, in the terminal."""
+    for warning in warnings:
+        print(f"openai-compat: warning: {warning}", file=sys.stderr)
 
 
 def doctor(gateway: Gateway, say: Callable[[str], None]) -> int:
@@ -122,8 +129,8 @@ def setup(arguments: argparse.Namespace, gateway: Gateway, environment: Mapping[
 
 def client_keys(arguments: argparse.Namespace, base_dir: Path) -> int:
     """Add, list or revoke client keys. A configuration that can't be used does not matter here. Returns the exit code."""
-    sources = find_sources(base_dir, arguments.config)
     try:
+        sources = find_sources(base_dir, arguments.config)
         run_keys(arguments, base_dir, sources.environment, sources.config, datetime.datetime.now(datetime.UTC), print)
     except (SettingsError, ValueError, OSError) as error:
         print(f"openai-compat: {error}", file=sys.stderr)

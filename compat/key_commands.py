@@ -16,6 +16,7 @@ from compat.key_store import LOOK_S, KeyRecord, KeyTerms, Records, expiry_of, ke
 from compat.keys import new_key
 from compat.limit_rules import parse_rules
 from compat.process.service_state import FileLock
+from compat.settings import SettingsError, file_text
 
 Say = Callable[[str], None]
 _LEAST_USD, _MOST_USD = 0.01, 1e9
@@ -127,8 +128,8 @@ def configured_names(config: Path | None) -> frozenset[str]:
     if config is None:
         return frozenset()
     try:
-        document = msgspec.toml.decode(config.read_bytes())
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        document = msgspec.toml.decode(file_text(config))
+    except (SettingsError, msgspec.DecodeError):
         return frozenset()
     keys = document.get("keys")
     return frozenset(keys) if isinstance(keys, dict) else frozenset()

@@ -10,6 +10,7 @@ must not be replaced by something else.
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import ipaddress
 import re
@@ -106,10 +107,8 @@ def load_settings(
     document: dict[str, Any] = {}
     if path is not None:
         try:
-            document = msgspec.toml.decode(path.read_bytes())
-        except OSError as error:
-            raise SettingsError(f"{path}: can't be read: {error.strerror}.") from error
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            document = msgspec.toml.decode(file_text(path))
+        except msgspec.DecodeError as error:
             raise SettingsError(f"{path}: is not valid TOML: {error}.") from error
     document = merge(document, overrides or {})
     try:
@@ -119,6 +118,21 @@ def load_settings(
     settings = Settings(**{name: getattr(read, name) for name in read.__struct_fields__}, source=where)
     _check(settings, has_keys)
     return _with_environment(settings, environment)
+
+
+def file_text(path: Path) -> str:
+    """A file that a person wrote, in UTF-8, with a byte order mark or without: editors of Windows write one. Raises `SettingsError`."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{path}: can't be read: {error.strerror}.") from error
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data:
+        raise SettingsError(f"{path}: is UTF-16, as PowerShell writes it: save it as UTF-8 (Set-Content -Encoding utf8).")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise SettingsError(f"{path}: line {line} is not UTF-8: save the file as UTF-8.") from error
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

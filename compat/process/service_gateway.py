@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from compat.cli import exposed_keys, start_background
+from compat.dot_env import env_warnings
 from compat.factory import build_gateway
 from compat.gateway import Gateway
-from compat.process.service_configuration import read_configuration
+from compat.process.service_configuration import find_sources, read_configuration
 from compat.process.service_engine import SharedEngine, keeper_starter
 from compat.process.service_state import FileLock, RunFolder, run_folder
 
@@ -29,6 +30,9 @@ def start_gateway(base_dir: Path) -> Gateway:
         start_keeper = keeper_starter(settings.embedded, settings.log, run, base_dir)
         gateway = dataclasses.replace(gateway, engine=SharedEngine(settings.embedded, gateway.log.event, run, start_keeper))
     start_background(gateway)
+    written = base_dir / ".env" if is_watched else None  # it reads a copy
+    for warning in env_warnings(find_sources(base_dir), written):
+        gateway.log.write("env.ignored", {"detail": warning}, "warning")
     for warning in exposed_keys(gateway, base_dir, environment):
         gateway.log.write("keys.exposed", {"detail": warning}, "warning")
     return gateway

@@ -92,7 +92,7 @@ def test_a_file_that_cant_be_read_is_named(tmp_path: Path, name: str, words: str
 
 def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_bytes(b'[log]\nfile = "\xff"')
-    with pytest.raises(SettingsError, match=r"config\.toml: is not valid TOML"):
+    with pytest.raises(SettingsError, match=r"config\.toml: line 2 is not UTF-8"):
         load_settings(tmp_path / "config.toml", {})
 
 
