@@ -229,6 +229,7 @@ class EmbeddedEngine:
         preset, answer_tokens = self._preset, max(self._context_tokens // 4, 1)
         parameters = {
             "path": str(path),
+            "sha256": preset.sha256 if preset else "",
             "name": self._model,
             "context_tokens": self._context_tokens,
             "default_max_tokens": min(preset.answer_tokens, answer_tokens) if preset else answer_tokens,

