@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import binascii
 import re
-import urllib.parse
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -19,13 +18,15 @@ from compat.translate.notes import Notes
 
 Block: TypeAlias = dict[str, Any]
 
-_DATA_URL = re.compile(r"data:(?P<type>[^;,]*)(?:;[^;,]*)*?(?P<base64>;base64)?,", re.IGNORECASE)
 _IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 _REASONING = frozenset({"thinking", "redacted_thinking", "reasoning"})
 _TEXTS = frozenset({"text", "input_text", "output_text"})
 _WEB = re.compile(r"https?://", re.IGNORECASE)
 _MEDIA_PART = re.compile(r'"type"\s*:\s*"(?:image|media|file|document)')
 _SNIFF_CHARS = 64
+_WINDOW_BYTES = 256 * 1024
+_ESCAPE_BYTES = 3
+_BLANK = b" \t\n\v\f\r"
 _MAGIC = (
     (re.compile(rb"\x89PNG\r\n\x1a\n"), "image/png"),
     (re.compile(rb"\xff\xd8\xff"), "image/jpeg"),
@@ -225,25 +226,52 @@ def _at(url: str) -> Block:
 
 def _data_of(url: str, place: str) -> tuple[str, str]:
     """Media type and base64 text of a data URL (RFC 2397)."""
-    match = _DATA_URL.match(url)
-    if match is None:
+    comma = url.find(",")
+    if comma < 0 or url[:5].lower() != "data:":
         raise BadRequest(f"{place} must hold an http(s) URL or a data URL.", param=place)
-    if match["base64"] is None:
+    head = url[5:comma]
+    if head[-7:].lower() != ";base64":
         raise Unsupported(f"{place}: a data URL must be in base64.", param=place)
-    label = match["type"].lower()
-    return "image/jpeg" if label == "image/jpg" else label, _base64(url[match.end() :], place)
+    label = head[: head.index(";")].lower()
+    return "image/jpeg" if label == "image/jpg" else label, _base64(url[comma + 1 :], place)
 
 
 def _base64(data: str, place: str) -> str:
     """Base64 as the API takes it: without line ends and escapes of a URL, with its padding."""
-    if "%" in data:
-        data = urllib.parse.unquote(data)
-    if any(character in data for character in " \r\n\t"):
-        data = "".join(data.split())
+    try:
+        text = data.encode("ascii").translate(None, _BLANK)
+        if b"%" in text:
+            text = _unescaped(text).translate(None, _BLANK)
+            data = str(text, "ascii")
+        elif len(text) < len(data):
+            data = str(text, "ascii")
+    except ValueError as error:
+        raise BadRequest(f"{place} holds data that is not base64.", param=place) from error
     lacking = -len(data) % 4
     if lacking == 3:
         raise BadRequest(f"{place} holds data that is not base64.", param=place)
-    return data + "=" * lacking
+    return data + "=" * lacking if lacking else data
+
+
+def _unescaped(text: bytes) -> bytes:
+    """`text`, which holds no white space, without the escapes of a URL. `ValueError` where one is broken.
+
+    They are those of quoted-printable (RFC 2045, section 6.7) but for their mark, and Python undoes these at the speed of C. A window at a
+    time, for nothing else runs meanwhile.
+    """
+    parts: list[bytes] = []
+    start = 0
+    while start < len(text):
+        end = min(start + _WINDOW_BYTES, len(text))
+        mark = text.rfind(b"%", max(end - _ESCAPE_BYTES + 1, start + 1), end)
+        if mark >= 0 and end < len(text):
+            end = mark  # an escape stays whole
+        window = text[start:end]
+        parts.append(binascii.a2b_qp(window.replace(b"=", b"=3D").replace(b"%", b"=")))
+        if len(window) - len(parts[-1]) != (_ESCAPE_BYTES - 1) * window.count(b"%"):
+            raise ValueError("an escape without two hexadecimal digits")
+        start = end
+    return b"".join(parts)
 
 
 def _sniffed(data: str, place: str) -> str:

@@ -108,8 +108,7 @@ def _check_unknown(envelope: Envelope, notes: Notes) -> None:
     for key in envelope:
         if key in _READ_ELSEWHERE or key in _READ_HERE or key in _WITHOUT_EFFECT:
             continue
-        value = envelope.value(key)
-        if value is not None and value != _DEFAULTS.get(key):
+        if not envelope.is_null(key) and (key not in _DEFAULTS or envelope.value(key) != _DEFAULTS[key]):
             notes.add("dropped", key)
 
 

@@ -19,6 +19,10 @@ from compat.translate.anthropic_schema import COMBINATORS, folded
 from compat.translate.notes import Notes
 
 MAX_NAME = 64
+MAX_TOOLS = 10_000
+"""Of a request: the most that Anthropic takes, with a search over them; OpenAI takes 128."""
+_KEPT_OF_NAME = MAX_NAME - 7
+_KEPT_OF_ID = 48
 _UNFIT = re.compile(r"[^A-Za-z0-9_-]")
 _SERVER_TOOL = re.compile(r"[a-z_]+_\d{8}")
 
@@ -28,7 +32,7 @@ def fit_name(name: str) -> str:
     if name and len(name) <= MAX_NAME and _UNFIT.search(name) is None:
         return name
     digest = hashlib.blake2s(name.encode("utf-8", "surrogatepass"), digest_size=3).hexdigest()
-    return f"{_UNFIT.sub('_', name)[: MAX_NAME - 7]}_{digest}"
+    return f"{_UNFIT.sub('_', name[:_KEPT_OF_NAME])}_{digest}"
 
 
 def fit_id(call_id: str) -> str:
@@ -36,7 +40,7 @@ def fit_id(call_id: str) -> str:
     if call_id and _UNFIT.search(call_id) is None:
         return call_id
     digest = hashlib.blake2s(call_id.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
-    return f"{_UNFIT.sub('_', call_id)[:48]}-{digest}"
+    return f"{_UNFIT.sub('_', call_id[:_KEPT_OF_ID])}-{digest}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,8 @@ def read_tools(
     """
     if tools is not None and not isinstance(tools, list):
         raise BadRequest("'tools' must be a list.", param="tools")
+    if len(tools or ()) > MAX_TOOLS:
+        raise BadRequest(f"'tools' has more than {MAX_TOOLS} tools.", param="tools")
     blocks: dict[str, Block] = {}
     client_names: dict[str, str] = {}
     allowed = _allowed(choice)

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable
 
 _MAX_NOTES = 24
+_MAX_KEPT = 1000
+"""Different notes that are told apart: of more it is only known how many came."""
 _SUBJECT = re.compile(r"[^A-Za-z0-9_.@()\[\]/:-]")
 
 
@@ -17,11 +19,15 @@ class Notes:
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
+        self._uncounted = 0
 
     def add(self, verb: str, subject: str) -> None:
         """Note `verb=subject`. A subject may hold a client's words: it is cut and cleaned."""
         note = f"{verb}={_SUBJECT.sub('_', subject[:60])}"
-        self._counts[note] = self._counts.get(note, 0) + 1
+        if note in self._counts or len(self._counts) < _MAX_KEPT:
+            self._counts[note] = self._counts.get(note, 0) + 1
+        else:
+            self._uncounted += 1
 
     def add_all(self, verb: str, subjects: Iterable[str]) -> None:
         """Note each subject."""
@@ -31,5 +37,5 @@ class Notes:
     def told(self) -> tuple[str, ...]:
         """The notes, each once, with a count where there were several; a bounded number of them."""
         told = [note if count == 1 else f"{note}({count})" for note, count in self._counts.items()]
-        more = len(told) - _MAX_NOTES
+        more = len(told) - _MAX_NOTES + self._uncounted
         return tuple(told) if more <= 0 else (*told[:_MAX_NOTES], f"more={more}")

@@ -80,6 +80,10 @@ class Envelope(Mapping[str, bytes]):
         span = self._spans.get(key)
         return span is not None and self.body.startswith(opening, span[0])
 
+    def is_null(self, key: str) -> bool:
+        """Whether the value of `key` is `null`, without decoding it."""
+        return self.starts_with(key, b"null")
+
     def without(self, keys: Collection[str]) -> Envelope:
         """An envelope that lacks `keys`, the others byte for byte."""
         kept = [jsonio.encode(key) + b":" + self[key] for key in self if key not in keys]

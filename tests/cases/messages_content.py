@@ -175,6 +175,7 @@ IMAGES = [
     shown("WebP", image(f"data:image/png;name=a;base64,{WEBP}"), pasted("image/webp", WEBP)),
     shown("base64 in lines", image(f"data:image/png;base64,{PNG[:8]}\r\n {PNG[8:]}"), pasted("image/png", PNG)),
     shown("base64 as a URL writes it", image(f"data:image/jpeg;base64,{JPEG.replace('=', '%3D')}"), pasted("image/jpeg", JPEG)),
+    shown("escapes of letters", image(f"data:image/jpeg;base64,%{ord(JPEG[0]):x}{JPEG[1:]}"), pasted("image/jpeg", JPEG)),
     shown("base64 without its padding", image(f"data:image/jpeg;base64,{JPEG.rstrip('=')}"), pasted("image/jpeg", JPEG)),
     shown(
         "an address is handed on",
@@ -283,6 +284,9 @@ REFUSED = [
     unreadable("a data URL is in base64", image("data:image/png,abc"), "must be in base64"),
     unreadable("base64 is base64", image("data:image/png;base64,????????"), "not base64"),
     unreadable("base64 is ASCII", image("data:image/png;base64,éééé"), "not base64"),
+    unreadable("an escape is whole", image("data:image/png;base64,iVBORw%3"), "not base64"),
+    unreadable("an escape is hexadecimal", image(f"data:image/png;base64,{PNG}%zz"), "not base64"),
+    unreadable("an escape is one of ASCII", image(f"data:image/png;base64,{PNG}%C3%A9"), "not base64"),
     unreadable("base64 is whole", image(f"data:image/png;base64,{PNG}A"), "not base64"),
     unreadable("an image has bytes", image("data:image/png;base64,"), "holds no data"),
     unreadable("an image is of four kinds", image("data:image/svg+xml;base64,PHN2Zz4="), "not 'image/svg+xml'"),

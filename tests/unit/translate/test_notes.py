@@ -29,5 +29,13 @@ def test_there_are_so_many_notes_and_no_more() -> None:
     assert notes.told()[23:] == ("dropped=p23", "more=2")
 
 
+def test_of_a_flood_of_notes_it_is_known_how_many_there_were() -> None:
+    notes = Notes()
+    notes.add_all("dropped", [f"p{number}" for number in range(5000)])
+    notes.add("dropped", "p0")
+    assert notes.told()[0] == "dropped=p0(2)"
+    assert notes.told()[24:] == (f"more={5000 - 24}",)
+
+
 def test_no_notes_are_none() -> None:
     assert Notes().told() == ()
