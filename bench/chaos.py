@@ -1,11 +1,14 @@
-"""The chaos run: `python -m bench.chaos [--calls 2000] [--seconds 240] [--seed 1]`.
+"""The chaos run: `python -m bench.chaos [--part defaults] [--calls 2000] [--seconds 240] [--seed 1]`.
 
-2,000 calls, 64 at a time, through the gateway to three upstreams (two of OpenAI's wire API, one of Anthropic's). 30 % of the attempts meet
-a random fault of `bench/chaos_upstream.py`; one upstream dies after a third of the calls and comes back after two thirds. Every answer
-follows from its prompt, so that each is checked to the last character: whole and streamed, texts and tool calls.
+2,000 calls, 64 at a time, through the gateway to upstreams of which 30 % of the attempts meet a random fault of `bench/chaos_upstream.py`.
+Every answer follows from its prompt, so that each is checked to the last character: whole and streamed, texts and tool calls. Two parts:
+
+- `outage`: three upstreams, two of OpenAI's wire API, one of Anthropic's; one dies after a third of the calls and comes back after two
+  thirds. Times are shorter than the gateway's own, and nothing is learnt from 429s (`OUTAGE`).
+- `defaults`: two upstreams that speak TLS, and the settings that everybody has, but for the times after which silence is a fault.
 
 Strategy: everything runs in one process on gevent, as the gateway itself does, so that greenlets, threads and open files can be counted
-before and after. The settings are the gateway's own but for shorter times and more attempts; they are in `SETTINGS`.
+before and after.
 
 Exit codes: 0 all is as it should be; 1 a call hung, an answer was wrong, fewer than 99.5 % succeeded, or something was left open.
 """
@@ -20,12 +23,13 @@ import http.client
 import json
 import random
 import socket
+import ssl
 import statistics
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,8 +38,9 @@ import gevent
 import greenlet
 from gevent.pool import Pool
 
-from bench.chaos_answers import TOOL, arguments_of, prompt_of, text_of
-from bench.chaos_upstream import ChaosUpstream, faults_of
+from bench.chaos_answers import TOOL, Wire, arguments_of, prompt_of, text_of
+from bench.chaos_upstream import FAULTS, LASTING, ChaosUpstream, faults_of
+from bench.peers.certificates import Certificates, make_certificates
 from compat.factory import build_gateway, create_app
 from compat.gateway import Gateway
 from compat.process.server import Server, open_listener
@@ -51,19 +56,42 @@ _SHOWN = 10
 _ALIAS = "chaos"
 _TOOLS = [{"type": "function", "function": {"name": TOOL, "description": "Writes.", "parameters": {"type": "object", "properties": {}}}}]
 
-SETTINGS: dict[str, Any] = {
-    "server": {"port": 0, "heartbeat_s": 0.5},
-    "timeouts": {"connect_s": 1, "first_byte_s": 1.5, "silence_s": 1.5, "total_s": 50},
-    "retry": {"attempts": 6, "budget_percent": 100, "first_wait_s": 0.05, "max_wait_s": 0.5, "max_retry_after_s": 2},
-    "rescue": {"times": 4},
-    "circuit": {"cooldown_s": 1},
-    "concurrency": {"min_limit": 16},  # 429s are drawn by lot: they tell nothing of the upstreams' load ...
-    "pacing": {"enabled": False},  # ... nor that calls should stay away for an hour
+QUIET: dict[str, Any] = {
+    "server": {"port": 0},
     "discovery": {"enabled": False},
     "embedded": {"enabled": False},
     "vault": {"enabled": False},
     "log": {"terminal": False},
 }
+DEFAULTS: dict[str, Any] = {"timeouts": {"first_byte_s": 1.5, "silence_s": 1.5}}
+OUTAGE: dict[str, Any] = {
+    "server": {"heartbeat_s": 0.5},
+    "timeouts": {"connect_s": 1, "first_byte_s": 1.5, "silence_s": 1.5, "total_s": 50},
+    "retry": {"first_wait_s": 0.05, "max_wait_s": 0.5, "max_retry_after_s": 2},
+    "circuit": {"cooldown_s": 1},
+    "concurrency": {"min_limit": 16},  # 429s are drawn by lot: they tell nothing of the upstreams' load ...
+    "pacing": {"enabled": False},  # ... nor that calls should stay away for an hour
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One run: the gateway's settings; the upstreams' wire APIs, faults to draw from, whether they speak TLS and the first one dies."""
+
+    settings: dict[str, Any]
+    wires: Sequence[Wire]
+    kinds: Sequence[str]
+    has_tls: bool
+    has_outage: bool
+
+
+PARTS = {
+    "outage": Part(OUTAGE, ("openai", "openai", "anthropic"), tuple(FAULTS), has_tls=False, has_outage=True),
+    "defaults": Part(
+        DEFAULTS, ("openai", "anthropic"), tuple(name for name in FAULTS if name not in LASTING), has_tls=True, has_outage=False
+    ),
+}
+_NAMES = ("one", "two", "three")
 
 
 @dataclass(slots=True)
@@ -117,6 +145,7 @@ class Chaos:
     port: int
     upstreams: list[ChaosUpstream]
     calls: int
+    has_outage: bool
     outcomes: list[Outcome] = field(default_factory=list)
 
     def run(self, limit_s: float) -> None:
@@ -125,10 +154,10 @@ class Chaos:
         pool = Pool(AT_ONCE)
         dying = self.upstreams[0]
         for number in range(self.calls):
-            if number == self.calls // 3:
+            if self.has_outage and number == self.calls // 3:
                 dying.die()
                 _tell(f"after {number} calls: {dying.name} dies")
-            elif number == 2 * self.calls // 3:
+            elif self.has_outage and number == 2 * self.calls // 3:
                 dying.come_back()
                 _tell(f"after {number} calls: {dying.name} is back")
             if time.monotonic() > until_s:
@@ -228,15 +257,15 @@ def _check_reason(reason: str, *, has_tools: bool) -> None:
         raise Wrong(f"finish_reason {reason}")
 
 
-def settings_for(upstreams: list[ChaosUpstream]) -> dict[str, Any]:
-    """`SETTINGS` with a route over the upstreams, equal in rank."""
+def settings_for(part: Part, upstreams: list[ChaosUpstream], authority: str) -> dict[str, Any]:
+    """The part's settings with a route over the upstreams, equal in rank."""
     rows: dict[str, Any] = {}
     steps = []
     for upstream in upstreams:
-        path, target = ("", "claude-haiku-4-5") if upstream.wire == "anthropic" else ("/v1", "m")
-        rows[upstream.name] = {"kind": upstream.wire, "base_url": f"http://127.0.0.1:{upstream.port}{path}", "api_keys": ["k"]}
+        target = "claude-haiku-4-5" if upstream.wire == "anthropic" else "m"
+        rows[upstream.name] = {"kind": upstream.wire, "base_url": upstream.base_url, "api_keys": ["k"], "ca_file": authority}
         steps.append({"to": f"{upstream.name}/{target}", "priority": 0})
-    return merge(SETTINGS, {"upstreams": rows, "models": {_ALIAS: {"route": steps}}})
+    return merge(merge(QUIET, part.settings), {"upstreams": rows, "models": {_ALIAS: {"route": steps}}})
 
 
 def records_of(gateway: Gateway, folder: Path) -> list[dict[str, Any]]:
@@ -282,14 +311,18 @@ def report(chaos: Chaos, records: list[dict[str, Any]], seconds: float, before: 
     return is_sound and is_logged and not after.is_above(before)
 
 
-def chaos_run(calls: int, limit_s: float, seed: int, folder: Path) -> bool:
+def chaos_run(part: Part, calls: int, limit_s: float, seed: int, folder: Path) -> bool:
     """Start everything, run, end everything, and tell."""
+    certificates = make_certificates(folder) if part.has_tls else None
+    if part.has_tls and certificates is None:
+        raise SystemExit("There is no openssl, which makes the certificates.")
+    tls = server_context(certificates) if certificates is not None else None
     upstreams = [
-        ChaosUpstream("one", "openai", seed, FAULT_SHARE, GAP_S),
-        ChaosUpstream("two", "openai", seed + 1, FAULT_SHARE, GAP_S),
-        ChaosUpstream("three", "anthropic", seed + 2, FAULT_SHARE, GAP_S),
+        ChaosUpstream(name, wire, seed + number, FAULT_SHARE, GAP_S, kinds=part.kinds, tls=tls)
+        for number, (name, wire) in enumerate(zip(_NAMES, part.wires, strict=False))
     ]
-    gateway = build_gateway(load_settings(None, {}, settings_for(upstreams)), {}, folder)
+    authority = str(certificates.authority) if certificates is not None else ""
+    gateway = build_gateway(load_settings(None, {}, settings_for(part, upstreams, authority)), {}, folder)
     gateway.log.start()
     listener = open_listener("127.0.0.1", 0)
     server = Server(listener, create_app(gateway), gateway)
@@ -300,7 +333,7 @@ def chaos_run(calls: int, limit_s: float, seed: int, folder: Path) -> bool:
     gevent.sleep(0.1)
     before = Level.now()
     begun_s = time.monotonic()
-    chaos = Chaos(listener.getsockname()[1], upstreams, calls)
+    chaos = Chaos(listener.getsockname()[1], upstreams, calls, part.has_outage)
     chaos.run(limit_s)
     seconds = time.monotonic() - begun_s
     gateway.transport.close()  # idle connections, kept for calls to come
@@ -319,6 +352,13 @@ def chaos_run(calls: int, limit_s: float, seed: int, folder: Path) -> bool:
     return is_sound and is_idle
 
 
+def server_context(certificates: Certificates) -> ssl.SSLContext:
+    """TLS as the upstreams speak it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates.certificate, certificates.key)
+    return context
+
+
 def _tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
@@ -326,13 +366,20 @@ def _tell(text: str) -> None:
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.chaos", description="The gateway in front of upstreams that fail.")
+    parser.add_argument("--part", choices=[*PARTS, "all"], default="all", help="which (default: all, one after the other)")
     parser.add_argument("--calls", type=int, default=2000, help="how many (default: 2000)")
     parser.add_argument("--seconds", type=float, default=240.0, help="no new calls after so long (default: 240)")
     parser.add_argument("--seed", type=int, default=1, help="of the faults (default: 1)")
     parser.add_argument("--log", type=Path, metavar="FOLDER", help="keep the gateway's log there")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-        return 0 if chaos_run(arguments.calls, arguments.seconds, arguments.seed, arguments.log or Path(folder)) else 1
+    results = []
+    for name in PARTS if arguments.part == "all" else (arguments.part,):
+        with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+            place = arguments.log / name if arguments.log is not None else Path(folder)
+            place.mkdir(parents=True, exist_ok=True)
+            print(f"{name}:", flush=True)
+            results.append(chaos_run(PARTS[name], arguments.calls, arguments.seconds, arguments.seed, place))
+    return 0 if all(results) else 1
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import contextlib
 import email.utils
 import random
 import socket
+import ssl
 import struct
 import time
 from collections import Counter
@@ -176,10 +177,27 @@ FAULTS: dict[str, Fault] = {
 }
 
 
-class ChaosUpstream:
-    """The server. Mutable: everything that is counted, and whether it is alive. `wrong` are requests that should never have come."""
+LASTING = frozenset({"429, an hour", "429, a date"})
+"""Faults by which an upstream asks to be left alone: it is, and so they can't be drawn by lot where that is obeyed."""
 
-    def __init__(self, name: str, wire: Wire, seed: int, fault_share: float, gap_s: float) -> None:
+
+class ChaosUpstream:
+    """The server. Mutable: everything that is counted, and whether it is alive. `wrong` are requests that should never have come.
+
+    `kinds` are the names of the faults that it draws from; with `tls` it speaks TLS.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        wire: Wire,
+        seed: int,
+        fault_share: float,
+        gap_s: float,
+        *,
+        kinds: Sequence[str] = tuple(FAULTS),
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.name = name
         self.wire: Wire = wire
         self.attempts = 0
@@ -189,9 +207,16 @@ class ChaosUpstream:
         self._random = random.Random(seed)
         self._share = fault_share
         self._gap_s = gap_s
-        self._server = StreamServer(("127.0.0.1", 0), self._serve, backlog=1024)
-        self._server.start()
+        self._kinds = tuple(kinds)
+        self._tls = tls
+        self._server = self._started(0)
         self.port: int = self._server.server_port
+
+    @property
+    def base_url(self) -> str:
+        """What a configuration says of it."""
+        origin = f"{'https' if self._tls is not None else 'http'}://127.0.0.1:{self.port}"
+        return origin if self.wire == "anthropic" else f"{origin}/v1"
 
     def die(self) -> None:
         """Refuse connections and break those that there are."""
@@ -202,8 +227,13 @@ class ChaosUpstream:
 
     def come_back(self) -> None:
         """Serve again, on the same port."""
-        self._server = StreamServer(("127.0.0.1", self.port), self._serve, backlog=1024)
-        self._server.start()
+        self._server = self._started(self.port)
+
+    def _started(self, port: int) -> StreamServer:
+        more = {"ssl_context": self._tls} if self._tls is not None else {}
+        server = StreamServer(("127.0.0.1", port), self._serve, backlog=1024, **more)
+        server.start()
+        return server
 
     def _serve(self, sock: socket.socket, _: object) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -229,7 +259,7 @@ class ChaosUpstream:
         answer = self._answer(asked)
         if self._random.random() >= self._share:
             return answer.steps()
-        name = self._random.choice(list(FAULTS))
+        name = self._random.choice(self._kinds)
         self.faults[name] += 1
         return FAULTS[name](answer)
 

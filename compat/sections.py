@@ -137,9 +137,9 @@ class AffinitySettings(Section, frozen=True):
 class AdmissionSettings(Section, frozen=True):
     """`[concurrency]`: calls at once per upstream, adapted between `min_limit` and `max_limit`, from `first_limit` on.
 
-    A 429 or 529 shrinks the limit to `shrink_to` of what runs; so do answers that begin `slow_factor` times later than the best ones of
-    `slow_window_s`, but never below `min_limit_when_slow`. `queue_length` calls may wait, each for `queue_wait_s`. A streaming request of
-    `small_bytes` or less goes ahead.
+    A 429 or 529 shrinks the limit, to `shrink_to` of what runs where all answers are such, by less where few are; so do answers that begin
+    `slow_factor` times later than the best ones of `slow_window_s`, but never below `min_limit_when_slow`. `queue_length` calls may wait,
+    each for `queue_wait_s`. A streaming request of `small_bytes` or less goes ahead.
     """
 
     first_limit: Positive = 512

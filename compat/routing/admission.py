@@ -10,7 +10,8 @@
 
 The limit of an upstream grows by one after as many good answers as it allows, while it is made use of, and shrinks when the upstream says
 429 or 529, or when its answers begin later and later. It shrinks from what was really running, once per round of calls: those that were
-let in before it shrank tell nothing new. It starts high: as long as an upstream does not object, nobody waits here.
+let in before it shrank tell nothing new. How much it shrinks follows the share of late answers that were such objections, as DCTCP does it
+(RFC 8257, section 3.3): one 429 among many good answers says little. It starts high: as long as an upstream does not object, nobody waits.
 
 Late answers are told by the best of a few in a row, compared with the best of the last minutes for requests of that size: one answer may be
 late because its model thinks, but when even the quickest of eight is late, calls stand in line at the upstream.
@@ -39,6 +40,7 @@ Outcome = Literal["ok", "overloaded", "failed", "cancelled"]
 
 _SMALLS_IN_A_ROW = 4
 _SMOOTHING = 0.2
+_OVERLOAD_SMOOTHING = 1 / 16
 _BATCH = 8
 _LEAST_LATENCY_S = 0.001
 
@@ -81,6 +83,7 @@ class AdaptiveLimit:
         self._limit = float(min(max(settings.first_limit, settings.min_limit), settings.max_limit))
         self._best: dict[int, MovingMinimum] = {}
         self._batch: list[float] = []
+        self._overloaded = 1.0  # the share of answers that said so; until there are some, the first one is believed
         self.era = 0
 
     @property
@@ -91,9 +94,11 @@ class AdaptiveLimit:
     def note(self, outcome: Outcome, latency_s: float | None, size_bytes: int, in_flight: int, era: int) -> None:
         """Learn from a call that ended while `in_flight` ran, itself included, and that was let in in `era`."""
         if outcome == "overloaded":
+            self._overloaded += _OVERLOAD_SMOOTHING * (1 - self._overloaded)
             if era == self.era:
-                self._shrink(in_flight, self._settings.shrink_to, self._settings.min_limit)
+                self._shrink(in_flight, 1 - (1 - self._settings.shrink_to) * self._overloaded, self._settings.min_limit)
         elif outcome == "ok":
+            self._overloaded -= _OVERLOAD_SMOOTHING * self._overloaded
             slowness = self._weigh(latency_s, size_bytes) if latency_s is not None and era == self.era else 1.0
             if slowness > self._settings.slow_factor and in_flight > self._settings.min_limit_when_slow:
                 share = max(self._settings.slow_factor / slowness, self._settings.shrink_to)

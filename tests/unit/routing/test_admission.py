@@ -386,6 +386,26 @@ def test_a_round_of_overloads_shrinks_the_limit_once() -> None:
     assert limit.limit.value == 49
 
 
+def test_overloads_that_come_by_lot_leave_room() -> None:
+    """One answer of twenty; what runs is as much as is let in."""
+    limit = Limit(first_limit=32)
+    least = 32
+    for number in range(2000):
+        limit.note("overloaded" if number % 20 == 10 else "ok")
+        least = min(least, limit.limit.value) if number > 200 else least
+    assert least >= 20
+
+
+def test_where_many_answers_are_overloads_the_limit_shrinks_fast_however_well_it_went_before() -> None:
+    limit = Limit(first_limit=100, max_limit=100)
+    for _ in range(500):
+        limit.note("ok")
+    for _ in range(4):
+        for number in range(20):
+            limit.note("overloaded", in_flight=limit.limit.value, era=limit.limit.era if number == 0 else limit.limit.era - 1)
+    assert limit.limit.value <= 50
+
+
 def test_the_limit_never_shrinks_below_its_floor() -> None:
     limit = Limit(first_limit=100, min_limit=3)
     for _ in range(30):
