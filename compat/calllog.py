@@ -186,15 +186,28 @@ def _line(number: int, time_s: float, event: str, fields: Mapping[str, Any]) -> 
 
 
 def readable(event: str, fields: Mapping[str, Any]) -> str:
-    """The terminal's line: a call in one glance, any other event as `name key=value`. Control characters are escaped."""
+    """The terminal's line: a call in one glance, any other event as `name key=value`. Control characters are escaped.
+
+    A value that could be taken for several, or for none, is in quotes, as JSON has them.
+    """
     if event == "call":
-        words = "{outcome} {model} -> {deployment} {status} {duration_ms} ms".format_map(collections.defaultdict(str, fields))
+        route = " -> ".join(_quoted(fields[name]) for name in ("model", "deployment") if fields.get(name))
+        took = f"{fields['duration_ms']} ms" if "duration_ms" in fields else ""
+        words = " ".join(str(word) for word in (fields.get("outcome"), route, fields.get("status"), took) if word)
         tokens = f" {fields['prompt_tokens']}+{fields['completion_tokens']} tokens" if fields.get("prompt_tokens") is not None else ""
         error = f" ({fields['error']})" if fields.get("error") else ""
         line = f"{words}{tokens}{error}"
     else:
-        line = event + "".join(f" {key}={value}" for key, value in fields.items())
+        line = event + "".join(f" {key}={_quoted(value)}" for key, value in fields.items())
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)
+
+
+def _quoted(value: Any) -> str:
+    if value is None:
+        return "-"
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    is_plain = text and text != "-" and not any(character in ' "=' for character in text)
+    return text if is_plain else json.dumps(text, ensure_ascii=False)
 
 
 def _visible(line: str) -> str:

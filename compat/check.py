@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.parse
 from collections.abc import Callable, Sequence
 
 from compat.endpoints.health import route_text
@@ -11,6 +12,8 @@ from compat.process.open_files import SPARE, WANTED, connection_bound, file_limi
 from compat.redis_link import redis_client, redis_errors
 from compat.routing.own_address import OwnAddress
 from compat.upstream.client import Secret, Upstream
+
+_REDIS_PORT = 6379
 
 
 def check(gateway: Gateway, list_models: Callable[[Upstream, float], Sequence[str]], say: Callable[[str], None]) -> bool:
@@ -92,12 +95,18 @@ def _redis_answers(url: str, say: Callable[[str], None]) -> bool:
     try:
         client.ping()
     except redis_errors() as error:
-        say(f"storage    FAULT the Redis of storage.redis_url can't be used: {type(error).__name__}")
+        say(f"storage    FAULT the Redis of storage.redis_url can't be used: {type(error).__name__} at {_address(url)}")
         return False
     finally:
         client.close()
     say("storage    the Redis of storage.redis_url answers")
     return True
+
+
+def _address(url: str) -> str:
+    """Where a Redis is, without its password."""
+    parts = urllib.parse.urlsplit(url)
+    return parts.path if parts.scheme == "unix" else f"{parts.hostname or 'localhost'}:{parts.port or _REDIS_PORT}"
 
 
 def _routes_resolve(gateway: Gateway, say: Callable[[str], None]) -> bool:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import difflib
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,6 +37,7 @@ from compat.keys import new_key
 from compat.process.open_files import raise_file_limit
 from compat.process.server import Server, open_listener
 from compat.process.service_configuration import find_sources, read_configuration
+from compat.process.service_log import give_up
 from compat.routing.own_address import OwnAddress
 from compat.settings import SettingsError
 from compat.setup.clients import CLIENTS
@@ -52,7 +55,17 @@ _LISTS_S = 1.0
 
 def main(argv: Sequence[str], base_dir: Path) -> int:
     """Run the command line `argv`; `base_dir` is the folder of `app.py`. Returns the exit code."""
-    arguments = _parser(argv).parse_args(argv)
+    try:
+        code = _run(argv, base_dir)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has read enough
+        give_up(sys.stdout)
+        return 0
+    return code
+
+
+def _run(argv: Sequence[str], base_dir: Path) -> int:
+    arguments = _arguments(argv)
     if arguments.new_key:
         key, digest = new_key()
         print(f'Give this key to the client; it is shown only once:\n  {key}\nAdd this to config.toml:\n  [keys.NAME]\n  hash = "{digest}"')
@@ -235,6 +248,17 @@ def watch_signals() -> gevent.event.Event:
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # Windows has none
         gevent.signal_handler(signal.SIGHUP, on_signal)
     return stopping
+
+
+def _arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments; a misspelt one ends the process with the name that was probably meant."""
+    parser = _parser(argv)
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        known = [*sorted(_COMMANDS), *re.findall(r"--[a-z-]+", parser.format_usage())]
+        near = difflib.get_close_matches(unknown[0].partition("=")[0], known, n=1)
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}" + (f"; did you mean '{near[0]}'?" if near else ""))
+    return arguments
 
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:

@@ -90,6 +90,7 @@ class Settings(ConfigurationFile, frozen=True):
 _UNKNOWN_FIELD = re.compile(r"unknown field `(?P<key>[^`]+)`(?: - at `\$\.?(?P<path>[^`]*)`)?")
 _AT = re.compile(r"(?P<what>.*) - at `\$\.?(?P<path>[^`]*)`")
 _UPSTREAM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[\t -~\xa1-\xff]*")
 
@@ -212,6 +213,8 @@ def _check(settings: Settings, has_keys: bool) -> None:
             raise SettingsError(f"{where}: key 'upstreams.{name}.timeouts': knows {known} only.") from error
     for model, row in settings.models.items():
         _check_model(model, row, where)
+    if not _is_host(host := settings.server.host):
+        raise SettingsError(f"{where}: key 'server.host': '{host[:100]}' is neither an IP address nor the name of a host.")
     if not settings.keys and not has_keys:
         _check_closed(settings.server, where)
 
@@ -294,6 +297,15 @@ def _header_of(name: str, written: str, environment: Mapping[str, str], where: s
     if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
         raise SettingsError(f"{where}: {name!a}: holds characters that can't be sent in a header.")
     return value
+
+
+def _is_host(host: str) -> bool:
+    """Whether a server can be told to listen there: an IP address, or a name, whose last part is no number (RFC 1123, section 2.1)."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return _HOST_NAME.fullmatch(host) is not None and not host.rpartition(".")[2].isdigit()
+    return True
 
 
 def is_loopback(host: str) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 
 from compat.usage_store import DAY_S, Column, Usage, UsageSum
 
 DAYS = 30
 _HEADS = {"day": "day", "client": "key", "model": "model", "deployment": "deployment"}
+_HASHED = re.compile(r"key-[0-9a-f]{64}")
+_SHOWN_CHARS = len("key-") + 12
 _NUMBERS = ("calls", "errors", "prompt", "of it cached", "completion", "USD")
 
 
@@ -25,7 +28,7 @@ def print_usage(
 
 def table_lines(sums: Sequence[UsageSum], heads: Sequence[str]) -> Iterable[str]:
     """A row per sum under `heads` and the names of the numbers, and one for all: names to the left, numbers to the right."""
-    rows = [(*(_shown(value) for value in one.group), *_numbers(one)) for one in sums]
+    rows = [(*(_shown(value) for value in one.group), *_numbers(one)) for one in sums]  # the groups are those of whole names
     total = UsageSum((), *(sum(column) for column in zip(*(one[1:] for one in sums), strict=True)))
     last = ("total", *[""] * (len(heads) - 1), *_numbers(total))
     table = [(*heads, *_NUMBERS), *rows, last]
@@ -47,5 +50,7 @@ def _numbers(one: UsageSum) -> tuple[str, ...]:
 
 
 def _shown(name: str) -> str:
-    """A name as a terminal can show it; what is empty led nowhere."""
+    """A name as a terminal can show it; what is empty led nowhere. Of a hash that stands for a key the beginning is enough."""
+    if _HASHED.fullmatch(name):
+        name = name[:_SHOWN_CHARS]
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in name) or "-"

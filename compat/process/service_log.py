@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 if sys.platform != "win32":
     import fcntl
@@ -111,6 +112,15 @@ class SharedLogFile:
         else:
             file.unlink()
         self.close()
+
+
+def give_up(stream: TextIO) -> None:
+    """For a pipe whose reader has left: what is still to be written goes nowhere, also when the process ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, stream.fileno())
+    finally:
+        os.close(nowhere)
 
 
 def last_lines(path: Path, count: int, since: int = 0) -> list[str]:

@@ -34,7 +34,7 @@ def show_logs(base_dir: Path, run: RunFolder, count: int, follows: bool, out: Te
                 out.writelines(line + "\n" for line in ending.read())
             out.flush()
             time.sleep(_POLL_S)
-    except (KeyboardInterrupt, BrokenPipeError):
+    except KeyboardInterrupt:
         return 0
     return 0
 

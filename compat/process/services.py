@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from compat.process.service_fleet import generations, keepers, workers
 from compat.process.service_health import Health, ask_health
 from compat.process.service_launch import service_log, spawn_watcher
-from compat.process.service_log import last_lines
+from compat.process.service_log import give_up, last_lines
 from compat.process.service_logs import show_logs
 from compat.process.service_state import FileLock, Identity, RunFolder, is_alive, is_of_the_service, run_folder, send_signal, write_json
 
@@ -53,6 +53,16 @@ class Report:
 
 def main(argv: Sequence[str], base_dir: Path) -> int:
     """Run a command; the exit code."""
+    try:
+        code = _run(argv, base_dir)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has read enough
+        give_up(sys.stdout)
+        return EXIT_DONE
+    return code
+
+
+def _run(argv: Sequence[str], base_dir: Path) -> int:
     arguments = _parser().parse_args(argv)
     run = run_folder(base_dir, os.environ)
     try:
@@ -62,6 +72,8 @@ def main(argv: Sequence[str], base_dir: Path) -> int:
         if arguments.command == "logs":
             return show_logs(base_dir, run, arguments.lines, arguments.follow, sys.stdout)
         report = Services(base_dir, run, arguments.timeout).carry_out(arguments.command)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         report = _failed(arguments.command, run, error)
     sys.stdout.write(json.dumps(asdict(report)) + "\n" if arguments.json else readable(report))
@@ -230,6 +242,9 @@ class Services:
                 self._run.service.unlink(missing_ok=True)
 
 
+_DONE = frozenset({"started", "stopped", "restarted", "reloaded"})
+
+
 def _failed(command: str, run: RunFolder, error: OSError) -> Report:
     """What the system refused, a full disk for instance, and what that means for the service."""
     is_up = _watcher(run.read_service()) is not None
@@ -240,7 +255,8 @@ def _failed(command: str, run: RunFolder, error: OSError) -> Report:
 
 def readable(report: Report) -> str:
     """The report for people."""
-    lines = [f"openai-compat  {report.outcome}" + (f" in {report.took_s:.1f} s" if report.took_s else "")]
+    words = " in" if report.outcome in _DONE else ", after"
+    lines = [f"openai-compat  {report.outcome}" + (f"{words} {report.took_s:.1f} s" if report.took_s else "")]
     if report.detail:
         lines += ["  " + line for line in report.detail.splitlines()]
     rows = [("pid", str(report.pid or "")), ("URL", f"{report.url}/v1" if report.url else ""), ("health", report.health)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import difflib
 import os
+import re
 import shutil
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -99,12 +100,23 @@ def model_rows(order: SetupOrder) -> tuple[Rows, bool]:
 
 def gateway_url(url: str) -> str:
     """`url` as clients want it, ending with one `/v1`, whatever of it was given. `ValueError` when it is none."""
-    url = url if "://" in url else f"http://{url}"
+    is_whole = "://" in url
+    url = url if is_whole else f"http://{url}"
     parts = urllib.parse.urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    if parts.scheme not in {"http", "https"} or not _is_host(parts, is_whole):
         raise ValueError(f"{url!r} is not the address of a gateway: give one like http://127.0.0.1:28889")
     path = parts.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/v1")
     return f"{parts.scheme}://{parts.netloc}{path}/v1"
+
+
+def _is_host(parts: urllib.parse.SplitResult, is_whole: bool) -> bool:
+    """Whether a URL has a host; a single word without a scheme or a port is a mistake rather than a name."""
+    try:
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return False
+    is_name = re.fullmatch(r"[A-Za-z0-9._-]+|[0-9a-f:.]+(%\w+)?", host) is not None
+    return is_name and (is_whole or port is not None or host == "localhost" or "." in host or ":" in host)
 
 
 def sender(base_url: str, key: str) -> Callable[[Mapping[str, Any]], Iterator[bytes]]:

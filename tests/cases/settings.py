@@ -63,6 +63,10 @@ REFUSED: list[tuple[str, str]] = [
         '[server]\nhost = "0.0.0.0"',
         "key 'server.host': 0.0.0.0 can be reached from other machines, so client keys are required. Make one with",
     ),
+    *(
+        (f'[server]\nhost = "{host}"', f"key 'server.host': '{host}' is neither an IP address nor the name of a host.")
+        for host in ("999.1.1.1", "127.1", "1.2.3.4.5", ":::", "a b", "http://x", "-x", "")
+    ),
     ('[server]\nhost = "::"', "key 'server.host': :: can be reached from other machines, so client keys are required."),
     (
         '[server]\nallowed_hosts = ["localhost", "127.0.0.2", "a.localhost", "gateway.lan"]',

@@ -200,7 +200,7 @@ def test_a_check_tells_of_open_files_and_of_a_redis_that_is_not_there(cli: Comma
     cli.configure(f'storage.redis_url = "redis://:canary-password@127.0.0.1:{port}/0"\n' + behind(upstream))
     done = cli.run("--check")
     assert (done.returncode, done.stderr) == (1, "")
-    assert "storage    FAULT the Redis of storage.redis_url can't be used: ConnectionError" in done.stdout
+    assert f"storage    FAULT the Redis of storage.redis_url can't be used: ConnectionError at 127.0.0.1:{port}\n" in done.stdout
     assert "files      " in done.stdout
     assert "canary" not in done.stdout
 

@@ -197,13 +197,17 @@ def test_a_file_that_can_not_be_merged_without_loss_is_not_touched(gateway: Runn
         ("http://127.0.0.1:28889/v1/chat/completions", "http://127.0.0.1:28889/v1"),
         ("https://gw.lan/prefix", "https://gw.lan/prefix/v1"),
         ("http://[::1]:1", "http://[::1]:1/v1"),
+        ("localhost", "http://localhost/v1"),
+        ("gateway:28889", "http://gateway:28889/v1"),
+        ("http://gateway", "http://gateway/v1"),
+        ("gw.lan", "http://gw.lan/v1"),
     ],
 )
 def test_an_address_is_understood_however_it_is_given(given: str, url: str) -> None:
     assert gateway_url(given) == url
 
 
-@pytest.mark.parametrize("given", ["ftp://x", "http://", ""])
+@pytest.mark.parametrize("given", ["ftp://x", "http://", "", "notaurl", "http://a b", "http://x:99999", "http://x:y", "x:y"])
 def test_an_address_that_is_none_is_refused(cli: CommandLine, given: str) -> None:
     with pytest.raises(ValueError, match="is not the address of a gateway"):
         gateway_url(given)

@@ -535,6 +535,17 @@ def test_the_report_is_a_table_by_day_model_and_key(bench: Any) -> None:
     ]
 
 
+def test_the_report_shows_of_a_hash_what_is_enough_to_tell_keys_apart(bench: Any) -> None:
+    """Without client keys each key that is sent has the name of its hash."""
+    at = bench()
+    for digit in "ab":
+        at.add(client="key-" + digit * 64)
+    at.flush()
+    lines = report(at)
+    assert [line.split()[2] for line in lines[2:4]] == ["key-" + "a" * 12, "key-" + "b" * 12]
+    assert max(map(len, lines)) < 110
+
+
 def test_the_report_goes_back_so_many_days_and_takes_other_columns(bench: Any) -> None:
     at = bench()
     at.add()
