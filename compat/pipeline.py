@@ -279,7 +279,7 @@ class CallRun:
         is_wanted = has_time and error.retryable and len(self.died) < rescue.times
         shown = self._shown.read() if is_wanted and self._shown is not None else None
         if has_time:
-            place.permit.failed(error)
+            plan.charge(place, error)
         if shown is None or not can_rescue(self.call, shown) or not plan.may_rescue(place, self.gateway.clock.monotonic()):
             return False
         self._tell("answer.carried_on", attempt, error, f"carried on after {len(shown.text)} characters")

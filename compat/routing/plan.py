@@ -16,7 +16,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from compat.errors import MAX_RETRY_AFTER_S, GatewayError, NoUpstream, UpstreamRateLimit
+from compat.errors import MAX_RETRY_AFTER_S, GatewayError, NoUpstream, UpstreamBroken, UpstreamRateLimit, UpstreamUnreachable
 from compat.pacing import Advice, Pacing
 from compat.routing.admission import Gates
 from compat.routing.affinity import Affinity, Candidate, after_failure, may_help
@@ -112,7 +112,7 @@ class CallPlan:
 
     def failed(self, place: Place, error: GatewayError, now_s: float) -> Decision:
         """What to do after `error`, which came before any content; where it is to go on, `next` gives another candidate."""
-        place.permit.failed(error)
+        self.charge(place, error)
         rest = after_failure(self._candidates, place.candidate, is_key_at_fault=is_key_at_fault(error))
         rest.sort(key=self._was_tried)
         kept = rest if is_lasting(error, self.policies.retries.settings) else [*rest, place.candidate]
@@ -141,6 +141,17 @@ class CallPlan:
         if decision.action == "next":
             self._candidates = kept
         return decision
+
+    def charge(self, place: Place, error: GatewayError) -> None:
+        """Tell the circuit of a fault.
+
+        A broken connection to the embedded engine is that of our own child, which is started again: calls wait for it, and no circuit
+        may keep them from it when it is back.
+        """
+        if place.candidate.deployment.is_embedded and isinstance(error, UpstreamUnreachable | UpstreamBroken):
+            place.permit.release()
+        else:
+            place.permit.failed(error)
 
     def may_rescue(self, place: Place, now_s: float) -> bool:
         """Whether somebody may carry on the answer in whose middle a candidate died; it comes last from now on, and attempts count anew."""
