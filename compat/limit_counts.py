@@ -9,6 +9,8 @@ hold. The latter ends by itself, `LEASE_S` after the call began at the earliest:
 ends, takes nothing out of a day or a month for good. To that end holds are added up by the hour in which they were taken; those of this
 one and the last count. Whoever takes adds first and reads then, so that of two at once one at least sees the other.
 
+A sum that no gateway can have counted is none, and begins anew.
+
 What can't be corrected while Redis is left alone is corrected when it is back. A correction that failed is not made again, for it may have
 been made.
 """
@@ -22,6 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from limits.errors import StorageError
 from limits.storage import MemoryStorage
 from limits.strategies import RateLimiter
 
@@ -32,6 +35,10 @@ LEASE_S = 3600.0
 """At least as long as a call takes (`timeouts.total_s`); what a longer one holds is forgotten too early, what it used is not."""
 
 MAX_LATE = 10_000
+_MOST = 2**53
+"""More than anybody counts, whatever is counted."""
+_NOT_SUMS = ("not an integer", "WRONGTYPE", "would overflow")
+"""What Redis says of a value that nothing can be added to."""
 
 _Change = tuple[str, float, int]
 """Where, until when that counts, and what is to be added."""
@@ -153,7 +160,7 @@ class Counts:
     def add(self, key: str, left_s: float, amount: int) -> int | None:
         """The sum at `key` with `amount` added, which counts for `left_s`; `None` while the storage can't be used."""
         self._has_counted = True
-        total = self._link.ask(lambda: self._limiter.limiter.storage.incr(key, math.ceil(left_s) + 1, amount))
+        total = self._link.ask(lambda: self._incremented(key, math.ceil(left_s) + 1, amount))
         if self._late and total is not None:
             late = list(self._late)
             self._late.clear()
@@ -162,7 +169,28 @@ class Counts:
 
     def get(self, key: str) -> int:
         """The sum at `key`; 0 while the storage can't be used."""
-        return self._link.ask(lambda: self._limiter.limiter.storage.get(key)) or 0
+        try:
+            total = self._link.ask(lambda: self._limiter.limiter.storage.get(key)) or 0
+        except ValueError:  # not a number
+            total = _MOST + 1
+        if abs(total) > _MOST:
+            self._link.distrust("a sum of limits")
+            return 0
+        return max(total, 0)
+
+    def _incremented(self, key: str, expiry_s: int, amount: int) -> int:
+        storage = self._limiter.limiter.storage
+        try:
+            total = storage.incr(key, expiry_s, amount)
+        except StorageError as error:
+            if not any(words in str(error.__cause__ or error) for words in _NOT_SUMS):
+                raise
+            total = _MOST + 1
+        if abs(total) > _MOST:
+            self._link.distrust("a sum of limits")
+            storage.clear(key)
+            total = storage.incr(key, expiry_s, amount)
+        return total
 
     def _correct(self, changes: Sequence[_Change]) -> None:
         now_s = self._now()

@@ -8,15 +8,21 @@ Counts are added up in one hash, so they outlive the gateway that counted them, 
 of each gateway's own, which is gone soon after it. A gateway that is killed takes with it what it counted since its last push.
 
 Prometheus is to ask one address of them (the balancer's): each would tell the sum, and a sum of sums is wrong.
+
+What no gateway can have counted is left out, and taken away where it is in the way: names of labels go into the exposition as they are.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
+import re
 from collections.abc import Iterable
 from typing import Any
 
 import gevent.lock
+import msgspec
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 
@@ -28,6 +34,11 @@ GATEWAYS = f"{KEY_PREFIX}:metrics:gateways"
 NOW = f"{KEY_PREFIX}:metrics:now:"
 COUNTS_TTL_S = 30 * 86_400
 NOW_TTL_S = 20
+_Place = tuple[str, tuple[tuple[str, str], ...], str, str]
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,99}")
+_SUFFIXES = frozenset({"", "_total", "_sum", "_count", "_bucket", "_created"})
+_NOT_COUNTS = ("WRONGTYPE", "not a float", "not a valid float", "NaN or Infinity")
+"""What Redis says of a value that nothing can be added to."""
 
 
 class SharedMetrics:
@@ -66,33 +77,66 @@ class SharedMetrics:
 
     def _write(self, counted: dict[str, float], now: dict[str, float]) -> bool:
         """One transaction. A failure counts as not done."""
+        changes = {field: change for field, value in counted.items() if (change := value - self._pushed.get(field, 0.0))}
         with self._client.pipeline() as pipe:
-            for field, value in counted.items():
-                if change := value - self._pushed.get(field, 0.0):
-                    pipe.hincrbyfloat(COUNTS, field, change)
+            for field, change in changes.items():
+                pipe.hincrbyfloat(COUNTS, field, change)
             pipe.expire(COUNTS, COUNTS_TTL_S)
             pipe.sadd(GATEWAYS, self._own)
             pipe.expire(GATEWAYS, COUNTS_TTL_S)
             pipe.set(NOW + self._own, json.dumps(now), ex=NOW_TTL_S)
-            pipe.execute()
-        self._pushed = counted
+            results = pipe.execute(raise_on_error=False)
+        damaged = [field for field, result in zip(changes, results, strict=False) if isinstance(result, Exception)]
+        self._pushed = {field: value for field, value in counted.items() if field not in damaged}
+        if any(isinstance(result, Exception) for result in results):
+            self._mend(damaged, [result for result in results if isinstance(result, Exception)])
         return True
+
+    def _mend(self, damaged: list[str], faults: list[Exception]) -> None:
+        """Take away what could not be added to; the next push counts it anew. Other faults leave."""
+        for fault in faults:
+            if not any(words in str(fault) for words in _NOT_COUNTS):
+                raise fault
+        self._link.distrust("counts of metrics")
+        if damaged and "WRONGTYPE" in str(faults[0]):
+            self._client.delete(COUNTS)
+            self._pushed = {}
+        elif damaged:
+            self._client.hdel(COUNTS, *damaged)
+        if len(faults) > len(damaged):
+            self._client.delete(GATEWAYS)
 
     def _read(self) -> dict[str, float]:
         with self._client.pipeline() as pipe:
             pipe.hgetall(COUNTS)
             pipe.smembers(GATEWAYS)
             counts, gateways = pipe.execute()
-        told = {field.decode(): float(value) for field, value in counts.items()}
-        names = sorted(name.decode() for name in gateways)
-        rows = self._client.mget([NOW + name for name in names]) if names else []
+        told = {field.decode("utf-8", "replace"): value for field, value in counts.items()}
+        told = {field: number for field, value in told.items() if (number := self._number(value)) is not None}
+        names = sorted(gateways)
+        rows = self._client.mget([NOW.encode() + name for name in names]) if names else []
         for packed in filter(None, rows):
-            for field, value in json.loads(packed).items():
+            for field, value in self._now_of(packed).items():
                 told[field] = told.get(field, 0.0) + value
         gone = [name for name, row in zip(names, rows, strict=True) if row is None]
         if gone:
             self._client.srem(GATEWAYS, *gone)
         return told
+
+    def _number(self, value: bytes) -> float | None:
+        with contextlib.suppress(ValueError):
+            if math.isfinite(number := float(value)):
+                return number
+        self._link.distrust("counts of metrics")
+        return None
+
+    def _now_of(self, packed: bytes) -> dict[str, float]:
+        """What a gateway tells of just now; nothing where that is anything else."""
+        try:
+            return msgspec.json.decode(packed, type=dict[str, float])
+        except (ValueError, RecursionError):  # msgspec's errors, and bytes that are not UTF-8
+            self._link.distrust("counts of metrics")
+            return {}
 
 
 class _Told:
@@ -104,9 +148,9 @@ class _Told:
 
     def collect(self) -> Iterable[Metric]:
         """The metrics, each with its samples in a steady order, buckets by their bound."""
-        rows = [(tuple(json.loads(field)), value) for field, value in self._told.items()]
+        rows = [(place, value) for field, value in self._told.items() if (place := _place_of(field)) is not None]
         for (name, labels, bound, sample), value in sorted(rows, key=_order):
-            if name in self._families:
+            if name in self._families and sample.startswith(name) and sample.removeprefix(name) in _SUFFIXES:
                 self._families[name].add_sample(sample, dict(labels) | ({"le": bound} if bound else {}), value)
         return [family for family in self._families.values() if family.samples]
 
@@ -115,6 +159,16 @@ def _field(family: Metric, sample: str, labels: dict[str, str]) -> str:
     """Where a sample is counted. The bound of a bucket stands apart, for the order."""
     rest = sorted((name, value) for name, value in labels.items() if name != "le")
     return json.dumps([family.name, rest, labels.get("le", ""), sample])
+
+
+def _place_of(field: str) -> _Place | None:
+    """What `_field` put together; `None` for anything else."""
+    try:
+        place = msgspec.json.decode(field, type=_Place)
+        float(place[2] or 0)
+    except (ValueError, RecursionError):
+        return None
+    return place if all(_LABEL.fullmatch(label) for label, _ in place[1]) else None
 
 
 def _order(row: tuple[tuple[Any, ...], float]) -> tuple[Any, ...]:

@@ -7,6 +7,9 @@
 
 While a server fails, it is left alone for `RETRY_S` between two tries, and calls go on without it. That is said once, and once more
 when it is well again.
+
+What a server holds was not necessarily written by a gateway. Whoever reads it checks it as he does a client's body: a value that can't be
+right counts as none, and is told of by `Link.distrust`.
 """
 
 from __future__ import annotations
@@ -28,8 +31,8 @@ T = TypeVar("T")
 class Link:
     """How a server is doing. Mutable: every field; no step of it waits but the question itself.
 
-    `fault` is what is wrong just now, in words for a person; empty when all is well. `clock` is a monotonic one. `on_event` is told
-    `<name>.failed` and `<name>.recovered`. Only `errors` are the server's; others leave.
+    `fault` is what is wrong just now, in words for a person; empty when all is well. `clock` is a monotonic one. The events of `on_event`
+    are `<name>.failed`, `<name>.recovered` and `<name>.value_failed`. Only `errors` are the server's; others leave.
     """
 
     def __init__(self, name: str, clock: Callable[[], float], on_event: OnEvent, errors: tuple[type[Exception], ...]) -> None:
@@ -39,6 +42,13 @@ class Link:
         self._errors = errors
         self._retry_at_s: float | None = None
         self.fault = ""
+        self._distrusted: set[str] = set()
+
+    def distrust(self, what: str) -> None:
+        """Say that a value of some kind was not what a gateway writes, and counts as none; of each kind once. `what` is our own word."""
+        if what not in self._distrusted:
+            self._distrusted.add(what)
+            self._on_event(f"{self._name}.value_failed", {"reason": f"Redis holds {what} that no gateway wrote; it is ignored"})
 
     @property
     def is_left_alone(self) -> bool:

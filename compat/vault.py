@@ -18,7 +18,7 @@ import collections
 import hashlib
 import sys
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -28,6 +28,7 @@ from compat.background import new_lock
 from compat.translate.base import ThinkingRecord
 
 MAX_IDS = 4096
+_KINDS = ("thinking", "redacted_thinking", "tool_use")
 _ENTRY_BYTES = 1024  # what an entry weighs besides its texts
 
 
@@ -107,13 +108,20 @@ def pack(record: ThinkingRecord) -> bytes | None:
 
 
 def unpack(packed: object) -> ThinkingRecord | None:
-    """The record in `packed`, `None` if it is damaged."""
+    """The record in `packed`, `None` if it is damaged, or holds what no record does: its blocks go into a request."""
     if not isinstance(packed, bytes) or zlib.crc32(memoryview(packed)[4:]).to_bytes(4, "big") != packed[:4]:
         return None
     try:
-        return ThinkingRecord(*_decode(memoryview(packed)[4:]))
+        record = ThinkingRecord(*_decode(memoryview(packed)[4:]))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
+    return record if all(_is_block(block) for block in record.blocks) else None
+
+
+def _is_block(block: Mapping[str, Any]) -> bool:
+    """Thinking, or a mark for what stood between (`ThinkingRecord`)."""
+    kind = block.get("type")
+    return kind in _KINDS or (kind == "text" and type(block.get("chars")) is int and block["chars"] >= 0)
 
 
 @dataclass(slots=True, eq=False)

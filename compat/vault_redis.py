@@ -95,7 +95,8 @@ class RedisStore:
             values = self._client.mget([KEY_PREFIX + key for key in keys])
         except self._errors as error:
             raise StoreFailed(_words(error)) from error
-        return [Row(key, value, 0.0) for key, value in zip(keys, values, strict=True) if value is not None]
+        rows = zip(keys, values, strict=True)
+        return [Row(key, value, 0.0) for key, value in rows if isinstance(value, bytes) and len(value) <= MAX_RECORD_BYTES]
 
     def write(self, changes: Sequence[Change], now_s: float) -> None:  # noqa: ARG002  # Redis has its own clock
         """See `Store`; writing a change twice does no harm, so there is no transaction."""

@@ -19,6 +19,7 @@ from compat.errors import GatewayError
 from compat.wire.sse import EventSplitter, parse_event
 
 _TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
+_MAX_INDEX = 10_000
 _NOTHING: tuple[Any, ...] = (None, "", [], {})
 _decode = msgspec.json.Decoder().decode
 
@@ -45,9 +46,14 @@ def pack(kept: Kept) -> bytes:
 def unpack(packed: object) -> Kept | None:
     """What `pack` made of it; `None` for anything else."""
     try:
-        return _read_kept(packed) if isinstance(packed, bytes) else None
+        kept = _read_kept(packed) if isinstance(packed, bytes) else None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
+    return kept if kept is not None and kept.choices and all(map(_is_choice, kept.choices)) else None
+
+
+def _is_choice(choice: _Choice) -> bool:
+    return 0 <= choice.index <= _MAX_INDEX and bool(choice.message) and choice.message.keys() <= set(_TEXTS)
 
 
 def kept_of(body: bytes) -> Kept | None:

@@ -5,13 +5,14 @@
     board.sync(circuits)      # in the background, every second: tell what changed, hear what others found out
 
 Each gateway keeps its circuits in memory, so that no call waits for Redis; the others know a second later. One hash holds the last
-change of each circuit. What is older than `FORGET_S` is taken away by whoever meets it; by then every circuit has been probed.
+change of each circuit. What is older than `FORGET_S` is taken away by whoever meets it; by then every circuit has been probed. So is what
+no gateway wrote: its words would be in logs and errors, and a time in the future would keep a circuit open for good.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -20,20 +21,24 @@ from compat.routing.circuit import CircuitChange, CircuitKey, Circuits
 
 KEY = f"{KEY_PREFIX}:circuits"
 FORGET_S = 3600.0
+SKEW_S = 300.0
+"""How far the clock of another gateway may be ahead."""
+
 _TOLD = frozenset({"open", "closed"})
+_Name = Annotated[str, msgspec.Meta(max_length=200)]
 
 
 class Entry(msgspec.Struct, frozen=True):
     """The last change of a circuit. `by` is the gateway that made it, `at_s` seconds since 1970 by that gateway's clock."""
 
-    by: str
-    at_s: float
-    upstream: str
-    credential: str
-    model: str
-    state: str
-    failures: int
-    cause: str
+    by: _Name
+    at_s: Annotated[float, msgspec.Meta(ge=0, le=1e11)]
+    upstream: _Name
+    credential: _Name
+    model: Annotated[str, msgspec.Meta(max_length=1000)]
+    state: Literal["open", "closed"]
+    failures: Annotated[int, msgspec.Meta(ge=0, le=2**31)]
+    cause: Annotated[str, msgspec.Meta(max_length=1000)]
     is_dead: bool = True
 
 
@@ -55,8 +60,13 @@ class CircuitBoard:
             return
         key = change.key
         place = (key.upstream, key.credential, key.model)
-        entry = Entry(self._own, self._now(), *place, change.state, change.failures, change.cause, change.is_dead)
-        self._untold[msgspec.json.encode([key.upstream, key.credential, key.model])] = msgspec.json.encode(entry)
+        cause = "".join(character if character.isprintable() else "?" for character in change.cause)
+        entry = Entry(
+            self._own, self._now(), *place, "open" if change.state == "open" else "closed", change.failures, cause, change.is_dead
+        )
+        field, packed = _field_of(*place), msgspec.json.encode(entry)
+        if _entry_of(field, packed) is not None:  # a name that a client made up may be too long, or hold anything
+            self._untold[field] = packed
 
     def sync(self, circuits: Circuits) -> None:
         """Tell, then hear. What can't be told now is told later."""
@@ -75,11 +85,11 @@ class CircuitBoard:
 
     def _is_heard(self, circuits: Circuits, field: bytes, packed: bytes) -> bool:
         """Take note of an entry; whether it is to be kept."""
-        try:
-            entry = msgspec.json.decode(packed, type=Entry)
-        except msgspec.DecodeError:
+        entry = _entry_of(field, packed)
+        if entry is None or entry.at_s > self._now() + SKEW_S:
+            self._link.distrust("an entry of a circuit")
             return False
-        if self._now() - entry.at_s > FORGET_S or entry.state not in _TOLD:
+        if self._now() - entry.at_s > FORGET_S:
             return False
         if entry.by != self._own and self._seen.get(field) != packed and field not in self._untold:
             place = CircuitKey(entry.upstream, entry.credential, entry.model)
@@ -90,3 +100,19 @@ class CircuitBoard:
             finally:
                 self._is_hearing = False
         return True
+
+
+def _entry_of(field: bytes, packed: bytes) -> Entry | None:
+    """The entry, where it can be a gateway's, and stands in its own place."""
+    try:
+        entry = msgspec.json.decode(packed, type=Entry)
+    except (ValueError, RecursionError):  # msgspec's errors, and bytes that are not UTF-8
+        return None
+    texts = (entry.by, entry.upstream, entry.credential, entry.model, entry.cause)
+    is_sound = field == _field_of(entry.upstream, entry.credential, entry.model) and all(text.isprintable() for text in texts)
+    return entry if is_sound else None
+
+
+def _field_of(upstream: str, credential: str, model: str) -> bytes:
+    """Where a circuit's entry stands."""
+    return msgspec.json.encode([upstream, credential, model])

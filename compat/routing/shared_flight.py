@@ -8,6 +8,7 @@ Every call that can be shared has a flight here, at its own gateway. Its first s
 
 Nobody waits for a gateway that is gone: a claim has to be renewed, and so has the wish for an answer. A flight that finds nobody to follow,
 before its first frame, makes the call itself; one whose leader is lost later ends with an error. While Redis is gone all flights lead.
+A claim or an entry that no gateway can have written counts as a leader that is gone: what a head says becomes headers of an answer.
 
 Keys in Redis, each with an end of its own:
 
@@ -19,6 +20,7 @@ Keys in Redis, each with an end of its own:
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -43,6 +45,12 @@ FOLLOWED = 3
 """How many flights are followed, one after the other, before a call is made without a claim."""
 
 MAX_BYTES = 16 * 1024 * 1024
+_NAME = re.compile(rb"[A-Za-z0-9_-]{1,64}")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+_HEADER_NAME = re.compile(r"x-cache|x-compat-[a-z-]{1,40}|x-ratelimit-[a-z-]{1,40}")
+"""Those that a gateway tells of the way of a call. Another one could say where the answer ends, or what a proxy is to do with it."""
+_HEADER_VALUE = re.compile(r"[ -~]{0,8192}")
+_MAX_HEADERS = 64
 _PREFIX = f"{KEY_PREFIX}:flight:"
 _RENEW = "if redis.call('get', KEYS[1]) == ARGV[1] then redis.call('pexpire', KEYS[1], ARGV[2]) end return redis.call('exists', KEYS[2])"
 _RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
@@ -74,6 +82,18 @@ class Head(msgspec.Struct, frozen=True):
 
 class _Lost(Exception):
     """There is nobody to follow."""
+
+
+def read_head(data: bytes) -> Head:
+    """The head in `data`. `ValueError` for what no gateway wrote."""
+    try:
+        head = msgspec.json.decode(data, type=Head)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    is_sound = all(_HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value) for name, value in head.headers)
+    if not is_sound or len(head.headers) > _MAX_HEADERS or not _REQUEST_ID.fullmatch(head.request_id):
+        raise ValueError("not a head of ours")
+    return head
 
 
 class SharedFlights:
@@ -121,7 +141,11 @@ class SharedFlights:
                 return b""
             return self._client.get(_PREFIX + key) or b""
 
-        return (self._link.ask(claim) or b"").decode()
+        name_of_other = self._link.ask(claim) or b""
+        if name_of_other and not _NAME.fullmatch(name_of_other):
+            self._link.distrust("a claim of a flight")
+            return ""
+        return name_of_other.decode()
 
     # Leading.
 
@@ -179,23 +203,25 @@ class SharedFlights:
 
     def _follow(self, key: str, name: str, led: Led) -> Iterator[bytes]:
         """The frames of another gateway's flight. Errors: `_Lost` before the first one, `UpstreamBroken` later."""
-        has_begun = False
+        size_bytes = 0
         try:
             for kind, data in self._entries(key, name):
-                if kind == b"end":
+                if kind == b"end" and size_bytes:
                     return
-                if kind == b"head":
-                    led.head = msgspec.json.decode(data, type=Head)
-                elif kind == b"frame":
-                    has_begun = True
-                    yield data
-                else:
+                if kind in {b"end", b"lost"}:
                     break
-        except msgspec.DecodeError as error:  # a gateway of another version
-            raise _Lost from error
+                if kind == b"head" and led.head is None:
+                    led.head = read_head(data)
+                    continue
+                if kind != b"frame" or not data or led.head is None or size_bytes + len(data) > MAX_BYTES:
+                    raise ValueError(kind)
+                size_bytes += len(data)
+                yield data
+        except ValueError:  # msgspec's are some: a gateway of another version, or somebody else
+            self._link.distrust("entries of a flight")
         finally:  # others who want it say so again at once
             self._link.ask(lambda: self._client.delete(f"{_PREFIX}wanted:{name}"))
-        if has_begun:
+        if size_bytes:
             raise UpstreamBroken("The gateway that made this call was lost in the middle of its answer.")
         raise _Lost
 

@@ -22,7 +22,7 @@ from compat.errors import ClientGone, GatewayError, TooManyRequests
 from compat.key_store import KeyTerms
 from compat.limit_counts import LEASE_S, MAX_LATE
 from compat.limits import _MAX_KNOWN, HELD_RETRY_S, SPENT_TTL_S, BudgetSpent, Estimate, Limits, Reservation, estimate_of
-from compat.redis_link import LIMITER_ERRORS, RETRY_S, Link
+from compat.redis_link import LIMITER_ERRORS, RETRY_S, Link, redis_client
 from compat.sections import LimitSettings
 from compat.settings import SettingsError
 from compat.wire.usage import Usage
@@ -566,6 +566,31 @@ def test_on_redis_counts_are_shared_and_corrected(redis: RedisServer) -> None:
     first.admit().settle(USAGE, 0.2)
     second.admit().cancel()
     assert [bench.left(measure) for bench in (first, second) for measure in ("requests", "tokens", "usd")] == ["2", "9850", "0.8"] * 2
+
+
+@needs_redis
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    "value", [b"x", b"\xff", b"", b"9" * 400, b"9" * 5000, b"9223372036854775807", b"-9223372036854775808", b"1.5", ["a list"]]
+)
+def test_on_redis_a_sum_that_no_gateway_counted_is_none_and_begins_anew(redis: RedisServer, value: Any) -> None:
+    bench = Bench(url=redis.url, client="3/day; 10000 tokens/day")
+    client = redis_client(redis.url)
+    client.flushall()
+    bench.admit()
+    keys = client.keys("*")
+    assert len(keys) == 2, "of requests, and of what is held"
+    for key in keys:
+        client.delete(key)
+        client.rpush(key, *value) if isinstance(value, list) else client.set(key, value)
+    bench.admit().settle(USAGE, 0.0)
+    bench.admit()
+    assert bench.left("requests") == "1"
+    assert (bench.events, bench.limits.fault) == (["limits.value_failed"], "")
+    for key in client.keys("*settled*"):
+        client.set(key, value) if isinstance(value, bytes) else None
+    assert bench.left("tokens") is not None
+    client.close()
 
 
 @needs_redis

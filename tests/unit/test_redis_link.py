@@ -33,6 +33,15 @@ def test_a_server_that_is_well_answers() -> None:
     assert (bench.asked, bench.link.fault, bench.events) == (2, "", [])
 
 
+def test_a_value_that_no_gateway_wrote_is_told_once_of_each_kind_and_is_no_fault_of_the_server() -> None:
+    bench = Bench()
+    for what in ("a claim", "a claim", "a count", "a claim"):
+        bench.link.distrust(what)
+    words = "Redis holds {} that no gateway wrote; it is ignored"
+    assert bench.events == [("cache.value_failed", {"reason": words.format(what)}) for what in ("a claim", "a count")]
+    assert (bench.link.fault, bench.ask()) == ("", "answer")
+
+
 def test_a_server_that_failed_is_left_alone_then_asked_once() -> None:
     bench = Bench()
     bench.fails = True

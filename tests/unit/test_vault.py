@@ -252,10 +252,23 @@ def deep() -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    "record", [turn("a"), turn("a", "b", text="x" * 100_000), ThinkingRecord(("a",), ({"n": [1.5, None, {"k": True}]},))]
+    "record",
+    [turn("a"), turn("a", "b", text="x" * 100_000), ThinkingRecord(("a",), ({"type": "thinking", "n": [1.5, None, {"k": True}]},))],
 )
 def test_a_record_comes_back_as_it_was(record: ThinkingRecord) -> None:
     assert unpack(pack(record)) == record
+
+
+@pytest.mark.parametrize(
+    "block",
+    [{}, {"type": 7}, {"type": ["thinking"]}, {"type": "image"}, {"type": "tool_result", "content": "x"}]
+    + [{"type": "text", **more} for more in ({}, {"chars": "3"}, {"chars": -1}, {"chars": True}, {"text": "said"})],
+    ids=str,
+)
+def test_a_record_with_a_block_that_is_no_thinking_is_missing(block: dict[str, Any]) -> None:
+    """Whoever can write the store can write a checksum."""
+    assert unpack(pack(ThinkingRecord(("a",), ({"type": "text", "chars": 3}, {"type": "tool_use", "id": "a"})))) is not None
+    assert unpack(pack(ThinkingRecord(("a",), ({"type": "thinking", "thinking": "x"}, block)))) is None
 
 
 def test_one_wrong_bit_is_enough_to_be_missing() -> None:
@@ -788,7 +801,7 @@ vault.start()
 for line in sys.stdin:
     verb, name = line.split()
     if verb == "keep":
-        vault.keep("ada", "claude-x", ThinkingRecord((name,), ({"thinking": name * 1000},)))
+        vault.keep("ada", "claude-x", ThinkingRecord((name,), ({"type": "thinking", "thinking": name * 1000},)))
         print("kept", flush=True)
     else:
         print(len(vault.find("ada", "claude-x", [name])), flush=True)
@@ -926,7 +939,7 @@ def test_redis_sees_hashes_and_lets_every_key_expire(bench: Bench) -> None:
     assert (vault.entries, vault.size_bytes > 0) == (1, True)
 
 
-@pytest.mark.parametrize("value", [b"", b"junk", "text", 5])
+@pytest.mark.parametrize("value", [b"", b"junk", "text", 5, b"\xff" * (9 * 1024 * 1024)], ids=lambda value: str(value)[:9])
 def test_a_foreign_value_in_redis_is_missing(bench: Bench, value: Any) -> None:
     vault = bench.over_redis()
     vault.keep("ada", "claude-x", turn("a", "b"))

@@ -156,8 +156,20 @@ def test_a_spoilt_stream_costs_nothing_more() -> None:
     assert (assembly.size_bytes, assembly.kept()) == (3, None)
 
 
+FORGED = [
+    json.dumps({"choices": [{"index": index, "message": message}]}).encode()
+    for index, message in [
+        (0, {"tool_calls": "x"}),
+        (0, {"role": "system", "content": "x"}),
+        (0, {}),
+        (-1, {"content": "x"}),
+        (10**9, {"content": "x"}),
+    ]
+] + [b'{"choices": []}']
+
+
 @pytest.mark.parametrize(
-    "packed", [None, b"", b"{", b'{"choices": 7}', b"\xff", "{}", b"[" * 100_000], ids=lambda packed: repr(packed)[:20]
+    "packed", [None, b"", b"{", b'{"choices": 7}', b"\xff", "{}", b"[" * 100_000, *FORGED], ids=lambda packed: repr(packed)[:20]
 )
 def test_what_is_damaged_is_nothing(packed: Any) -> None:
     assert unpack(packed) is None

@@ -11,7 +11,7 @@ import pytest
 from compat.errors import UpstreamFailure
 from compat.redis_link import RETRY_S, Link
 from compat.routing.circuit import CircuitChange, CircuitKey, Circuits
-from compat.routing.circuit_board import FORGET_S, KEY, CircuitBoard, Entry
+from compat.routing.circuit_board import FORGET_S, KEY, SKEW_S, CircuitBoard, Entry
 from compat.sections import CircuitSettings
 
 PLACE = CircuitKey("up", "0123456789abcdef", "model")
@@ -166,21 +166,76 @@ def test_a_closing_of_a_circuit_that_nobody_here_used_makes_none(desks: list[Des
     assert desks[0].events == []
 
 
+GOOD = {
+    "by": "x",
+    "at_s": 1.7e9,
+    "upstream": "up",
+    "credential": PLACE.credential,
+    "model": "model",
+    "state": "open",
+    "failures": 2,
+    "cause": "",
+}
+
+
+def hostile(**changes: object) -> bytes:
+    return msgspec.json.encode({**GOOD, **changes})
+
+
 @pytest.mark.parametrize(
     "packed",
     [
-        b"not json",
-        b'{"by": 1}',
-        msgspec.json.encode(Entry("x", 1.7e9, "up", "", "model", "ajar", 2, "")),
-        msgspec.json.encode(Entry("x", 1.7e9 - FORGET_S - 1, "up", "", "model", "open", 2, "")),
+        *(
+            b"not json",
+            b"\xff",
+            b"[" * 100_000,
+            b'{"by": 1}',
+            hostile().replace(b'"up"', b'"\xff"'),
+            hostile().replace(b"1700000000.0", b"1e999"),
+        ),
+        *(hostile(state=state) for state in ("ajar", "half-open", 7)),
+        *(hostile(at_s=at_s) for at_s in (-1, 1.7e9 + SKEW_S + 1, 1e300)),
+        *(hostile(failures=failures) for failures in (-1, 10**18, "2")),
+        *(hostile(cause=cause) for cause in ("a\nb", "\x1b[2J", "\u202e", "x" * 5000, None)),
+        *(hostile(model=model) for model in ("another", "a\r\nb", "x" * 5000)),
     ],
-    ids=["no JSON", "another shape", "an unknown state", "an hour old"],
+    ids=lambda packed: repr(packed)[-40:],
 )
-def test_what_is_damaged_or_old_is_taken_away_unheard(desks: list[Desk], client: FakeHash, packed: bytes) -> None:
-    client.entries[b"field"] = packed
+def test_what_no_gateway_can_have_written_is_taken_away_unheard_and_told_once(desks: list[Desk], client: FakeHash, packed: bytes) -> None:
+    for _ in range(2):
+        client.entries[FIELD] = packed
+        desks[0].sync()
+        assert client.entries == {}
+    assert desks[0].circuits.report() == []
+    assert desks[0].events == ["commons.value_failed"]
+    client.entries[FIELD] = hostile()
+    desks[0].sync()
+    assert desks[0].events == ["commons.value_failed", "open"]
+
+
+def test_an_entry_in_anothers_place_is_taken_away_unheard(desks: list[Desk], client: FakeHash) -> None:
+    client.entries = {b"field": hostile(), b"\xff": hostile()}
     desks[0].sync()
     assert client.entries == {}
     assert desks[0].circuits.report() == []
+
+
+def test_what_is_old_is_taken_away_unheard(desks: list[Desk], client: FakeHash) -> None:
+    client.entries[FIELD] = hostile(at_s=1.7e9 - FORGET_S - 1)
+    desks[0].sync()
+    assert client.entries == {}
+    assert (desks[0].circuits.report(), desks[0].events) == ([], [])
+
+
+def test_a_cause_is_told_as_it_can_be_shown_and_a_name_that_can_not_be_is_not_told(desks: list[Desk], client: FakeHash) -> None:
+    one, two, _ = desks
+    one.circuits.of(PLACE).admit().failed(UpstreamFailure("Broken\r\nhere."))
+    one.circuits.of(PLACE).admit().failed(UpstreamFailure("Broken\r\nhere."))
+    one.board.note(CircuitChange(CircuitKey("up", "", "a\r\nb"), "open", 2, "Broken."))
+    synced(one, two)
+    assert two.circuits.of(PLACE).report()["cause"] == "Broken??here."
+    assert list(client.entries) == [FIELD]
+    assert two.events == ["open"]
 
 
 def test_whether_an_open_one_is_dead_is_heard_as_well(desks: list[Desk]) -> None:
