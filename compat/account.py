@@ -23,9 +23,6 @@ from compat.translate.base import TranslatedRequest
 from compat.whole_answer import Kept
 from compat.wire.usage import Usage
 
-MAX_CHOICES = 128
-"""The most answers that OpenAI's API gives to one request (`n`)."""
-
 
 @dataclass(slots=True)
 class Account:
@@ -57,20 +54,16 @@ class Account:
             return
         gateway, call = self.gateway, self.call
         self._begin()
-        self._decision = gateway.answers.decide(call.envelope, call.cache_wish)
-        limit = call.envelope.value("max_completion_tokens") or call.envelope.value("max_tokens")
-        most = limit if isinstance(limit, int) and 0 < limit < route.model.max_output else route.model.max_output
-        choices = call.envelope.value("n")
-        if type(choices) is int and choices > 1:
-            most *= min(choices, MAX_CHOICES)
-        estimate = estimate_of(len(call.envelope.body), most, route.model.price)
+        if call.wire_api != "openai.embeddings":
+            self._decision = gateway.answers.decide(call.envelope, call.cache_wish)
+        estimate = estimate_of(len(call.envelope.body), call.most_output(route.model.max_output), route.model.price)
         self._has_asked = True  # a refusal has the headers with it
         self._reservation = gateway.limits.admit(call.client, route.name, estimate)
 
     def kept(self, deployment: Deployment, request: TranslatedRequest) -> Kept | None:
         """The answer to the same request, if there is one; if not, this one's may be kept."""
         answers = self.gateway.answers
-        key = answers.key(self.call.client, deployment, request)
+        key = answers.key(self.call.client, deployment, request, self.call.wire_api)
         found = answers.lookup(self._decision, key)
         self.is_hit = found is not None
         self._recording = None if self.is_hit else answers.recording(self._decision, key)

@@ -96,11 +96,12 @@ class AnswerCache:
             return Decision("bypass;refresh", keeps=True)
         return Decision("miss", looks=True, keeps=True)
 
-    def key(self, client: str, deployment: Deployment, request: TranslatedRequest) -> str:
-        """Where the answer to a translated request is kept: for this client and this deployment alone."""
+    def key(self, client: str, deployment: Deployment, request: TranslatedRequest, api: str = "openai.chat") -> str:
+        """Where the answer to a translated request is kept: for this client and this deployment alone, in the words of one wire API."""
         digest = hashlib.blake2b(digest_size=32)
         headers = "".join(f"{name}: {value}\n" for name, value in sorted(request.headers.items()))
-        parts = [part.encode("utf-8", "surrogatepass") for part in (client, deployment.name, deployment.upstream.base_url, headers)]
+        words = (client, deployment.name, deployment.upstream.base_url, headers, api, request.memory.echo)
+        parts = [part.encode("utf-8", "surrogatepass") for part in words]
         document = Envelope(request.body)
         for name in sorted(document.keys() - _TRANSPORT_KEYS):
             parts += (name.encode("utf-8", "surrogatepass"), document[name])
@@ -236,7 +237,7 @@ def _obstacle(envelope: Envelope) -> str:
     """Why a call is none for the cache; empty when it is one."""
     if any(envelope.value(name) not in _NOTHING for name in ("tools", "functions")):
         return "tools"
-    messages = jsonio.decode(envelope["messages"])
+    messages = jsonio.decode(envelope.get("messages", b"[]"))  # a plain completion has none
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         return "messages"
     for message in messages:

@@ -25,16 +25,15 @@ from compat.pacing import Sent
 from compat.pulse import Pulse, Steps
 from compat.relay import Bounds, Outlet, Relay
 from compat.routing.router import Deployment
-from compat.translate import TRANSLATORS
+from compat.translate import translator_for
 from compat.translate.base import StreamTranslator, ThinkingRecord, TranslatedAnswer, TranslationContext, Translator
-from compat.translate.refusals import PASSING, refused_parameter
+from compat.translate.refusals import PASSING
 from compat.upstream.client import Secret, Upstream
 from compat.upstream.http1 import Exchange, Head
 from compat.whole_answer import answer_of
 from compat.wire.check import check_messages
 from compat.wire.estimate import estimated_usage, prompt_tokens
 from compat.wire.hops import hop_headers
-from compat.wire.openai import completion_frames
 from compat.wire.usage import Usage
 
 MAX_WHOLE_BYTES = 64 * 1024 * 1024
@@ -86,11 +85,7 @@ class Attempt:
     _translator: Translator = field(init=False)
 
     def __post_init__(self) -> None:
-        kind = self.deployment.upstream.kind
-        translator = TRANSLATORS.get((self.call.wire_api, kind.wire_api))
-        if translator is None:
-            raise NoUpstream(f"No translation to the wire API {kind.wire_api} of {self.deployment.upstream.name}.")
-        self._translator = translator
+        self._translator = self._translator_without(self.gateway.refusals.of(self.deployment.name))
 
     def whole(self) -> Steps[bytes]:
         """The body of a whole answer. Errors: any `GatewayError`."""
@@ -107,12 +102,12 @@ class Attempt:
         """
         ctx = self._context()
         if (kept := self._kept(ctx)) is not None:
-            yield completion_frames(kept, wants_usage=self.call.wants_usage)
+            yield self._translator.replay(kept, self.call.wants_usage)
             return
         exchange, ctx, head = yield from self._open(ctx)
         if _media_type(head) == "application/json":  # a whole answer to a streaming request becomes a stream
             answer = yield from self._answer(ctx, exchange)
-            frames = completion_frames(answer.body, wants_usage=self.call.wants_usage)
+            frames = self._translator.replay(answer.body, self.call.wants_usage)
             self.is_complete = True
             self._show()
             yield frames
@@ -185,7 +180,7 @@ class Attempt:
             return None
         self.usage, self.finish_reason, self.is_complete = Usage(), "stop", True
         self._show()
-        return answer_of(found, completion_id=ctx.completion_id, created_s=ctx.created_s, model=ctx.alias)
+        return answer_of(found, self.call.wire_api, completion_id=ctx.completion_id, created_s=ctx.created_s, model=ctx.alias)
 
     # Answers.
 
@@ -250,7 +245,7 @@ class Attempt:
     def _open(self, ctx: TranslationContext) -> Steps[tuple[Exchange, TranslationContext, Head]]:
         """Send the call and wait for a 200; a refused parameter that the call can do without is left out."""
         deployment = self.deployment
-        if deployment.upstream.kind.is_lenient:
+        if deployment.upstream.kind.is_lenient and self.call.wire_api == "openai.chat":
             check_messages(self.call.envelope, takes_images=deployment.model.images or not deployment.is_embedded)
         for _ in range(MAX_LEARNT):
             request = self._translator.request(self.call.envelope, ctx)
@@ -264,7 +259,7 @@ class Attempt:
                 return exchange, ctx, head
             body = yield from self._read_all(exchange, MAX_ERROR_BYTES, keeps_part=True)
             error = self._translator.error(head.status, head.headers, body, ctx)
-            name = refused_parameter(error)
+            name = self._translator.refused(error)
             if name is None or name in ctx.refused_parameters:
                 break
             ctx = self._learn(name, ctx)
@@ -277,9 +272,9 @@ class Attempt:
         if self.deployment.is_embedded:
             upstream = yield from self._await_engine(upstream, deadline_s)
         self.close()
-        self.upstream_calls += 1
         sent = self._sent = self.gateway.policies.pacing.sent(self.lane)
-        exchange = self._exchange = self.gateway.transport.open(upstream, "chat", body, headers, self.key)
+        exchange = self._exchange = self.gateway.transport.open(upstream, self._translator.endpoint, body, headers, self.key)
+        self.upstream_calls += 1
         while (head := exchange.receive_head(self._wait_s(deadline_s))) is None:
             if clock() >= deadline_s:
                 is_over = deadline_s == self.deadline_s
@@ -297,7 +292,18 @@ class Attempt:
         if name not in PASSING:
             self.gateway.refusals.learn(self.deployment.name, name)
             self.gateway.log.event("parameter.refused", {"deployment": self.deployment.name, "parameter": name})
-        return replace(ctx, refused_parameters=ctx.refused_parameters | {name})
+        refused = ctx.refused_parameters | {name}
+        self._translator = self._translator_without(refused)
+        return replace(ctx, refused_parameters=refused)
+
+    def _translator_without(self, refused: frozenset[str]) -> Translator:
+        """How the call gets to the deployment, which refuses these. `NoUpstream` where there is no way."""
+        upstream, call = self.deployment.upstream, self.call
+        kind = upstream.kind
+        found = translator_for(call.wire_api, kind.wire_api, call.envelope, kind.paths.keys(), refused)
+        if found is None:
+            raise NoUpstream(f"No translation to the wire API {kind.wire_api} of {upstream.name}.")
+        return found
 
     def _context(self) -> TranslationContext:
         clock, call, deployment = self.gateway.clock, self.call, self.deployment
@@ -311,7 +317,7 @@ class Attempt:
             is_stream=call.is_stream,
             wants_usage=call.wants_usage,
             sends_usage_option=kind.sends_usage_option,
-            unwanted_fields=kind.unwanted_fields,
+            unwanted_fields=deployment.upstream.unwanted_fields,
             upstream_name=deployment.upstream.name,
             refused_parameters=self.gateway.refusals.of(deployment.name),
             find_thinking=partial(self.gateway.vault.find, call.client, deployment.target),

@@ -32,7 +32,7 @@ from compat.routing.admission import Ticket, outcome_of
 from compat.routing.affinity import session_of
 from compat.routing.plan import CallPlan, Place
 from compat.routing.retry import CIRCUIT_OPEN
-from compat.routing.router import Deployment
+from compat.routing.router import Deployment, Route
 from compat.splice import Splice
 from compat.translate.base import note_values
 from compat.wire.usage import Usage, cost_of
@@ -42,7 +42,8 @@ from compat.wire.usage import Usage, cost_of
 class CallRun:
     """The progress of one call; the endpoint reads `headers` when it knows the first bytes of the answer. One use only.
 
-    `outlet` is the client's end of a stream, where its frames may go past `frames()`. Mutable: everything but the first three fields.
+    `outlet` is the client's end of a stream, where its frames may go past `frames()`, `route` the way to go, where it is not the model's by
+    its name. Mutable: everything but the first four fields.
     `died` are the deployments that died in the middle of the answer, `spent` is what their parts cost; `_shown` is what the client got,
     where it may be carried on, `_carried` what it had when the present attempt began.
     """
@@ -50,6 +51,7 @@ class CallRun:
     gateway: Gateway
     call: Call
     outlet: Outlet | None = None
+    route: Route | None = None
     attempt: Attempt | None = None
     bytes_out: int = 0
     first_content_s: float | None = None
@@ -229,7 +231,7 @@ class CallRun:
 
     def _make_plan(self) -> CallPlan:
         gateway, call = self.gateway, self.call
-        route = gateway.router.resolve(call.model)
+        route = self.route or gateway.router.resolve(call.model)
         has_session = route.has_choice and gateway.settings.affinity.enabled
         session = session_of(call.envelope, call.client, call.session_id) if has_session else call.request_id
         self.account.admit(route)
@@ -314,7 +316,7 @@ class CallRun:
         settings = self.gateway.settings
         row = settings.models.get(self.call.model)
         wanted = row.rescue if row is not None and row.rescue is not None else settings.rescue.enabled
-        return wanted and self.call.is_stream
+        return wanted and self.call.is_stream and self.call.wire_api == "openai.chat"
 
     def _tell(self, event: str, attempt: Attempt, error: GatewayError, reason: str) -> None:
         fields = {"request_id": self.call.request_id, "deployment": attempt.deployment.name, "attempt": self.attempts}

@@ -29,6 +29,8 @@ def record_of(run: CallRun, outcome: str, error: GatewayError | None) -> dict[st
         "bytes_in": len(call.envelope.body),
         "bytes_out": run.bytes_out,
     }
+    if call.wire_api != "openai.chat":
+        record["endpoint"] = call.wire_api.partition(".")[2]
     if run.first_content_s is not None:
         record["ttft_ms"] = round((run.first_content_s - call.received_s) * 1000, 1)
     if run.died:

@@ -17,7 +17,11 @@ from compat.rescue import Shown, Spent
 from compat.wire.sse import DONE, EventSplitter, data_frame, parse_event
 
 MIN_OVERLAP = 12
-"""Characters that make a repetition; fewer may well be the text's own."""
+"""Characters that make a repetition whatever they are."""
+
+_MIN_LETTERS = 3
+_WINDOW_CHARS = 4096
+"""How far back a repetition may begin, if it does not begin with the answer itself."""
 
 _REASONING = ("reasoning_content", "reasoning", "reasoning_details")
 
@@ -25,15 +29,15 @@ _REASONING = ("reasoning_content", "reasoning", "reasoning_details")
 def new_part(shown: str, text: str, *, is_prefilled: bool, is_last: bool) -> str | None:
     """What `text`, as far as it came, adds to what was shown; `None` while that can't be told. `is_last`: no more will come.
 
-    A repetition is a beginning of `text` (less white space at its start), at least `MIN_OVERLAP` long, with which `shown` ends. The longest
-    one counts. Without a repetition nothing is lost.
+    A repetition is a beginning of `text` (less white space at its start) with which `shown` ends: see `overlap_of`. Without one nothing is
+    lost.
     """
     if is_prefilled:
         left_out = shown[len(shown.rstrip()) :]
         size = next((at for at, pair in enumerate(zip(left_out, text, strict=False)) if pair[0] != pair[1]), min(len(left_out), len(text)))
         return None if size == len(text) < len(left_out) and not is_last else text[size:]
     starts = (text, text.lstrip())
-    if not is_last and any(len(start) < len(shown) and start in shown for start in starts):
+    if not is_last and any(_may_grow(shown, start) for start in starts):
         return None
     for start in starts:
         if size := overlap_of(shown, start):
@@ -42,15 +46,30 @@ def new_part(shown: str, text: str, *, is_prefilled: bool, is_last: bool) -> str
 
 
 def overlap_of(shown: str, text: str) -> int:
-    """How long the longest beginning of `text` is that `shown` ends with; 0 when it is shorter than `MIN_OVERLAP`."""
-    if len(text) < MIN_OVERLAP:
-        return 0
-    position = shown.find(text[:MIN_OVERLAP], max(len(shown) - len(text), 0))
-    while position >= 0:
-        if text.startswith(shown[position:]):
-            return len(shown) - position
-        position = shown.find(text[:MIN_OVERLAP], position + 1)
+    """How long the longest repetition is: a beginning of `text` that `shown` ends with; 0 without one.
+
+    Fewer than `MIN_OVERLAP` characters may well be the text's own. They are a repetition where they begin with a word and are one, or the
+    beginning of one that the text writes out (`...brown f` and `fox jumps`), or hold at least three letters.
+    """
+    if text.startswith(shown):
+        return len(shown)
+    tail = shown[-_WINDOW_CHARS:]
+    for size in range(min(len(tail), len(text)), 0, -1):
+        if text.startswith(tail[-size:]) and (size >= MIN_OVERLAP or _are_words(tail, size)):
+            return size
     return 0
+
+
+def _may_grow(shown: str, start: str) -> bool:
+    """Whether `start` may be the beginning of a repetition that is still to come."""
+    return len(start) < len(shown) and (start in shown[-_WINDOW_CHARS:] or shown.startswith(start))
+
+
+def _are_words(tail: str, size: int) -> bool:
+    """Whether the last `size` characters are words, and not the end of one."""
+    words = tail[-size:]
+    is_within = size < len(tail) and (tail[-size - 1].isalnum() or tail[-size - 1] == "_")
+    return not is_within and words[0].isalpha() and (words.isalpha() or sum(map(str.isalpha, words)) >= _MIN_LETTERS)
 
 
 class Splice:
@@ -66,7 +85,9 @@ class Splice:
         self._was_prefilled = was_prefilled
         self._wants_usage = wants_usage
         self._is_joined = not shown.text
-        self._held = ""
+        self._held: list[str] = []
+        self._held_chars = 0
+        self._looked_at_chars = 0
         self._splitter = EventSplitter()
 
     def feed(self, frames: bytes) -> bytes:
@@ -104,10 +125,17 @@ class Splice:
             yield _frame(chunk)
 
     def _joined(self, text: str, *, is_last: bool) -> str:
-        """What can be shown now."""
-        self._held += text
-        joined = new_part(self._shown.text, self._held, is_prefilled=self._was_prefilled(), is_last=is_last)
+        """What can be shown now. What is held is looked at each time it has doubled, or grown by a good deal: else long texts in small
+        pieces would take the square of their length."""
+        self._held.append(text)
+        self._held_chars += len(text)
+        if not is_last and self._held_chars < self._looked_at_chars + min(self._looked_at_chars, _WINDOW_CHARS):
+            return ""
+        self._looked_at_chars = self._held_chars
+        held = "".join(self._held)
+        joined = new_part(self._shown.text, held, is_prefilled=self._was_prefilled(), is_last=is_last)
         self._is_joined = joined is not None
+        self._held = [held]
         return joined or ""
 
     def _usage(self, raw: dict[str, Any]) -> dict[str, Any]:

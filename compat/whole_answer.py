@@ -16,6 +16,7 @@ import msgspec
 
 from compat import jsonio
 from compat.errors import GatewayError
+from compat.translate.base import ClientApi
 from compat.wire.sse import EventSplitter, parse_event
 
 _TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
@@ -69,7 +70,7 @@ def kept_of(body: bytes) -> Kept | None:
     for row in rows:
         if not isinstance(row, dict) or not _is_plain(row, "message") or row.get("finish_reason") != "stop":
             return None
-        index, texts = row.get("index", len(choices)), _texts_of(row.get("message"))
+        index, texts = row.get("index", len(choices)), _texts_of(_said(row, "message"))
         if not isinstance(index, int) or not texts or not _is_worth_it(texts):
             return None
         choices.append(_Choice(index, texts))
@@ -128,7 +129,7 @@ class Assembly:
         for row in chunk.get("choices") or ():
             index = row.get("index", 0)
             reason = row.get("finish_reason")
-            texts = _texts_of(row.get("delta") or {})
+            texts = _texts_of(_said(row, "delta") or {})
             if not isinstance(index, int) or reason not in (None, "stop") or texts is None or not _is_plain(row, "delta"):
                 raise TypeError("a chunk with something unknown")
             pieces = self._texts.setdefault(index, {})
@@ -139,8 +140,16 @@ class Assembly:
                 self._ended.add(index)
 
 
-def answer_of(kept: Kept, *, completion_id: str, created_s: int, model: str) -> bytes:
+def answer_of(kept: Kept, api: ClientApi = "openai.chat", *, completion_id: str, created_s: int, model: str) -> bytes:
     """The body of a whole answer, which cost nothing."""
+    usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "cost_details": {"upstream_inference_cost": 0}}
+    if api == "openai.completions":
+        rows = [
+            {"index": choice.index, "text": choice.message["content"], "logprobs": None, "finish_reason": "stop"} for choice in kept.choices
+        ]
+        identity = completion_id.replace("chatcmpl-", "cmpl-", 1)
+        head = {"id": identity, "object": "text_completion", "created": created_s, "model": model}
+        return jsonio.encode({**head, "choices": rows, "usage": usage})
     return jsonio.encode(
         {
             "id": completion_id,
@@ -151,9 +160,15 @@ def answer_of(kept: Kept, *, completion_id: str, created_s: int, model: str) -> 
                 {"index": choice.index, "message": {"role": "assistant", "content": None, **choice.message}, "finish_reason": "stop"}
                 for choice in kept.choices
             ],
-            "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "cost_details": {"upstream_inference_cost": 0}},
+            "usage": usage,
         }
     )
+
+
+def _said(row: Mapping[str, Any], place: str) -> Any:
+    """What a choice says: its message or delta, or the text of a plain completion."""
+    text = row.get("text")
+    return {"content": text} if isinstance(text, str) else row.get(place)
 
 
 def _texts_of(message: Any) -> dict[str, str] | None:
@@ -171,7 +186,7 @@ def _texts_of(message: Any) -> dict[str, str] | None:
 
 def _is_plain(row: Mapping[str, Any], content: str) -> bool:
     """Whether a choice has nothing but its content, its place and its end; servers add notes on the end of their own."""
-    known = {content, "index", "finish_reason", "native_finish_reason", "stop_reason"}
+    known = {content, "text", "index", "finish_reason", "native_finish_reason", "stop_reason"}
     return all(name in known or value in _NOTHING for name, value in row.items())
 
 

@@ -61,7 +61,7 @@ LAYERS: list[tuple[str, tuple[str, ...], frozenset[str]]] = [
     ("gateway", ("gateway",), frozenset({"gevent"})),
     (
         "use case",
-        ("pipeline", "account", "attempt", "plain_call", "record", "rescue", "splice", "call", "relay", "outflow", "pulse"),
+        ("pipeline", "account", "attempt", "record", "rescue", "splice", "call", "relay", "outflow", "pulse"),
         frozenset({"gevent"}),
     ),
     (

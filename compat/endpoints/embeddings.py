@@ -12,22 +12,21 @@ import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import flask
 
 from compat import jsonio
-from compat.endpoints.answers import json_answer
+from compat.call import Origin, embeddings_call
+from compat.endpoints.answers import error_answer, json_answer
 from compat.endpoints.body import read_json_body
-from compat.endpoints.front import REQUEST_ID
+from compat.endpoints.calls import GONE, read_origin
 from compat.endpoints.hangup import ClientWatch
-from compat.errors import BadRequest, ClientGone, GatewayError, ModelNotFound, ShuttingDown, UpstreamBroken, UpstreamRefusal
+from compat.errors import BadRequest, ClientGone, GatewayError, ModelNotFound, UpstreamBroken, UpstreamRefusal
 from compat.gateway import Gateway
-from compat.plain_call import PlainCall
+from compat.pipeline import CallRun
 from compat.routing.router import Deployment, Group, Route
 from compat.wire.envelope import Envelope
-from compat.wire.hops import HOPS_VARIABLE, hops_of
 
 ENDPOINT = "embeddings"
 _TOO_MANY = re.compile(
@@ -47,21 +46,18 @@ def embeddings_blueprint(gateway: Gateway) -> flask.Blueprint:
     @blueprint.post("/v1/embeddings")
     def embeddings() -> flask.Response:
         environ = flask.request.environ
-        if gateway.gauges.is_draining:
-            raise ShuttingDown("The gateway is shutting down.", retry_after_s=2, headers=(("connection", "close"),))
-        received_s = gateway.clock.monotonic()
-        client = gateway.keys.client_of(environ.get("HTTP_AUTHORIZATION", ""), environ.get("HTTP_X_API_KEY", ""))
+        origin = read_origin(gateway, environ)
         envelope = Envelope(read_json_body(environ, gateway.settings.server))
         ask = read_request(envelope)
-        batch = _Batch(gateway, envelope, ask, embedding_route(gateway, ask.model), environ[REQUEST_ID], client, received_s)
-        batch.trace_parent = environ.get("HTTP_TRACEPARENT", "")
-        batch.hops = hops_of(environ.get(HOPS_VARIABLE, ""))
+        batch = _Batch(gateway, envelope, ask, embedding_route(gateway, ask.model), origin)
         watch = ClientWatch(environ)
         try:
             with watch:
                 rows = batch.rows(ask.inputs)
+        except GatewayError as error:
+            return error_answer(error, batch.headers)
         except ClientGone:
-            return flask.Response(status=499)
+            return GONE.response()
         finally:
             watch.close()
         document = {
@@ -129,55 +125,37 @@ def embedding_route(gateway: Gateway, name: str) -> Route:
 
 @dataclass(slots=True)
 class _Batch:
-    """The inputs of one request, on their way in as few calls as the upstream allows. Mutable: all from `trace_parent` on."""
+    """The inputs of one request, on their way in as few calls as the upstream allows. Mutable: all from `tokens` on."""
 
     gateway: Gateway
     envelope: Envelope
     ask: EmbeddingsRequest
     route: Route
-    request_id: str
-    client: str
-    received_s: float
-    trace_parent: str = ""
-    hops: int = 0
+    origin: Origin
     tokens: int = 0
     upstream: str = ""
     headers: list[tuple[str, str]] = field(default_factory=list)
 
     def rows(self, inputs: Sequence[Any]) -> list[Any]:
         """The embeddings of `inputs` in their order. Errors: any `GatewayError`."""
-        is_whole = len(inputs) == len(self.ask.inputs)
-        size = len(self.envelope.body)
-        body_for = partial(self._body, None if is_whole else inputs)
-        call = PlainCall(
-            self.gateway,
-            ENDPOINT,
-            self.route,
-            body_for,
-            self.request_id,
-            self.client,
-            self.received_s,
-            size,
-            trace_parent=self.trace_parent,
-            hops=self.hops,
-        )
+        envelope = self.envelope
+        if len(inputs) != len(self.ask.inputs):
+            envelope = Envelope(envelope.replaced({"input": jsonio.encode(list(inputs))}))
+        run = CallRun(self.gateway, embeddings_call(envelope, **self.origin), route=self.route)
         try:
-            document = call.answer()
+            body = run.whole()
         except UpstreamRefusal as error:
             if len(inputs) > 1 and error.status in {400, 413, 422} and _TOO_MANY.search(error.message):
                 half = len(inputs) // 2
                 return [*self.rows(inputs[:half]), *self.rows(inputs[half:])]
             raise
-        assert call.deployment is not None
-        self.upstream, self.headers = call.deployment.name, call.headers()
-        self.tokens += call.usage.prompt_tokens if call.usage else 0
-        return self._read(document, len(inputs))
-
-    def _body(self, inputs: Sequence[Any] | None, deployment: Deployment) -> bytes:
-        changes = {"model": jsonio.encode(deployment.target)}
-        if inputs is not None:
-            changes["input"] = jsonio.encode(list(inputs))
-        return self.envelope.replaced(changes)
+        finally:
+            self.headers = run.headers()
+        assert run.attempt is not None
+        self.upstream = run.attempt.deployment.name
+        usage, _ = run.used
+        self.tokens += usage.prompt_tokens if usage else 0
+        return self._read(jsonio.decode(body), len(inputs))
 
     def _read(self, document: dict[str, Any], count: int) -> list[Any]:
         rows = document.get("data")

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 
-from compat.translate.base import Translator, WireApi
+from compat.translate.base import ClientApi, Translator, WireApi
 from compat.translate.openai_anthropic import OPENAI_ANTHROPIC
+from compat.translate.openai_completions import OPENAI_COMPLETIONS, endpoint_mark, endpoint_of, over_chat
+from compat.translate.openai_embeddings import OPENAI_EMBEDDINGS
 from compat.translate.openai_openai import OPENAI_OPENAI
+from compat.wire.envelope import Envelope
 
-TRANSLATORS: Mapping[tuple[WireApi, WireApi], Translator] = MappingProxyType(
+TRANSLATORS: Mapping[tuple[ClientApi, WireApi], Translator] = MappingProxyType(
     {
         ("openai.chat", "openai.chat"): OPENAI_OPENAI,
         ("openai.chat", "anthropic.messages"): OPENAI_ANTHROPIC,
+        ("openai.completions", "openai.chat"): over_chat(OPENAI_OPENAI),
+        ("openai.completions", "anthropic.messages"): over_chat(OPENAI_ANTHROPIC),
+        ("openai.embeddings", "openai.chat"): OPENAI_EMBEDDINGS,
     }
 )
 """(client's wire API, upstream's wire API) -> how to get from one to the other."""
+
+
+def translator_for(
+    client: ClientApi, upstream: WireApi, envelope: Envelope, endpoints: Collection[str], refused: Collection[str]
+) -> Translator | None:
+    """How a call gets to an upstream that has these `endpoints`, of which it was seen to refuse some; `None` where there is no way.
+
+    A completion goes to the endpoint for completions where there is one, else to the chat.
+    """
+    if client == "openai.completions":
+        endpoint = endpoint_of(envelope)
+        if endpoint in endpoints and endpoint_mark(endpoint) not in refused:
+            return OPENAI_COMPLETIONS[endpoint]
+    return TRANSLATORS.get((client, upstream))

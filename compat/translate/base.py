@@ -16,11 +16,16 @@ from typing import Any, Literal
 
 from compat.catalog import Model
 from compat.errors import GatewayError
+from compat.translate.refusals import refused_parameter
 from compat.wire.envelope import Envelope
+from compat.wire.openai import completion_frames
 from compat.wire.sse import EventSplitter, blocks_of
 from compat.wire.usage import Usage
 
 WireApi = Literal["openai.chat", "anthropic.messages"]
+"""What an upstream speaks."""
+ClientApi = Literal["openai.chat", "openai.completions", "openai.embeddings"]
+"""What a client asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +45,12 @@ class AnswerMemory:
     """What the answer's translation must know of the request's.
 
     `client_names` maps the upstream's names of tools to the client's where they differ; `answer_tool` is the tool whose input is the
-    answer's text, if there is one.
+    answer's text, if there is one. `echo` is what the client wants to read before the answer.
     """
 
     client_names: Mapping[str, str] = field(default_factory=dict)
     answer_tool: str = ""
+    echo: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,15 +211,20 @@ class StreamTranslator(abc.ABC):
 
 @dataclass(frozen=True, slots=True)
 class Translator:
-    """Four pure functions for one pair of wire APIs.
+    """Pure functions for one pair of wire APIs.
 
-    `request` never changes its input. `error` maps a refused call (status, lower-case headers, body) to the error tree.
+    `request` never changes its input. `error` maps a refused call (status, lower-case headers, body) to the error tree, and `refused` names
+    what of the call the upstream refused, where the call can do without. `replay(body, wants_usage)` is a whole answer as the stream that
+    it could have been. `endpoint` is the upstream's, by its name in `UpstreamKind.paths`.
     """
 
     request: Callable[[Envelope, TranslationContext], TranslatedRequest]
     response: Callable[[bytes, TranslationContext], TranslatedAnswer]
     stream: Callable[[TranslationContext], StreamTranslator]
     error: Callable[[int, Mapping[str, str], bytes, TranslationContext], GatewayError]
+    refused: Callable[[GatewayError], str | None] = refused_parameter
+    replay: Callable[[bytes, bool], bytes] = completion_frames
+    endpoint: str = "chat"
 
 
 def note_values(notes: Sequence[str]) -> str:

@@ -37,7 +37,7 @@ class CallEvents:
         if self._size_bytes > MAX_CALL_BYTES:
             self._is_too_long = True
             self._texts.clear()
-        elif not self._is_too_long:
+        else:
             self._texts.append(text)
 
     def reason(self, choice: int) -> str | None:

@@ -59,6 +59,12 @@ class Upstream:
     ca_file: str = ""
     key_sources: tuple[str, ...] = ()
 
+    @property
+    def unwanted_fields(self) -> frozenset[str]:
+        """The fields that the service of this kind refuses, at its own address. Of another server of the same protocol they are learnt."""
+        host, own = (urllib.parse.urlsplit(url).hostname or "" for url in (self.base_url, self.kind.base_url))
+        return self.kind.unwanted_fields if host == own or host.endswith(f".{own}") else frozenset()
+
     def explain(self, error: GatewayError) -> None:
         """Make an error of this upstream fit for the client: without credentials, and a refused key with whose it is."""
         error.redact(self.redact)

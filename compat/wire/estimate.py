@@ -31,13 +31,14 @@ _ARGUMENTS_BYTES = 44
 
 _DATA_URL = re.compile(rb'data:[a-z]+/[a-z0-9.+-]+;base64,[^"\\]*', re.IGNORECASE)
 _ESCAPED = re.compile(rb"\\u[0-9a-fA-F]{4}")
+_BESIDE_MESSAGES = ("tools", "prompt", "suffix", "input")
 _MESSAGE = re.compile(rb'"role"\s*:')
 
 
 def prompt_tokens(request: Mapping[str, bytes]) -> int:
     """Tokens of a request, whose top-level values are JSON texts: messages and tools as they are written, pictures by their number."""
     messages = request.get("messages", b"")
-    text, pictures = _DATA_URL.subn(b"", messages + request.get("tools", b""))
+    text, pictures = _DATA_URL.subn(b"", b"".join((messages, *(request.get(name, b"") for name in _BESIDE_MESSAGES))))
     return text_tokens(text) + TOKENS_PER_MESSAGE * len(_MESSAGE.findall(messages)) + TOKENS_PER_IMAGE * pictures
 
 

@@ -2,9 +2,9 @@
 
     ask = read_completion(envelope)
     chat_body(envelope, ask, reasons=...)    -> the body of the chat call
-    completion_document(chat_answer, ask)    -> the whole answer
-    CompletionStream(ask).feed(frames)       -> frames of the streamed one
-    whole_as_stream(document)                -> a whole answer as the stream that it could have been
+    completion_document(chat_answer, ...)    -> the whole answer
+    CompletionStream(...).feed(frames)       -> frames of the streamed one
+    replayed(body, wants_usage)              -> a whole answer as the stream that it could have been
 
 Models wrap code in fences though they are told not to, so a fence around the whole answer is taken off.
 """
@@ -92,8 +92,8 @@ def chat_body(envelope: Envelope, ask: Completion, *, reasons: bool) -> bytes:
     return jsonio.encode(body)
 
 
-def completion_document(chat: Mapping[str, Any], ask: Completion) -> dict[str, Any]:
-    """A whole chat answer as a completion."""
+def completion_document(chat: Mapping[str, Any], model: str, echo: str = "") -> dict[str, Any]:
+    """A whole chat answer as a completion under the name `model`, its text after `echo`."""
     choices = chat.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, dict) else None
@@ -101,8 +101,8 @@ def completion_document(chat: Mapping[str, Any], ask: Completion) -> dict[str, A
     if not isinstance(choice, dict) or not isinstance(content, str | None):
         raise UpstreamBroken("The upstream's answer has no text that could be a completion.")
     text = unfenced(content or "")
-    row = {"index": 0, "text": ask.prompt + text if ask.echoes else text, "logprobs": None, "finish_reason": choice.get("finish_reason")}
-    document = {**_head(chat, ask), "choices": [row]}
+    row = {"index": 0, "text": echo + text, "logprobs": None, "finish_reason": choice.get("finish_reason")}
+    document = {**_head(chat, model), "choices": [row]}
     return {**document, "usage": chat["usage"]} if chat.get("usage") else document
 
 
@@ -121,8 +121,9 @@ def _without_end(inner: str) -> str:
     return bare.removesuffix(_FENCE).removesuffix("\n") if bare.endswith(_FENCE) else inner
 
 
-def whole_as_stream(document: Mapping[str, Any], *, wants_usage: bool) -> bytes:
+def replayed(body: bytes, wants_usage: bool) -> bytes:  # one of `Translator.replay`
     """A whole completion as the stream that it could have been."""
+    document = jsonio.decode(body)
     head = {key: value for key, value in document.items() if key != "usage"}
     frames = [data_frame(jsonio.encode({**head, "choices": [choice]})) for choice in document["choices"]]
     if wants_usage and document.get("usage"):
@@ -136,12 +137,13 @@ class CompletionStream:
     Mutable: the text that is held back. An answer that begins with a fence is, to its end: only there it is clear what the fence holds.
     """
 
-    def __init__(self, ask: Completion) -> None:
-        self._ask = ask
+    def __init__(self, model: str, echo: str = "") -> None:
+        """`model` is the client's name for it, `echo` what comes before the answer."""
+        self._model = model
         self._splitter = EventSplitter()
         self._held = ""
         self._is_plain = False
-        self._echo = ask.prompt if ask.echoes else ""
+        self._echo = echo
 
     def feed(self, frames: bytes) -> bytes:
         """Whole frames, errors and comments as they are."""
@@ -159,14 +161,14 @@ class CompletionStream:
         if "error" in chunk:
             return data_frame(data)
         if not chunk.get("choices"):
-            return data_frame(jsonio.encode({**_head(chunk, self._ask), "choices": [], "usage": chunk.get("usage")}))
+            return data_frame(jsonio.encode({**_head(chunk, self._model), "choices": [], "usage": chunk.get("usage")}))
         choice = chunk["choices"][0]
         reason = choice.get("finish_reason")
         text = self._text((choice.get("delta") or {}).get("content") or "", is_end=bool(reason))
         if not text and not reason:
             return b""
         row = {"index": 0, "text": text, "logprobs": None, "finish_reason": reason}
-        return data_frame(jsonio.encode({**_head(chunk, self._ask), "choices": [row]}))
+        return data_frame(jsonio.encode({**_head(chunk, self._model), "choices": [row]}))
 
     def _text(self, piece: str, *, is_end: bool) -> str:
         """What of the answer can be shown now."""
@@ -180,6 +182,6 @@ class CompletionStream:
         return echo + shown
 
 
-def _head(answer: Mapping[str, Any], ask: Completion) -> dict[str, Any]:
+def _head(answer: Mapping[str, Any], model: str) -> dict[str, Any]:
     identity = str(answer.get("id") or "").replace("chatcmpl-", "cmpl-", 1)
-    return {"id": identity, "object": "text_completion", "created": answer.get("created") or 0, "model": ask.model}
+    return {"id": identity, "object": "text_completion", "created": answer.get("created") or 0, "model": model}

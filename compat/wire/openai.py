@@ -85,7 +85,7 @@ class ChunkWriter:
         return b'%s,"choices":[],"usage":%s}\n\n' % (self._head, jsonio.encode(usage))
 
 
-def completion_frames(body: bytes, *, wants_usage: bool) -> bytes:
+def completion_frames(body: bytes, wants_usage: bool) -> bytes:  # one of `Translator.replay`
     """A whole completion (in our own words: checked, with the client's model name) as the stream that it could have been.
 
     `UpstreamBroken` when a choice is not one.

@@ -44,7 +44,14 @@ class Stall:
     """Send nothing more, until the client leaves or the server ends."""
 
 
-Step = bytes | Sleep | Cut | Reset | Stall
+@dataclass(frozen=True)
+class Until:
+    """Send nothing until the event is set."""
+
+    event: threading.Event
+
+
+Step = bytes | Sleep | Cut | Reset | Stall | Until
 
 
 @dataclass(frozen=True)
@@ -193,6 +200,8 @@ class FakeUpstream:
                 sock.sendall(step if plain else b"%x\r\n%s\r\n" % (len(step), step))
             elif isinstance(step, Sleep):
                 self._wait(sock, step.seconds)
+            elif isinstance(step, Until):
+                assert step.event.wait(20)
             elif isinstance(step, Cut):
                 self._say_goodbye(sock)
                 raise _Hangup

@@ -148,7 +148,7 @@ def test_markers_and_reasoning_go_where_they_are_taken(start_site: Any) -> None:
         site.step(session)
     router, plain, deep = (site.last(name) for name in ("router", "plain", "deep"))
     assert "cache_control" in names_in(router)
-    assert not {"cache_control", "reasoning_content"} & names_in(plain)
+    assert {"cache_control", "reasoning_content"} <= names_in(plain), "another server of OpenAI's protocol may need them"
     assert [message.get("reasoning_content") for message in deep["messages"] if message["role"] == "assistant"] == [
         reply.reasoning,
         "I think in another way.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import Any
 
 import gevent
@@ -12,8 +13,8 @@ import pytest
 import requests
 
 from tests.conftest import RunningGateway, to_upstream
-from tests.fakes.openai_answers import chunk, completion, error_answer, json_answer, stream_answer, usage_chunk
-from tests.fakes.upstream import Answer, FakeUpstream, Request
+from tests.fakes.openai_answers import chunk, completion, error_answer, event, json_answer, sse_answer, stream_answer, usage_chunk
+from tests.fakes.upstream import Answer, Cut, FakeUpstream, Request, Until
 from tests.integration.services_folder import until
 
 PROMPT, SUFFIX = "def add(a, b):\n    return ", "\n\nprint(add(1, 2))\n"
@@ -50,18 +51,100 @@ def chatting(start_gateway: Any, upstream: FakeUpstream) -> RunningGateway:
 def test_it_is_passed_on_where_the_upstream_completes(gateway: RunningGateway, upstream: FakeUpstream, path: str) -> None:
     upstream.script(json_answer(THEIRS))
     answer = ask(gateway, path, max_tokens=20, temperature=0.2)
-    assert answer.json() == {**THEIRS, "model": "claude-4-sonnet"}
+    told = answer.json()
+    assert told.pop("usage")["total_tokens"] == 12
+    assert told == {name: value for name, value in THEIRS.items() if name != "usage"} | {"model": "claude-4-sonnet"}
     sent = upstream.requests[0]
     assert sent.path == "/v1/completions"
     assert sent.json == {"model": "their-model", "prompt": PROMPT, "suffix": SUFFIX, "max_tokens": 20, "temperature": 0.2}
     assert gateway.calls()[-1]["completion_tokens"] == 3
 
 
-def test_it_is_streamed_when_it_is_asked_to_be(gateway: RunningGateway, upstream: FakeUpstream) -> None:
+def pieces(*texts: str, reason: str | None = "stop") -> list[bytes]:
+    """Events of an upstream's own completion."""
+    head = {key: THEIRS[key] for key in ("id", "object", "created", "model")}
+    rows: list[tuple[str, str | None]] = [(text, None) for text in texts]
+    choices = [{"index": 0, "text": text, "logprobs": None, "finish_reason": end} for text, end in (*rows, ("", reason))]
+    return [event({**head, "choices": [choice]}) for choice in choices]
+
+
+def text_of(told: list[Any]) -> str:
+    return "".join(item["choices"][0]["text"] for item in told if item.get("choices"))
+
+
+def test_an_upstreams_own_stream_arrives_as_it_is_written(gateway: RunningGateway, upstream: FakeUpstream) -> None:
+    """Not a whole answer played as a stream: the first piece is there before the upstream has written the second."""
+    first, *rest = pieces("a + ", "b")
+    is_read = threading.Event()
+
+    usage = event({"object": "text_completion", "choices": [], "usage": THEIRS["usage"]})
+    upstream.script(sse_answer(first, Until(is_read), *rest, usage, event("[DONE]")))
+    sent = {"model": "claude-4-sonnet", "prompt": PROMPT, "suffix": SUFFIX, "stream": True, "stream_options": {"include_usage": True}}
+    with gateway.http.post(gateway.url + "/completions", json=sent, timeout=30, stream=True) as answer:
+        lines = answer.iter_lines()
+        assert json.loads(next(lines)[6:])["choices"][0]["text"] == "a + "
+        is_read.set()
+        told = [json.loads(line[6:]) for line in lines if line.startswith(b"data: {")]
+    assert text_of(told) == "b"
+    assert {(item["object"], item["id"], item["model"]) for item in told} == {("text_completion", "cmpl-theirs", "claude-4-sonnet")}
+    assert told[-1]["usage"]["total_tokens"] == 12
+    assert upstream.requests[0].json["stream_options"] == {"include_usage": True}
+    [record] = gateway.calls()
+    assert (record["completion_tokens"], record["endpoint"], record["finish_reason"]) == (3, "completions", "stop")
+
+
+def test_a_whole_answer_to_a_stream_is_a_stream(gateway: RunningGateway, upstream: FakeUpstream) -> None:
     upstream.script(json_answer(THEIRS))
     first, last = events(ask(gateway, stream=True, stream_options={"include_usage": True}))
     assert (first["object"], first["choices"][0]["text"], first["choices"][0]["finish_reason"]) == ("text_completion", "a + b", "stop")
     assert (last["choices"], last["usage"]["total_tokens"]) == ([], 12)
+
+
+def test_an_end_mark_without_a_reason_ends_a_completion(gateway: RunningGateway, upstream: FakeUpstream) -> None:
+    upstream.script(sse_answer(*pieces("a", reason=None), event("[DONE]")))
+    told = events(ask(gateway, stream=True))
+    assert (text_of(told), told[-1]["choices"][0]["finish_reason"]) == ("a", "stop")
+    assert gateway.calls()[-1]["notes"] == "finish_reason=inferred"
+
+
+@pytest.mark.parametrize(
+    ("steps", "code"),
+    [
+        ((Cut(),), "upstream_broken"),
+        ((b"data: {\n\n",), "upstream_broken"),
+        ((), "upstream_broken"),
+        ((b'data: {"choices": [{"text": 5}]}\n\n',), "upstream_broken"),
+        ((b'data: {"error": {"message": "overloaded", "type": "overloaded_error"}}\n\n',), "server_error"),
+        ((b'event: error\ndata: {"message": "overloaded", "type": "overloaded_error"}\n\n',), "server_error"),
+    ],
+)
+def test_a_completion_that_breaks_ends_with_an_error(gateway: RunningGateway, upstream: FakeUpstream, steps: Any, code: str) -> None:
+    upstream.script(sse_answer(pieces("a")[0], *steps))
+    text = ask(gateway, stream=True).text
+    last = json.loads(text.rstrip().splitlines()[-1][6:])
+    assert last["error"]["code"] == code
+    assert "[DONE]" not in text
+
+
+def test_the_answer_cache_and_the_session_are_those_of_any_call(gateway: RunningGateway, upstream: FakeUpstream) -> None:
+    upstream.script(json_answer(THEIRS))
+    headers = {"x-compat-cache": "on", "x-session-id": "s1"}
+    sent = {"model": "claude-4-sonnet", "prompt": PROMPT, "suffix": SUFFIX}
+    told = [gateway.http.post(gateway.url + "/completions", json=sent, headers=headers, timeout=30) for _ in range(2)]
+    assert [answer.headers["x-cache"] for answer in told] == ["miss", "hit"]
+    assert [answer.json()["choices"] for answer in told] == [THEIRS["choices"]] * 2
+    streamed = gateway.http.post(gateway.url + "/completions", json={**sent, "stream": True}, headers=headers, timeout=30)
+    assert (streamed.headers["x-cache"], text_of(events(streamed))) == ("hit", "a + b")
+    echoed = gateway.http.post(gateway.url + "/completions", json={**sent, "suffix": "", "echo": True}, headers=headers, timeout=30)
+    assert echoed.headers["x-cache"] == "miss"
+
+
+def test_a_call_that_falls_back_to_a_chat_has_one_record(gateway: RunningGateway, upstream: FakeUpstream) -> None:
+    upstream.script(error_answer(404, "not here"), json_answer(completion("a + b")))
+    answer = ask(gateway)
+    assert answer.json()["choices"][0]["text"] == "a + b"
+    assert "learnt=endpoint infill" in answer.headers["x-compat-notes"]
+    assert [record["outcome"] for record in gateway.calls()] == ["ok"]
 
 
 def test_a_chat_model_is_asked_by_a_prompt_and_that_is_remembered(gateway: RunningGateway, upstream: FakeUpstream) -> None:

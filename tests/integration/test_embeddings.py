@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
+import json
 import struct
+import time
 from typing import Any
 
 import gevent
@@ -11,10 +14,12 @@ import openai
 import pytest
 import requests
 
+from compat.call import embeddings_call
 from compat.endpoints.embeddings import embedding_route
-from compat.plain_call import PlainCall
+from compat.pipeline import CallRun
+from compat.wire.envelope import Envelope
 from tests.conftest import RunningGateway, to_upstream
-from tests.fakes.openai_answers import error_answer, json_answer
+from tests.fakes.openai_answers import completion, error_answer, json_answer
 from tests.fakes.upstream import Answer, FakeUpstream, Request, Stall
 from tests.integration.services_folder import until
 
@@ -224,18 +229,51 @@ def test_it_tells_where_it_was_and_what_is_left(start_gateway: Any, upstream: Fa
     assert "x-ratelimit-limit-tokens" in answer.headers
 
 
+def respond_chat(request: Request) -> Answer:
+    """A chat's answer, or a completion's."""
+    if request.path.endswith("/chat/completions"):
+        return json_answer(completion("Hello"))
+    return json_answer({"id": "c", "object": "text_completion", "choices": [{"index": 0, "text": "a", "finish_reason": "stop"}]})
+
+
+class Broken:
+    """A transport with a fault of our own."""
+
+    idle = 0
+
+    def open(self, *_: Any) -> Any:
+        raise ZeroDivisionError
+
+
 def test_a_fault_of_our_own_leaves_nothing_taken(start_gateway: Any, upstream: FakeUpstream) -> None:
     """What was reserved is given back, and the call is no call in flight for ever."""
     gateway = start_gateway(to_upstream(upstream, limits={"client": "3/day"}))
     route = embedding_route(gateway.gateway, MODEL)
-
-    def breaks(_: Any) -> bytes:
-        raise ZeroDivisionError
-
-    call = PlainCall(gateway.gateway, "embeddings", route, breaks, "r", "c", gateway.gateway.clock.monotonic(), 1)
+    broken = dataclasses.replace(gateway.gateway, transport=Broken())
+    envelope = Envelope(json.dumps({"model": MODEL, "input": "a"}).encode())
+    call = embeddings_call(envelope, request_id="r", client="c", received_s=gateway.gateway.clock.monotonic())
     with pytest.raises(ZeroDivisionError):
-        call.answer()
+        CallRun(broken, call, route=route).whole()
     until(lambda: dict(gateway.gateway.limits.headers("c", MODEL))["x-ratelimit-remaining-requests"] == "3", "it is given back")
     assert "openai_compat_in_flight 0.0" in gateway.get("/metrics").text
     assert (gateway.calls()[-1]["outcome"], gateway.calls()[-1]["status"]) == ("error", 500)
     assert gateway.gateway.policies.gates.report()["fake"]["in_flight"] == 0
+
+
+@pytest.mark.parametrize("path", ["/chat/completions", "/completions", "/embeddings"])
+def test_every_call_waits_for_the_upstreams_limit(start_gateway: Any, upstream: FakeUpstream, path: str) -> None:
+    """An upstream that has said that it has no room now is not asked before it has."""
+    spent = (("content-type", "application/json"), ("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", "300ms"))
+    gateway = start_gateway(to_upstream(upstream))
+    body = {"model": MODEL, "input": "a", "prompt": "a", "messages": [{"role": "user", "content": "a"}]}
+    seen_s: list[float] = []
+
+    def respond(request: Request) -> Answer:
+        seen_s.append(time.monotonic())
+        return dataclasses.replace(embed(request) if path == "/embeddings" else respond_chat(request), headers=spent)
+
+    upstream.default = respond
+    for _ in range(2):
+        answer = gateway.http.post(gateway.url + path, json=body, timeout=30)
+        assert answer.status_code == 200, answer.text
+    assert seen_s[-1] - seen_s[-2] >= 0.25

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from compat.rescue import Shown, Spent
-from compat.splice import MIN_OVERLAP, Splice, new_part, overlap_of
+from compat.splice import MIN_OVERLAP, Splice, _are_words, new_part, overlap_of
 from compat.wire.openai import ChunkWriter
 from compat.wire.sse import DONE, KEEP_ALIVE
 from compat.wire.usage import Usage
@@ -49,9 +50,9 @@ def is_ambiguous(shown: str, rest: str, repeated: int) -> bool:
     """Whether the continuation of `rest` looks like a longer repetition than it is, or like one at all: nobody could tell."""
     said = shown[len(shown) - repeated :] + rest
     return any(
-        shown.endswith(start[:size])
+        shown.endswith(start[:size]) and (size >= MIN_OVERLAP or _are_words(shown, size) or size == len(shown))
         for start in (said, said.lstrip())
-        for size in range(MIN_OVERLAP, min(len(shown), len(start)) + 1)
+        for size in range(1, min(len(shown), len(start)) + 1)
         if not (start is said and size == repeated)
     )
 
@@ -99,15 +100,37 @@ def test_a_prefilled_model_may_repeat_on_purpose() -> None:
     assert spliced("x\n" + line[:-1], ["\n" + line], is_prefilled=True) == "x\n" + line + line
 
 
-def test_a_short_likeness_is_the_texts_own() -> None:
-    assert spliced("no, no, ", ["no, no, yes"]) == "no, no, no, no, yes"
+@pytest.mark.parametrize(
+    ("shown", "rest", "text"),
+    [
+        ("The quick brown fox ", "fox jumps", "The quick brown fox jumps"),
+        ("The quick brown fox", "brown fox jumps", "The quick brown fox jumps"),
+        ("The quick brown f", "fox jumps", "The quick brown fox jumps"),
+        ("Hello", "Hello there", "Hello there"),
+        ("    return x", "x + 1", "    return x + 1"),
+        ("是的", "是的，", "是的，"),
+    ],
+)
+def test_a_short_repetition_of_words_doubles_nothing(shown: str, rest: str, text: str) -> None:
+    assert spliced(shown, cut(rest, 3)) == text
+
+
+@pytest.mark.parametrize(
+    ("shown", "rest"), [("[0, 0, ", "0, 0]"), ("ban", "ana"), ("a, ", "a, b"), ("f(g(x", ")))"), ("1", "10"), ("x_a", "and"), ("---", "--")]
+)
+def test_a_short_likeness_that_is_no_words_is_the_texts_own(shown: str, rest: str) -> None:
+    begun = f"So: {shown}"
+    assert spliced(begun, cut(rest, 3)) == begun + rest
 
 
 def test_white_space_before_a_repetition_goes_with_it() -> None:
     assert spliced("It was the best of times", ["\n\nthe best of times, it"]) == "It was the best of times, it"
 
 
-@pytest.mark.parametrize(("shown", "text", "size"), [("x" * 50, "x" * 20, 20), ("abc" * 9, "abc" * 9 + "d", 27), ("short", "short", 0)])
+@pytest.mark.parametrize(
+    ("shown", "text", "size"),
+    [("x" * 50, "x" * 20, 20), ("abc" * 9, "abc" * 9 + "d", 27), ("-- short", "short", 5), ("-- 1234", "1234", 0), ("a", "", 0)],
+)
 def test_the_longest_repetition_counts(shown: str, text: str, size: int) -> None:
     assert overlap_of(shown, text) == size
 
@@ -116,6 +139,28 @@ def test_what_can_t_be_a_repetition_is_shown_at_once() -> None:
     assert new_part("Hello there, you", "W", is_prefilled=False, is_last=False) == "W"
     assert new_part("Hello there, you", "th", is_prefilled=False, is_last=False) is None
     assert new_part("Hello there, you", "tha", is_prefilled=False, is_last=False) == "tha"
+
+
+@pytest.mark.parametrize("unit", ["-", "ab ", "\n"])
+def test_a_long_repetition_in_small_pieces_takes_linear_time(unit: str) -> None:
+    def steps(size: int) -> int:
+        joint = splice(unit * size)
+        frames = [THEIRS.text(b"content", unit * 10)] * (size // 10 + 10)
+        looks = 0
+
+        def count(*_: Any) -> None:
+            nonlocal looks
+            looks += 1
+
+        sys.setprofile(count)
+        try:
+            for frame in frames:
+                joint.feed(frame)
+        finally:
+            sys.setprofile(None)
+        return looks
+
+    assert steps(4000) < 5 * steps(1000)
 
 
 def test_finding_an_overlap_in_a_long_periodic_text_takes_no_time() -> None:

@@ -265,6 +265,25 @@ def test_a_stream_that_is_never_resumed_is_no_answer() -> None:
     assert "paused" in error.message
 
 
+def test_a_pause_that_is_not_resumed_any_more_ends_with_length_whole_and_streamed() -> None:
+    ctx = dataclasses.replace(CTX, resumes=False)
+    answer = TRANSLATOR.response(json.dumps(message(PAUSED, **PAUSE)).encode(), ctx)
+    stream = TRANSLATOR.stream(CTX)
+    frames = stream.feed(event_bytes(stream_events(PAUSED, **PAUSE)))
+    stream.settle()
+    told = told_by_chunks(chunks_of(frames + stream.finish()))
+    assert told == told_by_completion(json.loads(answer.body))
+    assert (answer.finish_reason, stream.finish_reason) == ("length", "length")
+    assert answer.notes == tuple(stream.notes)
+    assert "stop_reason=pause_turn" in answer.notes
+
+
+def test_a_pause_in_which_nothing_was_said_is_no_answer() -> None:
+    for blocks in ([], [{"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}], [text("")]):
+        answer = TRANSLATOR.response(json.dumps(message(blocks, **PAUSE)).encode(), dataclasses.replace(CTX, resumes=False))
+        assert answer.continuation is not None
+
+
 def test_calls_before_a_pause_are_kept_in_the_whole_answer() -> None:
     use = {"type": "tool_use", "id": "a", "name": "read", "input": {"p": 1}}
     ctx = dataclasses.replace(CTX, continuation=Continuation((use,), {}))

@@ -346,3 +346,4 @@ def test_each_choice_gets_the_reason_that_it_lacks() -> None:
     frames = translate([sse_bytes([chunk({"content": "a"}), second, chunk({}, "length")])])[0]
     reasons = {choice["index"]: choice["finish_reason"] for item in chunks_of(frames) for choice in item["choices"]}
     assert reasons == {0: "length", 1: "stop"}
+    assert end_of(sse_bytes([chunk({"content": "a"}), second])) == ("stop", ["finish_reason=inferred"])

@@ -342,3 +342,20 @@ def test_no_error_holds_a_key(client: UpstreamClient) -> None:
         call(client, configured)
     errors: list[BaseException | None] = [caught.value, caught.value.__cause__, caught.value.__context__]
     assert not any(CANARY in repr(error) for error in errors)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "are_known"),
+    [
+        ("https://api.openai.com/v1", True),
+        ("https://eu.api.openai.com/v1", True),
+        ("https://api.openai.com:8443/v1", True),
+        ("https://notapi.openai.com.example/v1", False),
+        ("http://127.0.0.1:8000/v1", False),
+    ],
+)
+def test_what_a_service_refuses_is_known_at_its_own_address_only(base_url: str, are_known: bool) -> None:
+    """DeepSeek, Kimi, GLM and Qwen behind the kind `openai` need the reasoning of the history back."""
+    unwanted = at(base_url).unwanted_fields
+    assert unwanted == (OPENAI.unwanted_fields if are_known else frozenset())
+    assert "reasoning_content" in OPENAI.unwanted_fields

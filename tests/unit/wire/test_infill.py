@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from compat.errors import BadRequest, UpstreamBroken
 from compat.wire.envelope import Envelope
-from compat.wire.infill import CompletionStream, chat_body, completion_document, read_completion, unfenced, whole_as_stream
+from compat.wire.infill import CompletionStream, chat_body, completion_document, read_completion, replayed, unfenced
 from compat.wire.sse import DONE, KEEP_ALIVE, data_frame
 from tests.fakes.openai_answers import USAGE, chunk, completion, usage_chunk
 
@@ -31,15 +31,15 @@ def answer_in(pieces: list[str], reason: str = "stop") -> list[bytes]:
     return frames_of(chunk({"role": "assistant", "content": ""}), *(chunk({"content": piece}) for piece in pieces), chunk({}, reason))
 
 
-def shown(frames: list[bytes], **changes: Any) -> str:
-    stream = CompletionStream(read_completion(envelope(**changes)))
+def shown(frames: list[bytes], echo: str = "") -> str:
+    stream = CompletionStream("coder", echo)
     told = b"".join(map(stream.feed, frames))
     events = [json.loads(block[6:]) for block in told.split(b"\n\n") if block.startswith(b"data: {")]
     return "".join(event["choices"][0]["text"] for event in events)
 
 
-def whole(text: str, **changes: Any) -> str:
-    return str(completion_document(completion(text), read_completion(envelope(**changes)))["choices"][0]["text"])
+def whole(text: str) -> str:
+    return str(completion_document(completion(text), "coder")["choices"][0]["text"])
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_without_a_suffix_there_is_no_hole_and_an_empty_prompt_is_a_space() -> N
 
 
 def test_a_whole_answer_is_a_completion() -> None:
-    document = completion_document(completion("x"), read_completion(envelope(echo=True)))
+    document = completion_document(completion("x"), "coder", "def f(")
     assert (document["object"], document["model"], document["usage"]) == ("text_completion", "coder", USAGE)
     assert document["choices"] == [{"index": 0, "text": "def f(x", "logprobs": None, "finish_reason": "stop"}]
 
@@ -104,11 +104,11 @@ def test_a_whole_answer_is_a_completion() -> None:
 @pytest.mark.parametrize("chat", [{}, {"choices": []}, {"choices": [5]}, {"choices": [{"message": {"content": [1]}}]}])
 def test_an_answer_without_a_text_is_none(chat: dict[str, Any]) -> None:
     with pytest.raises(UpstreamBroken, match="no text"):
-        completion_document(chat, read_completion(envelope()))
+        completion_document(chat, "coder")
 
 
 def test_an_answer_of_nothing_is_an_empty_text_and_usage_that_lacks_is_not_made_up() -> None:
-    document = completion_document({"choices": [{"message": {}, "finish_reason": "stop"}]}, read_completion(envelope()))
+    document = completion_document({"choices": [{"message": {}, "finish_reason": "stop"}]}, "coder")
     assert document["choices"][0]["text"] == ""
     assert (document["id"], document["created"], "usage" in document) == ("", 0, False)
 
@@ -146,17 +146,17 @@ def test_every_split_of_an_answer_shows_what_the_whole_one_is(code: str, form: s
 
 
 def test_what_begins_without_a_fence_is_shown_as_it_comes() -> None:
-    stream = CompletionStream(read_completion(envelope()))
+    stream = CompletionStream("coder")
     told = [stream.feed(frame) for frame in answer_in(["  ", "`", "a", "```", "b"])]
     assert [b'"text"' in frames for frames in told] == [False, False, False, True, True, True, True]
 
 
 def test_echo_comes_first_and_once() -> None:
-    assert shown(answer_in(["a", "b"]), echo=True) == "def f(ab"
+    assert shown(answer_in(["a", "b"]), "def f(") == "def f(ab"
 
 
 def test_comments_errors_usage_and_the_end_pass() -> None:
-    stream = CompletionStream(read_completion(envelope()))
+    stream = CompletionStream("coder")
     assert stream.feed(KEEP_ALIVE) == KEEP_ALIVE
     (usage,) = frames_of(usage_chunk())
     assert stream.feed(KEEP_ALIVE + usage).startswith(KEEP_ALIVE)
@@ -166,8 +166,8 @@ def test_comments_errors_usage_and_the_end_pass() -> None:
 
 
 def test_a_whole_completion_becomes_a_stream() -> None:
-    document = completion_document(completion("x"), read_completion(envelope()))
-    with_usage = whole_as_stream(document, wants_usage=True)
+    body = json.dumps(completion_document(completion("x"), "coder")).encode()
+    with_usage = replayed(body, True)
     assert with_usage.count(b"data: ") == 3
     assert json.loads(with_usage.split(b"\n\n")[1][6:])["usage"] == USAGE
-    assert whole_as_stream(document, wants_usage=False).count(b"data: ") == 2
+    assert replayed(body, False).count(b"data: ") == 2
