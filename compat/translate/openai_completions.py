@@ -50,6 +50,9 @@ def translate_answer(body: bytes, ctx: TranslationContext) -> TranslatedAnswer:
     except BadRequest as error:
         raise UpstreamBroken(f"The upstream's answer is not a completion: {error.message}") from error
     choices = _choices(document, ctx)
+    if choices and "message" in choices[0]:  # some servers answer with a chat, whatever they were asked for
+        document = {**document, **completion_document(document, ctx.alias)}
+        choices = document["choices"]
     if not choices or not all(isinstance(choice.get("text"), str) for choice in choices):
         raise UpstreamBroken("The upstream's answer has no text.")
     usage = document.get("usage")
@@ -95,6 +98,8 @@ class CompletionEvents(StreamTranslator):
         self._head = self._head or {key: head[key] for key in ("id", "object", "created", "model") if key in head}
         if not choices:
             return b""
+        if isinstance(delta := choices[0].pop("delta", None), dict):  # a chat's
+            choices[0]["text"] = delta.get("content") or ""
         text, reason = choices[0].get("text"), choices[0].get("finish_reason")
         if text is not None and not isinstance(text, str):
             raise UpstreamBroken("The upstream sent an event that is not a chunk of a completion.")

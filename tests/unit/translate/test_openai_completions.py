@@ -149,7 +149,15 @@ def test_a_whole_answer_keeps_all_but_the_models_name() -> None:
     assert (json.loads(bare.body)["choices"][0]["finish_reason"], bare.notes) == ("stop", ("finish_reason=inferred",))
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b'{"choices": []}', b'{"choices": [{"message": {}}]}'])
+def test_a_chat_that_a_server_answers_with_is_read_as_a_completion() -> None:
+    answer = NATIVE.response(json.dumps(completion("1")).encode(), CTX)
+    assert json.loads(answer.body)["choices"] == [{"index": 0, "text": "1", "logprobs": None, "finish_reason": "stop"}]
+    assert json.loads(answer.body)["object"] == "text_completion"
+    events, stream = translate(event(chunk({"role": "assistant"})) + event(chunk({"content": "1"})) + event(chunk({}, "stop")), CTX)
+    assert (text_of(events), stream.finish_reason, stream.is_committed) == ("1", "stop", True)
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b'{"choices": []}', b'{"choices": [{"message": {"content": 5}}]}'])
 def test_a_whole_answer_that_is_none_is_the_upstreams_fault(body: bytes) -> None:
     with pytest.raises(UpstreamBroken):
         NATIVE.response(body, CTX)
