@@ -7,17 +7,33 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import errno
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
 
-from compat.key_store import LOOK_S, KeyRecord, KeyTerms, Records, expiry_of, keys_path, read_keys, with_key, with_revoked, write_keys
+from compat.key_store import (
+    LOOK_S,
+    VARIABLE,
+    KeyRecord,
+    KeyTerms,
+    Records,
+    expiry_of,
+    keys_path,
+    lock_path,
+    make_place,
+    read_keys,
+    with_key,
+    with_revoked,
+    write_keys,
+)
 from compat.keys import new_key
 from compat.limit_rules import parse_rules
 from compat.process.service_state import FileLock
 from compat.settings import SettingsError, file_text
 
+_NOT_OURS = {errno.EACCES, errno.EPERM, errno.EROFS}
 Say = Callable[[str], None]
 _LEAST_USD, _MOST_USD = 0.01, 1e9
 
@@ -44,16 +60,24 @@ def run_keys(
     if arguments.action == "list":
         _list(read_keys(path), configured_names(config), now, say)
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
-    lock.acquire(waits=True)
+    lock = FileLock(lock_path(path))
     try:
+        make_place(path)
+        lock.acquire(waits=True)
         if arguments.action == "add":
             _add(arguments, path, configured_names(config), now, say)
         else:
             _revoke(arguments.name, path, configured_names(config), now, say)
+    except OSError as error:
+        raise SettingsError(unwritable(path, error)) from error
     finally:
         lock.release()
+
+
+def unwritable(path: Path, error: OSError) -> str:
+    """Why the file can't be written, and the way out where its folder is for others to write."""
+    words = f"{path}: can't be written: {error.strerror or error}."
+    return f"{words} {VARIABLE} names another file, here and where the gateway runs." if error.errno in _NOT_OURS else words
 
 
 def _add(arguments: argparse.Namespace, path: Path, configured: frozenset[str], now: datetime.datetime, say: Say) -> None:

@@ -1,4 +1,4 @@
-"""Client keys that come and go while the gateway runs: `keys.json` beside `app.py`, written by `python app.py keys`.
+"""Client keys that come and go while the gateway runs: `data/keys.json` beside `app.py`, written by `python app.py keys`.
 
     write_keys(path, with_key(read_keys(path), "laptop", digest, KeyTerms(), now))     the key itself is kept nowhere
     KeyStore(path, ...).current()                                                      what the gateway knows just now
@@ -68,8 +68,11 @@ Records = Mapping[str, KeyRecord]
 
 
 def keys_path(base_dir: Path, environment: Mapping[str, str]) -> Path:
-    """Where the keys are."""
-    return base_dir / (environment.get(VARIABLE) or "keys.json")
+    """Where the keys are: in `data`, which the services may write. A `keys.json` of before, beside `app.py`, stays in use."""
+    if named := environment.get(VARIABLE):
+        return base_dir / named
+    path, before = base_dir / "data" / "keys.json", base_dir / "keys.json"
+    return before if before.exists() and not path.exists() else path
 
 
 def read_keys(path: Path) -> Records:
@@ -89,6 +92,33 @@ def read_keys(path: Path) -> Records:
         raise SettingsError(f"{path}: is not a file of client keys: {error}.") from error
 
 
+def lock_path(path: Path) -> Path:
+    """The lock of whoever changes the file."""
+    return path.with_name(f".{path.name}.lock")
+
+
+def make_place(path: Path) -> None:
+    """The folder of the file and its lock, where they are missing. Errors: `OSError`."""
+    folder = path.parent
+    if not folder.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        _hand_over(folder, folder.parent)
+    with contextlib.suppress(FileExistsError):
+        descriptor = os.open(lock_path(path), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        try:
+            _hand_over(descriptor, folder)
+        finally:
+            os.close(descriptor)
+
+
+def _hand_over(made: int | Path, folder: Path) -> None:
+    """What root has just made in a folder of another user is that user's: the gateway that runs as them is to read it."""
+    owner = folder.stat()
+    if os.name == "posix" and os.geteuid() == 0 and owner.st_uid:
+        with contextlib.suppress(OSError):  # a container may have taken the right to do so
+            os.chown(made, owner.st_uid, owner.st_gid, follow_symlinks=isinstance(made, int))
+
+
 def write_keys(path: Path, records: Records) -> None:
     """Put `records` in the place of what the file held, in one step. Errors: `OSError`."""
     text = msgspec.json.format(msgspec.json.encode(_File(keys=dict(records))), indent=2)
@@ -96,6 +126,7 @@ def write_keys(path: Path, records: Records) -> None:
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600
     try:
         with os.fdopen(descriptor, "wb") as file:
+            _hand_over(descriptor, path.parent)
             file.write(text + b"\n")
             file.flush()
             os.fsync(file.fileno())

@@ -14,6 +14,7 @@ import codecs
 import difflib
 import ipaddress
 import re
+import socket
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -300,12 +301,20 @@ def _header_of(name: str, written: str, environment: Mapping[str, str], where: s
 
 
 def _is_host(host: str) -> bool:
-    """Whether a server can be told to listen there: an IP address, or a name, whose last part is no number (RFC 1123, section 2.1)."""
+    """Whether a server can be told to listen there: an IP address, also a short one (`0`), or a name, whose last part is no number (RFC
+    1123, section 2.1)."""
+    if ":" in host:
+        try:
+            return ipaddress.ip_address(host).version == 6
+        except ValueError:
+            return False
+    if not host.rpartition(".")[2].isdigit():
+        return _HOST_NAME.fullmatch(host) is not None
     try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return _HOST_NAME.fullmatch(host) is not None and not host.rpartition(".")[2].isdigit()
-    return True
+        socket.inet_aton(host)
+    except OSError:
+        return False
+    return _HOST_NAME.fullmatch(host) is not None
 
 
 def is_loopback(host: str) -> bool:

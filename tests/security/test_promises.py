@@ -319,8 +319,8 @@ def test_promise_10_a_file_with_keys_that_others_can_read_is_a_warning(tmp_path:
     assert "warning" not in line.run("--check").stderr
     assert line.run("keys", "add", "laptop").returncode == 0
     assert "warning" not in line.run("--check").stderr
-    (tmp_path / "keys.json").chmod(0o640)
-    assert f"warning: {tmp_path / 'keys.json'} holds keys" in line.run("--check").stderr
+    (tmp_path / "data/keys.json").chmod(0o640)
+    assert f"warning: {tmp_path / 'data/keys.json'} holds keys" in line.run("--check").stderr
 
 
 @pytest.mark.skipif(os.name != "posix", reason="files have no modes there")

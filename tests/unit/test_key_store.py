@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from compat.cli import main
 from compat.errors import InvalidKey
+from compat.key_commands import unwritable
 from compat.key_store import LOOK_S, KeyRecord, KeyStore, KeyTerms, expiry_of, exposed_files, read_keys, with_key, with_revoked, write_keys
 from compat.keys import ANONYMOUS, ClientKeys, new_key
 from compat.sections import KeySettings
@@ -38,7 +40,7 @@ class Line:
 
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.folder, self.capsys, self.clock = folder, capsys, StillClock(now_s=NOW.timestamp())
-        self.path = folder / "keys.json"
+        self.path = folder / "data" / "keys.json"
         self.events: list[tuple[str, dict[str, Any]]] = []
 
     def run(self, *arguments: str) -> str:
@@ -105,8 +107,51 @@ def test_the_file_is_the_owners_alone_whatever_the_umask(line: Line, umask: int)
     finally:
         os.umask(before)
     assert stat.S_IMODE(line.path.stat().st_mode) == 0o600
-    assert {path.name for path in line.folder.iterdir()} == {"keys.json", ".keys.json.lock"}
-    assert stat.S_IMODE((line.folder / ".keys.json.lock").stat().st_mode) == 0o600
+    assert {path.name for path in line.path.parent.iterdir()} == {"keys.json", ".keys.json.lock"}
+    assert stat.S_IMODE((line.path.parent / ".keys.json.lock").stat().st_mode) == 0o600
+
+
+def test_keys_are_written_into_the_folder_that_the_services_may_write(line: Line) -> None:
+    key = line.add("laptop")
+    assert [path.name for path in line.folder.iterdir()] == ["data"]
+    assert line.gateway().client_of(f"Bearer {key}") == "laptop"
+
+
+def test_a_file_of_before_beside_app_py_stays_in_use(line: Line) -> None:
+    key = line.add("laptop")
+    line.path.rename(line.folder / "keys.json")
+    assert "laptop" in line.run("list")
+    line.add("desk")
+    assert not line.path.exists()
+    line.path = line.folder / "keys.json"
+    assert line.gateway().client_of(f"Bearer {key}") == "laptop"
+
+
+def test_a_folder_that_can_not_be_written_is_one_clear_line(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    (line.folder / "data").write_text("a file where the folder should be")
+    for arguments in (["add", "laptop"], ["revoke", "laptop"]):
+        assert line.fails(*arguments) == f"openai-compat: {line.path}: can't be written: Not a directory.\n"
+    if not Path("/proc/self").exists():
+        return
+    monkeypatch.setenv("OPENAI_COMPAT_KEYS", "/proc/keys.json")  # where nobody may write, root included
+    said = line.fails("add", "laptop")
+    assert said.startswith("openai-compat: /proc/keys.json: can't be written: ")
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EPERM])
+def test_a_folder_that_only_others_may_write_is_told_with_the_way_out(number: int) -> None:
+    said = unwritable(Path("/srv/keys.json"), OSError(number, os.strerror(number)))
+    assert said.startswith(f"/srv/keys.json: can't be written: {os.strerror(number)}. OPENAI_COMPAT_KEYS names another file")
+    assert "OPENAI_COMPAT_KEYS" not in unwritable(Path("/srv/keys.json"), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root writes for others")
+def test_what_root_writes_for_the_user_of_the_service_is_that_users(line: Line) -> None:
+    os.chown(line.folder, 12345, 12345)
+    line.add("laptop")
+    line.add("desk")
+    made = [line.path.parent, line.path, line.path.with_name(".keys.json.lock")]
+    assert [(path.stat().st_uid, path.stat().st_gid) for path in made] == [(12345, 12345)] * 3
 
 
 def test_the_first_key_says_that_keys_are_asked_for_from_now_on(line: Line) -> None:
@@ -311,6 +356,7 @@ def test_a_file_that_breaks_while_the_gateway_runs_opens_and_closes_nothing(line
     ],
 )
 def test_a_gateway_does_not_start_on_a_file_that_is_none(line: Line, text: bytes) -> None:
+    line.path.parent.mkdir()
     line.path.write_bytes(text)
     with pytest.raises(SettingsError, match=r"keys\.json") as caught:
         line.gateway()
