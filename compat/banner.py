@@ -15,7 +15,8 @@ def banner(gateway: Gateway, port: int) -> str:
     names = list(dict.fromkeys([*gateway.settings.models, *gateway.catalog.aliases]))
     width = max(map(len, names))
     routes = [f"    {name:<{width}}  ->  {route_text(gateway, name)}" for name in names]
-    key = "one of your client keys" if gateway.keys.are_required else "any value"
+    are_required = gateway.keys.are_required
+    key, shown = ("one of your client keys", "YOUR-CLIENT-KEY") if are_required else ("any value", "sk-dummy-key")
     awaited = gateway.discovery.awaited()
     provisional = f" (provisional: {', '.join(awaited)} did not give a list of models yet; /healthz has the routes from then on)"
     lines = [
@@ -34,7 +35,7 @@ def banner(gateway: Gateway, port: int) -> str:
     lines += [
         f"  Set up   http://{host}:{port}/setup, or python app.py setup kilo",
         "  Kilo Code (Settings, Providers, OpenAI Compatible)",
-        f'    {{"apiUrl": "{base_url}/chat/completions", "apiKey": "sk-dummy-key", "model": "claude-4-sonnet"}}',
+        f'    {{"apiUrl": "{base_url}/chat/completions", "apiKey": "{shown}", "model": "claude-4-sonnet"}}',
         f"  Health   http://{host}:{port}/healthz     Log  {gateway.settings.log.file}     Stop  Ctrl-C",
     ]
     return "\n".join(lines)

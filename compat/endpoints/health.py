@@ -40,7 +40,9 @@ def health_blueprint(gateway: Gateway) -> flask.Blueprint:
     @blueprint.get("/readyz")
     def readyz() -> flask.Response:
         reason = why_not_ready(gateway)
-        body = {"status": "not ready", "reason": reason} if reason else {"status": "ready"}
+        body = {"status": "not ready" if reason else "ready"}
+        if reason and is_admitted(gateway, flask.request.environ):  # it may name the model and where its file is
+            body["reason"] = reason
         return json_answer(jsonio.encode(body), 503 if reason else 200, headers=[("cache-control", "no-store")])
 
     return blueprint

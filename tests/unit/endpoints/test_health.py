@@ -157,3 +157,13 @@ def test_a_command_of_this_service_sees_everything_by_the_key_in_its_folder(tmp_
     assert run.health_key() == key
     run.health.write_text("{}")
     assert told("Bearer " + key) == {"status": "ok"}
+
+
+def test_who_has_no_client_key_is_told_that_it_is_not_ready_and_not_why(tmp_path: Path) -> None:
+    key, digest = new_key()
+    client = Client(create_app(make_gateway(tmp_path, {"keys": {"ada": {"hash": digest}}})))
+    assert (client.get("/readyz").status_code, client.get("/readyz").json) == (503, {"status": "not ready"})
+    told = client.get("/readyz", headers={"authorization": f"Bearer {key}"})
+    assert (told.status_code, told.json["status"], "no upstream" in told.json["reason"]) == (503, "not ready", True)
+    open_to_all = Client(create_app(make_gateway(tmp_path))).get("/readyz")
+    assert (open_to_all.status_code, "no upstream" in open_to_all.json["reason"]) == (503, True)
