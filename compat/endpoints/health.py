@@ -65,10 +65,43 @@ def why_not_ready(gateway: Gateway) -> str:
     return "" if status.state == "ready" else f"the embedded model is not ready: {status.detail}"
 
 
+def causes(gateway: Gateway) -> list[str]:
+    """What does not work of that which was configured, and why, a sentence without a full stop each: upstreams, circuits, our own parts.
+
+    With names of upstreams in it: not for who has no key.
+    """
+    router, engine = gateway.router, gateway.engine
+    states = gateway.discovery.states
+    found = [f"{name}: {states[name].detail}" for name in router.upstreams if name in states and states[name].state == "failing"]
+    for row in gateway.policies.circuits.report():
+        if row["state"] == "open":
+            found.append(f"{row['upstream']} is not called for {row['model']} just now: {str(row['cause']).rstrip('.')}")
+    if not router.upstreams and engine is None:
+        found.append("no model can answer: no upstream is configured, and the embedded model is switched off")
+    elif not router.upstreams and engine is not None and (status := engine.status()).state == "failed":
+        found.append(f"no model can answer: no upstream is configured, and the embedded model can't: {status.detail}")
+    return found + [f"{name}: {part.fault}" for name, part in _parts(gateway).items() if part.fault]
+
+
+def _parts(gateway: Gateway) -> dict[str, Any]:
+    """Our own parts that may fail while calls go on."""
+    return {
+        "log": gateway.log,
+        "vault": gateway.vault,
+        "limits": gateway.limits,
+        "answers": gateway.answers.shelf,
+        "usage": gateway.usage,
+        "metrics": gateway.metrics,
+        "traces": gateway.traces,
+        "commons": gateway.commons,
+    }
+
+
 def health_report(gateway: Gateway) -> dict[str, Any]:
     """Status, version, uptime, upstreams and their state, calls in flight, where the aliases go.
 
-    `status` is `ok`; `degraded` when something that was configured does not work; `draining` while the gateway shuts down.
+    `status` is `ok`; `degraded` when something does not work that was configured, or no model can answer (`causes` tells what, and why);
+    `draining` while the gateway shuts down.
     """
     states = gateway.discovery.states
     upstreams = [
@@ -84,10 +117,10 @@ def health_report(gateway: Gateway) -> dict[str, Any]:
         for upstream in gateway.router.upstreams.values()
     ]
     shelf, usage = gateway.answers.shelf, gateway.usage
-    parts = (gateway.log, gateway.vault, gateway.limits, shelf, usage, gateway.metrics, gateway.traces, gateway.commons)
-    is_faulty = any(row["state"] == "failing" for row in upstreams) or any(part.fault for part in parts)
+    found = causes(gateway)
     report: dict[str, Any] = {
-        "status": "draining" if gateway.gauges.is_draining else "degraded" if is_faulty else "ok",
+        "status": "draining" if gateway.gauges.is_draining else "degraded" if found else "ok",
+        "causes": found,
         "version": __version__,
         "uptime_s": round(gateway.clock.monotonic() - gateway.started_s, 1),
         "in_flight": gateway.gauges.in_flight,

@@ -10,12 +10,16 @@ import pytest
 from werkzeug.test import Client
 
 from compat.endpoints.health import FLEET, embedded_report, health_report, route_text
+from compat.errors import UpstreamFailure
 from compat.factory import create_app
 from compat.gateway import Gateway
 from compat.keys import new_key
+from compat.process.embedded import EmbeddedEngine, EngineStatus
 from compat.process.service_fleet import Fleet
 from compat.process.service_state import RunFolder
+from compat.routing.circuit import CircuitKey
 from compat.routing.discovery import UpstreamState
+from compat.sections import EmbeddedSettings
 from tests.unit.builders import KEY, StillClock, make_gateway
 
 UPSTREAMS = {
@@ -78,6 +82,49 @@ def test_what_does_not_work_shows_in_the_status(gateway: Gateway, faults: list[A
     for fault in faults:
         fault(gateway)
     assert health_report(gateway)["status"] == status
+
+
+def test_what_does_not_work_is_named_with_its_reason(gateway: Gateway) -> None:
+    assert health_report(gateway)["causes"] == []
+    fail_upstream(gateway)
+    fail_log(gateway)
+    circuit = gateway.policies.circuits.of(CircuitKey("two", "", "b"))
+    for _ in range(gateway.settings.circuit.failures):
+        circuit.admit().failed(UpstreamFailure("It is on fire."))
+    report = health_report(gateway)
+    assert report["causes"] == ["up: wrong key", "two is not called for b just now: It is on fire", "log: disk full"]
+    assert report["status"] == "degraded"
+
+
+@pytest.mark.parametrize(
+    ("status", "is_told"),
+    [
+        (EngineStatus("failed", "fetching it failed: no network; next try in 5 s", "m", None, 8192, 0), True),
+        (EngineStatus("fetching", "fetching 1 of 98 MB", "m", None, 8192, 0), False),
+        (EngineStatus("ready", "ready", "m", 7, 8192, 0), False),
+    ],
+    ids=["failed", "fetching", "ready"],
+)
+def test_a_gateway_of_which_no_model_can_answer_is_degraded(tmp_path: Path, status: EngineStatus, is_told: bool) -> None:
+    class Engine(EmbeddedEngine):
+        def status(self) -> EngineStatus:
+            return status
+
+    engine = Engine(EmbeddedSettings(), lambda _event, _fields: None)
+    report = health_report(replace(make_gateway(tmp_path), engine=engine))
+    words = f"no model can answer: no upstream is configured, and the embedded model can't: {status.detail}"
+    assert (report["status"], report["causes"]) == (("degraded", [words]) if is_told else ("ok", []))
+
+
+def test_without_upstream_and_embedded_model_no_model_can_answer(tmp_path: Path) -> None:
+    report = health_report(make_gateway(tmp_path))
+    assert report["status"] == "degraded"
+    assert report["causes"] == ["no model can answer: no upstream is configured, and the embedded model is switched off"]
+
+
+def test_an_engine_that_failed_is_no_matter_where_upstreams_answer(gateway: Gateway) -> None:
+    engine = EmbeddedEngine(EmbeddedSettings(model="/nowhere.gguf"), lambda _event, _fields: None)
+    assert health_report(replace(gateway, engine=engine))["status"] == "ok"
 
 
 def test_time_and_calls_are_counted(gateway: Gateway) -> None:

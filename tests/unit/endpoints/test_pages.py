@@ -128,6 +128,14 @@ def test_the_page_tells_no_secret(tmp_path: Path) -> None:
     assert '<strong class="degraded">degraded</strong>' in text
 
 
+def test_the_page_names_what_does_not_work_and_why(tmp_path: Path) -> None:
+    gateway = make_gateway(tmp_path, {"upstreams": UPSTREAMS})
+    assert "What does not work" not in page(gateway)
+    gateway.discovery.states["up"] = UpstreamState("failing", "a <wrong> key")
+    assert "up: a &lt;wrong&gt; key." in page(gateway)
+    assert "有问题的部分" in page(gateway, "/?lang=zh")
+
+
 def test_another_page_is_an_error_in_openais_shape(tmp_path: Path) -> None:
     answer = Client(create_app(make_gateway(tmp_path))).get("/nowhere/<b>")
     assert (answer.status_code, answer.content_type, answer.json["error"]["code"]) == (404, "application/json", "unknown_url")
