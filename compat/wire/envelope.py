@@ -18,16 +18,25 @@ import msgspec
 
 from compat import jsonio
 from compat.errors import BadRequest
+from compat.wire.extent import WINDOW_BYTES, check_utf8, check_values
 
 MAX_KEYS = 1000
 """Of the top level: OpenAI's own requests know about fifty, and each is walked."""
 
+MAX_KEY_CHARS = 512
+"""Of a key of the top level."""
+
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_KEY = re.compile(rb'[{,\s]*"((?:[^"\\]|\\.)*)"\s*:\s*')
-_END = re.compile(rb"[{\s]*}\s*")
-_LONE_SURROGATE = re.compile(
-    rb"(?P<kept>(?:\\\\)+|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+_KEY = re.compile(rb'"((?:[^"\\]++|\\.)*+)"')
+_BLANK = b" \t\n\r"
+_FEW_BYTES = 16
+_ESCAPES = re.compile(
+    rb"(?:\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}){1,1000}+"
+    rb"|(?P<lone>(?:\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})){1,1000}+)"
 )
+"""Runs of escaped backslashes and whole pairs, which stay, and runs of lone halves; of bounded length, for a match is one step."""
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_REPLACEMENT = rb"\ufffd"  # as long as what it stands for
 
 
 class Envelope(Mapping[str, bytes]):
@@ -41,11 +50,8 @@ class Envelope(Mapping[str, bytes]):
     def __init__(self, body: bytes) -> None:
         """`BadRequest` when `body` is not UTF-8, not a JSON object, nested too deeply, or has a key twice."""
         try:
-            if not body.isascii():
-                str(body, "utf-8")
-            values, self.was_repaired = _read(body)
-        except UnicodeDecodeError as error:
-            raise BadRequest(f"The body is not valid UTF-8: {error.reason} at byte {error.start}.") from error
+            check_utf8(body)
+            body, values, self.was_repaired = _read(body)
         except RecursionError as error:
             raise BadRequest("The body is nested too deeply.") from error
         except msgspec.ValidationError as error:
@@ -54,9 +60,8 @@ class Envelope(Mapping[str, bytes]):
             raise BadRequest(f"The body is not valid JSON: {error}.") from error
         if len(values) > MAX_KEYS:
             raise BadRequest(f"The body has more than {MAX_KEYS} keys.")
-        if self.was_repaired:
-            body = repaired(body)
-            values = _decode(body)
+        if any(len(key) > MAX_KEY_CHARS for key in values):
+            raise BadRequest(f"The body has a key of more than {MAX_KEY_CHARS} characters.")
         self.body = body
         self._spans = _find_spans(body, values)
 
@@ -106,33 +111,60 @@ class Envelope(Mapping[str, bytes]):
         return b"".join((*parts, self.body[position:closing], comma, b",".join(added), b"}"))
 
 
-def _read(body: bytes) -> tuple[dict[str, msgspec.Raw], bool]:
+def client_envelope(body: bytes) -> Envelope:
+    """The envelope of a client's request, which has no more values than a request needs. Errors: `BadRequest`."""
+    check_values(body)
+    return Envelope(body)
+
+
+def _read(body: bytes) -> tuple[bytes, dict[str, msgspec.Raw], bool]:
+    """The body, its values, and whether it was repaired."""
     try:
-        return _decode(body), False
+        return body, _decode(body), False
     except msgspec.DecodeError:
         whole = repaired(body)
         if whole == body:
             raise
-        return _decode(whole), True
+        return whole, _decode(whole), True
 
 
 def repaired(body: bytes) -> bytes:
     """JSON text with each lone half of a surrogate pair replaced by U+FFFD."""
-    return _LONE_SURROGATE.sub(lambda match: match["kept"] or rb"\ufffd", body)
+    if _SURROGATE.search(body) is None:
+        return body
+    whole: bytearray | None = None
+    for match in _ESCAPES.finditer(body):
+        if match["lone"] is not None:
+            whole = whole or bytearray(body)
+            whole[match.start() : match.end()] = _REPLACEMENT * (len(match["lone"]) // len(_REPLACEMENT))
+    return body if whole is None else bytes(whole)
 
 
 def _find_spans(body: bytes, values: Mapping[str, msgspec.Raw]) -> dict[str, tuple[int, int]]:
+    """Where each value stands. The text is known to be JSON: the first quote after a value begins a key."""
     spans: dict[str, tuple[int, int]] = {}
     position = 0
-    while (match := _KEY.match(body, position)) is not None:
+    while (quote := body.find(b'"', position)) >= 0 and (match := _KEY.match(body, quote)) is not None:
         raw_key = match[1]
         key = jsonio.decode(b'"' + raw_key + b'"') if b"\\" in raw_key else str(raw_key, "utf-8")
         value = bytes(values[key])
-        start = match.end()
+        start = _after_blank(body, body.index(b":", match.end()) + 1)
         position = start + len(value)
         if key in spans or not body.startswith(value, start):
             raise BadRequest(f"The key '{key[:100]}' occurs twice.", param=key[:100])
         spans[key] = (start, position)
-    if _END.fullmatch(body, position) is None:  # an earlier value that begins like the last one of the same key
+    if spans and not body.startswith(b"}", _after_blank(body, position)):  # an earlier value that begins like the last one of the same key
         raise BadRequest("A key of the body occurs twice.")
     return spans
+
+
+def _after_blank(body: bytes, position: int) -> int:
+    """The first place from `position` on that is not blank."""
+    size = _FEW_BYTES
+    while True:
+        window = body[position : position + size]
+        blank = len(window) - len(window.lstrip(_BLANK))
+        position += blank
+        if not window or blank < len(window):
+            return position
+        size = WINDOW_BYTES

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compat.errors import BadRequest
-from compat.wire.envelope import Envelope
+from compat.wire.envelope import Envelope, client_envelope
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=["Cs"])),
@@ -97,3 +97,36 @@ def test_more_keys_than_any_request_has_are_refused_before_they_are_walked() -> 
     assert len(Envelope(json.dumps({f"k{number}": 0 for number in range(1000)}).encode())) == 1000
     with pytest.raises(BadRequest, match="more than 1000 keys"):
         Envelope(json.dumps({f"k{number}": 0 for number in range(1001)}).encode())
+
+
+def test_a_key_is_no_text() -> None:
+    assert list(Envelope(b'{"' + b"k" * 512 + b'":1}')) == ["k" * 512]
+    with pytest.raises(BadRequest, match="a key of more than 512 characters"):
+        Envelope(b'{"' + b"\\u00e9" * 513 + b'":1}')
+
+
+def test_blanks_stand_wherever_they_may() -> None:
+    blank = b" \t\r\n" * 50_000
+    envelope = Envelope(b"%b{%b".replace(b"%b", blank) + b'"a"' + blank + b":" + blank + b"1" + blank + b"}" + blank)
+    assert dict(envelope) == {"a": b"1"}
+    assert dict(Envelope(b"{" + blank + b"}")) == {}
+
+
+@pytest.mark.parametrize("size", [65_535, 65_536, 65_537, 200_000])
+def test_a_byte_that_is_not_utf8_is_named_wherever_it_is(size: int) -> None:
+    assert Envelope(b'{"a":"' + b"x" * (size - 8) + "é".encode() * 40_000 + b'"}')
+    with pytest.raises(BadRequest, match=f"at byte {size}"):
+        Envelope(b'{"a":"' + "é".encode() + b"x" * (size - 8) + b'\xff"}')
+    with pytest.raises(BadRequest, match=f"unexpected end of data at byte {size}"):
+        Envelope(b"x" * size + b"\xc3")
+
+
+def test_a_flood_of_halves_is_repaired_and_keeps_what_is_whole() -> None:
+    text = rb"\ud83d" * 5000 + rb"\\" + rb"\ud83d\ude00" * 3000 + rb"\udc00"
+    assert Envelope(b'{"a":"' + text + b'"}').value("a") == "\ufffd" * 5000 + "\\" + "\U0001f600" * 3000 + "\ufffd"
+
+
+def test_a_client_sends_a_bounded_number_of_values() -> None:
+    assert len(client_envelope(b'{"a":[' + b"1," * 400_000 + b"1]}").value("a")) == 400_001
+    with pytest.raises(BadRequest, match="more than 500000 values"):
+        client_envelope(b'{"a":[' + b"[]," * 250_000 + b"1]}")
