@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 
 from compat.endpoints.health import route_text
 from compat.errors import GatewayError
@@ -12,12 +14,21 @@ from compat.process.open_files import SPARE, WANTED, connection_bound, file_limi
 from compat.redis_link import redis_client, redis_errors
 from compat.routing.own_address import OwnAddress
 from compat.upstream.client import Secret, Upstream
+from compat.writable import write_fault
 
 _REDIS_PORT = 6379
 
 
-def check(gateway: Gateway, list_models: Callable[[Upstream, float], Sequence[str]], say: Callable[[str], None]) -> bool:
-    """Say what is configured and whether it works; false when something is at fault. Spends no tokens."""
+def check(
+    gateway: Gateway,
+    list_models: Callable[[Upstream, float], Sequence[str]],
+    say: Callable[[str], None],
+    places: Mapping[str, Path] = MappingProxyType({}),
+) -> bool:
+    """Say what is configured and whether it works; false when something is at fault. Spends no tokens.
+
+    `places` are what the gateway writes and where (`written_places`).
+    """
     settings = gateway.settings
     none = "none left (nobody is served)" if gateway.keys.are_required else "none (any key is accepted)"
     say(f"server     {settings.server.host}:{settings.server.port}, client keys: {', '.join(gateway.keys.names) or none}")
@@ -26,7 +37,8 @@ def check(gateway: Gateway, list_models: Callable[[Upstream, float], Sequence[st
         f" silence {settings.timeouts.silence_s:g} s; attempts {settings.retry.attempts}"
     )
     say(f"files      {files_text(settings.server.max_connections, *file_limits())}")
-    is_good = _redis_answers(settings.storage.redis_url, say)
+    is_good = _places_can_be_written(places, say)
+    is_good = _redis_answers(settings.storage.redis_url, say) and is_good
     is_good = _upstreams_answer(gateway, list_models, say) and is_good
     if not gateway.router.upstreams:
         say("upstream   none configured: set a key (see .env.example)")
@@ -86,6 +98,14 @@ def files_text(max_connections: int, soft: int, hard: int) -> str:
         f"; for server.max_connections = {max_connections} raise the hard limit to {2 * max_connections + SPARE} (ulimit -Hn, LimitNOFILE)"
     )
     return words + (more if room < max_connections else "")
+
+
+def _places_can_be_written(places: Mapping[str, Path], say: Callable[[str], None]) -> bool:
+    faults = {name: fault for name, path in places.items() if (fault := write_fault(path))}
+    for name, path in places.items():
+        label = "FAULT " if name in faults else ""
+        say(f"writes     {label}{name} {path}" + (f" can't be written: {faults[name]}" if name in faults else ""))
+    return not faults
 
 
 def _redis_answers(url: str, say: Callable[[str], None]) -> bool:

@@ -45,6 +45,7 @@ from compat.setup.command import ANY_KEY, SetupOrder, gateway_url, run_setup
 from compat.upstream.client import MIN_SECRET_CHARS
 from compat.upstream.models_list import list_models
 from compat.usage_report import print_usage
+from compat.writable import written_places
 
 EXIT_FAULT = 1
 EXIT_START = 2
@@ -88,7 +89,8 @@ def _run(argv: Sequence[str], base_dir: Path) -> int:
     if arguments.command == "doctor":
         return doctor(gateway, print)
     if arguments.check:
-        return 0 if check(gateway, list_models, print) else EXIT_FAULT
+        places = written_places(settings, base_dir, environment)
+        return 0 if check(gateway, list_models, print, places) else EXIT_FAULT
     return serve(gateway)
 
 

@@ -70,7 +70,7 @@ LAYERS: list[tuple[str, tuple[str, ...], frozenset[str]]] = [
         frozenset({"flask", "werkzeug", "gevent", "flask_limiter", "flask_compress", "backports", "compression", "limits"}),
     ),
     ("server", ("process.server", "process.request_guard"), frozenset({"gevent"})),
-    ("root", ("factory", "stores", "banner", "check", "dot_env"), frozenset({"flask", "gevent"})),
+    ("root", ("factory", "stores", "banner", "check", "dot_env", "writable"), frozenset({"flask", "gevent"})),
     (
         "entry",
         ("cli", "key_commands", "process.service_check", "process.service_gateway", "process.gunicorn_worker", "process.gunicorn_server"),

@@ -1,0 +1,38 @@
+"""Whether the files that the gateway writes can be written, tried before anything is lost. Nothing is left behind, no folder is made."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from compat.process.service_state import run_folder
+from compat.settings import Settings
+
+_PROBE = b"\0" * 4096
+
+
+def written_places(settings: Settings, base_dir: Path, environment: Mapping[str, str]) -> dict[str, Path]:
+    """What is written -> where, with these settings; the last is the folder in which the services' processes know of each other."""
+    found = {"log": base_dir / settings.log.file}
+    if settings.usage.enabled and settings.usage.path:
+        found["usage"] = base_dir / Path(settings.usage.path).expanduser()
+    if settings.vault.enabled and settings.vault.path and not settings.storage.redis_url:
+        found["vault"] = base_dir / Path(settings.vault.path).expanduser()
+    return {**found, "run folder": run_folder(base_dir, environment).root}
+
+
+def write_fault(path: Path) -> str:
+    """Why a file, or files in a folder, can't be written there, in the system's words; empty when they can."""
+    try:
+        path = path.resolve()
+        if path.exists() and not path.is_dir():
+            os.close(os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_NONBLOCK", 0)))
+        folder = path if path.is_dir() else next(parent for parent in path.parents if parent.exists())
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".openai-compat-") as probe:
+            probe.write(_PROBE)
+            probe.flush()
+    except (OSError, RuntimeError) as error:  # the latter for links that lead in a circle
+        return getattr(error, "strerror", None) or str(error)
+    return ""
