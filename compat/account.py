@@ -56,7 +56,7 @@ class Account:
         self._begin()
         if call.wire_api != "openai.embeddings":
             self._decision = gateway.answers.decide(call.envelope, call.cache_wish)
-        estimate = estimate_of(len(call.envelope.body), call.most_output(route.model.max_output), route.model.price)
+        estimate = estimate_of(len(call.envelope.body), call.most_output(route.model.max_output), route.model.price.at(gateway.clock.now()))
         self._has_asked = True  # a refusal has the headers with it
         self._reservation = gateway.limits.admit(call.client, route.name, estimate)
 

@@ -9,25 +9,85 @@ from __future__ import annotations
 import datetime
 import difflib
 import fnmatch
+import math
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from typing import Any, Literal
 
 import msgspec
 
+Api = Literal["openai.chat", "openai.responses", "anthropic.messages", "gemini.generate"]
 Effort = Literal["low", "medium", "high", "xhigh", "max"]
+_SATURDAY = 5
+_FREE = ":free"
+"""How OpenRouter marks a variant that costs nothing."""
 _COMPARED_CHARS = 100
 """Of a name that is looked for: comparing takes time and memory by the square of its length."""
 
 
+class PriceTier(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Factors on a price, `input` with what is read from and written to a cache, `output`, and when they hold: all of these together.
+
+    above      the prompt has more tokens than that; then they are for all of the call
+    hours      of the day in UTC, each from (included) and to (excluded); empty: all of them
+    weekdays   Monday to Friday in UTC only
+    since      from this day of UTC on
+    """
+
+    above: int = 0
+    hours: tuple[tuple[float, float], ...] = ()
+    weekdays: bool = False
+    since: datetime.date | None = None
+    input: float = 1.0
+    output: float = 1.0
+
+    @property
+    def depends_on_time(self) -> bool:
+        """Whether it may hold at one time and not at another."""
+        return bool(self.hours) or self.weekdays or self.since is not None
+
+    def holds_at(self, moment: datetime.datetime) -> bool:
+        """Whether its hours and days hold at a moment of UTC."""
+        hour = moment.hour + moment.minute / 60 + moment.second / 3600
+        is_hour = not self.hours or any(start <= hour < end for start, end in self.hours)
+        return is_hour and (not self.weekdays or moment.weekday() < _SATURDAY) and (self.since is None or self.since <= moment.date())
+
+
 class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """US dollars per million tokens."""
+    """US dollars per million tokens; `tiers` change them by the size of the prompt and by time."""
 
     input: float = 0.0
     output: float = 0.0
     cache_read: float = 0.0
     cache_write: float = 0.0
     cache_write_1h: float = 0.0
+    tiers: tuple[PriceTier, ...] = ()
+
+    def at(self, now_s: float) -> Price:
+        """The price at a time (seconds since 1970): what is left of `tiers` depends on the prompt only."""
+        if not any(tier.depends_on_time for tier in self.tiers):
+            return self
+        moment = datetime.datetime.fromtimestamp(now_s, datetime.UTC)
+        holding = [tier for tier in self.tiers if tier.holds_at(moment)]
+        by_size = tuple(PriceTier(tier.above, input=tier.input, output=tier.output) for tier in holding if tier.above)
+        return msgspec.structs.replace(self._times([tier for tier in holding if not tier.above]), tiers=by_size)
+
+    def listed_at(self, now_s: float) -> Price:
+        """The price of a usual prompt at most hours of the day: for lists, which are kept for a while."""
+        day = datetime.datetime.fromtimestamp(now_s, datetime.UTC).date()
+        lasting = (tier for tier in self.tiers if not (tier.above or tier.hours or tier.weekdays))
+        return self._times(tier for tier in lasting if tier.since is None or tier.since <= day)
+
+    def of_prompt(self, tokens: int) -> Price:
+        """The price of a call with a prompt of so many tokens; what depends on time (see `at`) is left out."""
+        holding = [tier for tier in self.tiers if tokens > tier.above and not tier.depends_on_time]
+        return self._times(holding) if holding else self
+
+    def _times(self, tiers: Iterable[PriceTier]) -> Price:
+        tiers = tuple(tiers)
+        into, out = math.prod(tier.input for tier in tiers), math.prod(tier.output for tier in tiers)
+        reads, writes, writes_1h = self.cache_read * into, self.cache_write * into, self.cache_write_1h * into
+        return Price(self.input * into, self.output * out, reads, writes, writes_1h)
 
 
 class MessagesFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,6 +123,8 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Facts of one model.
 
     `ids` maps an upstream kind to the id the model has there, `replaced_by` names the model that takes over after `retires`.
+    `apis` are the wire APIs of its vendor that it does everything on, the best first; empty: that of its upstream, whichever it is.
+    `source` tells where price and limits were read; `reseller` is a thin one.
     """
 
     id: str = ""
@@ -79,6 +141,8 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retires: datetime.date | None = None
     replaced_by: str | None = None
     ids: dict[str, str] = {}
+    apis: tuple[Api, ...] = ()
+    source: Literal["vendor", "reseller"] = "vendor"
     messages: MessagesFacts = MessagesFacts()
 
 
@@ -109,16 +173,23 @@ class Catalog:
         self._families = dict(families)
         self._by_upstream_id = {(kind, name): model for model in models.values() for kind, name in model.ids.items()}
 
-    def model_of(self, upstream_kind: str, upstream_id: str) -> Model:
-        """The facts of the model that `upstream_kind` calls `upstream_id`; for an unknown id those of its family, else plain defaults."""
+    def model_of(self, upstream_kind: str, upstream_id: str, *, is_local: bool = False) -> Model:
+        """The facts of the model that `upstream_kind` calls `upstream_id`; for an unknown id those of its family, else plain defaults.
+
+        On this machine (`is_local`) a model of a family costs nothing, and its sizes are what the server was started with: the defaults.
+        """
         known = self._by_upstream_id.get((upstream_kind, upstream_id)) or self.models.get(upstream_id)
         if known is not None:
             return known
-        bare_id = upstream_id.rsplit("/", 1)[-1].replace(".", "-")
+        bare_id = upstream_id.rsplit("/", 1)[-1].replace(".", "-").lower()
+        unknown = Model(id=upstream_id, display_name=upstream_id, owned_by=upstream_kind)
         for pattern, family in self._families.items():
             if fnmatch.fnmatchcase(bare_id, pattern):
-                return msgspec.structs.replace(family, id=upstream_id, display_name=upstream_id)
-        return Model(id=upstream_id, display_name=upstream_id, owned_by=upstream_kind)
+                found = msgspec.structs.replace(family, id=upstream_id, display_name=upstream_id)
+                if is_local:
+                    return msgspec.structs.replace(found, price=Price(), context=unknown.context, max_output=unknown.max_output)
+                return msgspec.structs.replace(found, price=Price()) if bare_id.endswith(_FREE) else found
+        return unknown
 
     def with_facts(self, model: Model, facts: Mapping[str, Any]) -> Model:
         """`model` with some of its fields overridden, tables merged."""
@@ -141,10 +212,15 @@ def load_catalog(overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Ca
     for name, row in (overrides or {}).items():
         rows[name] = _merge(rows.get(name, {}), row)
     for name, row in rows.items():
-        base = _family(file, row.pop("like")) if "like" in row else {}
-        models[name] = msgspec.convert({"id": name, "display_name": name, **_merge(base, row)}, Model)
-    families = {pattern: msgspec.convert({"id": pattern, **row}, Model) for pattern, row in file.families.items()}
+        models[name] = msgspec.convert({"id": name, "display_name": name, **_whole(file, row)}, Model)
+    families = {pattern: msgspec.convert({"id": pattern, **_whole(file, row)}, Model) for pattern, row in file.families.items()}
     return Catalog(models, file.aliases, families)
+
+
+def _whole(file: _CatalogFile, row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with the facts of the family that it is `like`, and of the one that this is like."""
+    own = {key: value for key, value in row.items() if key != "like"}
+    return _merge(_whole(file, _family(file, row["like"])), own) if "like" in row else own
 
 
 def _family(file: _CatalogFile, pattern: Any) -> Mapping[str, Any]:

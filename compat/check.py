@@ -50,9 +50,7 @@ def check(
         elif fault:
             is_good = False
             say(f"           FAULT {fault}")
-    for name in dict.fromkeys([*settings.models, *gateway.catalog.aliases]):
-        say(f"model      {name} -> {route_text(gateway, name)}")
-    is_good = is_good and _routes_resolve(gateway, say)
+    is_good = _routes_resolve(gateway, say) and is_good
     say("All is well." if is_good else "Something is at fault.")
     return is_good
 
@@ -132,11 +130,17 @@ def _address(url: str) -> str:
 def _routes_resolve(gateway: Gateway, say: Callable[[str], None]) -> bool:
     is_good = True
     for name in dict.fromkeys([*gateway.settings.models, *gateway.catalog.aliases]):
+        say(f"model      {name} -> {route_text(gateway, name)}")
         try:
-            gateway.router.resolve(name)
+            route = gateway.router.resolve(name)
         except GatewayError as error:
             is_good = False
             say(f"           FAULT {error.message}")
+        else:
+            for one in route.deployments:
+                if one.wanted_api:
+                    spoken = one.upstream.kind.wire_api
+                    say(f"           NOTE {one.name} may refuse tools: it takes them by {one.wanted_api}, and {spoken} is spoken")
     return is_good
 
 

@@ -84,6 +84,10 @@ def diagnose(
                 replacements[model.id] = successor.id
                 words = f"Calls of '{name}' go to {successor.id} in the place of {model.id}."
                 findings.append(Finding("warning", "replaced", name, model.id, words))
+    for upstream in upstreams.values():  # what answers in the place of models that nobody offers
+        model = catalog.model_of(upstream.kind.name, upstream.kind.default_model)
+        if model.id not in replacements and ward.is_dead(model) and (successor := ward.successor(model)) is not None:
+            replacements[model.id] = successor.id
     for name, model in (names or {}).items():
         findings += ward.look_at(name, model)
     return Diagnosis(tuple(findings), replacements)

@@ -86,6 +86,7 @@ def check_terms(name: str, terms: KeyTerms) -> None:
 def estimate_of(body_bytes: int, max_output_tokens: int, price: Price) -> Estimate:
     """The most that a call is likely to use: a request of `body_bytes`, nothing of it in a cache, answered at full length."""
     prompt_tokens = body_bytes // BYTES_PER_TOKEN + 1
+    price = price.of_prompt(prompt_tokens)
     dearest = max(price.input, price.cache_write, price.cache_write_1h)
     return Estimate(prompt_tokens, max_output_tokens, prompt_tokens * dearest / 1_000_000, max_output_tokens * price.output / 1_000_000)
 

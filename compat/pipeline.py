@@ -195,7 +195,7 @@ class CallRun:
 
     def _attempt_at(self, place: Place) -> Attempt:
         assert self._plan is not None
-        deployment = place.candidate.deployment
+        deployment = place.candidate.deployment.priced(self.gateway.clock.now())
         call = self.call if self._carried is None else rest_of(self.call, self._carried, deployment)
         hold_bytes = self.gateway.settings.rescue.hold_tool_calls_bytes if self._may_rescue() else 0
         return Attempt(

@@ -26,14 +26,15 @@ def model_info_blueprint(gateway: Gateway) -> flask.Blueprint:
     def model_info() -> flask.Response:
         environ = flask.request.environ
         gateway.keys.client_of(environ.get("HTTP_AUTHORIZATION", ""), environ.get("HTTP_X_API_KEY", ""))
-        return json_answer(jsonio.encode({"data": [info_row(route) for route in listed_routes(gateway)]}))
+        return json_answer(jsonio.encode({"data": [info_row(route, gateway.clock.now()) for route in listed_routes(gateway)]}))
 
     return blueprint
 
 
-def info_row(route: Route) -> dict[str, Any]:
+def info_row(route: Route, now_s: float) -> dict[str, Any]:
     """What LiteLLM's proxy would say of one public name."""
     model, first = route.model, route.deployments[0]
+    price = model.price.listed_at(now_s)
     return {
         "model_name": route.name,
         "litellm_params": {"model": first.name},
@@ -46,15 +47,15 @@ def info_row(route: Route) -> dict[str, Any]:
             "max_tokens": _output(model),
             "max_input_tokens": model.context,
             "max_output_tokens": _output(model),
-            "input_cost_per_token": _per_token(model.price.input),
-            "output_cost_per_token": _per_token(model.price.output),
-            "cache_read_input_token_cost": _per_token(model.price.cache_read),
-            "cache_creation_input_token_cost": _per_token(model.price.cache_write),
+            "input_cost_per_token": _per_token(price.input),
+            "output_cost_per_token": _per_token(price.output),
+            "cache_read_input_token_cost": _per_token(price.cache_read),
+            "cache_creation_input_token_cost": _per_token(price.cache_write),
             "supports_vision": model.images,
             "supports_pdf_input": model.files,
             "supports_function_calling": model.tools,
             "supports_tool_choice": model.tools,
-            "supports_prompt_caching": model.price.cache_read > 0,
+            "supports_prompt_caching": price.cache_read > 0,
             "supports_reasoning": model.reasoning,
             "supports_native_streaming": True,
         },

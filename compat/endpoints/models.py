@@ -72,7 +72,7 @@ def model_row(gateway: Gateway, route: Route) -> dict[str, Any]:
         "name": name,
         "context_length": model.context,
         "max_output_tokens": model.max_output,
-        "pricing": _pricing(model.price),
+        "pricing": _pricing(model.price.listed_at(gateway.clock.now())),
         "capabilities": {"tools": model.tools, "images": model.images, "files": model.files, "reasoning": model.reasoning},
         "route": [deployment.name for deployment in route.deployments],
     }

@@ -18,6 +18,8 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import msgspec
+
 from compat.catalog import Catalog, Model
 from compat.errors import ModelNotFound, NoUpstream
 from compat.routing.upstreams import EMBEDDED_KIND
@@ -40,6 +42,18 @@ class Deployment:
     def name(self) -> str:
         """`upstream/model`, as configurations and logs write it."""
         return f"{self.upstream.name}/{self.target}"
+
+    def priced(self, now_s: float) -> Deployment:
+        """The deployment with the price of a time (seconds since 1970)."""
+        price = self.model.price.at(now_s)
+        return self if price is self.model.price else replace(self, model=msgspec.structs.replace(self.model, price=price))
+
+    @property
+    def wanted_api(self) -> str:
+        """The wire API that the model does everything on at its vendor, where it is called by one on which it does not; else empty."""
+        apis, kind = self.model.apis, self.upstream.kind
+        is_vendors = self.upstream.base_url == kind.base_url and kind.name in {self.model.owned_by, *itertools.islice(self.model.ids, 1)}
+        return apis[0] if apis and is_vendors and kind.wire_api not in apis else ""
 
     @property
     def is_embedded(self) -> bool:
@@ -210,7 +224,7 @@ class Router:
         fallbacks = []
         for upstream in self.upstreams.values():
             listed = self._listed(upstream)
-            default = upstream.kind.default_model if upstream.base_url == upstream.kind.base_url or not listed else ""
+            default = self._default_of(upstream) if upstream.base_url == upstream.kind.base_url or not listed else ""
             target = default or (listed[0] if listed else "")
             if target:
                 fallbacks.append(self._deployment(upstream, target))
@@ -219,6 +233,12 @@ class Router:
         if self._embedded is not None:
             return [self._embedded]
         raise NoUpstream("No upstream is configured: set a key (for example ANTHROPIC_API_KEY), or switch the embedded model on.")
+
+    def _default_of(self, upstream: Upstream) -> str:
+        """The kind's own default model, or what replaces it once it is dead."""
+        kind = upstream.kind
+        heir = self._catalog.models.get(self._replacements.get(self._catalog.model_of(kind.name, kind.default_model).id, ""))
+        return kind.default_model if heir is None else heir.ids.get(kind.name, kind.default_model)
 
     def _offering(self, model: Model) -> list[Deployment]:
         """The model wherever it is offered: by the catalog's word for the kind, else by the upstream's own list.
@@ -250,7 +270,7 @@ class Router:
         return [self._deployment(upstream, name) for upstream in self.upstreams.values() if name in self._listed(upstream)]
 
     def _deployment(self, upstream: Upstream, target: str) -> Deployment:
-        return Deployment(upstream, target, self._catalog.model_of(upstream.kind.name, target))
+        return Deployment(upstream, target, self._catalog.model_of(upstream.kind.name, target, is_local=upstream.kind.local))
 
     def _unknown(self, name: str) -> ModelNotFound:
         model = self._catalog.models.get(name)

@@ -85,18 +85,18 @@ _ROWS = (
     ),
     _openai("openai", "https://api.openai.com/v1", "OPENAI_API_KEY", "gpt-4o", unwanted_fields=_NOT_OPENAI, paths=_FILLING_IN),
     _openai("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", "anthropic/claude-sonnet-4.6"),
-    _openai("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY", "deepseek-chat", paths=_CHAT_ONLY),
+    _openai("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY", "deepseek-flash", paths=_CHAT_ONLY),
     _openai(
         "gemini",
         "https://generativelanguage.googleapis.com/v1beta/openai",
         "GEMINI_API_KEY",
-        "gemini-2.5-pro",
+        "gemini-3.8-flash",
         unwanted_fields=frozenset({"cache_control"}),
     ),
     _openai(
         "mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", "devstral-latest", sends_usage_option=False, unwanted_fields=_NOT_OPENAI
     ),
-    _openai("xai", "https://api.x.ai/v1", "XAI_API_KEY", "grok-4", paths=_CHAT_ONLY),
+    _openai("xai", "https://api.x.ai/v1", "XAI_API_KEY", "grok-4.7", paths=_CHAT_ONLY),
     _openai(
         "groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", "llama-3.3-70b-versatile", unwanted_fields=_NOT_OPENAI, paths=_CHAT_ONLY
     ),

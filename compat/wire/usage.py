@@ -27,12 +27,15 @@ class Usage:
 
 
 def cost_of(usage: Usage, price: Price) -> float:
-    """US dollars. What was read from or written to a cache has its own price; the rest of the prompt has the plain one.
+    """US dollars, at the price of the call's time (`Price.at`).
+
+    What was read from or written to a cache has its own price; the rest of the prompt has the plain one.
 
     Counts beyond all measure cost nothing: they can't be true, and no float holds them.
     """
     if max(usage.prompt_tokens, usage.completion_tokens, usage.cache_read_tokens, usage.cache_write_tokens) > MAX_TOKENS:
         return 0.0
+    price = price.of_prompt(usage.prompt_tokens)
     plain = max(usage.prompt_tokens - usage.cache_read_tokens - usage.cache_write_tokens, 0)
     return (
         plain * price.input

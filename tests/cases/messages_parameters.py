@@ -76,13 +76,13 @@ SAMPLING = [
 ]
 
 LIMITS = [
-    RequestRow((21,), "the model's own limit where none is named", chat(), {"max_tokens": 64_000}),
+    RequestRow((21,), "the model's own limit where none is named", chat(), {"max_tokens": 128_000}),
     RequestRow((21,), "also for another model", chat(), {"max_tokens": 128_000}, model=OPUS),
     RequestRow((21,), "the old spelling", chat(max_tokens=100), {"max_tokens": 100}),
     RequestRow((21,), "the new spelling", chat(max_completion_tokens=100), {"max_tokens": 100}),
     RequestRow((21,), "the new one counts beside the old one", chat(max_completion_tokens=100, max_tokens=200), {"max_tokens": 100}),
     RequestRow((21,), "null is none", chat(max_completion_tokens=None, max_tokens=200.0), {"max_tokens": 200}),
-    RequestRow((21,), "more than there is becomes the most", chat(max_tokens=10**6), {"max_tokens": 64_000}, ("clamped=max_tokens",)),
+    RequestRow((21,), "more than there is becomes the most", chat(max_tokens=10**6), {"max_tokens": 128_000}, ("clamped=max_tokens",)),
 ]
 
 STOP = [

@@ -57,6 +57,18 @@ def test_every_call_is_counted_with_its_outcome_tokens_cost_and_times(measured: 
     assert total(measured, "openai_compat_in_flight") == 0
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_call_costs_what_its_hour_and_the_size_of_its_prompt_make_of_the_price(
+    start_gateway: Any, upstream: FakeUpstream, stream: bool
+) -> None:
+    tiers = [{"since": "2020-01-01", "output": 2.0}, {"since": "2999-01-01", "output": 5.0}, {"above": 10, "output": 3.0}]
+    facts = {"their-model": {"facts": {"price": {"output": 1000.0, "tiers": tiers}}}}
+    gateway = start_gateway(to_upstream(upstream, models=facts))
+    answer = gateway.chat(stream=stream, stream_options={"include_usage": True} if stream else None)
+    assert re.findall(r'"upstream_inference_cost": ?([0-9.]+)', answer.text) == ["0.042"]
+    assert [call["cost_usd"] for call in gateway.calls()] == [pytest.approx(0.042)]
+
+
 def test_what_the_cache_and_the_limits_did_is_counted(measured: RunningGateway, upstream: FakeUpstream) -> None:
     statuses = [measured.chat().status_code for _ in range(3)]
     statuses += [measured.chat(headers={"x-compat-cache": "off"}).status_code for _ in range(4)]

@@ -174,6 +174,17 @@ def test_it_looks_when_the_lists_are_there_and_then_daily_and_what_changes_is_to
     assert told == ["model.retires 60 days; new replaces it.", "model.retires 59 days; new replaces it."]
 
 
+def test_a_dead_default_of_a_kind_is_replaced_as_well() -> None:
+    gone = Model(id="gpt-4o", ids={"openai": "gpt-4o"}, retires=in_days(-1), replaced_by="heir")
+    models = {"gpt-4o": gone, "heir": Model(id="heir", ids={"openai": "heir-1"}), "old": Model(id="old", ids={"anthropic": "old-1"})}
+    catalog = Catalog(models, {"best": Alias("old", SINCE)}, {})
+    router = Router(catalog, {"openai": make_upstream("openai")}, {}, None)
+    clock = StillClock(now_s=datetime.datetime.combine(TODAY, datetime.time(12), datetime.UTC).timestamp())
+    assert [deployment.name for deployment in router.resolve("best").deployments] == ["openai/gpt-4o"]
+    assert Doctor(catalog, router, clock.now, lambda *_: None).examine().findings == ()
+    assert [deployment.name for deployment in router.resolve("best").deployments] == ["openai/heir-1"]
+
+
 def test_what_was_told_is_not_told_again_until_it_changes() -> None:
     catalog = catalog_of(in_days(60))
     router = Router(catalog, {"anthropic": make_upstream("anthropic", "anthropic")}, {}, None)

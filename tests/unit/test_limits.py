@@ -16,7 +16,7 @@ import msgspec
 import pytest
 from limits.errors import StorageError
 
-from compat.catalog import Price
+from compat.catalog import Price, PriceTier
 from compat.endpoints.limiter import MAX_COUNTS, MEMORY, make_limiter
 from compat.errors import ClientGone, GatewayError, TooManyRequests
 from compat.key_store import KeyTerms
@@ -542,6 +542,7 @@ def test_counts_in_memory_are_bounded_and_told() -> None:
     [
         (3000, 100, Price(), Estimate(1001, 100, 0.0, 0.0)),
         (2999, 0, Price(input=1000.0), Estimate(1000, 0, 1.0, 0.0)),
+        (2999, 10, Price(input=1000.0, output=100.0, tiers=(PriceTier(above=999, input=2, output=3),)), Estimate(1000, 10, 2.0, 0.003)),
         (2999, 1000, Price(input=3.0, output=15.0, cache_write=3.75, cache_write_1h=6.0), Estimate(1000, 1000, 0.006, 0.015)),
     ],
 )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from werkzeug.test import Client
 
-from compat.catalog import Model, Price
+from compat.catalog import Model, Price, PriceTier
 from compat.endpoints.models import model_row
 from compat.factory import create_app
 from compat.gateway import Gateway
@@ -119,6 +119,12 @@ def test_an_alias_has_a_name_of_its_own(gateway: Gateway) -> None:
     name, alias = next((name, alias) for name, alias in gateway.catalog.aliases.items())
     shown = alias.display_name or f"{name} (The X)"
     assert row_of(gateway, name, Model(id="x", display_name="The X"))["name"] == shown
+
+
+def test_the_price_of_a_usual_prompt_on_this_day_is_listed(gateway: Gateway) -> None:
+    tiers = (PriceTier(above=5, input=10), PriceTier(hours=((0, 24),), input=10), PriceTier(since=datetime.date(2020, 1, 1), input=2))
+    row = row_of(gateway, "x", Model(id="x", price=Price(input=1.5, tiers=tiers)))
+    assert row["pricing"]["prompt"] == "0.000003"
 
 
 def test_dates_are_seconds_and_days(gateway: Gateway) -> None:

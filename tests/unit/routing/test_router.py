@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import datetime
 import tracemalloc
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from compat.catalog import Catalog, Model, load_catalog
+from compat.catalog import Catalog, Model, Price, PriceTier, load_catalog
 from compat.errors import ModelNotFound, NoUpstream
 from compat.routing.router import Deployment, Router
 from compat.routing.upstreams import EMBEDDED_KIND
@@ -105,6 +106,35 @@ def test_facts_alone_leave_a_name_its_usual_way() -> None:
 def test_a_deployment_has_the_facts_of_its_model(target: str, context: int, owner: str) -> None:
     route = make_router(ANTHROPIC).resolve(f"anthropic/{target}")
     assert (route.model.context, route.model.owned_by) == (context, owner)
+
+
+@pytest.mark.parametrize(
+    ("upstream", "target", "api"),
+    [
+        (OPENAI, "gpt-6.1-sol", "openai.responses"),
+        (OPENAI, "gpt-6.3-sol", "openai.responses"),
+        (OPENAI, "gpt-4o", ""),
+        (OPENROUTER, "openai/gpt-6.1-sol", ""),
+        (make_upstream("mine", base_url=ELSEWHERE), "gpt-6.1-sol", ""),
+        (ANTHROPIC, "claude-opus-5-5", ""),
+        (make_upstream("gemini", "gemini"), "gemini-4-carbon", ""),
+        (make_upstream("moonshot", "moonshot"), "kimi-k3.1-pro", ""),
+        (OPENAI, "somebodys-own", ""),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)
+def test_a_model_that_needs_another_wire_api_at_its_vendor_says_so(upstream: Upstream, target: str, api: str) -> None:
+    router = Router(load_catalog(), {upstream.name: upstream}, {}, None)
+    (deployment,) = router.resolve(f"{upstream.name}/{target}").deployments
+    assert deployment.wanted_api == api
+
+
+def test_a_deployment_has_the_price_of_a_time_and_is_the_same_where_that_does_not_matter() -> None:
+    steady, timed = Model(id="a"), Model(id="b", price=Price(1, 1, tiers=(PriceTier(since=datetime.date(2026, 12, 1), input=2),)))
+    before, after = (datetime.datetime(2026, month, 1, tzinfo=datetime.UTC).timestamp() for month in (11, 12))
+    kept = Deployment(OPENAI, "a", steady)
+    assert kept.priced(after) is kept
+    assert [Deployment(OPENAI, "b", timed).priced(when).model.price.input for when in (before, after)] == [1, 2]
 
 
 def test_only_the_engines_deployment_is_embedded() -> None:
