@@ -34,7 +34,8 @@ def _oddities(sources: Sources, outer: Mapping[str, str]) -> Iterator[str]:
     for name in sources.written:
         near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=_LIKENESS) if name not in known else []
         if near and not _is_named(name, sources):
-            yield f"nobody reads {name[:_MAX_NAME_CHARS]}; did you mean {near[0]}?"
+            shown = name if name.isprintable() else ascii(name)
+            yield f"nobody reads {shown[:_MAX_NAME_CHARS]}; did you mean {near[0]}?"
 
 
 def _is_named(name: str, sources: Sources) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Mapping
@@ -26,13 +27,14 @@ def written_places(settings: Settings, base_dir: Path, environment: Mapping[str,
 def write_fault(path: Path) -> str:
     """Why a file, or files in a folder, can't be written there, in the system's words; empty when they can."""
     try:
+        if not path.is_dir():
+            with contextlib.suppress(FileNotFoundError):
+                os.close(os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_NONBLOCK", 0)))
         path = path.resolve()
-        if path.exists() and not path.is_dir():
-            os.close(os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_NONBLOCK", 0)))
         folder = path if path.is_dir() else next(parent for parent in path.parents if parent.exists())
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".openai-compat-") as probe:
             probe.write(_PROBE)
             probe.flush()
-    except (OSError, RuntimeError) as error:  # the latter for links that lead in a circle
-        return getattr(error, "strerror", None) or str(error)
+    except OSError as error:
+        return error.strerror or str(error)
     return ""

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from compat.dot_env import env_warnings
 from compat.factory import build_gateway
 from compat.process.service_configuration import CONFIG, ENV_FILE, find_sources, read_configuration, worker_count
 from compat.routing.own_address import OwnAddress
@@ -59,6 +60,7 @@ def examine(base_dir: Path, folder: Path) -> dict[str, Any]:
         "drain_s": server.drain_s,
         "log_file": str(base_dir / settings.log.file),
         "embedded": settings.embedded.enabled,
+        "warnings": env_warnings(sources),
     }
 
 

@@ -20,6 +20,7 @@ class _Facts(msgspec.Struct, frozen=True):
     shutdown_s: _Seconds
     workers: _Count = 0
     log_file: str = ""
+    warnings: list[str] = []
 
 
 class _Generation(msgspec.Struct, frozen=True):

@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from compat.process.service_fleet import generations, keepers, workers
 from compat.process.service_health import Health, ask_health
 from compat.process.service_launch import service_log, spawn_watcher
-from compat.process.service_log import give_up, last_lines
+from compat.process.service_log import give_up, last_lines, printable
 from compat.process.service_logs import show_logs
 from compat.process.service_state import FileLock, Identity, RunFolder, is_alive, is_of_the_service, run_folder, send_signal, write_json
 
@@ -223,6 +223,7 @@ class Services:
             report.notes.append("The watcher is gone; a worker starts a new one. If that does not help: restart_services.py restart.")
         if service.get("current") is None:
             report.notes.append("No generation serves at the moment; the watcher tries again.")
+        report.notes += configuration_warnings(service)
         if watcher is None or service.get("current") is None or not health.is_well:
             report.exit_code = EXIT_UNWELL
         return report
@@ -240,6 +241,12 @@ class Services:
             report.notes.append(f"Removed a stale pid file: process {known.pid} is gone, or is another one by now.")
             if not self._left_over(service):
                 self._run.service.unlink(missing_ok=True)
+
+
+def configuration_warnings(service: Mapping[str, Any]) -> list[str]:
+    """What the check found odd in the configuration that is served with."""
+    current = [row for row in service.get("generations", ()) if row["number"] == service.get("current")]
+    return [f"warning: {printable(words)}" for row in current for words in row["facts"].get("warnings", ())]
 
 
 _DONE = frozenset({"started", "stopped", "restarted", "reloaded"})

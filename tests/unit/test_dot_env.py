@@ -11,7 +11,10 @@ import pytest
 from compat.cli import main
 from compat.dot_env import env_warnings
 from compat.key_commands import configured_names
+from compat.process.service_check import examine
 from compat.process.service_configuration import find_sources
+from compat.process.service_files import is_service
+from compat.process.services import configuration_warnings
 from compat.settings import SettingsError, load_settings
 
 TEXT = "MISTRAL_API_KEY=sk-canary\n"
@@ -109,6 +112,20 @@ def test_a_variable_that_the_configuration_names_is_read(tmp_path: Path) -> None
 
 def test_an_empty_key_that_the_environment_has_is_nothing_to_tell(tmp_path: Path) -> None:
     assert warned(tmp_path, "OPENAI_API_KEY=\n", outer={"OPENAI_API_KEY": "sk-canary"}) == []
+
+
+def test_a_service_tells_of_it_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("OPENAI_COMPAT_CONFIG", "OPENAI_COMPAT_ENV_FILE"):
+        monkeypatch.setenv(variable, "")  # put back afterwards
+    (tmp_path / ".env").write_text("MISTRAL_APIKEY=sk-canary\n")
+    facts = examine(tmp_path, tmp_path / "copy")
+    words = f"{tmp_path / '.env'}: nobody reads MISTRAL_APIKEY; did you mean MISTRAL_API_KEY?"
+    assert facts["warnings"] == [words]
+    row = {"number": 2, "state": "serving", "facts": facts}
+    service = {"current": 2, "generations": [{"number": 1, "state": "retiring", "facts": {**facts, "warnings": ["old"]}}, row]}
+    assert is_service(service)
+    assert configuration_warnings(service) == [f"warning: {words}"]
+    assert configuration_warnings({}) == []
 
 
 def test_a_start_that_fails_for_want_of_a_key_names_the_misspelt_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
