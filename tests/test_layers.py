@@ -146,5 +146,5 @@ def test_every_endpoint_is_attached_by_the_factory() -> None:
 
 def test_every_translator_module_is_registered() -> None:
     pairs = {f"{client.split('.')[0]}_{upstream.split('.')[0]}" for client, upstream in TRANSLATORS}
-    modules = {path.stem for path in (ROOT / "translate").glob("*_*.py")} & {"openai_openai", "openai_anthropic"}
+    modules = {path.stem for path in (ROOT / "translate").glob("*_*.py")} & {"openai_openai", "openai_anthropic", "openai_llama"}
     assert pairs == modules

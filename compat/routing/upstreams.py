@@ -14,7 +14,7 @@ from compat.upstream.client import Secret, Upstream
 from compat.upstream.kinds import UPSTREAM_KINDS, UpstreamKind
 from compat.upstream.pool import origin_of
 
-EMBEDDED_KIND = UpstreamKind("embedded", "openai.chat", "http://127.0.0.1", local=True, is_lenient=True)
+EMBEDDED_KIND = UpstreamKind("embedded", "llama.chat", "http://127.0.0.1", local=True, is_lenient=True)
 """The engine on this machine; its address is known once it runs."""
 
 

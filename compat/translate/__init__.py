@@ -9,6 +9,7 @@ from compat.translate.base import ClientApi, Translator, WireApi
 from compat.translate.openai_anthropic import OPENAI_ANTHROPIC
 from compat.translate.openai_completions import OPENAI_COMPLETIONS, endpoint_mark, endpoint_of, over_chat
 from compat.translate.openai_embeddings import OPENAI_EMBEDDINGS
+from compat.translate.openai_llama import OPENAI_LLAMA
 from compat.translate.openai_openai import OPENAI_OPENAI
 from compat.wire.envelope import Envelope
 
@@ -16,6 +17,8 @@ TRANSLATORS: Mapping[tuple[ClientApi, WireApi], Translator] = MappingProxyType(
     {
         ("openai.chat", "openai.chat"): OPENAI_OPENAI,
         ("openai.chat", "anthropic.messages"): OPENAI_ANTHROPIC,
+        ("openai.chat", "llama.chat"): OPENAI_LLAMA,
+        ("openai.completions", "llama.chat"): over_chat(OPENAI_OPENAI),
         ("openai.completions", "openai.chat"): over_chat(OPENAI_OPENAI),
         ("openai.completions", "anthropic.messages"): over_chat(OPENAI_ANTHROPIC),
         ("openai.embeddings", "openai.chat"): OPENAI_EMBEDDINGS,

@@ -22,8 +22,8 @@ from compat.wire.openai import completion_frames
 from compat.wire.sse import EventSplitter, blocks_of
 from compat.wire.usage import Usage
 
-WireApi = Literal["openai.chat", "anthropic.messages"]
-"""What an upstream speaks."""
+WireApi = Literal["openai.chat", "anthropic.messages", "llama.chat"]
+"""What an upstream speaks; `llama.chat` is OpenAI's chat as llama.cpp's own server has it."""
 ClientApi = Literal["openai.chat", "openai.completions", "openai.embeddings"]
 """What a client asks for."""
 
@@ -45,11 +45,13 @@ class AnswerMemory:
     """What the answer's translation must know of the request's.
 
     `client_names` maps the upstream's names of tools to the client's where they differ; `answer_tool` is the tool whose input is the
-    answer's text, if there is one. `echo` is what the client wants to read before the answer.
+    answer's text, if there is one; `called_tool` is the other way round the tool of which the answer's text is the call. `echo` is what
+    the client wants to read before the answer.
     """
 
     client_names: Mapping[str, str] = field(default_factory=dict)
     answer_tool: str = ""
+    called_tool: str = ""
     echo: str = ""
 
 

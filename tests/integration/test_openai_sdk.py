@@ -164,6 +164,21 @@ class TestInFrontOfTheEmbeddedEngine:
         answer = embedded.chat.completions.create(model=MODEL, messages=HELLO, tools=TOOLS, max_tokens=24)
         assert answer.choices[0].finish_reason in {"stop", "length", "tool_calls"}
 
+    @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+    def test_a_call_that_is_demanded_is_made(self, embedded: openai.OpenAI, stream: bool) -> None:
+        asked: dict[str, Any] = {"model": MODEL, "messages": HELLO, "tools": TOOLS, "max_tokens": 120}
+        named: Any = {"type": "function", "function": {"name": "read_file"}}
+        for choice, names in ((named, {"read_file"}), ("required", {tool["function"]["name"] for tool in TOOLS})):
+            if stream:
+                with embedded.chat.completions.stream(**asked, tool_choice=choice) as events:
+                    answer = events.get_final_completion().choices[0]
+            else:
+                answer = embedded.chat.completions.create(**asked, tool_choice=choice).choices[0]
+            assert answer.finish_reason == "tool_calls"
+            assert answer.message.tool_calls
+            assert {call.function.name for call in answer.message.tool_calls} <= names
+            assert all(isinstance(json.loads(call.function.arguments), dict) for call in answer.message.tool_calls)
+
     def test_an_image_is_refused_in_words(self, embedded: openai.OpenAI) -> None:
         parts: Any = [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}}]
         with pytest.raises(openai.BadRequestError, match="reads text only"):
