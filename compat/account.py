@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from compat.answer_cache import Decision, Recording
 from compat.call import Call
@@ -55,7 +56,7 @@ class Account:
         gateway, call = self.gateway, self.call
         self._begin()
         if call.wire_api != "openai.embeddings":
-            self._decision = gateway.answers.decide(call.envelope, call.cache_wish)
+            self._decision = gateway.offload.run(call.envelope.body, partial(gateway.answers.decide, call.envelope, call.cache_wish))
         estimate = estimate_of(len(call.envelope.body), call.most_output(route.model.max_output), route.model.price.at(gateway.clock.now()))
         self._has_asked = True  # a refusal has the headers with it
         self._reservation = gateway.limits.admit(call.client, route.name, estimate)
@@ -63,7 +64,7 @@ class Account:
     def kept(self, deployment: Deployment, request: TranslatedRequest) -> Kept | None:
         """The answer to the same request, if there is one; if not, this one's may be kept."""
         answers = self.gateway.answers
-        key = answers.key(self.call.client, deployment, request, self.call.wire_api)
+        key = self.gateway.offload.run(request.body, partial(answers.key, self.call.client, deployment, request, self.call.wire_api))
         found = answers.lookup(self._decision, key)
         self.is_hit = found is not None
         self._recording = None if self.is_hit else answers.recording(self._decision, key)

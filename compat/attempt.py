@@ -82,6 +82,7 @@ class Attempt:
     _exchange: Exchange | None = None
     _sent: Sent | None = None
     _stream: StreamTranslator | None = None
+    _count_prompt: Callable[[], int] | None = None
     _translator: Translator = field(init=False)
 
     def __post_init__(self) -> None:
@@ -153,9 +154,9 @@ class Attempt:
 
     def estimate_usage(self) -> None:
         """Take for the usage of an answer that was cut short what the upstream had told by then, and an estimate of the rest."""
-        if self.usage is None and self.upstream_calls:
+        if self.usage is None and self.upstream_calls and self._count_prompt is not None:
             stream = self._stream
-            self.usage = stream.usage_so_far() if stream is not None else estimated_usage(prompt_tokens(self.call.envelope), 0)
+            self.usage = stream.usage_so_far() if stream is not None else estimated_usage(self._count_prompt(), 0)
 
     def close(self) -> None:
         """Let go of the upstream; what it still does is ended."""
@@ -175,7 +176,7 @@ class Attempt:
         """The body of an answer that was given before to the same request; it costs nothing."""
         if self.account is None or not self.account.asks_cache or self.is_rest:
             return None
-        found = self.account.kept(self.deployment, self._translator.request(self.call.envelope, ctx))
+        found = self.account.kept(self.deployment, self.gateway.offload.request(self._translator, self.call.envelope, ctx)[0])
         if found is None:
             return None
         self.usage, self.finish_reason, self.is_complete = Usage(), "stop", True
@@ -189,7 +190,7 @@ class Attempt:
             if exchange is None:
                 exchange, ctx, _head = yield from self._open(ctx)
             body = yield from self._read_all(exchange, MAX_WHOLE_BYTES)
-            answer = self._translator.response(body, replace(ctx, resumes=left > 0))
+            answer = self.gateway.offload.run(body, partial(self._translator.response, body, replace(ctx, resumes=left > 0)))
             self.usage = answer.usage
             if answer.continuation is None:
                 self.finish_reason = answer.finish_reason
@@ -246,12 +247,15 @@ class Attempt:
         """Send the call and wait for a 200; a refused parameter that the call can do without is left out."""
         deployment = self.deployment
         if deployment.upstream.kind.is_lenient and self.call.wire_api == "openai.chat":
-            check_messages(self.call.envelope, takes_images=deployment.model.images or not deployment.is_embedded)
+            takes_images = deployment.model.images or not deployment.is_embedded
+            envelope = self.call.envelope
+            self.gateway.offload.run(envelope.body, partial(check_messages, envelope, takes_images=takes_images))
         for _ in range(MAX_LEARNT):
-            request = self._translator.request(self.call.envelope, ctx)
+            request, ctx = self.gateway.offload.request(self._translator, self.call.envelope, ctx)
             self.notes = (*request.notes, *self._learnt)
             self.segments = request.segments
             ctx = replace(ctx, memory=request.memory)
+            self._count_prompt = ctx.count_prompt
             exchange, head = yield from self._send(request.body, {**request.headers, **hop_headers(self.call.hops)})
             if head.status == 200:
                 if _media_type(head) in {"text/html", "application/xhtml+xml"}:

@@ -17,6 +17,7 @@ from compat.gathering import Gathering
 from compat.keys import ClientKeys
 from compat.limits import Limits
 from compat.metrics import Metrics
+from compat.offload import Offload
 from compat.process.embedded import EmbeddedEngine
 from compat.routing.discovery import Discovery
 from compat.routing.learnt import LearntRefusals
@@ -97,4 +98,5 @@ class Gateway:
     gauges: Gauges = field(default_factory=Gauges)
     gathering: Gathering = field(default_factory=lambda: Gathering(0.0))
     traces: Traces = field(default_factory=NoTraces)
+    offload: Offload = field(default_factory=Offload)
     stop_transport: Callable[[], None] = lambda: None

@@ -54,6 +54,7 @@ LAYERS: list[tuple[str, tuple[str, ...], frozenset[str]]] = [
             *("routing", "doctor", "keys", "calllog", "vault", "vault_buffer", "vault_sqlite", "vault_redis"),
             *("limits", "limit_counts", "limit_rules", "redis_link", "pacing", "answer_cache", "whole_answer", "sqlite_file"),
             *("usage_store", "usage_report", "gathering", "metrics", "metrics_files", "metrics_shared", "traces", "background", "commons"),
+            "offload",
         ),
         frozenset({"msgspec", "gevent", "pybreaker", "limits", "redis", "prometheus_client", "flask_limiter", "opentelemetry"}),
     ),

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gevent
 
 from compat.endpoints.compression import check_encoding, decoded_body
 from compat.errors import BadRequest, BodyTooLarge, RequestTimeout, WrongMediaType
+from compat.offload import Offload
 from compat.sections import ServerSettings
+from compat.wire.envelope import Envelope, client_envelope
 
 _JSON = "application/json"
 _MAX_DIGITS = 18
 """Of a `Content-Length`; `int` refuses thousands of them."""
 
 
-def read_json_body(environ: dict[str, Any], settings: ServerSettings) -> bytes:
-    """The bytes of a JSON body. Errors: `WrongMediaType`, `BodyTooLarge`, `RequestTimeout`, `BadRequest`."""
+def read_envelope(environ: dict[str, Any], settings: ServerSettings, offload: Offload) -> Envelope:
+    """The envelope of a request. Errors: those of `read_json_body`."""
+    body = read_json_body(environ, settings, offload.in_thread)
+    return offload.run(body, partial(client_envelope, body))
+
+
+def read_json_body(
+    environ: dict[str, Any], settings: ServerSettings, elsewhere: Callable[[Callable[[], bytes]], bytes] = lambda work: work()
+) -> bytes:
+    """The bytes of a JSON body; one that is compressed is decoded `elsewhere`, for a few bytes may stand for many.
+
+    Errors: `WrongMediaType`, `BodyTooLarge`, `RequestTimeout`, `BadRequest`."""
     media_type = environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
     if media_type != _JSON and (media_type or "HTTP_ORIGIN" in environ):
         raise WrongMediaType(f"Send the body with 'Content-Type: {_JSON}', not '{media_type[:100]}'.")
@@ -37,7 +51,7 @@ def read_json_body(environ: dict[str, Any], settings: ServerSettings) -> bytes:
         raise BodyTooLarge(f"The body has more than {limit} bytes, the limit (server.max_body_bytes).")
     if length is not None and len(body) < length:
         raise BadRequest("The body ended before its Content-Length.")
-    return decoded_body(encoding, body, limit) if encoding else body
+    return elsewhere(partial(decoded_body, encoding, body, limit)) if encoding else body
 
 
 def _read_in_time(given: Any, most_bytes: int, bound_s: float) -> bytes:

@@ -13,13 +13,12 @@ import flask
 
 from compat.call import Call, call_from
 from compat.endpoints.answers import Answer
-from compat.endpoints.body import read_json_body
+from compat.endpoints.body import read_envelope
 from compat.endpoints.calls import read_origin, streamed_answer, whole_answer
 from compat.endpoints.hangup import ClientWatch
 from compat.gateway import Gateway
 from compat.pipeline import CallRun
 from compat.routing.single_flight import flight_key
-from compat.wire.envelope import Envelope
 
 CHAT_PATH = "/v1/chat/completions"
 
@@ -34,7 +33,7 @@ class ChatEndpoint:
         """Answer one request. Errors: any `GatewayError`, before a call was made of it."""
         gateway = self._gateway
         origin = read_origin(gateway, environ)
-        call = call_from(Envelope(read_json_body(environ, gateway.settings.server)), **origin)
+        call = call_from(read_envelope(environ, gateway.settings.server, gateway.offload), **origin)
         key = _flight_key(gateway, call, environ)
         run = CallRun(gateway, call, environ.get("compat.outlet") if key is None else None)
         watch = ClientWatch(environ)

@@ -5,15 +5,16 @@ A call like any other: `compat/translate/openai_completions.py` says whether an 
 
 from __future__ import annotations
 
+from functools import partial
+
 import flask
 
 from compat.call import completion_call
-from compat.endpoints.body import read_json_body
+from compat.endpoints.body import read_envelope
 from compat.endpoints.calls import read_origin, streamed_answer, whole_answer
 from compat.endpoints.hangup import ClientWatch
 from compat.gateway import Gateway
 from compat.pipeline import CallRun
-from compat.wire.envelope import Envelope
 from compat.wire.infill import read_completion
 
 
@@ -25,8 +26,8 @@ def completions_blueprint(gateway: Gateway) -> flask.Blueprint:
     def completions() -> flask.Response:
         environ = flask.request.environ
         origin = read_origin(gateway, environ)
-        envelope = Envelope(read_json_body(environ, gateway.settings.server))
-        call = completion_call(envelope, read_completion(envelope), **origin)
+        envelope = read_envelope(environ, gateway.settings.server, gateway.offload)
+        call = completion_call(envelope, gateway.offload.run(envelope.body, partial(read_completion, envelope)), **origin)
         run = CallRun(gateway, call, environ.get("compat.outlet"))
         answer = streamed_answer if call.is_stream else whole_answer
         return answer(run, ClientWatch(environ)).response()

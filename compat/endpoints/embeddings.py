@@ -12,6 +12,7 @@ import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import flask
@@ -19,7 +20,7 @@ import flask
 from compat import jsonio
 from compat.call import Origin, embeddings_call
 from compat.endpoints.answers import error_answer, json_answer
-from compat.endpoints.body import read_json_body
+from compat.endpoints.body import read_envelope
 from compat.endpoints.calls import GONE, read_origin
 from compat.endpoints.hangup import ClientWatch
 from compat.errors import BadRequest, ClientGone, GatewayError, ModelNotFound, UpstreamBroken, UpstreamRefusal
@@ -47,8 +48,8 @@ def embeddings_blueprint(gateway: Gateway) -> flask.Blueprint:
     def embeddings() -> flask.Response:
         environ = flask.request.environ
         origin = read_origin(gateway, environ)
-        envelope = Envelope(read_json_body(environ, gateway.settings.server))
-        ask = read_request(envelope)
+        envelope = read_envelope(environ, gateway.settings.server, gateway.offload)
+        ask = gateway.offload.run(envelope.body, partial(read_request, envelope))
         batch = _Batch(gateway, envelope, ask, embedding_route(gateway, ask.model), origin)
         watch = ClientWatch(environ)
         try:
@@ -155,7 +156,7 @@ class _Batch:
         self.upstream = run.attempt.deployment.name
         usage, _ = run.used
         self.tokens += usage.prompt_tokens if usage else 0
-        return self._read(jsonio.decode(body), len(inputs))
+        return self.gateway.offload.run(body, lambda: self._read(jsonio.decode(body), len(inputs)))
 
     def _read(self, document: dict[str, Any], count: int) -> list[Any]:
         rows = document.get("data")

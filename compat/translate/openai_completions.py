@@ -26,13 +26,15 @@ from compat.wire.infill import CompletionStream, chat_body, completion_document,
 from compat.wire.sse import DONE, data_frame, parse_event
 from compat.wire.usage import Usage
 
+_LONGEST_OF_NONE = len(b"false")
 _NOT_THERE = frozenset({400, 404, 405, 422, 501})
 """What an upstream says that has no such endpoint, or none for this model."""
 
 
 def endpoint_of(envelope: Envelope) -> str:
     """The endpoint that a request is for."""
-    return "infill" if envelope.value("suffix") else "completions"
+    written = envelope.get("suffix", b"null")
+    return "infill" if len(written) > _LONGEST_OF_NONE or envelope.value("suffix") else "completions"
 
 
 def endpoint_mark(endpoint: str) -> str:
