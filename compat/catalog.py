@@ -124,7 +124,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `ids` maps an upstream kind to the id the model has there, `replaced_by` names the model that takes over after `retires`.
     `apis` are the wire APIs of its vendor that it does everything on, the best first; empty: that of its upstream, whichever it is.
-    `source` tells where price and limits were read; `reseller` is a thin one.
+    `source` tells where price and limits were read; `reseller` is a thin one, and what an upstream's own list tells goes before it.
     """
 
     id: str = ""
@@ -142,7 +142,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     replaced_by: str | None = None
     ids: dict[str, str] = {}
     apis: tuple[Api, ...] = ()
-    source: Literal["vendor", "reseller"] = "vendor"
+    source: Literal["vendor", "reseller", "configuration"] = "vendor"
     messages: MessagesFacts = MessagesFacts()
 
 
@@ -210,7 +210,7 @@ def load_catalog(overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Ca
     models: dict[str, Model] = {}
     rows = {name: dict(row) for name, row in file.models.items()}
     for name, row in (overrides or {}).items():
-        rows[name] = _merge(rows.get(name, {}), row)
+        rows[name] = {**_merge(rows.get(name, {}), row), "source": "configuration"}
     for name, row in rows.items():
         models[name] = msgspec.convert({"id": name, "display_name": name, **_whole(file, row)}, Model)
     families = {pattern: msgspec.convert({"id": pattern, **_whole(file, row)}, Model) for pattern, row in file.families.items()}

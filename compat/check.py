@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -12,8 +12,9 @@ from compat.errors import GatewayError
 from compat.gateway import Gateway
 from compat.process.open_files import SPARE, WANTED, connection_bound, file_limits
 from compat.redis_link import redis_client, redis_errors
+from compat.routing.discovery import ListModels
 from compat.routing.own_address import OwnAddress
-from compat.upstream.client import Secret, Upstream
+from compat.upstream.client import Secret
 from compat.writable import write_fault
 
 _REDIS_PORT = 6379
@@ -21,7 +22,7 @@ _REDIS_PORT = 6379
 
 def check(
     gateway: Gateway,
-    list_models: Callable[[Upstream, float], Sequence[str]],
+    list_models: ListModels,
     say: Callable[[str], None],
     places: Mapping[str, Path] = MappingProxyType({}),
 ) -> bool:
@@ -55,7 +56,7 @@ def check(
     return is_good
 
 
-def _upstreams_answer(gateway: Gateway, list_models: Callable[[Upstream, float], Sequence[str]], say: Callable[[str], None]) -> bool:
+def _upstreams_answer(gateway: Gateway, list_models: ListModels, say: Callable[[str], None]) -> bool:
     """Ask each upstream for its list. The router learns them as it does while the gateway serves, for routes depend on them."""
     settings = gateway.settings
     own = OwnAddress([(settings.server.host, settings.server.port)])
@@ -63,7 +64,7 @@ def _upstreams_answer(gateway: Gateway, list_models: Callable[[Upstream, float],
         gateway.discovery.leave_out(own.has)
         gateway.discovery.refresh_local()
     is_good = True
-    offers = dict(gateway.router.offers)
+    listings = dict(gateway.router.listings)
     for upstream in list(gateway.router.upstreams.values()):
         keys = ", ".join(masked(key) for key in upstream.keys) or "none"
         say(f"upstream   {upstream.name} ({upstream.kind.name}) at {upstream.base_url}, keys: {keys}")
@@ -72,15 +73,15 @@ def _upstreams_answer(gateway: Gateway, list_models: Callable[[Upstream, float],
             say(f"           FAULT {faults[0]}")
             continue
         try:
-            ids = list_models(upstream, 10.0)
+            listing = list_models(upstream, 10.0)
         except GatewayError as error:
             is_good = False
             say(f"           FAULT {error.message}")
         else:
-            offers[upstream.name] = tuple(ids)
-            say(f"           ok, lists {len(ids)} models")
+            listings[upstream.name] = listing
+            say(f"           ok, lists {len(listing.ids)} models")
     if settings.discovery.enabled:
-        gateway.router.learn(gateway.router.upstreams, offers)
+        gateway.router.learn(gateway.router.upstreams, {name: listing.ids for name, listing in listings.items()}, listings)
         gateway.doctor.examine()
     return is_good
 

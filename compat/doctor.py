@@ -3,9 +3,10 @@
     diagnose(catalog, upstreams, offers, today) -> Diagnosis(findings, replacements)     pure
     Doctor(...).examine()                                                                at start, and once a day
 
-A model is judged by two sources: its retirement date in the catalog, and the own list of each upstream that should have it, where that list
-is known. It is *dead* on the day it retires, or when no list that is known has it; then the model that its catalog row names
-(`replaced_by`), or the one after that, takes its place, and says so. Nothing here spends a token.
+A model is judged by two sources: its retirement date in the catalog, and the own list of each upstream that should have it, where that
+list is known; a date in a list (`shutdown_date`) goes before the catalog's. It is *dead* on the day it retires, or when no list that is
+known has it; then the model that its catalog row names (`replaced_by`), or the one after that, takes its place, and says so. Nothing here
+spends a token.
 """
 
 from __future__ import annotations
@@ -62,12 +63,14 @@ def diagnose(
     today: datetime.date,
     *,
     names: Mapping[str, Model] | None = None,
+    shutdowns: Mapping[str, Mapping[str, datetime.date]] | None = None,
 ) -> Diagnosis:
     """Look at every alias whose model some upstream should have, and at `names`: routes of the user's own, which are never replaced.
 
-    `offers` are the lists that are known: upstream -> ids.
+    `offers` are the lists that are known: upstream -> ids. `shutdowns` are the days on which models end by these lists; they go before
+    the catalog's.
     """
-    ward = _Ward(catalog, upstreams, offers, today)
+    ward = _Ward(catalog, upstreams, offers, today, shutdowns or {})
     findings: list[Finding] = []
     replacements: dict[str, str] = {}
     for name, alias in catalog.aliases.items():
@@ -101,6 +104,12 @@ class _Ward:
     upstreams: Mapping[str, Upstream]
     offers: Mapping[str, Sequence[str]]
     today: datetime.date
+    shutdowns: Mapping[str, Mapping[str, datetime.date]]
+
+    def ends(self, model: Model) -> datetime.date | None:
+        """The day on which the model retires: by the lists of the upstreams, the first of them, else by the catalog."""
+        told = (self.shutdowns.get(name, {}).get(model.ids.get(upstream.kind.name, model.id)) for name, upstream in self.upstreams.items())
+        return min((day for day in told if day is not None), default=model.retires)
 
     def holders(self, model: Model) -> list[Upstream]:
         """The upstreams that have the model, by the catalog's word for their kind; those under an address of their own by their list."""
@@ -115,7 +124,7 @@ class _Ward:
     def is_dead(self, model: Model) -> bool:
         """Whether no call can be served by it any more."""
         words = [self._has(upstream, model) for upstream in self.holders(model)]
-        if model.retires is not None and model.retires <= self.today:
+        if (day := self.ends(model)) is not None and day <= self.today:
             return True not in words  # a list that still has it knows better than the catalog
         return bool(words) and all(word is False for word in words)
 
@@ -131,7 +140,7 @@ class _Ward:
 
     def look_at(self, name: str, model: Model) -> Iterator[Finding]:
         """What is to be said of one name and its model."""
-        if (day := model.retires) is not None:
+        if (day := self.ends(model)) is not None:
             left = (day - self.today).days
             then = f"; {model.replaced_by} replaces it" if model.replaced_by else ""
             if left <= 0:
@@ -197,7 +206,10 @@ class Doctor:
     def examine(self) -> Diagnosis:
         """Look at everything, let dead models be replaced, and write down what is to be said."""
         today = datetime.datetime.fromtimestamp(self._now(), datetime.UTC).date()
-        diagnosis = diagnose(self._catalog, self._router.upstreams, self._router.offers, today, names=self._router.configured_models())
+        router = self._router
+        shutdowns = {name: listing.shutdowns for name, listing in router.listings.items()}
+        names = router.configured_models()
+        diagnosis = diagnose(self._catalog, router.upstreams, router.offers, today, names=names, shutdowns=shutdowns)
         self._router.replace(diagnosis.replacements)
         self.diagnosis = diagnosis
         if self.may_tell():

@@ -13,9 +13,10 @@ from compat.errors import GatewayError
 from compat.routing.router import Router
 from compat.sections import DiscoverySettings
 from compat.upstream.client import Upstream
+from compat.upstream.listing import Listing
 
-ListModels = Callable[[Upstream, float], Sequence[str]]
-"""An upstream and a time-out in seconds -> the ids of its list; raises a `GatewayError` when there is none to be had."""
+ListModels = Callable[[Upstream, float], Listing]
+"""An upstream and a time-out in seconds -> its list; raises a `GatewayError` when there is none to be had."""
 
 _LOCAL_TIMEOUT_S = 1.0
 _REMOTE_TIMEOUT_S = 10.0
@@ -46,7 +47,7 @@ class Discovery:
         self._local = local
         self._list_models = list_models
         self._on_event = on_event
-        self._offers: dict[str, tuple[str, ...]] = {}
+        self._listings: dict[str, Listing] = {}
         self._found: dict[str, Upstream] = {}
         self._is_own: Callable[[Upstream], bool] = lambda _upstream: False
         self._stop = threading.Event()
@@ -99,7 +100,7 @@ class Discovery:
 
     def _forget(self, upstream: Upstream) -> None:
         self._found.pop(upstream.name, None)
-        self._offers.pop(upstream.name, None)
+        self._listings.pop(upstream.name, None)
         self.states.pop(upstream.name, None)
 
     def _run(self) -> None:
@@ -115,15 +116,16 @@ class Discovery:
 
     def _ask(self, upstream: Upstream, timeout_s: float) -> bool:
         try:
-            ids = self._list_models(upstream, timeout_s)
+            listing = self._list_models(upstream, timeout_s)
         except GatewayError as error:
             if upstream.name in self._configured:
                 self.states[upstream.name] = UpstreamState("failing", error.message)
                 self._on_event("discovery.failed", {"upstream": upstream.name, "detail": error.message})
             return False
-        self._offers[upstream.name] = tuple(ids)
-        self.states[upstream.name] = UpstreamState("ok", f"{len(ids)} models")
+        self._listings[upstream.name] = listing
+        self.states[upstream.name] = UpstreamState("ok", f"{len(listing.ids)} models")
         return True
 
     def _teach(self) -> None:
-        self._router.learn({**self._configured, **self._found}, self._offers)
+        offers = {name: listing.ids for name, listing in self._listings.items()}
+        self._router.learn({**self._configured, **self._found}, offers, self._listings)

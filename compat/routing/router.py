@@ -25,6 +25,7 @@ from compat.errors import ModelNotFound, NoUpstream
 from compat.routing.upstreams import EMBEDDED_KIND
 from compat.sections import ModelSettings, RouteStep
 from compat.upstream.client import Upstream
+from compat.upstream.listing import Listing
 
 _MAX_KEPT_ROUTES = 10_000
 _MAX_KEPT_CHARS = 500
@@ -94,7 +95,10 @@ class Route:
 
 
 class Router:
-    """Names to routes. Mutable: `upstreams` and `offers`, which discovery replaces as a whole, and the turn of each weighted group."""
+    """Names to routes.
+
+    Mutable: `upstreams`, `offers` and `listings`, which discovery replaces as a whole, and the turn of each weighted group.
+    """
 
     def __init__(
         self,
@@ -108,6 +112,7 @@ class Router:
         self._embedded = embedded
         self.upstreams: Mapping[str, Upstream] = dict(upstreams)
         self.offers: Mapping[str, tuple[str, ...]] = {}
+        self.listings: Mapping[str, Listing] = {}
         self._replacements: Mapping[str, str] = {}
         self._routes: dict[str, Route] = {}
         self._turns: dict[tuple[str, int], itertools.count[int]] = {}
@@ -116,9 +121,12 @@ class Router:
         """How many names it has found routes for, and keeps them."""
         return len(self._routes)
 
-    def learn(self, upstreams: Mapping[str, Upstream], offers: Mapping[str, Sequence[str]]) -> None:
-        """Take what discovery found: the upstreams there are now, and the model ids each of them lists."""
+    def learn(
+        self, upstreams: Mapping[str, Upstream], offers: Mapping[str, Sequence[str]], listings: Mapping[str, Listing] | None = None
+    ) -> None:
+        """Take what discovery found: the upstreams there are now, the model ids each of them lists, and what else their lists tell."""
         self.upstreams = dict(upstreams)
+        self.listings = dict(listings or {})
         self.offers = {name: tuple(ids) for name, ids in offers.items()}
         self._routes = {}
 
@@ -253,7 +261,7 @@ class Router:
             is_presumed = kind.name in model.ids and (not listed or (upstream.base_url == kind.base_url and not upstream.models))
             target = next((name for name in (its_id, model.id) if name in listed), its_id if is_presumed else "")
             if target:
-                found.append(Deployment(upstream, target, model))
+                found.append(Deployment(upstream, target, self._as_listed(upstream, target, model)))
         return found
 
     def _listed(self, upstream: Upstream) -> tuple[str, ...]:
@@ -270,7 +278,14 @@ class Router:
         return [self._deployment(upstream, name) for upstream in self.upstreams.values() if name in self._listed(upstream)]
 
     def _deployment(self, upstream: Upstream, target: str) -> Deployment:
-        return Deployment(upstream, target, self._catalog.model_of(upstream.kind.name, target, is_local=upstream.kind.local))
+        model = self._catalog.model_of(upstream.kind.name, target, is_local=upstream.kind.local)
+        return Deployment(upstream, target, self._as_listed(upstream, target, model))
+
+    def _as_listed(self, upstream: Upstream, target: str, model: Model) -> Model:
+        """The model with what the upstream's own list tells, where the catalog knows it by its family or by thin sources only."""
+        listing = self.listings.get(upstream.name)
+        is_thin = model.source == "reseller" or model.id not in self._catalog.models
+        return self._catalog.with_facts(model, listing.facts.get(target, {})) if listing is not None and is_thin else model
 
     def _unknown(self, name: str) -> ModelNotFound:
         model = self._catalog.models.get(name)

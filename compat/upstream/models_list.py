@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -20,13 +20,14 @@ from compat.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
 from compat.translate.upstream_errors import refusal_of
 from compat.upstream.client import Upstream, field_lines, request_headers
 from compat.upstream.http1 import Exchange
+from compat.upstream.listing import Listing, read_listing
 from compat.upstream.pool import ConnectionPool, origin_of, proxy_headers, request_target
 
 _MAX_LIST_BYTES = 16 * 1024 * 1024
 
 
-def list_models(upstream: Upstream, timeout_s: float) -> Sequence[str]:
-    """The ids that `upstream` lists. Errors: any `GatewayError`; a refused key is an `UpstreamKeyRefused`."""
+def list_models(upstream: Upstream, timeout_s: float) -> Listing:
+    """What `upstream` lists. Errors: any `GatewayError`; a refused key is an `UpstreamKeyRefused`."""
     url = upstream.base_url + upstream.kind.paths["models"]
     headers = request_headers(upstream, upstream.keys[0] if upstream.keys else None)
     carrier = _Carrier(upstream.ca_file, timeout_s)
@@ -49,7 +50,7 @@ def list_models(upstream: Upstream, timeout_s: float) -> Sequence[str]:
         refusal = refusal_of(answer.status_code, told, answer.content, upstream.name)
         upstream.explain(refusal)
         raise refusal
-    return _ids(upstream, answer.content)
+    return _listing(upstream, answer.content)
 
 
 class _Carrier(requests.adapters.BaseAdapter):
@@ -103,7 +104,7 @@ def _answer(request: requests.PreparedRequest, exchange: Exchange, left_s: Calla
     return answer
 
 
-def _ids(upstream: Upstream, body: bytes) -> list[str]:
+def _listing(upstream: Upstream, body: bytes) -> Listing:
     try:
         rows: Any = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -111,5 +112,4 @@ def _ids(upstream: Upstream, body: bytes) -> list[str]:
     rows = rows.get("data", rows.get("models")) if isinstance(rows, dict) else rows
     if not isinstance(rows, list):
         raise UpstreamBroken(f"{upstream.name} answered its model list with something that is not a list.")
-    ids = [row.get("id") or row.get("name") for row in rows if isinstance(row, dict)]
-    return [model_id.removeprefix("models/") for model_id in ids if isinstance(model_id, str) and model_id.isprintable() and model_id]
+    return read_listing(rows)

@@ -16,19 +16,20 @@ from compat.gateway import Gateway
 from compat.routing.discovery import Discovery
 from compat.sections import DiscoverySettings
 from compat.upstream.client import Upstream
+from compat.upstream.listing import Listing
 from tests.unit.builders import make_gateway
 
 ELSEWHERE: dict[str, Any] = {"upstreams": {"ok": {"kind": "openai", "base_url": "http://ok.example/v1", "api_keys": ["sk-12345678"]}}}
 LISTED = ("gpt-4o", "claude-sonnet-4-6")
 
 
-def lists(upstream: Upstream, _timeout_s: float) -> Sequence[str]:
+def lists(upstream: Upstream, _timeout_s: float) -> Listing:
     if upstream.name == "ok":
-        return LISTED
+        return Listing(LISTED)
     raise UpstreamUnreachable(f"{upstream.name} is away.")
 
 
-def away(upstream: Upstream, _timeout_s: float) -> Sequence[str]:
+def away(upstream: Upstream, _timeout_s: float) -> Listing:
     raise UpstreamUnreachable(f"{upstream.name} is away.")
 
 
@@ -64,7 +65,7 @@ def test_the_check_follows_the_doctor(tmp_path: Path) -> None:
     said: list[str] = []
     facts = {"claude-sonnet-4-6": {"facts": {"retires": "2020-01-01", "replaced_by": "claude-sonnet-5"}}}
     gateway = gateway_of(tmp_path, upstreams={"a": {"kind": "anthropic", "api_keys": ["sk-12345678"]}}, models=facts)
-    check(gateway, lambda _upstream, _timeout_s: ["claude-sonnet-5", "claude-opus-4-8"], said.append)
+    check(gateway, lambda _upstream, _timeout_s: Listing(("claude-sonnet-5", "claude-opus-4-8")), said.append)
     assert routes_in(said)["claude-4-sonnet"] == "a/claude-sonnet-5"
 
 
@@ -72,7 +73,7 @@ def test_the_check_notes_a_route_whose_model_wants_another_wire_api(tmp_path: Pa
     said: list[str] = []
     models = {"best": {"route": ["o/gpt-6.1-sol"]}}
     gateway = gateway_of(tmp_path, upstreams={"o": {"kind": "openai", "api_keys": ["sk-12345678"]}}, models=models)
-    assert check(gateway, lambda _upstream, _timeout_s: ["gpt-6.1-sol", "gpt-4o"], said.append)
+    assert check(gateway, lambda _upstream, _timeout_s: Listing(("gpt-6.1-sol", "gpt-4o")), said.append)
     (note,) = [line.strip() for line in said if "NOTE" in line]
     assert note == "NOTE o/gpt-6.1-sol may refuse tools: it takes them by openai.responses, and openai.chat is spoken"
 
@@ -104,7 +105,7 @@ def test_lists_are_waited_for_within_bounds(tmp_path: Path) -> None:
 def test_a_slow_upstream_does_not_keep_back_what_the_others_list(tmp_path: Path) -> None:
     seen: list[dict[str, tuple[str, ...]]] = []
 
-    def in_turn(upstream: Upstream, timeout_s: float) -> Sequence[str]:
+    def in_turn(upstream: Upstream, timeout_s: float) -> Listing:
         seen.append(dict(gateway.router.offers))
         return lists(upstream, timeout_s)
 

@@ -14,6 +14,7 @@ from compat.catalog import Alias, Catalog, Model
 from compat.doctor import Diagnosis, Doctor, diagnose, lists
 from compat.routing.router import Router
 from compat.upstream.client import Upstream
+from compat.upstream.listing import Listing
 from tests.integration.services_folder import until
 from tests.unit.builders import StillClock, make_gateway, make_upstream
 
@@ -172,6 +173,38 @@ def test_it_looks_when_the_lists_are_there_and_then_daily_and_what_changes_is_to
     until(lambda: len(days.waits_s) == 4, "three looks are over")
     assert days.waits_s == [60.0, 86_400.0, 86_400.0, 86_400.0]
     assert told == ["model.retires 60 days; new replaces it.", "model.retires 59 days; new replaces it."]
+
+
+def test_the_day_in_an_upstreams_list_goes_before_the_catalogs() -> None:
+    upstreams = [make_upstream("anthropic", "anthropic"), make_upstream("spare", "anthropic")]
+    days = {"anthropic": {"old-1": in_days(20), "new-1": in_days(1)}, "spare": {"old-1": in_days(30)}, "gone": {"old-1": in_days(2)}}
+    for catalog in (catalog_of(), catalog_of(in_days(50)), catalog_of(in_days(-50))):
+        diagnosis, found = seen(catalog, upstreams=upstreams, shutdowns=days)
+        assert found == [("warning", "retires", "best")]
+        assert (diagnosis.findings[0].day, diagnosis.replacements) == (in_days(20), {})
+
+
+def test_a_model_whose_day_in_the_list_has_come_is_replaced() -> None:
+    diagnosis, found = seen(catalog_of(), shutdowns={"anthropic": {"old-1": in_days(0)}})
+    assert found == [("error", "retired", "best"), ("warning", "replaced", "best")]
+    assert diagnosis.replacements == {"old": "new"}
+
+
+def test_a_route_of_ones_own_to_a_model_that_the_catalog_lacks_has_the_day_of_the_list() -> None:
+    own = {"mine": Model(id="their-own")}
+    diagnosis, found = seen(catalog_of(), names=own, shutdowns={"anthropic": {"their-own": in_days(3)}})
+    assert found == [("warning", "retires", "mine")]
+    assert diagnosis.findings[0].message == f"'mine': their-own retires on {in_days(3)}, in 3 days."
+
+
+def test_the_doctor_reads_the_days_that_discovery_found() -> None:
+    catalog = catalog_of()
+    router = Router(catalog, {"anthropic": make_upstream("anthropic", "anthropic")}, {}, None)
+    listing = Listing(("old-1", "new-1"), {"old-1": in_days(5)})
+    router.learn(router.upstreams, {"anthropic": listing.ids}, {"anthropic": listing})
+    clock = StillClock(now_s=datetime.datetime.combine(TODAY, datetime.time(12), datetime.UTC).timestamp())
+    (finding,) = Doctor(catalog, router, clock.now, lambda *_: None).examine().findings
+    assert (finding.kind, finding.day) == ("retires", in_days(5))
 
 
 def test_a_dead_default_of_a_kind_is_replaced_as_well() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from compat.routing.discovery import Discovery, UpstreamState
 from compat.routing.router import Router
 from compat.settings import DiscoverySettings
 from compat.upstream.client import Upstream
+from compat.upstream.listing import Listing
 from tests.unit.builders import make_catalog, make_upstream
 
 WORK, HOME = make_upstream("work", base_url="http://work.example/v1"), make_upstream("home", "ollama")
@@ -26,13 +28,13 @@ class Lists:
         self.asked: list[tuple[str, float]] = []
         self.on_ask: Callable[[str], None] = lambda name: None
 
-    def __call__(self, upstream: Upstream, timeout_s: float) -> Sequence[str]:
+    def __call__(self, upstream: Upstream, timeout_s: float) -> Listing:
         self.asked.append((upstream.name, timeout_s))
         self.on_ask(upstream.name)
         found = self.lists.get(upstream.name, UpstreamUnreachable(f"{upstream.name} is away."))
         if isinstance(found, Exception):
             raise found
-        return found
+        return Listing(tuple(found))
 
 
 class Parts:
@@ -58,6 +60,14 @@ def test_a_configured_upstreams_list_is_learnt() -> None:
     assert parts.router.resolve("b").deployments[0].name == "work/b"
     assert parts.discovery.states == {"work": UpstreamState("ok", "2 models")}
     assert parts.events == []
+
+
+def test_what_else_a_list_tells_is_learnt_as_well() -> None:
+    listing = Listing(("a",), {"a": datetime.date(2027, 1, 14)}, {"a": {"context": 5}})
+    router = Router(make_catalog(), {"work": WORK}, {}, None)
+    Discovery(DiscoverySettings(), router, [], lambda *_: listing, lambda *_: None).refresh_configured()
+    assert router.listings == {"work": listing}
+    assert router.resolve("a").model.context == 5
 
 
 def test_a_failure_is_told_and_leaves_what_was_known() -> None:

@@ -18,6 +18,7 @@ from compat.routing.upstreams import EMBEDDED_KIND
 from compat.settings import ModelSettings
 from compat.upstream.client import Upstream
 from compat.upstream.kinds import UPSTREAM_KINDS
+from compat.upstream.listing import Listing
 from tests.unit.builders import make_catalog, make_upstream
 
 EMBEDDED = Deployment(Upstream("embedded", EMBEDDED_KIND, EMBEDDED_KIND.base_url), "tiny", Model(id="tiny"))
@@ -135,6 +136,26 @@ def test_a_deployment_has_the_price_of_a_time_and_is_the_same_where_that_does_no
     kept = Deployment(OPENAI, "a", steady)
     assert kept.priced(after) is kept
     assert [Deployment(OPENAI, "b", timed).priced(when).model.price.input for when in (before, after)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("target", "overrides", "context", "into"),
+    [
+        ("somebodys-own", {}, 7, 3.0),
+        ("qwen9-flash", {}, 7, 3.0),  # known by its family
+        ("kimi-k3", {}, 7, 3.0),  # by thin sources
+        ("gpt-6.1-sol", {}, 1_050_000, 2.0),  # by the vendor's page
+        ("kimi-k3", {"kimi-k3": {"context": 9}}, 9, 3.0),  # by the user
+    ],
+)
+def test_what_an_upstreams_list_tells_goes_before_thin_sources(target: str, overrides: Any, context: int, into: float) -> None:
+    router = Router(load_catalog(overrides), {"proxy": PROXY}, {}, None)
+    listing = Listing((target,), {}, {target: {"context": 7, "price": {"input": 3.0}}})
+    router.learn(router.upstreams, {"proxy": listing.ids}, {"proxy": listing})
+    model = router.resolve(target).model
+    assert (model.context, model.price.input) == (context, into)
+    assert router.resolve(f"proxy/{target}").model.context == context
+    assert router.resolve(target).model.price.output == load_catalog().model_of("openai", target).price.output
 
 
 def test_only_the_engines_deployment_is_embedded() -> None:

@@ -60,12 +60,12 @@ def at(base_url: str, kind: str = "openai", **more: Any) -> Upstream:
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
 def test_the_ids_of_a_list_are_read(upstream: FakeUpstream, document: Any, ids: list[str], framing: str) -> None:
     upstream.script(json_answer(document, framing=framing))
-    assert list(list_models(at(upstream.url), 5)) == ids
+    assert list(list_models(at(upstream.url), 5).ids) == ids
 
 
 def test_a_compressed_list_is_read(upstream: FakeUpstream) -> None:
     upstream.script(json_answer(gzip.compress(json.dumps(LIST).encode()), headers=(("content-encoding", "gzip"),)))
-    assert list(list_models(at(upstream.url), 5)) == ["a", "b"]
+    assert list(list_models(at(upstream.url), 5).ids) == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -161,21 +161,21 @@ def test_a_name_that_can_not_be_asked_for_is_unreachable(host: str) -> None:
 
 def test_tls_is_checked_against_the_upstreams_own_authority(authority: Authority) -> None:
     with FakeUpstream(default=json_answer(LIST), tls=authority.server) as upstream:
-        assert list(list_models(at(upstream.url, ca_file=authority.ca_file), 5)) == ["a", "b"]
+        assert list(list_models(at(upstream.url, ca_file=authority.ca_file), 5).ids) == ["a", "b"]
         with pytest.raises(UpstreamUnreachable):
             list_models(at(upstream.url), 5)
 
 
 def test_the_proxy_is_the_environments(upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{upstream.port}")
-    assert list(list_models(at("http://upstream.test/v1"), 5)) == ["a", "b"]
+    assert list(list_models(at("http://upstream.test/v1"), 5).ids) == ["a", "b"]
     assert upstream.requests[0].path == "http://upstream.test/v1/models"
 
 
 def test_this_machine_is_asked_without_a_proxy(upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{unused_port()}")
     monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{unused_port()}")
-    assert list(list_models(at(upstream.url), 5)) == ["a", "b"]
+    assert list(list_models(at(upstream.url), 5).ids) == ["a", "b"]
 
 
 def test_the_proxy_gets_its_own_credentials(upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +208,7 @@ def test_a_list_trusts_whom_a_call_trusts(authority: Authority, monkeypatch: pyt
     monkeypatch.setenv("SSL_CERT_FILE", authority.ca_file)
     monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
     with FakeUpstream(default=json_answer(LIST), tls=authority.server) as upstream:
-        assert list(list_models(at(upstream.url), 5)) == ["a", "b"]
+        assert list(list_models(at(upstream.url), 5).ids) == ["a", "b"]
         client = UpstreamClient()
         exchange = client.open(at(upstream.url), "chat", b"{}", {})
         while (head := exchange.receive_head(5)) is None:
