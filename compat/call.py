@@ -65,7 +65,7 @@ def call_from(envelope: Envelope, **origin: Unpack[Origin]) -> Call:
         raise BadRequest("'stream' must be true or false.", param="stream")
     if not envelope.starts_with("messages", b"["):
         raise BadRequest("'messages' must be a list of messages.", param="messages")
-    if not envelope["messages"][1:-1].strip():
+    if envelope.is_empty("messages"):
         raise BadRequest("'messages' must hold at least one message.", param="messages")
     options = envelope.value("stream_options") or {}
     if not isinstance(options, dict):

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 from compat import jsonio
 from compat.errors import BadRequest, Unsupported
 from compat.translate.notes import Notes
+from compat.wire.extent import check_values
 
 Block: TypeAlias = dict[str, Any]
 
@@ -41,6 +42,11 @@ def text_block(text: str) -> Block:
     return {"type": "text", "text": text}
 
 
+def is_blank(text: str) -> bool:
+    """Whether there is nothing to be read in `text`. Unlike `strip` this copies nothing."""
+    return not text or text.isspace()
+
+
 def marker_of(carrier: Mapping[str, Any]) -> Block | None:
     """The cache marker that an object carries, cleaned; `ttl` is kept where it is one of the API's."""
     marker = carrier.get("cache_control")
@@ -65,7 +71,7 @@ def text_blocks(content: Any, where: str, notes: Notes) -> list[Block]:
     if content is None:
         return []
     if isinstance(content, str):
-        return [text_block(content)] if content.strip() else []
+        return [] if is_blank(content) else [text_block(content)]
     blocks = []
     for place, part in _parts(content, where):
         if part["type"] in _REASONING:
@@ -86,7 +92,7 @@ def content_blocks(content: Any, where: str, notes: Notes) -> list[Block]:
     if content is None:
         return []
     if isinstance(content, str):
-        return [text_block(content)] if content.strip() else []
+        return [] if is_blank(content) else [text_block(content)]
     blocks: list[Block] = []
     for place, part in _parts(content, where):
         kind = part["type"]
@@ -110,7 +116,9 @@ def parts_in(text: str) -> list[Any] | None:
     if not text.startswith("[") or _MEDIA_PART.search(text) is None:
         return None
     try:
-        value = jsonio.decode(text)
+        written = text.encode("utf-8", "surrogatepass")
+        check_values(written)
+        value = jsonio.decode(written)
     except BadRequest:
         return None
     kinds = [part.get("type") if isinstance(part, dict) else None for part in value]
@@ -135,7 +143,7 @@ def _parts(content: Any, where: str) -> list[tuple[str, dict[str, Any]]]:
 def _marked_text(text: Any, part: dict[str, Any], place: str) -> list[Block]:
     if not isinstance(text, str):
         raise BadRequest(f"{place}.text must be a string.", param=place)
-    if not text.strip():
+    if is_blank(text):
         return []
     block = text_block(text)
     mark_last([block], part)
@@ -291,7 +299,7 @@ def _decoded_text(data: str, place: str) -> str:
         text = binascii.a2b_base64(data.encode("ascii")).decode("utf-8")
     except (ValueError, UnicodeEncodeError) as error:
         raise BadRequest(f"{place} holds text that is not UTF-8 in base64.", param=place) from error
-    if not text.strip():
+    if is_blank(text):
         raise BadRequest(f"{place} holds no text.", param=place)
     return text
 

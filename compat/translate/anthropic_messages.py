@@ -17,12 +17,13 @@ from typing import Any
 import msgspec
 
 from compat.errors import BadRequest, Unsupported
-from compat.translate.anthropic_content import Block, content_blocks, mark_last, marker_of, parts_in, text_block, text_blocks
+from compat.translate.anthropic_content import Block, content_blocks, is_blank, mark_last, marker_of, parts_in, text_block, text_blocks
 from compat.translate.anthropic_thinking import restored
 from compat.translate.anthropic_tools import fit_id, fit_name
 from compat.translate.base import ThinkingRecord
 from compat.translate.notes import Notes
 from compat.wire.envelope import repaired
+from compat.wire.extent import check_values
 
 MAX_PIECES = 100_000
 """Anthropic's own bound of the messages in a request; here parts and calls count as well."""
@@ -173,7 +174,7 @@ class _Turns:
             raise Unsupported(f"{where}.function_call was replaced by tool_calls.", param=where)
         texts = text_blocks(message.get("content"), f"{where}.content", self.notes)
         refusal = message.get("refusal")
-        if isinstance(refusal, str) and refusal.strip():
+        if isinstance(refusal, str) and not is_blank(refusal):
             texts.append(text_block(refusal))
         calls = message.get("tool_calls") or []
         if not isinstance(calls, list):
@@ -287,7 +288,7 @@ class _Turns:
         self.used_ids.add(ours)
         self.pending[ours] = client_id
         self.awaited.setdefault(client_id, deque()).append(ours)
-        block: Block = {"type": "tool_use", "id": ours, "name": fit_name(name), "input": self._input(arguments)}
+        block: Block = {"type": "tool_use", "id": ours, "name": fit_name(name), "input": self._input(arguments, where)}
         mark_last([block], call)
         return block
 
@@ -300,9 +301,9 @@ class _Turns:
                 return record if is_first else None
         return None
 
-    def _input(self, arguments: Any) -> Any:
+    def _input(self, arguments: Any, where: str) -> Any:
         """The arguments with the bytes that the model wrote; whatever is not a JSON object is wrapped into one."""
-        if arguments is None or (isinstance(arguments, str) and not arguments.strip()):
+        if arguments is None or (isinstance(arguments, str) and is_blank(arguments)):
             return {}
         if isinstance(arguments, dict):
             return arguments
@@ -313,6 +314,7 @@ class _Turns:
         text = repaired(told)
         if text != told:
             self.notes.add("repaired", "surrogates")
+        check_values(text, f"{where}.function.arguments", param=where)
         try:
             _decode_arguments(text)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -36,6 +36,7 @@ from compat.translate.upstream_errors import refusal_of
 from compat.wire.envelope import Envelope
 
 _DIGEST_BYTES = 8
+_LONG_BYTES = 4 * 1024 * 1024
 
 
 def translate_request(envelope: Envelope, ctx: TranslationContext) -> TranslatedRequest:
@@ -74,7 +75,8 @@ def translate_request(envelope: Envelope, ctx: TranslationContext) -> Translated
     if ctx.is_stream:
         document["stream"] = True
     parts = {"tools": tools, "system": system, "messages": turns}
-    document |= {name: [msgspec.Raw(jsonio.encode(item)) for item in items] for name, items in parts.items() if items}
+    encode = jsonio.encode_in_steps if len(envelope.body) > _LONG_BYTES else jsonio.encode
+    document |= {name: [msgspec.Raw(encode(item)) for item in items] for name, items in parts.items() if items}
     memory = AnswerMemory(toolbox.client_names, structure.tool["name"] if structure.tool is not None else "")
     return TranslatedRequest(jsonio.encode(document), parameters.headers, notes.told(), memory, tuple(_segments(document, parts)))
 

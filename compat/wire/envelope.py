@@ -26,6 +26,13 @@ MAX_KEYS = 1000
 MAX_KEY_CHARS = 512
 """Of a key of the top level."""
 
+MAX_SHORT_BYTES = 16 * 1024
+_SHORT = (
+    *("model", "stream", "stream_options", "n", "best_of", "echo", "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k"),
+    *("seed", "parallel_tool_calls", "reasoning_effort", "service_tier", "dimensions", "encoding_format"),
+)
+"""Keys that are decoded again and again, wherever they are asked for."""
+
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _KEY = re.compile(rb'"((?:[^"\\]++|\\.)*+)"')
 _BLANK = b" \t\n\r"
@@ -85,9 +92,19 @@ class Envelope(Mapping[str, bytes]):
         span = self._spans.get(key)
         return span is not None and self.body.startswith(opening, span[0])
 
+    def size_bytes(self, key: str) -> int:
+        """How long the text of a value is; 0 where the key is missing."""
+        start, end = self._spans.get(key, (0, 0))
+        return end - start
+
     def is_null(self, key: str) -> bool:
         """Whether the value of `key` is `null`, without decoding it."""
         return self.starts_with(key, b"null")
+
+    def is_empty(self, key: str) -> bool:
+        """Whether there is nothing in the list that `key` has, without decoding it."""
+        span = self._spans.get(key)
+        return span is not None and self.body.startswith(b"]", _after_blank(self.body, span[0] + 1))
 
     def without(self, keys: Collection[str]) -> Envelope:
         """An envelope that lacks `keys`, the others byte for byte."""
@@ -114,7 +131,11 @@ class Envelope(Mapping[str, bytes]):
 def client_envelope(body: bytes) -> Envelope:
     """The envelope of a client's request, which has no more values than a request needs. Errors: `BadRequest`."""
     check_values(body)
-    return Envelope(body)
+    envelope = Envelope(body)
+    for key in _SHORT:
+        if envelope.size_bytes(key) > MAX_SHORT_BYTES:
+            raise BadRequest(f"'{key}' has more than {MAX_SHORT_BYTES} bytes.", param=key)
+    return envelope
 
 
 def _read(body: bytes) -> tuple[bytes, dict[str, msgspec.Raw], bool]:

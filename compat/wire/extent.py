@@ -34,7 +34,7 @@ def check_utf8(text: bytes) -> None:
             raise BadRequest(f"The body is not valid UTF-8: {error.reason} at byte {before + error.start}.") from error
 
 
-def check_values(text: bytes, what: str = "The body", most: int = MAX_VALUES) -> None:
+def check_values(text: bytes, what: str = "The body", most: int = MAX_VALUES, param: str | None = None) -> None:
     """`BadRequest` when `text`, which is JSON, has more than `most` values; `what` is its name."""
     if len(text) <= most or _count(text) <= most:  # most texts are short, or have too few even with what stands in strings
         return
@@ -51,7 +51,7 @@ def check_values(text: bytes, what: str = "The body", most: int = MAX_VALUES) ->
         count += sum(b"".join(pieces[is_within::2]).count(mark) for mark in _OPENINGS)
         is_within ^= len(pieces) % 2 == 0
         if count > most:
-            raise BadRequest(f"{what} has more than {most} values.")
+            raise BadRequest(f"{what} has more than {most} values.", param=param)
 
 
 def _count(text: bytes) -> int:

@@ -366,6 +366,14 @@ REFUSED = [
         "names a function that is not among the tools",
         "tool_choice",
     ),
+    RefusedRow((6,), "there are no more tools than anybody has", chat(tools=TOOLS * 10_001), "more than 10000 tools", "tools"),
+    RefusedRow(
+        (6,),
+        "arguments have no more values than a request",
+        chat({"role": "assistant", "tool_calls": [call(arguments='{"a":[' + "[]," * 250_000 + "1]}")]}),
+        "messages[0].tool_calls[0].function.arguments has more than 500000 values",
+        "messages[0].tool_calls[0]",
+    ),
     RefusedRow((6,), "a choice must be one", chat(tools=TOOLS, tool_choice="sometimes"), "'tool_choice' must be", "tool_choice"),
     RefusedRow(
         (6,), "a choice of an odd kind is none", chat(tools=TOOLS, tool_choice={"type": ["x"]}), "'tool_choice' must be", "tool_choice"

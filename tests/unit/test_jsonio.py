@@ -35,6 +35,12 @@ def test_it_is_compact_utf8() -> None:
     assert jsonio.encode({"b": [1, 2.5, None, True], "a": "é漢\u2028"}) == '{"b":[1,2.5,null,true],"a":"é漢\u2028"}'.encode()
 
 
+@pytest.mark.parametrize("text", ["é\n", "\U0001f600", 'a"\\\x01'])
+def test_a_long_text_is_encoded_in_steps_to_the_same_bytes(text: str) -> None:
+    document = {"content": [{"text": text * 1_000_001, "more": [[[[[text * 600_000]]]]]}, text, 5, None]}
+    assert jsonio.encode_in_steps(document) == jsonio.encode(document)
+
+
 @pytest.mark.parametrize("number", [2**63, 2**64, -(2**64), 10**40, 0.1, 1e300])
 def test_no_number_is_lost(number: float) -> None:
     assert jsonio.decode(jsonio.encode(number)) == number

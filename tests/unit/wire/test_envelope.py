@@ -130,3 +130,17 @@ def test_a_client_sends_a_bounded_number_of_values() -> None:
     assert len(client_envelope(b'{"a":[' + b"1," * 400_000 + b"1]}").value("a")) == 400_001
     with pytest.raises(BadRequest, match="more than 500000 values"):
         client_envelope(b'{"a":[' + b"[]," * 250_000 + b"1]}")
+
+
+@pytest.mark.parametrize(("text", "expected"), [(b"[]", True), (b"[ \n ]", True), (b"[1]", False), (b"[[]]", False)])
+def test_whether_a_list_is_empty_is_seen_without_decoding_it(text: bytes, expected: bool) -> None:
+    assert Envelope(b'{"a":' + text + b"}").is_empty("a") is expected
+    assert not Envelope(b"{}").is_empty("a")
+
+
+@pytest.mark.parametrize("key", ["n", "stream", "max_tokens", "stream_options"])
+def test_what_is_decoded_again_and_again_is_short(key: str) -> None:
+    assert client_envelope(b'{"%s":[%s]}' % (key.encode(), b" " * 16_382)).value(key) == []
+    with pytest.raises(BadRequest, match=f"'{key}' has more than 16384 bytes") as caught:
+        client_envelope(b'{"%s":[%s]}' % (key.encode(), b" " * 16_383))
+    assert caught.value.param == key
