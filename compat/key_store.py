@@ -114,7 +114,7 @@ def make_place(path: Path) -> None:
 def _hand_over(made: int | Path, folder: Path) -> None:
     """What root has just made in a folder of another user is that user's: the gateway that runs as them is to read it."""
     owner = folder.stat()
-    if os.name == "posix" and os.geteuid() == 0 and owner.st_uid:
+    if hasattr(os, "geteuid") and os.geteuid() == 0 and owner.st_uid:  # Windows has neither users nor owners of this kind
         with contextlib.suppress(OSError):  # a container may have taken the right to do so
             os.chown(made, owner.st_uid, owner.st_gid, follow_symlinks=isinstance(made, int))
 

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from compat import jsonio
-from compat.errors import BadRequest, ContextTooLong, GatewayError, UpstreamBroken, UpstreamRefusal
+from compat.errors import BadRequest, ContextTooLong, GatewayError, GatewayLoop, UpstreamBroken, UpstreamRefusal
 from compat.translate.base import StreamTranslator, TranslatedAnswer, TranslatedRequest, TranslationContext, Translator
 from compat.translate.inferred_end import NOTE
 from compat.translate.openai_openai import translate_error, translate_request
@@ -151,6 +151,8 @@ def _choices(document: Any, ctx: TranslationContext) -> list[dict[str, Any]]:
 def _refused(endpoint: str, error: GatewayError) -> str | None:
     """What was refused: a parameter that the call can do without, or the whole endpoint."""
     if not isinstance(error, UpstreamRefusal) or isinstance(error, ContextTooLong) or error.status not in _NOT_THERE:
+        return None
+    if error.code == GatewayLoop.code:  # a chat would go the same way round
         return None
     return refused_parameter(error) or endpoint_mark(endpoint)
 
