@@ -169,6 +169,7 @@ def test_a_whole_answer_that_is_none_is_the_upstreams_fault(body: bytes) -> None
         (UpstreamRefusal("This is a chat model.", status=404), "endpoint infill"),
         (UpstreamRefusal("`temperature` is not supported", status=400), "temperature"),
         (UpstreamRefusal("Forbidden", status=403), None),
+        (UpstreamRefusal("in a circle", status=400, code="gateway_loop"), None),  # over a chat it would go the same way round
         (ContextTooLong("too long", status=400), None),
         (UpstreamBroken("x"), None),
     ],
