@@ -10,7 +10,9 @@ milliseconds, between two of its steps: a step that takes long (a decoder over m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import gc
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -28,6 +30,8 @@ LONG_BYTES = 256 * 1024
 MANY_VALUES = 8000
 _FEW_BYTES = 16 * 1024
 _IDLE_S = 60
+_MOST_BEGUN = 100
+_MIDDLE_AGED = 1
 THREADS = 2
 """More would not be faster, for one of them computes at a time, and the event loop would wait for its turn longer."""
 
@@ -47,10 +51,13 @@ class _Sought(Exception):
 
 
 class Offload:
-    """The threads. Mutable: the pool, made with the first long body, in the process that serves."""
+    """The threads. Mutable: the pool, made with the first long body, in the process that serves; how much is under way, and how often work
+    was begun since the collector last ran."""
 
     def __init__(self) -> None:
         self._pool: Any = None
+        self._under_way = 0
+        self._begun = 0
 
     def run(self, body: bytes, work: Callable[[], T]) -> T:
         """The result of `work`, which is about `body`. It may ask nothing of the event loop. Errors: those of `work`."""
@@ -89,11 +96,33 @@ class Offload:
         """The result of `work`, whatever its size."""
         if self._pool is None:
             self._pool = ThreadPool(THREADS, idle_task_timeout=_IDLE_S)
-        value, error = self._pool.apply(_outcome, (work,))
+        with self._no_collector():
+            value, error = self._pool.apply(_outcome, (work,))
         if error is not None:
             raise error
         result: T = value
         return result
+
+    @contextlib.contextmanager
+    def _no_collector(self) -> Iterator[None]:
+        """Keep the collector of garbage away: it would walk over all that lives again and again while a decoder makes many small things,
+        and nothing else can run meanwhile. They are no garbage, and go as soon as nobody needs them."""
+        if not self._under_way and not gc.isenabled():
+            yield
+            return
+        self._under_way += 1
+        self._begun += 1
+        gc.disable()
+        if self._begun >= _MOST_BEGUN:
+            self._begun = 0
+            gc.collect(_MIDDLE_AGED)
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._begun = 0
+                gc.enable()
 
 
 def _outcome(work: Callable[[], T]) -> tuple[T | None, Exception | None]:

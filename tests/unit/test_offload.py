@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
+import weakref
 from collections.abc import Mapping, Sequence
 
 import gevent
@@ -87,3 +89,55 @@ def test_the_prompt_is_counted_where_it_is_translated() -> None:
     _, ctx = Offload().request(ANTHROPIC, envelope, dataclasses.replace(context(SONNET), count_prompt=lambda: pytest.fail("counted again")))
     assert ctx.count_prompt is not None
     assert ctx.count_prompt() == prompt_tokens(envelope)
+
+
+def test_the_collector_is_away_while_anybody_works_on_a_long_body_and_comes_back() -> None:
+    offload = Offload()
+    begun, may_end = new_lock(), new_lock()
+    begun.acquire()
+    may_end.acquire()
+
+    def wait() -> None:
+        begun.release()
+        may_end.acquire(timeout=5)
+
+    slow = gevent.spawn(offload.run, LONG, wait)
+    gevent.sleep(0)
+    assert offload.run(LONG, gc.isenabled) is False
+    assert begun.acquire(timeout=5)
+    assert not gc.isenabled(), "the slow one is not done"
+    may_end.release()
+    slow.join()
+    assert gc.isenabled()
+
+
+def test_a_collector_that_was_switched_off_stays_off() -> None:
+    gc.disable()
+    try:
+        Offload().run(LONG, thread_id)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_garbage_goes_also_where_there_is_always_a_long_body() -> None:
+    offload = Offload()
+    begun, may_end = new_lock(), new_lock()
+    begun.acquire()
+    may_end.acquire()
+
+    def wait() -> None:
+        begun.release()
+        may_end.acquire(timeout=5)
+
+    class Knot:
+        def __init__(self) -> None:
+            self.itself = self
+
+    knot = weakref.ref(Knot())
+    slow = gevent.spawn(offload.run, LONG, wait)
+    for _ in range(101):
+        offload.run(LONG, thread_id)
+    assert knot() is None
+    may_end.release()
+    slow.join()
