@@ -10,7 +10,7 @@ from bench.stall import TICK_S, Figure, Heartbeat, table
 
 
 def test_a_gap_is_what_a_tick_came_late() -> None:
-    times_s = itertools.accumulate([100.0, TICK_S, TICK_S + 0.25, TICK_S, TICK_S])
+    times_s = itertools.accumulate([100.0, TICK_S, TICK_S + 0.25, TICK_S, TICK_S, TICK_S])
     heartbeat = Heartbeat(lambda: next(times_s))
     for _ in range(3):
         heartbeat.tick()
