@@ -44,7 +44,7 @@ NAMES = ("openai_compat", "restart_services.py")
 """What command lines of ours have in them: the names that processes give themselves, and the watcher's while it begins."""
 
 _OURS = re.compile(
-    r"openai_compat: (watcher|engine keeper)( .*)?|gunicorn: (master|worker) \[openai_compat\]"
+    r"openai_compat: (watcher|engine|engine keeper)( .*)?|gunicorn: (master|worker) \[openai_compat\]"
     r"|.+ -m gunicorn -c .*gunicorn\.conf\.py app:app|.+ -m compat\.process\.service_keeper|\S+ .*restart_services\.py run( .*)?",
     re.DOTALL,
 )
