@@ -57,7 +57,13 @@ def test_a_process_that_is_none_of_the_service_is_never_signalled_whatever_a_fil
 @pytest.mark.parametrize(
     "name",
     [
-        *("openai_compat: watcher", "openai_compat: engine keeper", "openai_compat: engine", "gunicorn: master [openai_compat]", "gunicorn: worker [openai_compat]"),
+        *(
+            "openai_compat: watcher",
+            "openai_compat: engine keeper",
+            "openai_compat: engine",
+            "gunicorn: master [openai_compat]",
+            "gunicorn: worker [openai_compat]",
+        ),
         *("/a b/python -m gunicorn -c /a b/gunicorn.conf.py app:app", "python -m compat.process.service_keeper"),
         "python /a b/restart_services.py run --background --request 7",
     ],
