@@ -8,6 +8,7 @@ import pytest
 
 from compat.check import check
 from compat.settings import load_settings
+from compat.upstream.listing import Listing
 from compat.writable import write_fault, written_places
 from tests.unit.builders import make_gateway, make_upstream
 
@@ -64,8 +65,8 @@ def test_the_check_tells_of_each_place_and_finds_the_fault(tmp_path: Path) -> No
     gateway.router.learn({"openai": make_upstream("openai")}, {})
     said: list[str] = []
     places = {"log": tmp_path / "file/x.log", "usage": tmp_path / "usage"}
-    assert check(gateway, lambda *_: [], said.append, {"usage": places["usage"]}), said
-    assert not check(gateway, lambda *_: [], said.append, places)
+    assert check(gateway, lambda *_: Listing(), said.append, {"usage": places["usage"]}), said
+    assert not check(gateway, lambda *_: Listing(), said.append, places)
     assert f"writes     FAULT log {tmp_path / 'file/x.log'} can't be written: Not a directory" in said
     assert f"writes     usage {tmp_path / 'usage'}" in said
     assert said[-1] == "Something is at fault."
