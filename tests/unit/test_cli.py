@@ -35,7 +35,7 @@ def ended_by_head(run: Callable[[], int]) -> int:
         (["xyzzy"], "unrecognized arguments: xyzzy\n"),
     ],
 )
-def test_a_misspelt_word_is_told_with_the_one_that_was_probably_meant(
+def test_a_misspelt_word_is_reported_with_the_one_that_was_probably_meant(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], argv: list[str], hint: str
 ) -> None:
     with pytest.raises(SystemExit) as ended:

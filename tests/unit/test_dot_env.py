@@ -1,4 +1,4 @@
-"""`.env` as people and editors write it: what can't be read is told in one line, and so is what nobody reads."""
+"""`.env` as people and editors write it: what can't be read is reported in one line, and so is what nobody reads."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_a_file_that_may_not_be_read_is_one_line_with_its_path(tmp_path: Path) -
         ("OPENAI_APIKEY=sk-canary\nOPENAI_API_KEY=${OPENAI_APIKEY}\n", []),
     ],
 )
-def test_what_nobody_reads_is_told(tmp_path: Path, text: str, words: list[str]) -> None:
+def test_what_nobody_reads_is_reported(tmp_path: Path, text: str, words: list[str]) -> None:
     assert warned(tmp_path, text) == words
 
 

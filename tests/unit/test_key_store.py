@@ -139,7 +139,7 @@ def test_a_folder_that_can_not_be_written_is_one_clear_line(line: Line, monkeypa
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EPERM])
-def test_a_folder_that_only_others_may_write_is_told_with_the_way_out(number: int) -> None:
+def test_a_folder_that_only_others_may_write_is_reported_with_the_way_out(number: int) -> None:
     said = unwritable(Path("/srv/keys.json"), OSError(number, os.strerror(number)))
     assert said.startswith(f"/srv/keys.json: can't be written: {os.strerror(number)}. OPENAI_COMPAT_KEYS names another file")
     assert "OPENAI_COMPAT_KEYS" not in unwritable(Path("/srv/keys.json"), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))

@@ -29,7 +29,7 @@ def test_what_can_be_written_is_left_as_it_was(tmp_path: Path, name: str) -> Non
 
 
 @pytest.mark.parametrize(("name", "words"), [("file/x.log", "Not a directory"), ("loop", ""), ("loop/x.log", "")])
-def test_what_can_not_be_written_is_told_in_the_systems_words(tmp_path: Path, name: str, words: str) -> None:
+def test_what_can_not_be_written_is_reported_in_the_systems_words(tmp_path: Path, name: str, words: str) -> None:
     (tmp_path / "file").write_text("a file where the folder should be")
     (tmp_path / "loop").symlink_to("loop")
     fault = write_fault(tmp_path / name)
@@ -38,7 +38,7 @@ def test_what_can_not_be_written_is_told_in_the_systems_words(tmp_path: Path, na
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc")
-def test_a_folder_that_nobody_can_write_is_told() -> None:
+def test_a_folder_that_nobody_can_write_is_reported() -> None:
     assert write_fault(Path("/proc/nope/x.log"))
 
 
