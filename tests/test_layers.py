@@ -37,7 +37,7 @@ LAYERS: list[tuple[str, tuple[str, ...], frozenset[str]]] = [
         ),
         frozenset({"dotenv", "msgspec", "setproctitle", "prometheus_client"}),
     ),
-    ("pure", ("translate",), frozenset({"msgspec"})),
+    ("pure", ("translate", "protocols"), frozenset({"msgspec"})),
     ("http out", ("upstream",), frozenset({"requests", "httptools", "msgspec"})),
     ("setup", ("setup",), frozenset({"requests"})),
     (

@@ -2,8 +2,7 @@
 
     request    anthropic_messages (turns), anthropic_content (parts), anthropic_tools, anthropic_parameters, anthropic_thinking,
                anthropic_schema, anthropic_cache (breakpoints)
-    response   anthropic_answer
-    stream     anthropic_stream
+    response, stream   protocols/messages/reader, protocols/chat/writer
     error      upstream_errors
 
 The request is one parse, one pass and one serialisation of each part. What a model takes is data of the catalog; no name is compared.
@@ -21,12 +20,14 @@ import msgspec
 
 from compat import jsonio
 from compat.errors import GatewayError
-from compat.translate.anthropic_answer import carried_blocks, translate_answer
+from compat.protocols.chat.writer import ChatWriter
+from compat.protocols.joined import JoinedStream, answer_translator
+from compat.protocols.messages.reader import MessagesReader
+from compat.protocols.messages.words import carried_blocks
 from compat.translate.anthropic_cache import plan_cache, strip_markers
 from compat.translate.anthropic_content import Block, mark_last, text_block
 from compat.translate.anthropic_messages import Conversation, read_messages, tool_call_ids
 from compat.translate.anthropic_parameters import Parameters, read_parameters
-from compat.translate.anthropic_stream import AnthropicStream
 from compat.translate.anthropic_thinking import lacks_thinking
 from compat.translate.anthropic_tools import Toolbox, read_tools
 from compat.translate.base import AnswerMemory, TranslatedRequest, TranslationContext, Translator
@@ -151,4 +152,9 @@ def translate_error(status: int, headers: Mapping[str, str], body: bytes, ctx: T
     return refusal_of(status, headers, body, ctx.upstream_name)
 
 
-OPENAI_ANTHROPIC = Translator(request=translate_request, response=translate_answer, stream=AnthropicStream, error=translate_error)
+OPENAI_ANTHROPIC = Translator(
+    request=translate_request,
+    response=answer_translator(MessagesReader, ChatWriter),
+    stream=lambda ctx: JoinedStream(ctx, MessagesReader, ChatWriter),
+    error=translate_error,
+)

@@ -58,6 +58,10 @@ class ChunkWriter:
         """A piece of `content`, `reasoning_content` or `refusal`."""
         return b'%s"%s":%s},"finish_reason":null}]}\n\n' % (self._delta_head, field, jsonio.encode(text))
 
+    def ready(self, field: bytes) -> bytes:
+        """A frame with a piece of such text, for `%` with the piece as a JSON string."""
+        return (self._delta_head + b'"%s":' % field).replace(b"%", b"%%") + b'%s},"finish_reason":null}]}\n\n'
+
     def tool_call(self, index: int, call_id: str, name: str) -> bytes:
         """The opening of a tool call: its id, type, name and no arguments yet."""
         call = {"index": index, "id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from compat.catalog import Model, Price
-from compat.translate.anthropic_stream import AnthropicStream
 from compat.translate.base import TranslationContext
+from compat.translate.openai_anthropic import OPENAI_ANTHROPIC
 from compat.translate.openai_openai import OPENAI_OPENAI, PassthroughStream
 from compat.wire.usage import Usage
 from tests.fakes.anthropic_answers import event_bytes
@@ -67,9 +67,9 @@ def test_of_an_upstream_that_tells_its_counts_all_along_these_are_taken() -> Non
 def test_of_claude_the_prompt_is_known_from_the_first_event_on_and_the_answer_is_estimated(
     block: dict[str, Any], kind: str, name: str
 ) -> None:
-    stream = AnthropicStream(CTX)
+    stream = OPENAI_ANTHROPIC.stream(CTX)
     assert stream.usage_so_far() == Usage(prompt_tokens=1234, is_estimate=True)
-    assert AnthropicStream(replace(CTX, count_prompt=None)).usage_so_far() == Usage(is_estimate=True)
+    assert OPENAI_ANTHROPIC.stream(replace(CTX, count_prompt=None)).usage_so_far() == Usage(is_estimate=True)
     counts = {"input_tokens": 40, "cache_read_input_tokens": 900, "cache_creation_input_tokens": 60, "output_tokens": 1}
     deltas = [{"type": "content_block_delta", "index": 0, "delta": {"type": kind, name: word + " "}} for word in WORDS.split()]
     begun = {"type": "content_block_start", "index": 0, "content_block": block}

@@ -1,0 +1,95 @@
+"""What an answer is made of, in no protocol's words: an upstream's half reads these events, a client's half writes them.
+
+    Start  (BlockStart  TextDelta | ThinkingDelta | ArgumentsDelta | Cited ...  BlockStop)*  Stop  Used
+
+Blocks are numbered by the reader; one may be open beside another. A whole answer is the same events, all at once: whole and streamed ones
+go through the same reader and the same writer, so that they can't differ. What no event can say is `Unknown`, with where it came from.
+
+    text         words for the user
+    thinking     the model's reasoning, as far as it may be read
+    tool_call    a call of a client's tool; its arguments are JSON text, in pieces
+
+Events are immutable, and hold nothing that the collector must follow but what a protocol handed over as it was.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from compat.wire.usage import Usage
+
+BlockKind = Literal["text", "thinking", "tool_call"]
+StopReason = Literal["end", "tool_calls", "length", "refusal"]
+
+
+class Start(msgspec.Struct, frozen=True, gc=False):
+    """The answer has begun; nothing of it was said yet."""
+
+
+class BlockStart(msgspec.Struct, frozen=True, gc=False):
+    """A block begins. `call_id` and `name` are those of a tool call, as the client knows them."""
+
+    index: int
+    kind: BlockKind
+    call_id: str = ""
+    name: str = ""
+
+
+class TextDelta(msgspec.Struct, frozen=True, gc=False):
+    """More of a text."""
+
+    index: int
+    text: str
+
+
+class ThinkingDelta(msgspec.Struct, frozen=True, gc=False):
+    """More of a thought."""
+
+    index: int
+    text: str
+
+
+class ArgumentsDelta(msgspec.Struct, frozen=True, gc=False):
+    """More of a tool call's arguments."""
+
+    index: int
+    text: str
+
+
+class Cited(msgspec.Struct, frozen=True):
+    """The sources of a text, in the words of the upstream's protocol."""
+
+    index: int
+    citations: tuple[Any, ...]
+
+
+class BlockStop(msgspec.Struct, frozen=True, gc=False):
+    """A block is complete."""
+
+    index: int
+
+
+class Unknown(msgspec.Struct, frozen=True, gc=False):
+    """Something that no other event can say: `what` of the wire API `origin`."""
+
+    origin: str
+    what: str
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """The answer's end. `refusal` is what the client is told of a refusal, `details` what the upstream said of it."""
+
+    reason: StopReason
+    refusal: str = ""
+    details: Any = None
+
+
+class Used(msgspec.Struct, frozen=True):
+    """What the whole answer took."""
+
+    usage: Usage
+
+
+Event = Start | BlockStart | TextDelta | ThinkingDelta | ArgumentsDelta | Cited | BlockStop | Unknown | Stop | Used

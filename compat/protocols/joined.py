@@ -1,0 +1,139 @@
+"""Two halves joined: an upstream's events, written in the client's protocol, whole and streamed."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Iterable, Sequence
+
+from compat.protocols.events import Event
+from compat.translate.base import Continuation, StreamTranslator, ThinkingRecord, TranslatedAnswer, TranslationContext
+from compat.translate.notes import Notes
+from compat.wire.usage import Usage
+
+
+class EventReader(abc.ABC):
+    """The upstream's half: its bytes in, events out. It never blocks, and raises `UpstreamError` for what its protocol does not allow.
+
+    `is_finished` turns true when the upstream's own end mark was seen; then `usage` is final. `thinking` is final after the end, and so is
+    `continuation`, which is set when the answer paused: then `resume` or `settle` follows. `has_content` turns true with the first content.
+    """
+
+    def __init__(self, ctx: TranslationContext, notes: Notes) -> None:
+        self.ctx = ctx
+        self.notes = notes
+        self.is_finished = False
+        self.has_content = False
+        self.usage: Usage | None = None
+        self.continuation: Continuation | None = None
+
+    @property
+    @abc.abstractmethod
+    def thinking(self) -> ThinkingRecord | None:
+        """The thinking that is to be kept for the turns that follow."""
+
+    @abc.abstractmethod
+    def read(self, block: bytes) -> Sequence[Event]:
+        """The events in one SSE event."""
+
+    @abc.abstractmethod
+    def end(self) -> Sequence[Event]:
+        """The events that end the answer. `UpstreamBroken` when it was not complete."""
+
+    @abc.abstractmethod
+    def whole(self, body: bytes) -> Iterable[Event]:
+        """The events of a whole answer, its end included, to be taken once. With a `continuation` there are none yet."""
+
+    @abc.abstractmethod
+    def usage_so_far(self) -> Usage:
+        """See `StreamTranslator`."""
+
+    @abc.abstractmethod
+    def resume(self) -> None:
+        """The answer paused, and goes on in another stream."""
+
+    def settle(self) -> None:
+        """Take what was said for the answer."""
+        self.continuation = None
+
+
+class FrameWriter(abc.ABC):
+    """The client's half: events in, frames or a whole body out. `reason` is the end's reason in the client's words."""
+
+    reason: str | None = None
+
+    @abc.abstractmethod
+    def write(self, event: Event) -> bytes:
+        """The frames for one event, which may be none."""
+
+    @abc.abstractmethod
+    def finish(self) -> bytes:
+        """The frames after the last event."""
+
+    @abc.abstractmethod
+    def body(self, events: Iterable[Event]) -> bytes:
+        """The body of a whole answer."""
+
+
+MakeReader = Callable[[TranslationContext, Notes], EventReader]
+MakeWriter = Callable[[TranslationContext, Notes], FrameWriter]
+
+
+def answer_translator(reader: MakeReader, writer: MakeWriter) -> Callable[[bytes, TranslationContext], TranslatedAnswer]:
+    """The function that translates a whole answer (see `Translator.response`)."""
+
+    def translate(body: bytes, ctx: TranslationContext) -> TranslatedAnswer:
+        notes = Notes()
+        read, written = reader(ctx, notes), writer(ctx, notes)
+        events = read.whole(body)
+        if read.continuation is not None:
+            return TranslatedAnswer(b"", read.usage, None, continuation=read.continuation)
+        whole = written.body(events)
+        return TranslatedAnswer(whole, read.usage, written.reason, notes.told(), read.thinking)
+
+    return translate
+
+
+class JoinedStream(StreamTranslator):
+    """A stream between two protocols."""
+
+    def __init__(self, ctx: TranslationContext, reader: MakeReader, writer: MakeWriter) -> None:
+        super().__init__(ctx)
+        self._receipt = Notes()
+        self._reader = reader(ctx, self._receipt)
+        self._writer = writer(ctx, self._receipt)
+        self._read = self._reader.read
+        self._write = self._writer.write
+
+    def translate_event(self, block: bytes) -> bytes:
+        """See `StreamTranslator`."""
+        events = self._read(block)
+        reader = self._reader
+        if not self.is_committed:
+            self.is_committed = reader.has_content
+        if reader.is_finished:
+            self.is_finished, self.usage, self.continuation = True, reader.usage, reader.continuation
+        if len(events) == 1:
+            return self._write(events[0])
+        return b"".join(map(self._write, events))
+
+    def translate_end(self) -> bytes:
+        """See `StreamTranslator`."""
+        frames = [self._write(event) for event in self._reader.end()]
+        frames.append(self._writer.finish())
+        self.usage, self.finish_reason, self.thinking = self._reader.usage, self._writer.reason, self._reader.thinking
+        self.notes = list(self._receipt.told())
+        return b"".join(frames)
+
+    def usage_so_far(self) -> Usage:
+        """See `StreamTranslator`."""
+        return self._reader.usage_so_far()
+
+    def resume(self) -> None:
+        """See `StreamTranslator`."""
+        super().resume()
+        self._reader.resume()
+
+    def settle(self) -> None:
+        """See `StreamTranslator`."""
+        super().settle()
+        self._reader.settle()
