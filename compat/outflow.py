@@ -23,7 +23,7 @@ class Outflow:
         self.stream = stream
         self._hold_bytes = hold_bytes
         self._on_show = on_show
-        self._held = b""
+        self._held = bytearray()  # which grows in place: a long call comes in thousands of pieces
         self._is_shown = False
         self._begins_call = False
         self._shows_calls = hold_bytes <= 0
@@ -42,7 +42,7 @@ class Outflow:
             self._held += frames
             return b""
         if self._held:
-            frames, self._held = self._held + frames, b""
+            frames, self._held = bytes(self._held + frames), bytearray()
         if frames and not self._is_shown:
             self._is_shown = True
             self._on_show()
@@ -58,7 +58,7 @@ class Outflow:
             if len(self._held) <= self._hold_bytes:
                 return b""
             self._shows_calls = True
-        frames, self._held = self._held, b""
+        frames, self._held = bytes(self._held), bytearray()
         self._on_show()
         self._is_shown = True
         return frames
@@ -77,4 +77,4 @@ class Outflow:
             if stream.finish_reason is None:
                 raise
             end = stream.finish(is_whole=is_whole)  # without the part of an event that was left
-        return self._held + end
+        return bytes(self._held + end)

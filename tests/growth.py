@@ -47,7 +47,6 @@ def _cpu_s(work: Callable[[T], object], value: T) -> float:
 def _without_collector() -> Iterator[None]:
     """Its walks over everything that lives come at moments of their own."""
     was_enabled = gc.isenabled()
-    gc.collect()
     gc.disable()
     try:
         yield

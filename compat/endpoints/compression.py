@@ -28,6 +28,7 @@ MIN_SIZE_BYTES = 1024
 MAX_FRAMES = 1000
 """Members of one gzip body, frames of a zstd one: a body of nothing but empty ones would keep the processor busy."""
 
+_WINDOW_BYTES = 64 * 1024
 _MIN_WINDOW_LOG = 23  # 8 MB: what every decoder of the content encoding `zstd` takes (RFC 9659)
 _ALGORITHMS = ("zstd", "br", "gzip")
 _REFUSED = re.compile(r";q=0(?:\.0*)?$")
@@ -115,16 +116,19 @@ def decoded_body(encoding: str, data: bytes, max_bytes: int) -> bytes:
 def _decode(data: bytes, max_bytes: int, make_decoder: Callable[[int], _Decoder]) -> bytes:
     """At most `max_bytes` of what `data` stands for. Errors: `EOFError`, those of the decoder."""
     parts: list[bytes] = []
+    position = 0
     for _ in range(MAX_FRAMES):
         decoder = make_decoder(max_bytes)
-        parts.append(decoder.decompress(data, max_bytes))
-        max_bytes -= len(parts[-1])
-        if max_bytes <= 0:
-            return b"".join(parts)
-        if not decoder.eof:
-            raise EOFError("it ends early")
-        data = decoder.unused_data
-        if not data:
+        while not decoder.eof:
+            if position >= len(data):
+                raise EOFError("it ends early")
+            parts.append(decoder.decompress(data[position : position + _WINDOW_BYTES], max_bytes))
+            position += _WINDOW_BYTES
+            max_bytes -= len(parts[-1])
+            if max_bytes <= 0:
+                return b"".join(parts)
+        position = min(position, len(data)) - len(decoder.unused_data)  # which is copied: of a window it is short
+        if position >= len(data):
             return b"".join(parts)
     raise EOFError(f"it has more than {MAX_FRAMES} parts")
 

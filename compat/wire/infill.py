@@ -141,7 +141,8 @@ class CompletionStream:
         """`model` is the client's name for it, `echo` what comes before the answer."""
         self._model = model
         self._splitter = EventSplitter()
-        self._held = ""
+        self._held: list[str] = []
+        self._start = ""
         self._is_plain = False
         self._echo = echo
 
@@ -172,14 +173,15 @@ class CompletionStream:
 
     def _text(self, piece: str, *, is_end: bool) -> str:
         """What of the answer can be shown now."""
-        shown = self._held + piece
         if not self._is_plain:
-            if not is_end and _FENCE.startswith(shown.lstrip()[: len(_FENCE)]):
-                self._held = shown
+            self._held.append(piece)
+            self._start = (self._start + piece[: len(piece) if not self._start else len(_FENCE)]).lstrip()[: len(_FENCE)]
+            if not is_end and _FENCE.startswith(self._start):
                 return ""
-            self._is_plain, self._held, shown = True, "", unfenced(shown)
+            self._is_plain, piece = True, unfenced("".join(self._held))
+            self._held.clear()
         echo, self._echo = self._echo, ""
-        return echo + shown
+        return echo + piece
 
 
 def _head(answer: Mapping[str, Any], model: str) -> dict[str, Any]:
