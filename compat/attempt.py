@@ -5,7 +5,8 @@
 
 Both are steps: generators that hand out frames, or a heartbeat whenever the client has heard nothing for too long, and return a result.
 What came of the attempt (usage, notes, thinking) is in its fields when it ends, however it ends. A refused optional parameter is left out
-and remembered (translation rule 11), a paused answer is resumed (rule 17): both within one attempt, for the client sees one answer.
+and remembered (docs/translation.md, rule 11), a paused answer is resumed (rule 17): both within one attempt, for the client sees one
+answer.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ What the client was shown is read back from its own frames (`Shown`), so that it
 same conversation with the text so far as the model's turn: as a prefill where the model takes one, else with a request to go on from the
 exact last characters (`rest_of`). `compat/splice.py` then makes one stream of both.
 
-Only text is carried on. After a tool call began to show there is no honest way; then the error event stays (translation rule 19). An answer
-that must be JSON is not carried on either: half of it was decided by rules that a second attempt would start anew.
+Only text is carried on. After a tool call began to show there is no honest way; then the error event stays (docs/translation.md, rule 19).
+An answer that must be JSON is not carried on either: half of it was decided by rules that a second attempt would start anew.
 """
 
 from __future__ import annotations

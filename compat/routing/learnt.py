@@ -1,4 +1,4 @@
-"""What deployments were seen to refuse: optional parameters by name, remembered while the process lives (translation rule 11)."""
+"""What deployments were seen to refuse: optional parameters by name, remembered while the process lives (docs/translation.md, rule 11)."""
 
 from __future__ import annotations
 

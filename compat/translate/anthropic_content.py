@@ -1,8 +1,8 @@
 """Content parts of OpenAI messages as content blocks of Anthropic's: text, images, files.
 
-Media types are taken from the bytes, not from the label (translation rule 22); URLs are handed on, never fetched. A part that has no
-counterpart is an error that names it: content never vanishes. Blank text is left out (rule 14), a cache marker stays on its block (rule
-15).
+Media types are taken from the bytes, not from the label (docs/translation.md, rule 22); URLs are handed on, never fetched. A part
+that has no counterpart is an error that names it: content never vanishes. Blank text is left out (rule 14), a cache marker stays on its
+block (rule 15).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Turns alternate; all that lies between two assistant messages becomes one user message, tool results first (rule 3). Every tool call gets
 its result and every result has its call (rule 4). Leading system messages become `system`, later ones stay where they are (rule 13). Kept
 thinking goes back to where it was (rule 7). A message is translated by what precedes it only, so that a longer history begins with the same
-bytes (rule 27).
+bytes (rule 27). Rules are those of docs/translation.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The parameters of a request: limits, sampling, thinking, structure, and the rest.
 
 What a model takes is data (`compat.catalog.MessagesFacts`), and what a deployment was seen to refuse comes with the context. Every change
-is noted (translation rules 10, 11, 21, 23, 24 and 26).
+is noted (docs/translation.md, rules 10, 11, 21, 23, 24 and 26).
 """
 
 from __future__ import annotations

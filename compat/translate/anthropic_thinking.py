@@ -1,4 +1,4 @@
-"""Thinking: how a request asks for it, and how kept thinking goes back into the turn that it led to (translation rules 7 and 9)."""
+"""Thinking: how a request asks for it, and how kept thinking goes back into its turn (docs/translation.md, rules 7 and 9)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Tools, tool choice, and the names and ids that both sides must agree on.
 
 Anthropic takes ids of `[A-Za-z0-9_-]+` and names of up to 64 of these characters. What does not fit is rewritten in a way that depends on
-the name alone, so that turns stay byte-stable; answers get the client's own name back (translation rules 5 and 6).
+the name alone, so that turns stay byte-stable; answers get the client's own name back (docs/translation.md, rules 5 and 6).
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@
     error      upstream_errors
 
 The request is one parse, one pass and one serialisation of each part. What a model takes is data of the catalog; no name is compared.
-Inputs are never changed: every block is new, arguments of tool calls keep their bytes. Whatever is changed on the way is noted.
+Inputs are never changed: every block is new, arguments of tool calls keep their bytes. Whatever is changed on the way is noted. Rules
+are those of docs/translation.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which optional parameter an upstream refused, read from its words (translation rule 11).
+"""Which optional parameter an upstream refused, read from its words (docs/translation.md, rule 11).
 
     "`temperature` is deprecated for this model"                                    -> temperature
     "output_config.effort: Extra inputs are not permitted"                          -> output_config.effort

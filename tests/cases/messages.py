@@ -1,4 +1,5 @@
-"""Rows of the tables on OpenAI's chat completions behind Anthropic's Messages API: each names the translation rules that it shows.
+"""Rows of the tables on OpenAI's chat completions behind Anthropic's Messages API: each names the rules that it shows
+(docs/translation.md).
 
 RequestRow     the client's body  -> what the upstream's body holds, and the notes
 AnswerRow      content blocks     -> the message that the client gets, whole and streamed

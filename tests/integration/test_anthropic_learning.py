@@ -1,4 +1,4 @@
-"""Learning from refusals (translation rule 11): what an upstream refuses is left out from then on, and only what a call can do without."""
+"""Learning from refusals (docs/translation.md, rule 11): what an upstream refuses is left out from then on, if the call can do without."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Answers in OpenAI's chat protocol, whole and streamed, written from events.
 
 A piece of text or of arguments is written into a frame that is ready but for one string. Tool calls are counted 0, 1, 2 whatever blocks lie
-between (rule 1); blocks without a counterpart are left out with a note (rule 29).
+between (rule 1); blocks without a counterpart are left out with a note (rule 29). Rules are those of
+docs/translation.md.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Each event type has a handler, each content block a record of what it is and what came of it. One without input has the arguments `{}`
 (rule 2), usage in `message_delta` is cumulative (rule 16), an `error` event ends the stream as an error (rule 19), blocks without a
 counterpart are left out with a note (rule 29). Blocks are kept until the answer ends, for the vault and for a pause, so that an answer has
-a bound here as a whole one has.
+a bound here as a whole one has. Rules are those of docs/translation.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Schemas in the dialect of Anthropic's structured outputs, and of its tools (translation rule 23)."""
+"""Schemas in the dialect of Anthropic's structured outputs, and of its tools (docs/translation.md, rule 23)."""
 
 from __future__ import annotations
 

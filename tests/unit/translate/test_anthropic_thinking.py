@@ -1,4 +1,4 @@
-"""Thinking on models whose answers are short: the budget needs room below the limit (translation rules 9 and 21)."""
+"""Thinking on models whose answers are short: the budget needs room below the limit (docs/translation.md, rules 9 and 21)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The 29 rules of translation: each has rows in the tables; and rows on the rules that lie at the edges."""
+"""The rules of docs/translation.md: each has rows in the tables; and rows on the rules that lie at the edges."""
 
 from __future__ import annotations
 

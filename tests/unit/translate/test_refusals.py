@@ -1,4 +1,4 @@
-"""Which optional parameter a refused call names, in the words of real upstreams (translation rule 11)."""
+"""Which optional parameter a refused call names, in the words of real upstreams (docs/translation.md, rule 11)."""
 
 from __future__ import annotations
 
