@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import gzip
 import os
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -437,3 +438,38 @@ def test_events_with_calls_are_kept_in_line_with_their_number() -> None:
             events.add(text)
 
     check_growth(keep, lambda n: call_stream(["a"] * n), FEW * 4)
+
+
+# Memory: a text takes what its bytes do, whatever is in it. What many small things take is bounded by their number.
+
+PLAIN_SIZE = 400_000
+MOST_TIMES = 8
+PLAIN = {
+    **{
+        name: REQUESTS[name]
+        for name in REQUESTS
+        if name.startswith(("a run", "an image", "a long", "a label", "a picture", "an escaped", "param", "other"))
+    },
+    **{
+        name: BODIES[name] for name in ("blanks", "halves of pairs", "halves in a row", "backslashes", "a long number", "names of pictures")
+    },
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_body_takes_a_few_times_its_size_in_memory(name: str) -> None:
+    body = PLAIN[name](PLAIN_SIZE)
+
+    def work(body: bytes) -> None:
+        envelope = client_envelope(body)
+        prompt_tokens(envelope)
+        ANTHROPIC.request(envelope, context(SONNET))
+
+    settled(work)(body)  # what is made once is there
+    tracemalloc.start()
+    try:
+        settled(work)(body)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < MOST_TIMES * len(body) + 100_000
