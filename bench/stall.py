@@ -70,12 +70,12 @@ def _picture(url: str) -> bytes:
 
 
 def _chain(size: int) -> bytes:
-    links = {f"d{number}": {"$ref": f"#/$defs/d{number + 1}"} for number in range(size // 36)}
+    links = {f"d{number}": {"$ref": f"#/$defs/d{number + 1}"} for number in range(size // 42)}
     return _schema({"$ref": "#/$defs/d0", "$defs": {**links, f"d{len(links)}": {}}})
 
 
 def _references(size: int) -> bytes:
-    names = [f"d{number}" for number in range(size // 60)]
+    names = [f"d{number}" for number in range(size // 78)]
     ways = [{"$ref": f"#/$defs/{name}"} for name in names]
     return _tool({"anyOf": ways, "$defs": {name: {"properties": {name: {}}} for name in names}})
 
@@ -87,7 +87,7 @@ def _tools(size: int) -> bytes:
 ROWS: Mapping[str, tuple[str, Shape]] = {
     "a chain of `$defs`": ("claude", _chain),
     "`$ref` x definitions": ("claude", _references),
-    "`required` names": ("claude", lambda n: _tool({"allOf": [{"required": [f"a{number}"]} for number in range(n // 28)]})),
+    "`required` names": ("claude", lambda n: _tool({"allOf": [{"required": [f"a{number}" for number in range(n // 10)]}]})),
     "`anyOf` of properties": (
         "claude",
         lambda n: _tool({"anyOf": [{"properties": {"a": {"const": number}}} for number in range(n // 48)]}),

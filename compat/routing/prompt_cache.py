@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from compat.wire.usage import Usage
 
 MAX_SESSIONS = 2000
+MAX_SEGMENTS = 1000
+"""Of a prompt that are remembered: a client could fill the memory with prompts of many small messages."""
 LEAST_SHARE = 0.8
 """Where nothing changed, a smaller share of what was cached is a loss; a little less is read where a marker moved."""
 
@@ -43,6 +45,7 @@ class PromptCacheWatch:
         start = session_id.encode("utf-8", "surrogatepass") or next((mark for name, mark in segments if name.startswith("messages[")), b"")
         if not start:
             return None
+        segments = segments[:MAX_SEGMENTS]
         key = (client, deployment, start)
         before = self._last.get(key)
         self._last[key] = _Seen(segments, usage.cache_read_tokens + usage.cache_write_tokens)
