@@ -43,8 +43,6 @@ _start_thread = monkey.get_original("_thread", "start_new_thread")
 _make_lock = monkey.get_original("_thread", "allocate_lock")
 _sleep = monkey.get_original("time", "sleep")
 
-Record = dict[str, Any]
-
 
 class CallLog:
     """Mutable: the queue, the count of dropped lines, whether the file could be written last time, and since when it is being written."""

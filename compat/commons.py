@@ -1,9 +1,9 @@
 """What gateways have in common through Redis besides the stores: circuits, metrics, calls in flight (`[storage] redis_url`).
 
 commons = RedisCommons(...)     # or NoCommons() without a Redis
-commons.start()                 # a greenlet that goes round every second
-commons.changed(change)         # a circuit changed here
-commons.render(accept)          # the metrics of all; None where this gateway's own are all there is
+commons.start()                 # a greenlet that exchanges news every second
+commons.render(accept)          # the metrics of all; None where there is only this gateway
+commons.stop()                  # the last news
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Commons(Protocol):
         ...
 
     def start(self) -> None:
-        """Begin to tell and to hear."""
+        """Begin to exchange news."""
         ...
 
     def stop(self) -> None:
-        """Tell the last, and end."""
+        """Send the last news, and end."""
         ...
 
     def render(self, accept: str) -> tuple[str, bytes] | None:

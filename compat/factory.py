@@ -6,9 +6,7 @@ create_app(gateway)          -> a WSGI application
 
 from __future__ import annotations
 
-import os
 import random
-import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -17,6 +15,7 @@ import flask
 
 from compat.calllog import CallLog
 from compat.catalog import Catalog, Model, load_catalog
+from compat.clock import Clock, SystemClock
 from compat.doctor import Doctor
 from compat.endpoints.boundary import attach_boundary, fault_of
 from compat.endpoints.chat import ChatEndpoint, chat_blueprint
@@ -32,7 +31,7 @@ from compat.endpoints.models import models_blueprint
 from compat.endpoints.openapi import openapi_blueprint
 from compat.endpoints.pages import pages_blueprint
 from compat.endpoints.setup import setup_blueprint
-from compat.gateway import Clock, Gateway
+from compat.gateway import Gateway
 from compat.gathering import Gathering
 from compat.key_store import KeyStore, keys_path
 from compat.keys import ClientKeys
@@ -54,26 +53,6 @@ from compat.stores import Stores
 from compat.traces import traces_from
 from compat.upstream.client import Transport, Upstream, UpstreamClient
 from compat.upstream.models_list import list_models
-
-
-class SystemClock:
-    """The real clock, and random ids. Mutable: the generator's state, seeded by the system once per gateway.
-
-    The ids name things and protect nothing, so that no call has to ask the system for randomness.
-    """
-
-    def __init__(self) -> None:
-        self._random = random.Random(os.urandom(32))  # noqa: S311  # see above
-
-    monotonic = staticmethod(time.monotonic)
-    """Seconds for measuring."""
-
-    now = staticmethod(time.time)
-    """Seconds since 1970."""
-
-    def new_id(self) -> str:
-        """32 random hexadecimal digits."""
-        return f"{self._random.getrandbits(128):032x}"
 
 
 def build_gateway(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import gevent
 
 from compat.answer_cache import AnswerCache
 from compat.calllog import CallLog
 from compat.catalog import Catalog
+from compat.clock import Clock
 from compat.commons import Commons, NoCommons
 from compat.doctor import Doctor
 from compat.gathering import Gathering
@@ -31,22 +31,6 @@ from compat.traces import NoTraces, Traces
 from compat.upstream.client import Transport
 from compat.usage_store import Usage
 from compat.vault import ThinkingVault
-
-
-class Clock(Protocol):
-    """Time and chance, injected so that tests own them."""
-
-    def monotonic(self) -> float:
-        """Seconds for measuring."""
-        ...
-
-    def now(self) -> float:
-        """Seconds since 1970."""
-        ...
-
-    def new_id(self) -> str:
-        """32 hexadecimal digits that never come twice."""
-        ...
 
 
 @dataclass(slots=True)
@@ -99,4 +83,3 @@ class Gateway:
     gathering: Gathering = field(default_factory=lambda: Gathering(0.0))
     traces: Traces = field(default_factory=NoTraces)
     offload: Offload = field(default_factory=Offload)
-    stop_transport: Callable[[], None] = lambda: None

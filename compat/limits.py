@@ -23,11 +23,12 @@ import datetime
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import gevent
 
 from compat.catalog import Price
+from compat.clock import Clock
 from compat.errors import MAX_RETRY_AFTER_S, ClientError, GatewayError, TooManyRequests
 from compat.key_store import KeyTerms
 from compat.limit_counts import Counts, Limiter, Taken, Window, window_of
@@ -58,14 +59,6 @@ class BudgetSpent(ClientError):
     status = 402
     type = "insufficient_quota"
     code = "budget_spent"
-
-
-class Clock(Protocol):
-    """Time."""
-
-    def now(self) -> float:
-        """Seconds since 1970."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

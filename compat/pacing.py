@@ -1,7 +1,7 @@
 """Pacing: what an upstream's rate-limit headers say is obeyed before it has to say 429.
 
-    advice = pacing.advice(lane, tokens)      # go on, wait `wait_s`, or call another deployment
-    sent = pacing.sent(lane, tokens)          # the call leaves for the upstream
+    advice = pacing.advice(lane)              # go on, wait `wait_s`, or call another deployment
+    sent = pacing.sent(lane)                  # the call leaves for the upstream
     sent.heard(status, headers)               # its answer has begun; or sent.lost(): none came
 
 A lane is what an upstream counts together: upstream, key and model. Two families of headers are read, in lower case:
@@ -14,8 +14,8 @@ as the token buckets of Anthropic and OpenAI do; where it is not known how much 
 calls under way may still use is taken off. Nothing here is trusted: what can't be read is passed over, and no word holds longer than
 `MAX_WAIT_S`.
 
-`tokens` are those of the prompt that the upstream will count. Anthropic does not count what it reads from its cache: where most of a prompt
-may be cached, 0 is the better guess, and then only a limit that is used up makes a call wait.
+A limit of tokens makes a call wait only once it is used up: Anthropic does not count what it reads from its cache, so nobody here knows
+how many tokens of a prompt will be counted.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ import re
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
+from compat.clock import Clock
 from compat.sections import PacingSettings
 from compat.translate.upstream_errors import retry_after_s
 
@@ -49,18 +50,6 @@ _FIRST_DATE_S = 1e9
 """A number above this is a date, not a wait."""
 
 
-class Clock(Protocol):
-    """Both kinds of time."""
-
-    def monotonic(self) -> float:
-        """Seconds for measuring."""
-        ...
-
-    def now(self) -> float:
-        """Seconds since 1970."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Advice:
     """`go`; `wait` for `wait_s`; or `switch`: call another deployment, this one has room only in `wait_s`. `reason` is for people."""
@@ -79,34 +68,31 @@ class _Bucket:
     seen_s: float
     full_s: float
 
-    def wait_s(self, needed: float, used: float, now_s: float) -> float:
-        """How long until `needed` is there, with `used` taken off."""
+    def wait_s(self, used: float, now_s: float) -> float:
+        """How long until there is one, with `used` taken off."""
         if now_s >= self.full_s:
             return 0.0
         if self.limit > self.remaining:
             rate = (self.limit - self.remaining) / (self.full_s - self.seen_s)
-            ready_s = self.seen_s + (min(needed, self.limit) + used - self.remaining) / rate
+            ready_s = self.seen_s + (min(1, self.limit) + used - self.remaining) / rate
             return max(min(ready_s, self.full_s) - now_s, 0.0)
-        is_short = self.remaining - used < (needed if self.limit < 0 else min(needed, self.limit))
+        is_short = self.remaining - used < (1 if self.limit < 0 else min(1, self.limit))
         return self.full_s - now_s if is_short else 0.0
 
 
 class _Lane:
     """Mutable: what was heard last, when it may be called again and since when that is known, what is under way."""
 
-    __slots__ = ("blocked_at_s", "blocked_until_s", "buckets", "calls", "tokens")
+    __slots__ = ("blocked_at_s", "blocked_until_s", "buckets", "calls")
 
     def __init__(self) -> None:
         self.buckets: dict[str, _Bucket] = {}
         self.blocked_at_s = self.blocked_until_s = -math.inf
         self.calls = 0
-        self.tokens = 0
 
-    def share(self, bucket: str, tokens: int) -> tuple[float, float]:
-        """What a call needs of a bucket, and what those under way use of it. How long an answer will be is nobody's to say."""
-        if "token" not in bucket:
-            return 1, self.calls
-        return (1, 0) if "output" in bucket else (max(tokens, 1), self.tokens)
+    def used(self, bucket: str) -> int:
+        """What calls under way use of a bucket. How many tokens they take is not known before the upstream says it."""
+        return 0 if "token" in bucket else self.calls
 
 
 class Pacing:
@@ -120,45 +106,43 @@ class Pacing:
     def __len__(self) -> int:
         return len(self._lanes)
 
-    def advice(self, lane: Hashable, tokens: int = 0) -> Advice:
-        """Whether a call of this size should leave now."""
+    def advice(self, lane: Hashable) -> Advice:
+        """Whether a call should leave now."""
         known = self._lanes.get(lane)
         if known is None or not self._settings.enabled:
             return Advice()
         now_s = self._clock.monotonic()
         wait_s, reason = known.blocked_until_s - now_s, "it asked to be left alone"
         for name, bucket in known.buckets.items():
-            bucket_wait_s = bucket.wait_s(*known.share(name, tokens), now_s)
+            bucket_wait_s = bucket.wait_s(known.used(name), now_s)
             if bucket_wait_s > wait_s:
                 wait_s, reason = bucket_wait_s, f"{bucket.remaining:.0f} {name} were left"
         if wait_s <= 0:
             return Advice()
         return Advice("wait" if wait_s <= self._settings.max_wait_s else "switch", wait_s, reason)
 
-    def sent(self, lane: Hashable, tokens: int = 0) -> Sent:
-        """A call leaves; until its answer begins, it is taken to use what its size is."""
+    def sent(self, lane: Hashable) -> Sent:
+        """A call leaves; until its answer begins, it is taken to use one of each limit of requests."""
         known = self._lanes.get(lane)
         if known is None:
             known = self._lanes[lane] = _Lane()
             if len(self._lanes) > MAX_LANES:
                 self._lanes.popitem(last=False)
         self._lanes.move_to_end(lane)
-        return Sent(known, self._clock, tokens)
+        return Sent(known, self._clock)
 
 
 class Sent:
     """A call under way; the first of `heard` and `lost` counts, later ones do nothing."""
 
-    __slots__ = ("_clock", "_is_over", "_lane", "_sent_s", "_tokens")
+    __slots__ = ("_clock", "_is_over", "_lane", "_sent_s")
 
-    def __init__(self, lane: _Lane, clock: Clock, tokens: int) -> None:
+    def __init__(self, lane: _Lane, clock: Clock) -> None:
         self._lane = lane
         self._clock = clock
-        self._tokens = tokens
         self._sent_s = clock.monotonic()
         self._is_over = False
         lane.calls += 1
-        lane.tokens += tokens
 
     def heard(self, status: int, headers: Mapping[str, str]) -> None:
         """The head of the answer: `headers` by their lower-case names."""
@@ -178,7 +162,6 @@ class Sent:
         if not self._is_over:
             self._is_over = True
             self._lane.calls -= 1
-            self._lane.tokens -= self._tokens
 
 
 def _learn(buckets: dict[str, _Bucket], headers: Mapping[str, str], now_s: float, date_s: float) -> None:

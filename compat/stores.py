@@ -14,9 +14,9 @@ import gevent
 from compat.answer_cache import AnswerCache, MemoryShelf, RedisShelf
 from compat.background import NativeThread
 from compat.calllog import CallLog
+from compat.clock import Clock
 from compat.commons import Commons, NoCommons, RedisCommons
 from compat.endpoints.limiter import MEMORY, LazyLimiter
-from compat.gateway import Clock
 from compat.keys import ClientKeys
 from compat.limits import Limits
 from compat.metrics import Metrics

@@ -13,8 +13,9 @@ import hypothesis
 import pytest
 import requests
 
+from compat.clock import Clock
 from compat.factory import build_gateway, create_app
-from compat.gateway import Clock, Gateway
+from compat.gateway import Gateway
 from compat.process.server import Server, open_listener
 from compat.settings import load_settings, merge
 from tests.fakes.authority import Authority, made_in

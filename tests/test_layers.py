@@ -18,7 +18,7 @@ MAX_LINES = 400
 # Layer -> (modules of compat that belong to it, what it may import of compat besides itself and lower layers, third-party packages).
 # Ordered from the bottom to the top; a layer may import every layer above it in this list.
 LAYERS: list[tuple[str, tuple[str, ...], frozenset[str]]] = [
-    ("vocabulary", ("wire", "errors", "sections", "settings", "jsonio", "catalog"), frozenset({"msgspec"})),
+    ("vocabulary", ("wire", "errors", "sections", "settings", "jsonio", "catalog", "clock"), frozenset({"msgspec"})),
     ("key store", ("key_store",), frozenset({"msgspec"})),
     (
         "service",  # light enough for the watcher and gunicorn's master, which load nothing of the gateway

@@ -27,9 +27,8 @@ from __future__ import annotations
 import math
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Mapping
-from typing import Annotated, Literal
+from typing import Literal
 
-import msgspec
 from gevent.event import Event
 
 from compat.errors import MAX_RETRY_AFTER_S, GatewayError, NoUpstream, UpstreamOverloaded, UpstreamRateLimit
@@ -43,8 +42,6 @@ _SMOOTHING = 0.2
 _OVERLOAD_SMOOTHING = 1 / 16
 _BATCH = 8
 _LEAST_LATENCY_S = 0.001
-
-Share = Annotated[float, msgspec.Meta(gt=0, lt=1)]
 
 
 def outcome_of(error: GatewayError | None) -> Outcome:
@@ -170,13 +167,6 @@ class Gate:
             giving_way.refuse(self.refusal("has too many calls waiting"))
         self._queue.add(ticket)
         self._fill()
-        return ticket
-
-    def acquire(self, client: str, size_bytes: int, is_stream: bool, deadline_s: float) -> Ticket:
-        """An admitted ticket, waited for without a pause for heartbeats. `NoUpstream` when the queue is full, or the wait was too long."""
-        ticket = self.enter(client, size_bytes, is_stream, deadline_s)
-        while not ticket.wait(self._settings.queue_wait_s):
-            pass
         return ticket
 
     def leave(self, ticket: Ticket, outcome: Outcome, latency_s: float | None) -> None:

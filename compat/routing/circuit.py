@@ -34,28 +34,16 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
 
 from pybreaker import STATE_CLOSED, STATE_OPEN, CircuitBreaker, CircuitMemoryStorage
 
+from compat.clock import Clock
 from compat.errors import MAX_RETRY_AFTER_S, GatewayError, NoUpstream, UpstreamTimeout, UpstreamUnreachable
 from compat.routing.outcomes import Outcomes
 from compat.sections import CircuitSettings
 
 PROBE_RETRY_AFTER_S = 2
 _MAX_CAUSE_CHARS = 500
-
-
-class Clock(Protocol):
-    """Both kinds of time."""
-
-    def monotonic(self) -> float:
-        """Seconds for measuring."""
-        ...
-
-    def now(self) -> float:
-        """Seconds since 1970."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +82,10 @@ def fingerprint_of(credential: str) -> str:
     return hashlib.sha256(credential.encode()).hexdigest()[:16] if credential else ""
 
 
-def memory_storage(_name: str) -> CircuitMemoryStorage:
-    """pybreaker's storage for one worker."""
-    return CircuitMemoryStorage(STATE_CLOSED)
-
-
 class Circuits:
     """All circuits, made on first use. Mutable: the circuits; no step of it waits, so no lock is needed under gevent.
 
-    `on_change` hears of every change of state, after it. `make_storage` gets a name and makes one of pybreaker's storages.
+    `on_change` hears of every change of state, after it.
     The least recently used closed circuits are forgotten beyond `max_circuits`.
     """
 
@@ -111,12 +94,10 @@ class Circuits:
         settings: CircuitSettings,
         clock: Clock,
         on_change: Callable[[CircuitChange], None],
-        make_storage: Callable[[str], CircuitMemoryStorage] = memory_storage,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._on_change = on_change
-        self._make_storage = make_storage
         self._circuits: OrderedDict[CircuitKey, Circuit] = OrderedDict()
 
     def __len__(self) -> int:
@@ -131,8 +112,7 @@ class Circuits:
         if len(self._circuits) >= self._settings.max_circuits:
             closed = (key for key, circuit in self._circuits.items() if circuit.state == STATE_CLOSED)
             del self._circuits[next(closed, next(iter(self._circuits)))]
-        storage = self._make_storage(f"{key.upstream}:{key.credential}:{key.model}")
-        circuit = self._circuits[key] = Circuit(key, self._settings, storage, self._clock, self._on_change)
+        circuit = self._circuits[key] = Circuit(key, self._settings, self._clock, self._on_change)
         return circuit
 
     def hear(self, change: CircuitChange, opened_at_s: float) -> None:
@@ -155,19 +135,18 @@ class Circuit:
         self,
         key: CircuitKey,
         settings: CircuitSettings,
-        storage: CircuitMemoryStorage,
         clock: Clock,
         on_change: Callable[[CircuitChange], None],
     ) -> None:
         self.key = key
         self._cooldown_s = settings.cooldown_s
         self._fail_max = settings.failures
-        self._storage = storage
+        self._storage = CircuitMemoryStorage(STATE_CLOSED)
         self._breaker = CircuitBreaker(
             fail_max=sys.maxsize,  # when it opens is for the outcomes to say
             reset_timeout=settings.cooldown_s,
             success_threshold=settings.successes,
-            state_storage=storage,
+            state_storage=self._storage,
             throw_new_error_on_trip=False,
         )
         self._clock = clock

@@ -3,7 +3,8 @@
 `retry_decision` is a pure function of the error, the call's progress, the settings, a number drawn by lot and the budget's word. Its rules,
 the first that fits wins:
 
-1. Content was shown, the time is up, the attempts are used up, or another attempt can't help (the request is at fault): stop.
+1. The time is up, the attempts are used up, or another attempt can't help (the request is at fault): stop. (An attempt whose content was
+   shown does not come here: see `compat.rescue`.)
 2. The fault lies with this deployment (its key, its credit, no such model there, queue full, a parameter it has no word for), or its
    circuit is open now: the next one.
 3. The upstream asks for a longer wait than `max_retry_after_s`: the next one.
@@ -58,7 +59,6 @@ class Progress:
     others: int
     remaining_s: float
     previous_wait_s: float = 0.0
-    is_committed: bool = False
     is_open: bool = False
     again: int = 0
     is_awaitable: bool = False
@@ -96,8 +96,6 @@ def is_key_at_fault(error: GatewayError) -> bool:
 
 
 def _reason_to_stop(error: GatewayError, progress: Progress, settings: RetrySettings) -> str:
-    if progress.is_committed:
-        return "content was shown already"
     if not (error.retryable or _is_deployment_at_fault(error)):
         return "another try would end like this one"
     if progress.attempts >= settings.attempts:

@@ -97,7 +97,7 @@ class Route:
 class Router:
     """Names to routes.
 
-    Mutable: `upstreams`, `offers` and `listings`, which discovery replaces as a whole, and the turn of each weighted group.
+    Mutable: `upstreams`, `offers` and `listings`, which discovery replaces as a whole; and the routes that were found.
     """
 
     def __init__(
@@ -115,7 +115,6 @@ class Router:
         self.listings: Mapping[str, Listing] = {}
         self._replacements: Mapping[str, str] = {}
         self._routes: dict[str, Route] = {}
-        self._turns: dict[tuple[str, int], itertools.count[int]] = {}
 
     def __len__(self) -> int:
         """How many names it has found routes for, and keeps them."""
@@ -160,17 +159,6 @@ class Router:
             if len(name) <= _MAX_KEPT_CHARS:
                 self._routes[name] = route
         return route
-
-    def order(self, route: Route) -> list[Deployment]:
-        """The deployments in the order this call tries them: by priority, and within one priority shared out by weight."""
-        ordered: list[Deployment] = []
-        for position, group in enumerate(route.groups):
-            if len(group.deployments) == 1:
-                ordered += group.deployments
-                continue
-            turn = next(self._turns.setdefault((route.name, position), itertools.count()))
-            ordered += _rotated(group, turn)
-        return ordered
 
     def names(self) -> list[str]:
         """All public names that resolve now: configured ones, aliases, exact ids; no upstream's id twice."""
@@ -304,13 +292,3 @@ class Router:
 
 def _route(name: str, deployments: Sequence[Deployment]) -> Route:
     return Route(name, tuple(Group((deployment,), (1,)) for deployment in deployments))
-
-
-def _rotated(group: Group, turn: int) -> list[Deployment]:
-    """The group, begun at the deployment whose share of the weights `turn` falls into."""
-    point = turn % sum(group.weights)
-    for position, weight in enumerate(group.weights):
-        if point < weight:
-            return [*group.deployments[position:], *group.deployments[:position]]
-        point -= weight
-    raise AssertionError("unreachable: the weights add up")

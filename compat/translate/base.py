@@ -190,10 +190,6 @@ class StreamTranslator(abc.ABC):
         """Take what was said for the answer: the pause is not resumed any more. Only for translators that set `continuation`."""
         self.continuation = None
 
-    def abort(self, error: GatewayError) -> bytes:
-        """The frame that tells the client that its answer ends here, without a `finish_reason` and without `[DONE]`."""
-        return error.frame()
-
     def translate_known(self, text: bytes) -> bytes | None:  # noqa: ARG002  # for those who know any
         """The client's frames for the text of some events, where a look at its bytes tells what they are: content, and nothing else."""
         return None

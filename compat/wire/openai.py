@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any
 
 from compat import jsonio
 from compat.errors import UpstreamBroken
@@ -23,21 +23,6 @@ def begins_call(data: bytes) -> bool:
     """Whether there is a tool call in a chunk or a frame. Its mark can't occur in a text, where quotes are escaped; some servers send an
     empty list or `null` all along."""
     return CALLS_KEY in data and _CALL_MARK.search(data) is not None
-
-
-class FunctionCall(TypedDict):
-    """The function of a tool call; `arguments` is JSON text."""
-
-    name: str
-    arguments: str
-
-
-class ToolCall(TypedDict):
-    """A finished tool call of an assistant's message."""
-
-    id: str
-    type: str
-    function: FunctionCall
 
 
 class ChunkWriter:

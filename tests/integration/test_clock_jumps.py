@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from compat.factory import SystemClock
+from compat.clock import SystemClock
 from tests.conftest import to_upstream
 from tests.fakes import openai_answers as answers
 from tests.fakes.upstream import FakeUpstream, Sleep

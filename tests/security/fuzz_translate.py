@@ -71,7 +71,7 @@ def stream_is_frames_or_the_upstreams_fault(translator: Translator) -> Callable[
         assert len(frames) <= (len(sent[0]) + 300) * GROWTH
         if error is not None:
             assert isinstance(error, UpstreamError | ClientError), error
-            frames_are_frames(stream.abort(error))
+            frames_are_frames(error.frame())
 
     return check
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from werkzeug.test import Client
 
-from compat.factory import SystemClock, build_gateway, create_app
+from compat.clock import SystemClock
+from compat.factory import build_gateway, create_app
 from compat.settings import SettingsError, load_settings
 from compat.upstream.client import UpstreamClient
 from tests.unit.builders import NoTransport, StillClock, make_gateway

@@ -44,8 +44,8 @@ class Bench:
     def heard(self, headers: dict[str, str], status: int = 200, lane: Any = LANE) -> None:
         self.pacing.sent(lane).heard(status, headers)
 
-    def wait_s(self, tokens: int = 0, lane: Any = LANE) -> float:
-        return self.pacing.advice(lane, tokens).wait_s
+    def wait_s(self, lane: Any = LANE) -> float:
+        return self.pacing.advice(lane).wait_s
 
 
 def test_nothing_is_known_of_a_lane_that_was_never_called() -> None:
@@ -115,36 +115,22 @@ def test_a_limit_that_cant_be_read_is_unknown() -> None:
     assert bench.wait_s() == 8
 
 
-@pytest.mark.parametrize(("tokens", "wait_s"), [(0, 0), (1000, 0), (1001, 0.01), (10_000, 90), (50_000, 490), (900_000, 990)])
-def test_a_large_prompt_waits_longer_but_never_beyond_the_reset(tokens: int, wait_s: float) -> None:
-    bench = Bench()
-    bench.heard(openai("tokens", limit=100_000, remaining=1000, reset="16m30s"))
-    assert bench.wait_s(tokens) == pytest.approx(wait_s)
-
-
-@pytest.mark.parametrize(("tokens", "wait_s"), [(0, 0), (5000, 0), (5001, 0), (9000, 0)])
-def test_a_bucket_that_is_full_makes_nobody_wait(tokens: int, wait_s: float) -> None:
+def test_a_bucket_that_is_full_makes_nobody_wait() -> None:
     bench = Bench()
     bench.heard(anthropic("input-tokens", limit=5000, remaining=5000, reset_s=30))
-    assert bench.wait_s(tokens) == wait_s
-
-
-def test_prompt_tokens_count_for_limits_of_tokens_only() -> None:
-    bench = Bench()
-    bench.heard(openai("requests", limit=100, remaining=5) | anthropic("output-tokens", limit=100, remaining=5))
-    assert bench.wait_s(1_000_000) == 0
+    assert bench.wait_s() == 0
 
 
 def test_waiting_makes_the_wait_shorter_and_the_reset_ends_it() -> None:
     bench = Bench()
-    bench.heard(openai("tokens", limit=100, remaining=0, reset="100s"))
-    assert bench.wait_s(50) == pytest.approx(50)
+    bench.heard(openai("tokens", limit=2, remaining=0, reset="100s"))
+    assert bench.wait_s() == pytest.approx(50)
     bench.passed_s = 30
-    assert bench.wait_s(50) == pytest.approx(20)
+    assert bench.wait_s() == pytest.approx(20)
     bench.passed_s = 51
-    assert bench.wait_s(50) == 0
+    assert bench.wait_s() == 0
     bench.passed_s = 100
-    assert bench.wait_s(100) == 0
+    assert bench.wait_s() == 0
 
 
 def test_the_longest_wait_of_all_limits_counts_and_is_named() -> None:
@@ -166,16 +152,15 @@ def test_a_wait_that_is_too_long_sends_the_call_elsewhere() -> None:
 def test_calls_under_way_use_what_is_left() -> None:
     bench = Bench()
     bench.heard(openai("requests", limit=60, remaining=2, reset="58s") | openai("tokens", limit=600, remaining=100, reset="500s"))
-    first = bench.pacing.sent(LANE, 60)
-    assert bench.wait_s(40) == 0
-    assert bench.wait_s(60) == pytest.approx(20)
+    first = bench.pacing.sent(LANE)
+    assert bench.wait_s() == 0
     second = bench.pacing.sent(LANE)
     assert bench.wait_s() == pytest.approx(1)
     first.lost()
     first.lost()
     second.heard(200, {})
     second.heard(429, {"retry-after": "30"})
-    assert bench.wait_s(60) == 0
+    assert bench.wait_s() == 0
 
 
 def test_calls_under_way_are_taken_off_where_no_rate_is_known() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -30,6 +29,12 @@ class Setting:
 
     def enter(self, client: str = "ada", size_bytes: int = KB, is_stream: bool = True, deadline_s: float = FAR_S) -> Ticket:
         return self.gate.enter(client, size_bytes, is_stream, deadline_s)
+
+    def acquire(self, client: str = "ada", is_stream: bool = True) -> Ticket:
+        ticket = self.enter(client, is_stream=is_stream)
+        while not ticket.wait(60):
+            pass
+        return ticket
 
     def fill(self, count: int = 2) -> list[Ticket]:
         tickets = [self.enter("first") for _ in range(count)]
@@ -81,29 +86,11 @@ def test_a_waiting_ticket_that_is_given_back_leaves_the_queue(setting: Setting) 
     assert setting.state == (1, 0)
 
 
-def test_acquire_waits_until_there_is_room(setting: Setting) -> None:
+def test_a_call_waits_until_there_is_room(setting: Setting) -> None:
     first, _ = setting.fill()
-    waiting = gevent.spawn(setting.gate.acquire, "ada", KB, True, FAR_S)
+    waiting = gevent.spawn(setting.acquire)
     gevent.idle()
     assert setting.state == (2, 1)
-    first.release("ok")
-    assert waiting.get(timeout=5).is_admitted
-
-
-def test_acquire_waits_on_while_its_time_is_not_over() -> None:
-    setting = Setting(queue_wait_s=0.001)
-    first, _ = setting.fill()
-    has_waited_often = Event()
-    readings = itertools.count()
-
-    def read_clock() -> float:  # it stands, while the waits of the event loop end one after the other
-        if next(readings) == 10:
-            has_waited_often.set()
-        return 100.0
-
-    setting.gate._clock = read_clock
-    waiting = gevent.spawn(setting.gate.acquire, "ada", KB, True, FAR_S)
-    assert has_waited_often.wait(5)
     first.release("ok")
     assert waiting.get(timeout=5).is_admitted
 
@@ -123,14 +110,13 @@ def test_gates_are_kept_per_upstream() -> None:
 
 
 @pytest.mark.parametrize("thrown", [gevent.GreenletExit(), ClientGone(), KeyboardInterrupt()], ids=lambda error: type(error).__name__)
-@pytest.mark.parametrize("is_step", [True, False])
-def test_whoever_is_thrown_out_of_the_queue_leaves_it_clean(setting: Setting, thrown: BaseException, is_step: bool) -> None:
+def test_whoever_is_thrown_out_of_the_queue_leaves_it_clean(setting: Setting, thrown: BaseException) -> None:
     first, _ = setting.fill()
     caught: list[BaseException] = []
 
     def call() -> None:
         try:
-            setting.enter().wait(60) if is_step else setting.gate.acquire("ada", KB, True, FAR_S)
+            setting.enter().wait(60)
         except BaseException as error:  # noqa: BLE001  # what was thrown in is what shall come out
             caught.append(error)
 
@@ -146,7 +132,7 @@ def test_whoever_is_thrown_out_of_the_queue_leaves_it_clean(setting: Setting, th
 
 def test_a_slot_given_to_someone_who_is_thrown_out_before_noticing_is_passed_on(setting: Setting) -> None:
     first, _ = setting.fill()
-    leaving = gevent.spawn(setting.gate.acquire, "ada", KB, True, FAR_S)
+    leaving = gevent.spawn(setting.acquire)
     gevent.idle()
     staying = setting.enter("eve")
     leaving.kill(ClientGone(), block=False)
@@ -161,7 +147,7 @@ def test_hundreds_who_leave_at_any_moment_leave_nothing_behind() -> None:
     pool = gevent.pool.Group()
 
     def call(number: int) -> None:
-        ticket = setting.gate.acquire(f"client {number % 7}", KB, number % 2 == 0, FAR_S)
+        ticket = setting.acquire(f"client {number % 7}", is_stream=number % 2 == 0)
         try:
             for _ in range(number % 5):
                 gevent.sleep(0)
@@ -286,7 +272,7 @@ def test_two_clients_get_near_equal_shares() -> None:
 
     def client(name: str) -> None:
         while not stop.is_set():
-            ticket = setting.gate.acquire(name, KB, True, FAR_S)
+            ticket = setting.acquire(name)
             try:
                 gevent.sleep(0)
                 done[name] += 1

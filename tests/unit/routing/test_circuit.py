@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import gevent
@@ -23,7 +22,7 @@ from compat.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from compat.routing.circuit import Circuit, CircuitChange, CircuitKey, Circuits, Permit, fingerprint_of, memory_storage
+from compat.routing.circuit import Circuit, CircuitChange, CircuitKey, Circuits, Permit, fingerprint_of
 from compat.sections import CircuitSettings
 from tests.unit.builders import StillClock
 
@@ -337,7 +336,7 @@ def test_only_the_first_word_of_a_permit_counts(setting: Setting) -> None:
     assert setting.circuit.failures == 1
 
 
-# Clocks and storages.
+# Clocks.
 
 
 @pytest.mark.parametrize("jump_s", [-86_400, 86_400])
@@ -357,32 +356,10 @@ def test_a_wall_clock_that_stands_still_does_not_hide_an_opening(setting: Settin
     assert setting.refusal().retry_after_s == 15
 
 
-def test_workers_that_share_a_storage_share_its_openings() -> None:
-    storages = {"": memory_storage("")}
-    one, two = (Setting(make_storage=lambda _name: storages[""]) for _ in range(2))
-    one.open()
-    two.pass_s(5)
-    assert two.refusal().message == "ada is not called for big just now: 3 faults in a row. The next probe is in 10 s."
-    one.pass_s(15)
-    one.circuit.admit().succeeded()
-    assert two.circuit.is_admitting
-    assert [change.state for change in two.changes] == ["open", "closed"]
-
-
-def test_a_storage_that_does_not_know_when_it_opened_waits_a_whole_cooldown() -> None:
-    storage = memory_storage("")
-    setting = Setting(make_storage=lambda _name: storage)
-    setting.open()
-    storage._opened_at = None
-    assert setting.refusal().retry_after_s == 15
-
-
 @pytest.mark.parametrize("opened_ago_s", [-3600, 0, 3600])
 def test_an_opening_at_an_unlikely_time_is_bounded_by_the_cooldown(opened_ago_s: float) -> None:
-    storage = memory_storage("")
-    setting = Setting(make_storage=lambda _name: storage)
-    storage.state = "open"
-    storage.opened_at = datetime.fromtimestamp(setting.clock.now_s, UTC) - timedelta(seconds=opened_ago_s)
+    setting = Setting()
+    setting.circuits.hear(CircuitChange(KEY, "open", 3, "dead", is_dead=True), setting.clock.now_s - opened_ago_s)
     if opened_ago_s > 0:
         assert setting.circuit.is_admitting
     else:

@@ -81,8 +81,8 @@ def test_what_is_done_when_there_is_none(error: GatewayError, action: str) -> No
 
 
 @pytest.mark.parametrize("error", [pytest.param(error, id=name) for name, error, _, _ in ACTIONS])
-@pytest.mark.parametrize("stopper", [{"is_committed": True}, {"attempts": 3}, {"remaining_s": 0.0}, {"remaining_s": -1.0}])
-def test_after_content_the_last_attempt_or_the_deadline_nothing_is_tried(error: GatewayError, stopper: dict[str, Any]) -> None:
+@pytest.mark.parametrize("stopper", [{"attempts": 3}, {"remaining_s": 0.0}, {"remaining_s": -1.0}])
+def test_after_the_last_attempt_or_the_deadline_nothing_is_tried(error: GatewayError, stopper: dict[str, Any]) -> None:
     assert decide(error, **stopper).action == "stop"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compat.catalog import Model
-from compat.errors import GatewayError, UpstreamBroken
+from compat.errors import UpstreamBroken
 from compat.translate.base import Continuation, StreamTranslator, TranslationContext, note_values
 from compat.wire.usage import Usage
 
@@ -50,11 +50,6 @@ def test_a_paused_stream_is_taken_up_with_nothing_left_over() -> None:
     stream.resume()
     assert (stream.is_finished, stream.continuation) == (False, None)
     assert stream.feed(b"data: 1\n\n") == b"data: 1|"
-
-
-def test_an_abort_is_the_errors_frame() -> None:
-    error = GatewayError("words")
-    assert Echo(CTX).abort(error) == error.frame()
 
 
 def test_notes_are_one_header() -> None:
