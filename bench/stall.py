@@ -80,6 +80,11 @@ def _references(size: int) -> bytes:
     return _tool({"anyOf": ways, "$defs": {name: {"properties": {name: {}}} for name in names}})
 
 
+def _required(size: int) -> bytes:
+    own, other = ([f"{letter}{number}" for number in range(size // 20)] for letter in "ab")
+    return _tool({"required": own, "allOf": [{"required": other}]})
+
+
 def _tools(size: int) -> bytes:
     return chat(tools=[{"type": "function", "function": {"name": f"a b{number}"}} for number in range(size // 62)])
 
@@ -87,7 +92,7 @@ def _tools(size: int) -> bytes:
 ROWS: Mapping[str, tuple[str, Shape]] = {
     "a chain of `$defs`": ("claude", _chain),
     "`$ref` x definitions": ("claude", _references),
-    "`required` names": ("claude", lambda n: _tool({"allOf": [{"required": [f"a{number}" for number in range(n // 10)]}]})),
+    "`required` names": ("claude", _required),
     "`anyOf` of properties": (
         "claude",
         lambda n: _tool({"anyOf": [{"properties": {"a": {"const": number}}} for number in range(n // 48)]}),

@@ -43,6 +43,8 @@ _DEFAULTS: Mapping[str, Any] = {
     "verbosity": "medium",
     "include_reasoning": True,
 }
+_LONGEST_DEFAULT = 64
+"""Bytes, blanks among them; what is longer is not decoded."""
 _REFUSED_FORMATS = frozenset({"output_config", "output_config.format", "output_config.format.schema"})
 _MAX_USER_ID = 256
 _SERVICE_TIERS = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}
@@ -108,7 +110,7 @@ def _check_unknown(envelope: Envelope, notes: Notes) -> None:
     for key in envelope:
         if key in _READ_ELSEWHERE or key in _READ_HERE or key in _WITHOUT_EFFECT:
             continue
-        if not envelope.is_null(key) and (key not in _DEFAULTS or envelope.value(key) != _DEFAULTS[key]):
+        if not envelope.is_null(key) and (envelope.size_bytes(key) > _LONGEST_DEFAULT or envelope.value(key) != _DEFAULTS.get(key)):
             notes.add("dropped", key)
 
 

@@ -1,7 +1,7 @@
 """How much there is in a JSON text: bounds for work that can't be interrupted.
 
     check_utf8(text)              -> BadRequest unless it is UTF-8
-    check_values(text, what)      -> BadRequest when there are more values than any request needs
+    check_values(text, what)      -> BadRequest when there are more keys and values than any request needs
 
 A decoder of JSON is one step for the interpreter: nothing else runs until it is done, and an empty list of two bytes takes eighty in
 memory. So the number of values is bounded before a text is decoded. Both checks take a window at a time.
@@ -13,12 +13,12 @@ import codecs
 
 from compat.errors import BadRequest
 
-MAX_VALUES = 500_000
-"""Of one text: commas and opening brackets outside of strings. A conversation of 100,000 messages has 300,000, one of a coding agent a few
-thousand; this many are decoded in about a twentieth of a second."""
+MAX_VALUES = 400_000
+"""Of one text: keys and values, seen by the commas, colons and opening brackets outside of strings. The request of a coding agent has a few
+thousand, OpenAI takes 300,000 tokens for embeddings; this many are decoded in about a twentieth of a second."""
 
 WINDOW_BYTES = 64 * 1024
-_OPENINGS = (b",", b"[", b"{")
+_MARKS = (b",", b":", b"[", b"{")
 
 
 def check_utf8(text: bytes) -> None:
@@ -35,7 +35,7 @@ def check_utf8(text: bytes) -> None:
 
 
 def check_values(text: bytes, what: str = "The body", most: int = MAX_VALUES, param: str | None = None) -> None:
-    """`BadRequest` when `text`, which is JSON, has more than `most` values; `what` is its name."""
+    """`BadRequest` when `text`, which is JSON, has more than `most` keys and values; `what` is its name."""
     if len(text) <= most or _count(text) <= most:  # most texts are short, or have too few even with what stands in strings
         return
     count = 0
@@ -48,11 +48,11 @@ def check_values(text: bytes, what: str = "The body", most: int = MAX_VALUES, pa
         if b"\\" in window:
             window = window.replace(b"\\\\", b"").replace(b'\\"', b"")
         pieces = window.split(b'"')
-        count += sum(b"".join(pieces[is_within::2]).count(mark) for mark in _OPENINGS)
+        count += sum(b"".join(pieces[is_within::2]).count(mark) for mark in _MARKS)
         is_within ^= len(pieces) % 2 == 0
         if count > most:
-            raise BadRequest(f"{what} has more than {most} values.", param=param)
+            raise BadRequest(f"{what} has more than {most} keys and values.", param=param)
 
 
 def _count(text: bytes) -> int:
-    return sum(text.count(mark, start, start + WINDOW_BYTES) for start in range(0, len(text), WINDOW_BYTES) for mark in _OPENINGS)
+    return sum(text.count(mark, start, start + WINDOW_BYTES) for start in range(0, len(text), WINDOW_BYTES) for mark in _MARKS)

@@ -371,7 +371,7 @@ REFUSED = [
         (6,),
         "arguments have no more values than a request",
         chat({"role": "assistant", "tool_calls": [call(arguments='{"a":[' + "[]," * 250_000 + "1]}")]}),
-        "messages[0].tool_calls[0].function.arguments has more than 500000 values",
+        "messages[0].tool_calls[0].function.arguments has more than 400000 keys and values",
         "messages[0].tool_calls[0]",
     ),
     RefusedRow((6,), "a choice must be one", chat(tools=TOOLS, tool_choice="sometimes"), "'tool_choice' must be", "tool_choice"),
