@@ -86,3 +86,24 @@ def gaps_ms(gateway: RunningGateway, body: bytes, path: str = "/chat/completions
     while len(gaps) < ROUNDS and (not gaps or gaps[-1] >= MOST_GAP_MS):
         gaps.append(longest_gap_ms(gateway, body, path))
     return gaps
+
+
+def test_several_at_once_keep_nobody_waiting_either(both: RunningGateway) -> None:
+    bodies = [b'{"model":"claude",' + shape(SIZE)[1:] for kind, shape in ROWS.values() if kind == "claude"][:4]
+
+    def gap_ms() -> float:
+        heartbeat = Heartbeat()
+        ticking = gevent.spawn(heartbeat.run)
+        try:
+            gevent.sleep(TICK_S)
+            heartbeat.take_ms()
+            calls = [gevent.spawn(both.post, body) for body in bodies]
+            assert {call.get().status_code for call in calls} == {200}
+            return heartbeat.take_ms()
+        finally:
+            ticking.kill()
+
+    gaps = [gap_ms()]
+    while gaps[-1] >= MOST_GAP_MS and len(gaps) < ROUNDS:
+        gaps.append(gap_ms())
+    assert gaps[-1] < MOST_GAP_MS
