@@ -43,7 +43,7 @@ def __getattr__(name: str) -> Any:
     if name not in {"app", "gateway"}:
         raise AttributeError(name)
     from compat.factory import create_app
-    from compat.process.service_gateway import start_gateway
+    from compat.service_gateway import start_gateway
 
     globals()["gateway"] = gateway = start_gateway(BASE_DIR)
     globals()["app"] = create_app(gateway)

@@ -7,7 +7,7 @@ the environment (OPENAI_COMPAT_WORKERS); what is given to gunicorn itself, as in
 from pathlib import Path
 from typing import Any
 
-from compat.process.gunicorn_hooks import (
+from compat.service.gunicorn_hooks import (
     WORKER_CLASS,
     forget_reloads,
     forget_worker,

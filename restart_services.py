@@ -16,14 +16,14 @@ EXIT_FAILED = 1
 
 
 def start() -> int:
-    """Hand over to compat/process/services.py, with a Python that can run it."""
+    """Hand over to compat/service/commands.py, with a Python that can run it."""
     if os.name == "nt":
         sys.stderr.write("openai-compat: restart_services.py needs Unix; on Windows run 'python app.py'.\n")
         return EXIT_FAILED
     missing = [name for name in NEEDED if not importlib.util.find_spec(name)]
     if not missing and sys.version_info >= (3, 11):  # the system's Python may be older than ours
         sys.path.insert(0, str(BASE_DIR))
-        from compat.process.services import main
+        from compat.service.commands import main
 
         return main(sys.argv[1:], BASE_DIR)
     environment = BASE_DIR / ".venv"

@@ -41,10 +41,10 @@ from gevent.pool import Pool
 from bench.chaos_answers import TOOL, Wire, arguments_of, prompt_of, text_of
 from bench.chaos_upstream import FAULTS, LASTING, ChaosUpstream, faults_of
 from bench.peers.certificates import Certificates, make_certificates
+from compat.calls.gateway import Gateway
+from compat.config.settings import load_settings, merge
 from compat.factory import build_gateway, create_app
-from compat.gateway import Gateway
-from compat.process.server import Server, open_listener
-from compat.settings import load_settings, merge
+from compat.serve.gevent_server import Server, open_listener
 
 AT_ONCE = 64
 FAULT_SHARE = 0.3

@@ -18,10 +18,10 @@ from typing import Any
 
 os.environ["OMP_WAIT_POLICY"] = "passive"
 
-from compat.process.engine import server_parameters
-from compat.process.model_file import cache_folder, cached_path
-from compat.process.presets import PRESETS
-from compat.sections import EmbeddedSettings
+from compat.config.sections import EmbeddedSettings
+from compat.engine.model_file import cache_folder, cached_path
+from compat.engine.presets import PRESETS
+from compat.engine.program import server_parameters
 
 SEEDS = range(100, 103)
 SLOTS = 4

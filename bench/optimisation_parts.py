@@ -16,9 +16,9 @@ from typing import Any
 import gevent
 import gevent.server
 
+from compat.config.settings import load_settings, merge
 from compat.factory import build_gateway, create_app
-from compat.process.server import Server, open_listener
-from compat.settings import load_settings, merge
+from compat.serve.gevent_server import Server, open_listener
 
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 QUIET: dict[str, Any] = {

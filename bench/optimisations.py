@@ -27,8 +27,8 @@ from typing import Any
 import gevent
 
 from bench.optimisation_parts import Client, Reply, Request, Upstream, gateway
-from compat.calllog import CallLog
-from compat.sections import LogSettings
+from compat.config.sections import LogSettings
+from compat.telemetry.calllog import CallLog
 
 Pair = tuple[float, float]
 

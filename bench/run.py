@@ -28,7 +28,7 @@ from bench.processes import ROOT, ProcessFailed, Running, started_gateway, start
 from bench.report import Measured, as_document, rows_of, table
 from bench.scenarios import CLAUDE_MODEL, PEER_SCENARIOS, SCENARIOS, TARGETS, Scenario, Target
 from compat import __version__
-from compat.translate import TRANSLATORS
+from compat.protocols import TRANSLATORS
 
 _SETTLE_S = 0.1
 _LOAD_LIMIT_S = 180

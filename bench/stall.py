@@ -29,9 +29,9 @@ import gevent.server
 from bench.processes import ROOT, ProcessFailed, Running, free_port, started_mock, started_server
 from bench.run import CLAUDE_MODEL, write_config
 from bench.scenarios import SCENARIOS
+from compat.config.settings import load_settings
 from compat.factory import build_gateway, create_app
-from compat.process.server import Server, open_listener
-from compat.settings import load_settings
+from compat.serve.gevent_server import Server, open_listener
 
 PATCHED = monkey
 TICK_S = 0.005

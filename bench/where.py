@@ -30,17 +30,35 @@ from bench.scenarios import scenario_named
 PARTS: Mapping[str, tuple[str, ...]] = {
     "send": ("SocketMixin.send ",),
     "receive": ("SocketMixin.recv", "recv_into", "_is_quiet"),
-    "event loop": ("gevent/hub.py", "gevent/timeout.py", "compat/gathering.py"),
+    "event loop": ("gevent/hub.py", "gevent/timeout.py", "compat/streaming/coalesce.py"),
     "upstream client": ("compat/upstream/",),
-    "wire, translation": ("compat/wire/", "compat/translate/", "compat/jsonio.py", "compat/call.py"),
-    "plan, circuit, queue": ("compat/routing/", "compat/pacing.py", "pybreaker"),
+    "wire, translation": ("compat/wire/", "compat/protocols/", "compat/jsonio.py", "compat/calls/call.py"),
+    "plan, circuit, queue": ("compat/routing/", "compat/routing/pacing.py", "pybreaker"),
     "limits, cache, record": (
-        *("compat/account.py", "compat/limits.py", "compat/answer_cache.py", "compat/whole_answer.py", "compat/record.py"),
-        *("compat/metrics.py", "prometheus_client", "compat/usage_store.py", "compat/calllog.py", "compat/traces.py"),
+        *(
+            "compat/calls/ledger.py",
+            "compat/accounting/limits.py",
+            "compat/reuse/answer_cache.py",
+            "compat/reuse/whole_answer.py",
+            "compat/calls/record.py",
+        ),
+        *(
+            "compat/telemetry/metrics.py",
+            "prometheus_client",
+            "compat/accounting/usage_store.py",
+            "compat/telemetry/calllog.py",
+            "compat/telemetry/traces.py",
+        ),
     ),
-    "pipeline, relay": ("compat/pipeline.py", "compat/attempt.py", "compat/relay.py", "compat/outflow.py", "compat/rescue.py"),
-    "endpoint": ("compat/endpoints/", "compat/keys.py", "compat/key_store.py"),
-    "server": ("gevent/pywsgi.py", "compat/process/"),
+    "pipeline, relay": (
+        "compat/calls/run.py",
+        "compat/calls/attempt.py",
+        "compat/streaming/relay.py",
+        "compat/streaming/hold.py",
+        "compat/calls/resume.py",
+    ),
+    "endpoint": ("compat/endpoints/", "compat/accounting/keys.py", "compat/accounting/key_store.py"),
+    "server": ("gevent/pywsgi.py", "compat/service/"),
     "Flask": ("/flask/", "/werkzeug/", "flask_compress"),
 }
 _RATE = 400
@@ -82,7 +100,7 @@ def part_of(stack: str) -> str:
 
 def serving(line: str) -> bool:
     """Whether a line of py-spy's is of the thread that serves calls."""
-    return not any(mark in line for mark in ("threadpool", "compat/background.py", "CallLog._run"))
+    return not any(mark in line for mark in ("threadpool", "compat/storage/background.py", "CallLog._run"))
 
 
 def shares(lines: Iterator[str]) -> dict[str, float]:

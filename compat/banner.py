@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from compat import __version__
+from compat.calls.gateway import Gateway
 from compat.endpoints.health import route_text
-from compat.gateway import Gateway
 
 
 def banner(gateway: Gateway, port: int) -> str:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from compat.calls.gateway import Gateway
 from compat.endpoints.health import route_text
 from compat.errors import GatewayError
-from compat.gateway import Gateway
-from compat.process.open_files import SPARE, WANTED, connection_bound, file_limits
-from compat.redis_link import redis_client, redis_errors
 from compat.routing.discovery import ListModels
 from compat.routing.own_address import OwnAddress
+from compat.serve.open_files import SPARE, WANTED, connection_bound, file_limits
+from compat.storage.redis_link import redis_client, redis_errors
 from compat.upstream.client import Secret
 from compat.writable import write_fault
 

@@ -23,33 +23,31 @@ import msgspec
 import setproctitle
 
 from compat import __version__
+from compat.accounting.key_store import HASH_MARK, exposed_files, keys_path
+from compat.accounting.keys import new_key
+from compat.accounting.usage_report import print_usage
 from compat.banner import banner
+from compat.calls.gateway import Gateway
 from compat.check import check
+from compat.config.settings import SettingsError
 from compat.dot_env import env_warnings
 from compat.endpoints.health import route_text
-from compat.endpoints.metrics import readings_of
 from compat.endpoints.models import model_rows
-from compat.factory import build_gateway, create_app
-from compat.gateway import Gateway
+from compat.factory import build_gateway, create_app, start_background, stop_background
 from compat.key_commands import add_arguments, run_keys
-from compat.key_store import HASH_MARK, exposed_files, keys_path
-from compat.keys import new_key
-from compat.process.open_files import raise_file_limit
-from compat.process.server import Server, open_listener
-from compat.process.service_configuration import find_sources, read_configuration
-from compat.process.service_log import give_up
 from compat.routing.own_address import OwnAddress
-from compat.settings import SettingsError
+from compat.serve.gevent_server import Server, open_listener
+from compat.serve.open_files import raise_file_limit
+from compat.service.configuration import find_sources, read_configuration
 from compat.setup.clients import CLIENTS
 from compat.setup.command import ANY_KEY, SetupOrder, gateway_url, run_setup
+from compat.storage.shared_log_file import give_up
 from compat.upstream.client import MIN_SECRET_CHARS
 from compat.upstream.models_list import list_models
-from compat.usage_report import print_usage
 from compat.writable import written_places
 
 EXIT_FAULT = 1
 EXIT_START = 2
-_SAMPLE_S = 5.0
 _LISTS_S = 1.0
 """How long the banner waits for the upstreams' lists, on which the routes that it shows depend."""
 
@@ -197,44 +195,6 @@ def serve(gateway: Gateway) -> int:
     gateway.log.event("gateway.stopped", {"ended_by_force": left})
     stop_background(gateway)
     return 0
-
-
-def start_background(gateway: Gateway) -> None:
-    """Start the log, the stores, discovery, and, where no upstream is to be had, the embedded model."""
-    gateway.log.start()
-    gateway.vault.start()
-    gateway.usage.start()
-    gateway.traces.start()
-    gevent.spawn(sample_metrics, gateway)
-    gateway.commons.start()
-    if gateway.settings.discovery.enabled:
-        gateway.discovery.refresh_local()
-    gateway.discovery.start()
-    gateway.doctor.examine()
-    gateway.doctor.start()
-    if gateway.engine is not None and not gateway.router.upstreams:
-        gateway.engine.start()
-
-
-def sample_metrics(gateway: Gateway) -> None:
-    """Take note, every few seconds and as long as the process lives, of what goes on in it: another worker may be asked for the metrics."""
-    while True:
-        gateway.metrics.sample(readings_of(gateway))
-        gateway.metrics.tell(gateway.log.event)
-        gevent.sleep(_SAMPLE_S)
-
-
-def stop_background(gateway: Gateway) -> None:
-    """End everything that `start_background` began, the log last."""
-    gateway.doctor.stop()
-    gateway.discovery.stop()
-    gateway.commons.stop()
-    if gateway.engine is not None:
-        gateway.engine.stop()
-    gateway.vault.close()
-    gateway.usage.close()
-    gateway.traces.close()
-    gateway.log.close()
 
 
 def watch_signals() -> gevent.event.Event:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from compat.process.service_configuration import Sources
+from compat.service.configuration import Sources
 from compat.upstream.kinds import UPSTREAM_KINDS
 
 _OURS = ("OPENAI_COMPAT_CONFIG", "OPENAI_COMPAT_WORKERS", "OPENAI_COMPAT_KEYS")

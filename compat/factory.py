@@ -2,6 +2,7 @@
 
 build_gateway(settings, ...) -> Gateway
 create_app(gateway)          -> a WSGI application
+start_background(gateway), stop_background(gateway)
 """
 
 from __future__ import annotations
@@ -12,11 +13,16 @@ from functools import partial
 from pathlib import Path
 
 import flask
+import gevent
 
-from compat.calllog import CallLog
-from compat.catalog import Catalog, Model, load_catalog
+from compat.accounting.key_store import KeyStore, keys_path
+from compat.accounting.keys import ClientKeys
+from compat.accounting.limits import check_terms
+from compat.calls.gateway import Gateway
 from compat.clock import Clock, SystemClock
-from compat.doctor import Doctor
+from compat.cluster.circuits import CircuitBoard
+from compat.config.catalog import Catalog, Model, load_catalog
+from compat.config.settings import Settings
 from compat.endpoints.boundary import attach_boundary, fault_of
 from compat.endpoints.chat import ChatEndpoint, chat_blueprint
 from compat.endpoints.completions import completions_blueprint
@@ -25,34 +31,32 @@ from compat.endpoints.embeddings import embeddings_blueprint
 from compat.endpoints.front import Front
 from compat.endpoints.health import health_blueprint
 from compat.endpoints.hot_path import HotPath
-from compat.endpoints.metrics import metrics_blueprint
+from compat.endpoints.metrics import metrics_blueprint, readings_of
 from compat.endpoints.model_info import model_info_blueprint
 from compat.endpoints.models import models_blueprint
 from compat.endpoints.openapi import openapi_blueprint
 from compat.endpoints.pages import pages_blueprint
 from compat.endpoints.setup import setup_blueprint
-from compat.gateway import Gateway
-from compat.gathering import Gathering
-from compat.key_store import KeyStore, keys_path
-from compat.keys import ClientKeys
-from compat.limits import check_terms
-from compat.metrics import Metrics
-from compat.pacing import Pacing
-from compat.process.embedded import EmbeddedEngine
+from compat.engine.embedded import EmbeddedEngine
 from compat.routing.admission import Gates
 from compat.routing.affinity import Affinity
 from compat.routing.circuit import CircuitChange, Circuits
-from compat.routing.circuit_board import CircuitBoard
 from compat.routing.discovery import Discovery
+from compat.routing.doctor import Doctor
+from compat.routing.pacing import Pacing
 from compat.routing.plan import Policies
 from compat.routing.retry import Retries
 from compat.routing.router import Deployment, Router
 from compat.routing.upstreams import EMBEDDED_KIND, configured_upstreams, local_candidates
-from compat.settings import Settings
 from compat.stores import Stores
-from compat.traces import traces_from
+from compat.streaming.coalesce import Gathering
+from compat.telemetry.calllog import CallLog
+from compat.telemetry.metrics import Metrics
+from compat.telemetry.traces import traces_from
 from compat.upstream.client import Transport, Upstream, UpstreamClient
 from compat.upstream.models_list import list_models
+
+_SAMPLE_S = 5.0
 
 
 def build_gateway(
@@ -157,3 +161,41 @@ def _embedded_deployment(settings: Settings, catalog: Catalog) -> Deployment | N
         id=name, display_name=f"{name} (embedded)", owned_by="embedded", context=settings.embedded.context_tokens, tools=False
     )
     return Deployment(Upstream("embedded", EMBEDDED_KIND, EMBEDDED_KIND.base_url, timeouts=settings.timeouts), name, model)
+
+
+def start_background(gateway: Gateway) -> None:
+    """Start the log, the stores, discovery, and, where no upstream is to be had, the embedded model."""
+    gateway.log.start()
+    gateway.vault.start()
+    gateway.usage.start()
+    gateway.traces.start()
+    gevent.spawn(sample_metrics, gateway)
+    gateway.commons.start()
+    if gateway.settings.discovery.enabled:
+        gateway.discovery.refresh_local()
+    gateway.discovery.start()
+    gateway.doctor.examine()
+    gateway.doctor.start()
+    if gateway.engine is not None and not gateway.router.upstreams:
+        gateway.engine.start()
+
+
+def sample_metrics(gateway: Gateway) -> None:
+    """Take note, every few seconds and as long as the process lives, of what goes on in it: another worker may be asked for the metrics."""
+    while True:
+        gateway.metrics.sample(readings_of(gateway))
+        gateway.metrics.tell(gateway.log.event)
+        gevent.sleep(_SAMPLE_S)
+
+
+def stop_background(gateway: Gateway) -> None:
+    """End everything that `start_background` began, the log last."""
+    gateway.doctor.stop()
+    gateway.discovery.stop()
+    gateway.commons.stop()
+    if gateway.engine is not None:
+        gateway.engine.stop()
+    gateway.vault.close()
+    gateway.usage.close()
+    gateway.traces.close()
+    gateway.log.close()

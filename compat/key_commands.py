@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from compat.key_store import (
+from compat.accounting.key_store import (
     LOOK_S,
     VARIABLE,
     KeyRecord,
@@ -28,10 +28,10 @@ from compat.key_store import (
     with_revoked,
     write_keys,
 )
-from compat.keys import new_key
-from compat.limit_rules import parse_rules
-from compat.process.service_state import FileLock
-from compat.settings import SettingsError, file_text
+from compat.accounting.keys import new_key
+from compat.accounting.limit_rules import parse_rules
+from compat.config.settings import SettingsError, file_text
+from compat.service.state import FileLock
 
 _NOT_OURS = {errno.EACCES, errno.EPERM, errno.EROFS}
 Say = Callable[[str], None]

@@ -11,26 +11,26 @@ from typing import Any
 
 import gevent
 
-from compat.answer_cache import AnswerCache, MemoryShelf, RedisShelf
-from compat.background import NativeThread
-from compat.calllog import CallLog
+from compat.accounting.keys import ClientKeys
+from compat.accounting.limits import Limits
+from compat.accounting.usage_store import NoUsage, Usage, UsageStore
 from compat.clock import Clock
-from compat.commons import Commons, NoCommons, RedisCommons
+from compat.cluster.circuits import CircuitBoard
+from compat.cluster.flights import SharedFlights
+from compat.cluster.metrics import SharedMetrics
+from compat.cluster.peers import Commons, NoCommons, RedisCommons
+from compat.config.settings import Settings, SettingsError
 from compat.endpoints.limiter import MEMORY, LazyLimiter
-from compat.keys import ClientKeys
-from compat.limits import Limits
-from compat.metrics import Metrics
-from compat.metrics_shared import SharedMetrics
-from compat.redis_link import LIMITER_ERRORS, Link, redis_client, redis_errors
+from compat.reuse.answer_cache import AnswerCache, MemoryShelf, RedisShelf
+from compat.reuse.single_flight import Flights, SingleFlight
 from compat.routing.circuit import Circuits
-from compat.routing.circuit_board import CircuitBoard
-from compat.routing.shared_flight import SharedFlights
-from compat.routing.single_flight import Flights, SingleFlight
-from compat.settings import Settings, SettingsError
-from compat.usage_store import NoUsage, Usage, UsageStore
-from compat.vault import MemoryVault, ThinkingVault
-from compat.vault_redis import RedisVault
-from compat.vault_sqlite import SqliteVault
+from compat.storage.background import NativeThread
+from compat.storage.redis_link import LIMITER_ERRORS, Link, redis_client, redis_errors
+from compat.telemetry.calllog import CallLog
+from compat.telemetry.metrics import Metrics
+from compat.vault.memory import MemoryVault, ThinkingVault
+from compat.vault.redis import RedisVault
+from compat.vault.sqlite import SqliteVault
 
 
 class Stores:

@@ -8,8 +8,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from compat.process.service_state import run_folder
-from compat.settings import Settings
+from compat.config.settings import Settings
+from compat.service.state import run_folder
 
 _PROBE = b"\0" * 4096
 

@@ -13,11 +13,11 @@ import hypothesis
 import pytest
 import requests
 
+from compat.calls.gateway import Gateway
 from compat.clock import Clock
+from compat.config.settings import load_settings, merge
 from compat.factory import build_gateway, create_app
-from compat.gateway import Gateway
-from compat.process.server import Server, open_listener
-from compat.settings import load_settings, merge
+from compat.serve.gevent_server import Server, open_listener
 from tests.fakes.authority import Authority, made_in
 from tests.fakes.openai_answers import respond
 from tests.fakes.upstream import FakeUpstream

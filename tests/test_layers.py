@@ -1,4 +1,4 @@
-"""The architecture as a table: which layer may import which, and which third-party packages belong where."""
+"""The architecture as a table: which room may import which, and which third-party packages belong where."""
 
 from __future__ import annotations
 
@@ -9,88 +9,65 @@ from pathlib import Path
 import pytest
 
 import compat
-from compat.translate import TRANSLATORS
+from compat.protocols import TRANSLATORS
 from compat.upstream.kinds import UPSTREAM_KINDS
 
 ROOT = Path(compat.__file__).parent
 MAX_LINES = 400
 
-# Layer -> (modules of compat that belong to it, what it may import of compat besides itself and lower layers, third-party packages).
-# Ordered from the bottom to the top; a layer may import every layer above it in this list.
-LAYERS: list[tuple[str, tuple[str, ...], frozenset[str]]] = [
-    ("vocabulary", ("wire", "errors", "sections", "settings", "jsonio", "catalog", "clock"), frozenset({"msgspec"})),
-    ("key store", ("key_store",), frozenset({"msgspec"})),
-    (
-        "service",  # light enough for the watcher and gunicorn's master, which load nothing of the gateway
-        (
-            *(
-                "process.service_files",
-                "process.service_state",
-                "process.service_log",
-                "process.service_logs",
-                "process.service_fleet",
-                "process.service_health",
-                "process.open_files",
-            ),
-            *("process.service_plan", "process.service_generation", "process.service_configuration", "process.service_probe"),
-            *("process.service_launch", "process.service_watcher", "process.services", "process.gunicorn_hooks"),
-        ),
-        frozenset({"dotenv", "msgspec", "setproctitle", "prometheus_client"}),
-    ),
-    ("pure", ("translate", "protocols"), frozenset({"msgspec"})),
-    ("http out", ("upstream",), frozenset({"requests", "httptools", "msgspec"})),
-    ("setup", ("setup",), frozenset({"requests"})),
-    (
-        "engine",
-        (
-            *("process.embedded", "process.supervisor", "process.child", "process.model_file", "process.progress", "process.engine"),
-            *("process.presets", "process.service_engine"),
-        ),
-        frozenset({"platformdirs", "tqdm", "xllamacpp", "setproctitle", "gevent", "msgspec"}),
-    ),
-    (
-        "policy",
-        (
-            *("routing", "doctor", "keys", "calllog", "vault", "vault_buffer", "vault_sqlite", "vault_redis"),
-            *("limits", "limit_counts", "limit_rules", "redis_link", "pacing", "answer_cache", "whole_answer", "sqlite_file"),
-            *("usage_store", "usage_report", "gathering", "metrics", "metrics_files", "metrics_shared", "traces", "background", "commons"),
-            "offload",
-        ),
-        frozenset({"msgspec", "gevent", "pybreaker", "limits", "redis", "prometheus_client", "flask_limiter", "opentelemetry"}),
-    ),
-    ("keeper", ("process.service_keeper",), frozenset({"msgspec"})),
-    ("gateway", ("gateway",), frozenset({"gevent"})),
-    (
-        "use case",
-        ("pipeline", "account", "attempt", "record", "rescue", "splice", "call", "relay", "outflow", "pulse"),
-        frozenset({"gevent"}),
-    ),
-    (
-        "http in",
-        ("endpoints",),
-        frozenset({"flask", "werkzeug", "gevent", "flask_limiter", "flask_compress", "backports", "compression", "limits"}),
-    ),
-    ("server", ("process.server", "process.request_guard"), frozenset({"gevent"})),
-    ("root", ("factory", "stores", "banner", "check", "dot_env", "writable"), frozenset({"flask", "gevent"})),
-    (
-        "entry",
-        ("cli", "key_commands", "process.service_check", "process.service_gateway", "process.gunicorn_worker", "process.gunicorn_server"),
-        frozenset({"gevent", "msgspec", "setproctitle", "gunicorn"}),
-    ),
-]
+# Room -> the third-party packages that belong there; a room is a folder of compat, or a module at its top. A room may import every room
+# that stands above it in this list, and itself.
+ROOMS: dict[str, frozenset[str]] = {
+    "clock": frozenset(),
+    "errors": frozenset({"msgspec"}),
+    "config": frozenset({"msgspec"}),
+    "storage": frozenset({"gevent", "limits", "redis"}),
+    "jsonio": frozenset({"msgspec"}),
+    "telemetry": frozenset({"gevent", "msgspec", "opentelemetry", "prometheus_client"}),
+    "wire": frozenset({"msgspec"}),
+    "accounting": frozenset({"gevent", "limits", "msgspec"}),
+    "protocols": frozenset({"msgspec"}),
+    "setup": frozenset({"requests"}),
+    "service": frozenset(
+        {"dotenv", "msgspec", "prometheus_client", "setproctitle"}
+    ),  # the watcher and gunicorn's master load nothing heavy
+    "streaming": frozenset({"gevent"}),
+    "upstream": frozenset({"httptools", "msgspec", "requests"}),
+    "vault": frozenset({"gevent", "msgspec"}),
+    "engine": frozenset({"gevent", "msgspec", "platformdirs", "setproctitle", "tqdm", "xllamacpp"}),
+    "routing": frozenset({"gevent", "msgspec", "pybreaker"}),
+    "reuse": frozenset({"gevent", "msgspec"}),
+    "cluster": frozenset({"gevent", "msgspec", "prometheus_client"}),
+    "calls": frozenset({"gevent"}),
+    "endpoints": frozenset({"backports", "compression", "flask", "flask_compress", "flask_limiter", "gevent", "limits", "werkzeug"}),
+    "stores": frozenset({"gevent"}),
+    "factory": frozenset({"flask", "gevent"}),
+    "banner": frozenset(),
+    "dot_env": frozenset(),
+    "writable": frozenset(),
+    "key_commands": frozenset({"msgspec"}),
+    "serve": frozenset({"gevent", "gunicorn"}),
+    "check": frozenset({"gevent"}),
+    "cli": frozenset({"gevent", "msgspec", "setproctitle"}),
+    "service_check": frozenset({"msgspec"}),
+    "service_gateway": frozenset({"gevent", "setproctitle"}),
+}
+ORDER = list(ROOMS)
 STANDARD = frozenset(__import__("sys").stdlib_module_names)
-MODULES = sorted(path for path in ROOT.rglob("*.py") if path.relative_to(ROOT).as_posix() not in {"__init__.py", "process/__init__.py"})
+MODULES = sorted(path for path in ROOT.rglob("*.py") if path.relative_to(ROOT).as_posix() != "__init__.py")
 
 
 def module_name(path: Path) -> str:
     return path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
 
 
-def layer_of(module: str) -> int:
-    for number, (_, names, _) in enumerate(LAYERS):
-        if any(module == name or module.startswith(name + ".") for name in names):
-            return number
-    raise AssertionError(f"compat.{module} belongs to no layer")
+def room_of(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def test_every_room_is_in_the_table() -> None:
+    found = {path.stem for path in ROOT.glob("*.py")} | {path.name for path in ROOT.iterdir() if (path / "__init__.py").exists()}
+    assert found - {"__init__"} == set(ROOMS)
 
 
 def imports_of(path: Path) -> Iterator[str]:
@@ -104,15 +81,15 @@ def imports_of(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", MODULES, ids=module_name)
 def test_a_module_imports_downwards_only(path: Path) -> None:
-    own = layer_of(module_name(path))
+    own = room_of(module_name(path))
     for name in imports_of(path):
         package, _, rest = name.partition(".")
         if package in STANDARD or rest == "__version__":
             continue
         if package == "compat":
-            assert layer_of(rest) <= own, f"{module_name(path)} imports {name}, which is above it"
+            assert ORDER.index(room_of(rest)) <= ORDER.index(own), f"{module_name(path)} imports {name}, which is above it"
         else:
-            assert package in LAYERS[own][2], f"{package} does not belong into the layer '{LAYERS[own][0]}'"
+            assert package in ROOMS[own], f"{package} does not belong into the room '{own}'"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=module_name)
@@ -145,7 +122,13 @@ def test_every_endpoint_is_attached_by_the_factory() -> None:
     assert all(name in factory for name in blueprints)
 
 
-def test_every_translator_module_is_registered() -> None:
-    pairs = {f"{client.split('.')[0]}_{upstream.split('.')[0]}" for client, upstream in TRANSLATORS}
-    modules = {path.stem for path in (ROOT / "translate").glob("*_*.py")} & {"openai_openai", "openai_anthropic", "openai_llama"}
-    assert pairs == modules
+def test_every_translator_is_registered() -> None:
+    made = {
+        node.targets[0].id if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) else ""
+        for path in (ROOT / "protocols").rglob("*.py")
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and getattr(node.value.func, "id", "") == "Translator"
+    }
+    registry = (ROOT / "protocols/__init__.py").read_text()
+    assert made
+    assert all(name in registry for name in made)

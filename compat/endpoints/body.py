@@ -8,10 +8,10 @@ from typing import Any
 
 import gevent
 
+from compat.config.sections import ServerSettings
 from compat.endpoints.compression import check_encoding, decoded_body
 from compat.errors import BadRequest, BodyTooLarge, RequestTimeout, WrongMediaType
-from compat.offload import Offload
-from compat.sections import ServerSettings
+from compat.streaming.offload import Offload
 from compat.wire.envelope import Envelope, client_envelope
 
 _JSON = "application/json"

@@ -7,10 +7,10 @@ import traceback
 import flask
 import werkzeug.exceptions
 
+from compat.calls.gateway import Gateway
 from compat.endpoints.answers import error_answer
 from compat.endpoints.front import REQUEST_ID
 from compat.errors import BadRequest, GatewayError, InternalError, MethodNotAllowed, NotFound
-from compat.gateway import Gateway
 
 
 def attach_boundary(app: flask.Flask, gateway: Gateway) -> None:

@@ -6,15 +6,15 @@ import contextlib
 from functools import partial
 from typing import Any
 
-from compat.call import Origin
+from compat.calls.call import Origin
+from compat.calls.gateway import Gateway
+from compat.calls.run import CallRun
 from compat.endpoints.answers import Answer, error_body, json_body
 from compat.endpoints.boundary import fault_of
 from compat.endpoints.front import REQUEST_ID
 from compat.endpoints.hangup import ClientWatch, WatchedFrames
 from compat.errors import ClientGone, GatewayError, ShuttingDown
-from compat.gateway import Gateway
-from compat.pipeline import CallRun
-from compat.routing.single_flight import Reader, Told
+from compat.reuse.single_flight import Reader, Told
 from compat.wire.hops import HOPS_VARIABLE, hops_of
 
 _SSE_HEADERS = [("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-cache"), ("x-accel-buffering", "no")]

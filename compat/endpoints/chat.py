@@ -1,7 +1,7 @@
 """`POST /v1/chat/completions`.
 
 A call is either this client's alone, or, with an idempotency key or a retry marker, one that shares the answer of an identical call in
-flight (`compat/routing/single_flight.py`); `x-compat-single-flight: off` switches that off for a call.
+flight (`compat/reuse/single_flight.py`); `x-compat-single-flight: off` switches that off for a call.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import Any
 
 import flask
 
-from compat.call import Call, call_from
+from compat.calls.call import Call, call_from
+from compat.calls.gateway import Gateway
+from compat.calls.run import CallRun
 from compat.endpoints.answers import Answer
 from compat.endpoints.body import read_envelope
 from compat.endpoints.calls import read_origin, streamed_answer, whole_answer
 from compat.endpoints.hangup import ClientWatch
-from compat.gateway import Gateway
-from compat.pipeline import CallRun
-from compat.routing.single_flight import flight_key
+from compat.reuse.single_flight import flight_key
 
 CHAT_PATH = "/v1/chat/completions"
 

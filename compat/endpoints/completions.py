@@ -1,6 +1,6 @@
 """`POST /v1/completions` with `prompt` and `suffix`, whole and streamed, for editors that complete in the middle.
 
-A call like any other: `compat/translate/openai_completions.py` says whether an upstream is asked for a completion, or for a chat.
+A call like any other: `compat/protocols/chat/completions.py` says whether an upstream is asked for a completion, or for a chat.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from functools import partial
 
 import flask
 
-from compat.call import completion_call
+from compat.calls.call import completion_call
+from compat.calls.gateway import Gateway
+from compat.calls.run import CallRun
 from compat.endpoints.body import read_envelope
 from compat.endpoints.calls import read_origin, streamed_answer, whole_answer
 from compat.endpoints.hangup import ClientWatch
-from compat.gateway import Gateway
-from compat.pipeline import CallRun
-from compat.wire.infill import read_completion
+from compat.protocols.chat.infill import read_completion
 
 
 def completions_blueprint(gateway: Gateway) -> flask.Blueprint:

@@ -18,14 +18,14 @@ from typing import Any
 import flask
 
 from compat import jsonio
-from compat.call import Origin, embeddings_call
+from compat.calls.call import Origin, embeddings_call
+from compat.calls.gateway import Gateway
+from compat.calls.run import CallRun
 from compat.endpoints.answers import error_answer, json_answer
 from compat.endpoints.body import read_envelope
 from compat.endpoints.calls import GONE, read_origin
 from compat.endpoints.hangup import ClientWatch
 from compat.errors import BadRequest, ClientGone, GatewayError, ModelNotFound, UpstreamBroken, UpstreamRefusal
-from compat.gateway import Gateway
-from compat.pipeline import CallRun
 from compat.routing.router import Deployment, Group, Route
 from compat.wire.envelope import Envelope
 

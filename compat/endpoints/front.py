@@ -16,9 +16,9 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from compat.config.sections import ServerSettings
+from compat.config.settings import is_loopback
 from compat.errors import ForbiddenClient, ForbiddenOrigin, GatewayError, MisdirectedHost
-from compat.sections import ServerSettings
-from compat.settings import is_loopback
 from compat.wire.hops import HOPS_VARIABLE, hops_of
 
 Environ = dict[str, Any]

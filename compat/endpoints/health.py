@@ -15,12 +15,12 @@ from typing import Any
 import flask
 
 from compat import __version__, jsonio
+from compat.calls.gateway import Gateway
 from compat.endpoints.answers import json_answer
 from compat.errors import GatewayError
-from compat.gateway import Gateway
 
 FLEET = "compat.fleet"
-"""Where the server of a worker puts the object that knows of all workers (`compat/process/service_fleet.py`)."""
+"""Where the server of a worker puts the object that knows of all workers (`compat/service/fleet.py`)."""
 
 
 def health_blueprint(gateway: Gateway) -> flask.Blueprint:

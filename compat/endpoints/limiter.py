@@ -1,7 +1,7 @@
 """Flask-Limiter, without its request hook.
 
 The hook costs more than the rest of a request's dispatch, also where a route has no limit. So the extension is bound to an application
-that serves nothing: its storage and strategy serve `compat/limits.py`, and `limiter.limit("60/minute")` still guards a view that it
+that serves nothing: its storage and strategy serve `accounting/limits.py`, and `limiter.limit("60/minute")` still guards a view that it
 decorates, in whatever application that is.
 """
 
@@ -14,7 +14,7 @@ import gevent.lock
 from limits.storage import MemoryStorage
 from limits.strategies import RateLimiter
 
-from compat.redis_link import limiter_options
+from compat.storage.redis_link import limiter_options
 
 MEMORY = "memory+bounded://"
 MAX_COUNTS = 20_000

@@ -8,17 +8,17 @@ from typing import Protocol
 
 import flask
 
-from compat.answer_cache import AnswerCache
-from compat.calllog import CallLog
-from compat.commons import Commons
-from compat.keys import ClientKeys
-from compat.limits import Limits
-from compat.metrics import Metrics, Readings
+from compat.accounting.keys import ClientKeys
+from compat.accounting.limits import Limits
+from compat.accounting.usage_store import Usage
+from compat.cluster.peers import Commons
+from compat.reuse.answer_cache import AnswerCache
+from compat.reuse.single_flight import Flights
 from compat.routing.plan import Policies
-from compat.routing.single_flight import Flights
+from compat.telemetry.calllog import CallLog
+from compat.telemetry.metrics import Metrics, Readings
 from compat.upstream.client import Transport
-from compat.usage_store import Usage
-from compat.vault import ThinkingVault
+from compat.vault.memory import ThinkingVault
 
 
 class Measured(Protocol):

@@ -11,10 +11,10 @@ from typing import Any
 import flask
 
 from compat import jsonio
-from compat.catalog import Model
+from compat.calls.gateway import Gateway
+from compat.config.catalog import Model
 from compat.endpoints.answers import json_answer
 from compat.endpoints.models import listed_routes
-from compat.gateway import Gateway
 from compat.routing.router import Route
 
 

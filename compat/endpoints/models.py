@@ -12,10 +12,10 @@ from typing import Any
 import flask
 
 from compat import jsonio
-from compat.catalog import Model, Price
+from compat.calls.gateway import Gateway
+from compat.config.catalog import Model, Price
 from compat.endpoints.answers import json_answer
 from compat.errors import ModelNotFound, NoUpstream
-from compat.gateway import Gateway
 from compat.routing.router import Route
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import flask
 
 from compat import __version__
+from compat.calls.gateway import Gateway
 from compat.endpoints.health import health_report, is_admitted, route_text
-from compat.gateway import Gateway
 from compat.setup.clients import Language
 from compat.setup.texts import START_TEXTS
 

@@ -11,11 +11,11 @@ from pathlib import PurePosixPath
 import flask
 
 from compat import __version__
+from compat.calls.gateway import Gateway
 from compat.endpoints.health import is_admitted
 from compat.endpoints.models import model_rows
 from compat.endpoints.pages import KEY_PLACEHOLDER, PAGE_HEADERS, asked_language, other_language
 from compat.errors import NotFound
-from compat.gateway import Gateway
 from compat.setup.clients import CLIENTS, ClientSetup, client_setup
 from compat.setup.command import ANY_KEY
 from compat.setup.offers import read_offers

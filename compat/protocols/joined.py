@@ -5,9 +5,9 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Iterable, Sequence
 
+from compat.protocols.base import Continuation, StreamTranslator, ThinkingRecord, TranslatedAnswer, TranslationContext
 from compat.protocols.events import Event
-from compat.translate.base import Continuation, StreamTranslator, ThinkingRecord, TranslatedAnswer, TranslationContext
-from compat.translate.notes import Notes
+from compat.protocols.notes import Notes
 from compat.wire.usage import Usage
 
 

@@ -31,8 +31,8 @@ from typing import Literal
 
 from gevent.event import Event
 
+from compat.config.sections import AdmissionSettings
 from compat.errors import MAX_RETRY_AFTER_S, GatewayError, NoUpstream, UpstreamOverloaded, UpstreamRateLimit
-from compat.sections import AdmissionSettings
 
 Outcome = Literal["ok", "overloaded", "failed", "cancelled"]
 """How a call ended, as far as the limit is concerned."""

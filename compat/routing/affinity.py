@@ -24,10 +24,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from compat import jsonio
+from compat.config.sections import AffinitySettings
 from compat.errors import GatewayError, NoUpstream, UpstreamUnreachable
 from compat.routing.retry import is_key_at_fault
 from compat.routing.router import Deployment, Route
-from compat.sections import AffinitySettings
 from compat.upstream.client import Secret
 from compat.wire.envelope import Envelope
 

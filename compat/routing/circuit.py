@@ -38,9 +38,9 @@ from datetime import UTC, datetime
 from pybreaker import STATE_CLOSED, STATE_OPEN, CircuitBreaker, CircuitMemoryStorage
 
 from compat.clock import Clock
+from compat.config.sections import CircuitSettings
 from compat.errors import MAX_RETRY_AFTER_S, GatewayError, NoUpstream, UpstreamTimeout, UpstreamUnreachable
 from compat.routing.outcomes import Outcomes
-from compat.sections import CircuitSettings
 
 PROBE_RETRY_AFTER_S = 2
 _MAX_CAUSE_CHARS = 500

@@ -9,9 +9,9 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from compat.config.sections import DiscoverySettings
 from compat.errors import GatewayError
 from compat.routing.router import Router
-from compat.sections import DiscoverySettings
 from compat.upstream.client import Upstream
 from compat.upstream.listing import Listing
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from compat.sections import CircuitSettings
+from compat.config.sections import CircuitSettings
 
 _YOUNG_S = 10.0
 _WELL = -1.0

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
-from compat.settings import Settings
+from compat.config.settings import Settings
 from compat.upstream.client import Upstream
 from compat.upstream.pool import origin_of
 

@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from compat.errors import MAX_RETRY_AFTER_S, GatewayError, NoUpstream, UpstreamBroken, UpstreamRateLimit, UpstreamUnreachable
-from compat.pacing import Advice, Pacing
 from compat.routing.admission import Gates
 from compat.routing.affinity import Affinity, Candidate, after_failure, may_help
 from compat.routing.circuit import Circuit, CircuitKey, Circuits, Permit, fingerprint_of
+from compat.routing.pacing import Advice, Pacing
 from compat.routing.retry import Decision, Progress, Retries, is_circuits, is_key_at_fault, is_lasting
 from compat.routing.router import Route
 

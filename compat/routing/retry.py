@@ -4,7 +4,7 @@
 the first that fits wins:
 
 1. The time is up, the attempts are used up, or another attempt can't help (the request is at fault): stop. (An attempt whose content was
-   shown does not come here: see `compat.rescue`.)
+   shown does not come here: see `compat.calls.resume`.)
 2. The fault lies with this deployment (its key, its credit, no such model there, queue full, a parameter it has no word for), or its
    circuit is open now: the next one.
 3. The upstream asks for a longer wait than `max_retry_after_s`: the next one.
@@ -25,6 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from compat.config.sections import RetrySettings
 from compat.errors import (
     GatewayError,
     NoUpstream,
@@ -36,7 +37,6 @@ from compat.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from compat.sections import RetrySettings
 
 WINDOW_S = 60
 CIRCUIT_OPEN = "circuit_open"

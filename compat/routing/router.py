@@ -20,10 +20,10 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from compat.catalog import Catalog, Model
+from compat.config.catalog import Catalog, Model
+from compat.config.sections import ModelSettings, RouteStep
 from compat.errors import ModelNotFound, NoUpstream
 from compat.routing.upstreams import EMBEDDED_KIND
-from compat.sections import ModelSettings, RouteStep
 from compat.upstream.client import Upstream
 from compat.upstream.listing import Listing
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from compat.sections import UpstreamSettings
-from compat.settings import Settings, SettingsError, key_list, timeouts_of
+from compat.config.sections import UpstreamSettings
+from compat.config.settings import Settings, SettingsError, key_list, timeouts_of
 from compat.upstream.client import Secret, Upstream
 from compat.upstream.kinds import UPSTREAM_KINDS, UpstreamKind
 from compat.upstream.pool import origin_of

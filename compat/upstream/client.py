@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from compat import __version__
+from compat.config.sections import TimeoutSettings
 from compat.errors import GatewayError, UpstreamKeyRefused, UpstreamUnreachable
-from compat.sections import TimeoutSettings
 from compat.upstream.http1 import Exchange
 from compat.upstream.kinds import UpstreamKind
 from compat.upstream.pool import ConnectionPool, origin_of, proxy_headers, request_target

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from compat.translate.base import WireApi
+from compat.protocols.base import WireApi
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ import requests.adapters
 import requests.structures
 
 from compat.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
-from compat.translate.upstream_errors import refusal_of
+from compat.protocols.upstream_errors import refusal_of
 from compat.upstream.client import Upstream, field_lines, request_headers
 from compat.upstream.http1 import Exchange
 from compat.upstream.listing import Listing, read_listing

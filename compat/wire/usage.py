@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from compat.catalog import Price
+from compat.config.catalog import Price
 
 MAX_TOKENS = 10**12
 """The most that a count can be; what an upstream tells beyond it is no count."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from compat.errors import GatewayError, UpstreamBroken
-from compat.translate.base import AnswerMemory, ThinkingRecord
+from compat.protocols.base import AnswerMemory, ThinkingRecord
 
 SONNET, OPUS, OLD, NEWEST = "claude-sonnet-4-6", "claude-opus-4-8", "claude-sonnet-4-5", "claude-fable-5-1"
 OPUS5, FABLE, OPUS45, OPUS47, OLDEST = "claude-opus-5", "claude-fable-5", "claude-opus-4-5", "claude-opus-4-7", "claude-3-haiku"

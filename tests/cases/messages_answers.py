@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from compat.translate.base import AnswerMemory, ThinkingRecord
+from compat.protocols.base import AnswerMemory, ThinkingRecord
 from tests.cases.messages import AnswerRow
 from tests.fakes.anthropic_answers import redacted_thinking, server_tool_use, text, thinking, tool_use, web_citation, web_search_result
 

@@ -14,8 +14,8 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import TypeAdapter
 
 from compat.errors import GatewayError
-from compat.translate import TRANSLATORS
-from compat.translate.base import AnswerMemory, StreamTranslator, ThinkingRecord, TranslatedRequest, TranslationContext
+from compat.protocols import TRANSLATORS
+from compat.protocols.base import AnswerMemory, StreamTranslator, ThinkingRecord, TranslatedRequest, TranslationContext
 from compat.wire.envelope import Envelope
 from compat.wire.sse import DONE
 from tests.cases.messages import ABSENT

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from compat.translate.base import Continuation, ThinkingRecord
+from compat.protocols.base import Continuation, ThinkingRecord
 from tests.cases.messages import HOUR, JPEG, MARK, PDF, PNG, call, image, result, said, system, text, tool
 from tests.fakes.anthropic_answers import redacted_thinking, server_tool_use, thinking, tool_use, web_citation, web_search_result
 from tests.fakes.anthropic_answers import text as answered

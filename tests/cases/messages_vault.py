@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from compat.translate.base import ThinkingRecord
+from compat.protocols.base import ThinkingRecord
 from tests.cases.messages import (
     ABSENT,
     HELLO,

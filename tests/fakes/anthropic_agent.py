@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from compat.catalog import MessagesFacts
+from compat.config.catalog import MessagesFacts
 from tests.fakes.anthropic_answers import AnthropicApi, json_answer, message, stream_answer, stream_events
 from tests.fakes.anthropic_blocks import example, name_of, redacted_thinking, text, tool_use
 from tests.fakes.anthropic_cache import CHARS_PER_TOKEN

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from compat.catalog import MessagesFacts
+from compat.config.catalog import MessagesFacts
 from tests.fakes.anthropic_blocks import (
     MODEL,
     answer_blocks,

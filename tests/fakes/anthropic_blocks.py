@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from compat.catalog import MessagesFacts
+from compat.config.catalog import MessagesFacts
 from tests.fakes.anthropic_conversation import Block, blocks_of
 from tests.fakes.anthropic_signing import signature
 

@@ -2,10 +2,10 @@
 
     assert violations(translated_body) == []
 
-It goes as the API does: first the fields (`anthropic_shapes`), and only when those are right the conversation (`anthropic_conversation`)
-and what the model takes (here, from `compat.catalog`). The texts are the API's own where a refusal was seen in public, and begin with the
-path of the culprit. What differs by model: thinking, effort, sampling, prefill, forced tools, structured output, system messages in
-the middle, and the most tokens of an answer.
+It goes as the API does: first the fields (`anthropic_shapes`), and only when those are right the conversation
+(`anthropic_conversation`) and what the model takes (here, from the catalogue). The texts are the API's own where a refusal was seen in
+public, and begin with the path of the culprit. What differs by model: thinking, effort, sampling, prefill, forced tools, structured
+output, system messages in the middle, and the most tokens of an answer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator
 from functools import cache
 from typing import Any
 
-from compat.catalog import Catalog, MessagesFacts, Model, load_catalog
+from compat.config.catalog import Catalog, MessagesFacts, Model, load_catalog
 from tests.fakes.anthropic_conversation import conversation_violations, walk
 from tests.fakes.anthropic_schemas import schema_violations
 from tests.fakes.anthropic_shapes import request

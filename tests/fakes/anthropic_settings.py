@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from compat.settings import merge
+from compat.config.settings import merge
 from tests.fakes.upstream import FakeUpstream
 
 ALIAS = "claude-4-sonnet"

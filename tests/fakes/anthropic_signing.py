@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from compat.catalog import MessagesFacts
+from compat.config.catalog import MessagesFacts
 from tests.fakes.anthropic_conversation import Block, blocks_of
 
 KEY = b"the imitation's own"

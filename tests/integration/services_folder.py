@@ -19,8 +19,8 @@ import gevent
 import requests
 
 import compat
-from compat.process.service_fleet import keepers, workers
-from compat.process.service_state import Identity, RunFolder, is_alive, send_signal
+from compat.service.fleet import keepers, workers
+from compat.service.state import Identity, RunFolder, is_alive, send_signal
 from tests.fakes import openai_answers as openai
 from tests.fakes.upstream import Answer, FakeUpstream, Request
 

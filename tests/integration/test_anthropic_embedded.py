@@ -15,8 +15,8 @@ import openai
 import pytest
 import requests
 
-from compat.process.embedded import Endpoint
-from compat.process.presets import PRESETS
+from compat.engine.embedded import Endpoint
+from compat.engine.presets import PRESETS
 from tests.conftest import RunningGateway
 from tests.integration.kilo_session import read_stream
 

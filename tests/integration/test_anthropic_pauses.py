@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from compat.attempt import MAX_PARTS
+from compat.calls.attempt import MAX_PARTS
 from tests.conftest import RunningGateway
 from tests.fakes import anthropic_answers as answers
 from tests.fakes.anthropic_rules import violations

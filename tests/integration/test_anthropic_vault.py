@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from compat.redis_link import redis_client
-from compat.vault_redis import KEY_PREFIX
+from compat.storage.redis_link import redis_client
+from compat.vault.redis import KEY_PREFIX
 from tests.conftest import RunningGateway
 from tests.fakes.anthropic_agent import AgentApi
 from tests.fakes.anthropic_conversation import THINKING, blocks_of

@@ -20,7 +20,7 @@ import requests
 from compat import __version__
 from tests.fakes import openai_answers as openai
 from tests.fakes.upstream import Answer, FakeUpstream, Request
-from tests.unit.process.command_line import BOUND_S, CommandLine, Started
+from tests.unit.service.command_line import BOUND_S, CommandLine, Started
 
 CANARY = "sk-canary-0123456789"
 QUIET = "discovery.enabled = false\nembedded.enabled = false\n"

@@ -14,9 +14,9 @@ import openai
 import pytest
 import requests
 
-from compat.call import embeddings_call
+from compat.calls.call import embeddings_call
+from compat.calls.run import CallRun
 from compat.endpoints.embeddings import embedding_route
-from compat.pipeline import CallRun
 from compat.wire.envelope import Envelope
 from tests.conftest import RunningGateway, to_upstream
 from tests.fakes.openai_answers import completion, error_answer, json_answer

@@ -9,8 +9,8 @@ from typing import Any
 import gevent
 import pytest
 
-from compat.process.embedded import EmbeddedEngine, Endpoint
-from compat.sections import EmbeddedSettings
+from compat.config.sections import EmbeddedSettings
+from compat.engine.embedded import EmbeddedEngine, Endpoint
 from tests.cases.faults import BEGUN, TEXT, healthy, opening, said, streamed
 from tests.conftest import RunningGateway
 from tests.fakes.upstream import Answer, Cut, FakeUpstream, Request

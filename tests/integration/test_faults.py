@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from compat.settings import merge
+from compat.config.settings import merge
 from tests.cases.faults import ARGUMENTS, FAULTS, TOOL, Ended, Fault, Right, Seen, Told, Wire, healthy
 from tests.conftest import RunningGateway
 from tests.fakes.upstream import FakeUpstream

@@ -9,7 +9,7 @@ from typing import Any
 import gevent
 import pytest
 
-from compat.settings import merge
+from compat.config.settings import merge
 from tests.cases.faults import BEGUN, TEXT, healthy, opening, right, said, streamed
 from tests.conftest import RunningGateway, to_upstream
 from tests.fakes.upstream import Answer, Cut, FakeUpstream, Request, Sleep, Stall

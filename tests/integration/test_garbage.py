@@ -14,7 +14,7 @@ from typing import Any
 import gevent
 import pytest
 
-from compat.settings import merge
+from compat.config.settings import merge
 from tests.cases.faults import Fault, Wire, healthy, opening, said, streamed
 from tests.conftest import RunningGateway
 from tests.fakes.upstream import FakeUpstream, Stall

@@ -17,7 +17,7 @@ import openai
 import pytest
 import requests
 
-from compat.process.service_fleet import workers
+from compat.service.fleet import workers
 from tests.fakes import openai_answers as answers
 from tests.fakes.upstream import FakeUpstream, Sleep
 from tests.integration import test_openai_sdk as sdk

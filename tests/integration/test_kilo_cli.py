@@ -16,7 +16,7 @@ from tests.conftest import RunningGateway
 from tests.fakes.upstream import FakeUpstream
 from tests.kilo.client import Session, kilo_binary, run_kilo
 from tests.kilo.script import FINAL, AgentModel, Fault, WireApi
-from tests.unit.process.command_line import CommandLine
+from tests.unit.service.command_line import CommandLine
 
 TASK = "Change alpha to beta in note.txt, then copy the file to copy.txt."
 HAND_WRITTEN = """\

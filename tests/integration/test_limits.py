@@ -15,14 +15,14 @@ import openai
 import pytest
 import requests
 
-from compat.limits import Estimate
-from compat.settings import merge
+from compat.accounting.limits import Estimate
+from compat.config.settings import merge
 from tests.conftest import RunningGateway, to_upstream
 from tests.fakes import openai_answers as answers
 from tests.fakes.redis_server import RedisServer, needs_redis
 from tests.fakes.upstream import Answer, Cut, FakeUpstream, Request, Stall
 from tests.integration.services_folder import until
-from tests.unit.process.command_line import CommandLine
+from tests.unit.service.command_line import CommandLine
 
 NAME = "claude-4-sonnet"
 FACTS = {"max_output": 1000, "price": {"input": 0.0, "output": 30.0}}  # a call costs 0.03 USD at most

@@ -16,7 +16,7 @@ from tests.cases.faults import opening, said
 from tests.fakes.upstream import Answer, FakeUpstream
 from tests.integration.services_folder import until
 from tests.integration.test_usage import NAME, chat, configuration
-from tests.unit.process.command_line import CommandLine, Started
+from tests.unit.service.command_line import CommandLine, Started
 
 MB = 2**20
 IDLE_MB = 120

@@ -11,7 +11,7 @@ import gevent
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from compat.keys import new_key
+from compat.accounting.keys import new_key
 from tests.conftest import RunningGateway, to_upstream
 from tests.fakes import openai_answers as answers
 from tests.fakes.redis_server import RedisServer, needs_redis

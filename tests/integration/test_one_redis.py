@@ -18,7 +18,7 @@ from tests.fakes import openai_answers as answers
 from tests.fakes.redis_server import RedisServer, needs_redis
 from tests.fakes.upstream import Answer, FakeUpstream, Request, Stall
 from tests.integration.services_folder import until
-from tests.unit.process.command_line import CommandLine, Started
+from tests.unit.service.command_line import CommandLine, Started
 
 pytestmark = [pytest.mark.heavy, needs_redis]
 

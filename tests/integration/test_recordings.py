@@ -11,7 +11,7 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 import compat
-from compat.translate import TRANSLATORS
+from compat.protocols import TRANSLATORS
 from compat.wire.envelope import Envelope
 from compat.wire.sse import EventSplitter, parse_event
 from tests.cases.messages_checks import accepted, chunks_of, context, feed, told_by_chunks, told_by_completion, translated

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from compat.process.service_state import identity_of, is_alive, read_json, write_json
+from compat.service.state import identity_of, is_alive, read_json, write_json
 from tests.fakes.upstream import FakeUpstream
 from tests.integration.services_folder import BOUND_S, QUIET, ServiceFolder, Upstream, behind, generations_of, until
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import requests
 
-from compat.process.service_fleet import keepers, workers
-from compat.process.service_state import FileLock, Identity, identity_of, is_alive, send_signal
+from compat.service.fleet import keepers, workers
+from compat.service.state import FileLock, Identity, identity_of, is_alive, send_signal
 from tests.fakes.redis_server import RedisServer, needs_redis
 from tests.fakes.upstream import FakeUpstream
 from tests.integration.services_folder import QUIET, Load, ServiceFolder, Upstream, behind, generations_of, hold_streams, until

@@ -15,7 +15,7 @@ from compat.setup.jsonc import parse
 from tests.conftest import RunningGateway, to_upstream
 from tests.fakes.openai_answers import chunk, json_answer, stream_answer, text_chunks, usage_chunk
 from tests.fakes.upstream import Answer, FakeUpstream, Request
-from tests.unit.process.command_line import CommandLine
+from tests.unit.service.command_line import CommandLine
 
 HAND_WRITTEN = (
     '{\n\t// mine\n\t"theme": "dark", /* dark */\n\t"provider": {\n\t\t"other": {"options": {"apiKey": "sk-other"}}, // keep\n\t},\n}\n'

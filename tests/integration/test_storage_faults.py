@@ -20,7 +20,7 @@ from tests.fakes.redis_server import RedisServer, needs_redis
 from tests.fakes.upstream import FakeUpstream
 from tests.integration.services_folder import until
 from tests.integration.test_usage import NAME, chat, configuration, rows
-from tests.unit.process.command_line import CommandLine, Started
+from tests.unit.service.command_line import CommandLine, Started
 
 
 @pytest.fixture

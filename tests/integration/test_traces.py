@@ -16,7 +16,7 @@ import requests
 from tests.fakes.openai_answers import error_answer
 from tests.fakes.upstream import Answer, FakeUpstream
 from tests.integration.services_folder import until
-from tests.unit.process.command_line import CommandLine
+from tests.unit.service.command_line import CommandLine
 
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import requests
 
-from compat.keys import new_key
+from compat.accounting.keys import new_key
 from tests.fakes import openai_answers as answers
 from tests.fakes.upstream import FakeUpstream
 from tests.integration.services_folder import until
-from tests.unit.process.command_line import CommandLine
+from tests.unit.service.command_line import CommandLine
 
 NAME = "claude-4-sonnet"
 

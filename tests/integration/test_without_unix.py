@@ -14,9 +14,9 @@ import requests
 
 from tests.fakes.upstream import FakeUpstream
 from tests.integration.services_folder import Upstream, behind
-from tests.unit.process.command_line import CommandLine, Started
+from tests.unit.service.command_line import CommandLine, Started
 
-PROGRAM = Path(__file__).parents[1] / "unit/process/windows_program.py"
+PROGRAM = Path(__file__).parents[1] / "unit/engine/windows_program.py"
 BODY = {"model": "claude-4-sonnet", "messages": [{"role": "user", "content": "Hi"}]}
 
 

@@ -9,14 +9,14 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from compat.catalog import Model, Price
+from compat.config.catalog import Model, Price
 from compat.errors import ClientError, GatewayError, UpstreamError
-from compat.translate import TRANSLATORS
-from compat.translate.base import TranslationContext, Translator, WireApi
-from compat.translate.upstream_errors import refusal_of
-from compat.wire.check import check_messages
+from compat.protocols import TRANSLATORS
+from compat.protocols.base import TranslationContext, Translator, WireApi
+from compat.protocols.chat.check import check_messages
+from compat.protocols.chat.chunks import completion_frames
+from compat.protocols.upstream_errors import refusal_of
 from compat.wire.envelope import Envelope
-from compat.wire.openai import completion_frames
 from compat.wire.sse import DONE
 from tests.cases import messages_strategies as odd
 from tests.cases.messages_checks import feed

@@ -10,10 +10,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from compat.config.sections import ServerSettings
+from compat.config.settings import Settings, SettingsError, load_settings
 from compat.endpoints.front import Front, canonical_path, host_name
 from compat.errors import BadRequest, UpstreamBroken, UpstreamError
-from compat.sections import ServerSettings
-from compat.settings import Settings, SettingsError, load_settings
 from compat.upstream.http1 import Connection, Exchange
 from compat.upstream.inflate import MAX_INFLATED_BYTES, STEP_BYTES
 from compat.wire.envelope import Envelope

@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from compat.config.settings import load_settings
 from compat.factory import build_gateway, create_app
-from compat.settings import load_settings
 from compat.upstream.client import Secret, Upstream
 from compat.upstream.http1 import Exchange
 from tests.fakes import openai_answers as openai

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hypothesis
 import pytest
 
-from compat.translate import TRANSLATORS
+from compat.protocols import TRANSLATORS
 from tests.security.fuzz import PROPERTIES, main
 from tests.security.fuzz_translate import TRANSLATED
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-import compat.process.server
-from compat.process.open_files import raise_file_limit
+import compat.serve.gevent_server
+from compat.serve.open_files import raise_file_limit
 from tests.conftest import RunningGateway, to_upstream
 from tests.fakes import openai_answers as openai
 from tests.fakes.upstream import Answer, FakeUpstream
@@ -106,7 +106,7 @@ def test_promise_11_a_body_that_nobody_waits_for_ends_with_its_connection(start_
 
 
 def test_promise_11_a_client_that_says_nothing_is_dropped(gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compat.process.server, "HEAD_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(compat.serve.gevent_server, "HEAD_TIMEOUT_S", 0.3)
     begun_s = time.monotonic()
     assert said(gateway) == b""
     assert said(gateway, b"GET / HT") == b""
@@ -115,7 +115,7 @@ def test_promise_11_a_client_that_says_nothing_is_dropped(gateway: RunningGatewa
 
 
 def test_promise_11_a_head_that_drips_is_dropped(gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compat.process.server, "HEAD_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(compat.serve.gevent_server, "HEAD_TIMEOUT_S", 0.3)
     with connected(gateway) as sock:
         sock.settimeout(1.5)
         drip(sock, b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\nx: " + b"a" * 1000)
@@ -125,7 +125,7 @@ def test_promise_11_a_head_that_drips_is_dropped(gateway: RunningGateway, monkey
 def test_promise_11_a_client_that_does_not_read_loses_its_answer(
     start_gateway: Any, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compat.process.server, "SEND_TIMEOUT_S", 0.3, raising=False)
+    monkeypatch.setattr(compat.serve.gevent_server, "SEND_TIMEOUT_S", 0.3, raising=False)
     gateway = start_gateway(to_upstream(upstream))
     event = openai.event(openai.chunk({"content": "x" * 60_000}))
     upstream.script(openai.sse_answer(*[event] * 2000))
@@ -162,7 +162,7 @@ def test_promise_11_a_thousand_idle_connections_keep_nobody_out(gateway: Running
 def test_promise_11_idle_connections_beyond_the_cap_make_others_wait_for_the_time_of_a_head_at_most(
     start_gateway: Any, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compat.process.server, "HEAD_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(compat.serve.gevent_server, "HEAD_TIMEOUT_S", 0.5)
     gateway = start_gateway(to_upstream(upstream, server={"max_connections": 5}))
     with contextlib.ExitStack() as stack:
         for _ in range(20):

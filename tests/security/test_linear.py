@@ -18,25 +18,25 @@ import pytest
 from backports import zstd
 
 from compat import jsonio
-from compat.answer_cache import AnswerCache, MemoryShelf
-from compat.call import call_from
+from compat.calls.call import call_from
+from compat.calls.resume import ShownSoFar
+from compat.calls.splice import overlap_of
+from compat.config.sections import CacheSettings
 from compat.endpoints.compression import decoded_body
 from compat.endpoints.embeddings import read_request
 from compat.errors import GatewayError
-from compat.outflow import Outflow
-from compat.rescue import ShownSoFar
+from compat.protocols import TRANSLATORS, translator_for
+from compat.protocols.base import StreamTranslator, TranslationContext
+from compat.protocols.chat.check import check_messages
+from compat.protocols.chat.inferred_end import CallEvents
+from compat.protocols.chat.infill import CompletionStream, read_completion, unfenced
+from compat.reuse.answer_cache import AnswerCache, MemoryShelf
+from compat.reuse.whole_answer import Assembly, kept_of
 from compat.routing.affinity import session_of
-from compat.sections import CacheSettings
-from compat.splice import overlap_of
-from compat.translate import TRANSLATORS, translator_for
-from compat.translate.base import StreamTranslator, TranslationContext
-from compat.translate.inferred_end import CallEvents
-from compat.whole_answer import Assembly, kept_of
-from compat.wire.check import check_messages
+from compat.streaming.hold import Outflow
 from compat.wire.envelope import Envelope, client_envelope
 from compat.wire.estimate import prompt_tokens
 from compat.wire.extent import check_values
-from compat.wire.infill import CompletionStream, read_completion, unfenced
 from compat.wire.sse import EventSplitter, parse_event
 from compat.wire.usage import Usage
 from tests.cases.messages import SONNET

@@ -20,19 +20,19 @@ from typing import Any
 import pytest
 
 import compat
+from compat.accounting.keys import ClientKeys
+from compat.config.sections import AdmissionSettings, KeySettings
+from compat.config.settings import Settings, SettingsError, load_settings
 from compat.endpoints.openapi import openapi_document
 from compat.errors import GatewayError
-from compat.keys import ClientKeys
 from compat.routing.admission import Gates
-from compat.sections import AdmissionSettings, KeySettings
-from compat.settings import Settings, SettingsError, load_settings
 from compat.wire.hops import HOPS_HEADER
 from tests.conftest import RunningGateway, to_upstream
 from tests.fakes import openai_answers as openai
 from tests.fakes.upstream import Answer, FakeUpstream
 from tests.integration.services_folder import ServiceFolder, behind, until
 from tests.security.in_process import InProcess
-from tests.unit.process.command_line import CommandLine
+from tests.unit.service.command_line import CommandLine
 
 ROOT = Path(compat.__file__).parents[1]
 CANARY = "sk-canary-0123456789"
@@ -258,7 +258,7 @@ def test_promise_08_every_key_is_compared_to_its_end_and_known_by_its_whole_hash
 
 # 9
 
-RUNS_COMMANDS = ("process/", "setup/", "cli.py")
+RUNS_COMMANDS = ("engine/", "service/", "setup/", "cli.py")
 FORBIDDEN_MODULES = {"pickle", "marshal", "shelve", "ctypes", "code", "runpy", "subprocess", "importlib", "yaml", "pty"}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from compat.process.service_state import Identity, RunFolder, identity_of
+from compat.service.state import Identity, RunFolder, identity_of
 from tests.conftest import to_upstream
 from tests.fakes import openai_answers as openai
 from tests.fakes.upstream import FakeUpstream

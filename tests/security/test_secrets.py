@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 import requests
 
-import compat.attempt
+import compat.calls.attempt
+from compat.accounting.keys import ClientKeys, new_key
 from compat.check import masked
+from compat.config.settings import load_settings
 from compat.endpoints.openapi import openapi_document
 from compat.errors import UpstreamUnreachable
-from compat.keys import ClientKeys, new_key
-from compat.settings import load_settings
 from compat.upstream.client import Secret
 from compat.upstream.pool import origin_of
 from tests.conftest import RunningGateway, to_upstream
@@ -28,7 +28,7 @@ from tests.fakes.upstream import Answer, FakeUpstream
 from tests.integration.services_folder import ServiceFolder, behind
 from tests.integration.test_gunicorn import Started as GunicornStarted
 from tests.integration.test_gunicorn import free_port
-from tests.unit.process.command_line import CommandLine
+from tests.unit.service.command_line import CommandLine
 
 LITERAL = "sk-literal-canary-00001"
 SECOND = "sk-second-canary-000002"
@@ -169,7 +169,7 @@ def test_promise_06_an_origin_does_not_show_the_password_of_its_proxy(monkeypatc
 
 @pytest.mark.parametrize("url", [f"http://user:{LITERAL}@127.0.0.1:1/v1", f"http://{LITERAL}@127.0.0.1:1/v1"])
 def test_promise_06_an_address_with_a_password_is_refused_without_showing_it(start_gateway: Any, url: str) -> None:
-    from compat.settings import SettingsError
+    from compat.config.settings import SettingsError
 
     with pytest.raises(SettingsError) as caught:
         start_gateway({"upstreams": {"x": {"kind": "openai", "base_url": url}}})
@@ -189,7 +189,7 @@ def test_promise_06_a_crash_tells_neither_the_client_nor_the_log(
     def fail(*_: object) -> None:
         raise Crash(f"{LITERAL} {PROMPT} {CLIENT}")
 
-    monkeypatch.setattr(compat.attempt.Attempt, "_open", fail)
+    monkeypatch.setattr(compat.calls.attempt.Attempt, "_open", fail)
     answer = secret_gateway.http.post(
         f"{secret_gateway.url}/chat/completions", json={**CALL, "stream": stream}, headers={"authorization": f"Bearer {CLIENT}"}, timeout=20
     )
@@ -205,13 +205,13 @@ def test_promise_06_a_crash_tells_neither_the_client_nor_the_log(
 def test_promise_06_a_crash_in_a_running_stream_is_an_error_event_and_no_traceback(
     secret_gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    relay = compat.attempt.Attempt._relay
+    relay = compat.calls.attempt.Attempt._relay
 
     def fail(*arguments: Any) -> Iterator[Any]:
         yield from relay(*arguments)
         raise Crash(f"{LITERAL} {PROMPT}")
 
-    monkeypatch.setattr(compat.attempt.Attempt, "_relay", fail)
+    monkeypatch.setattr(compat.calls.attempt.Attempt, "_relay", fail)
     answer = secret_gateway.http.post(f"{secret_gateway.url}/chat/completions", json={**CALL, "stream": True}, timeout=20)
     said = "".join(capfd.readouterr())
     assert leaks(said) == []

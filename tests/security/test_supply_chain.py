@@ -20,7 +20,7 @@ import compat
 from tests.fakes import openai_answers as openai
 from tests.fakes.upstream import FakeUpstream
 from tests.security.test_promises import CALLS, fair
-from tests.unit.process.command_line import CommandLine, Started
+from tests.unit.service.command_line import CommandLine, Started
 
 ROOT = Path(compat.__file__).parents[1]
 MOST_DIRECT = 25

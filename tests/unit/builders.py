@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from compat.catalog import Alias, Catalog, Model
+from compat.calls.gateway import Gateway
+from compat.config.catalog import Alias, Catalog, Model
+from compat.config.settings import load_settings, merge
 from compat.factory import build_gateway
-from compat.gateway import Gateway
-from compat.settings import load_settings, merge
 from compat.upstream.client import Secret, Upstream
 from compat.upstream.kinds import UPSTREAM_KINDS
 

@@ -12,11 +12,11 @@ import time
 
 import gevent
 
+from compat.accounting.limits import Estimate, Limits
+from compat.config.sections import BudgetSettings, LimitSettings
 from compat.endpoints.limiter import make_limiter
 from compat.errors import GatewayError
-from compat.limits import Estimate, Limits
-from compat.redis_link import LIMITER_ERRORS, Link
-from compat.sections import BudgetSettings, LimitSettings
+from compat.storage.redis_link import LIMITER_ERRORS, Link
 
 
 class Clock:

@@ -5,8 +5,8 @@ python -m tests.unit.metrics_program count 7 | render | crash
 
 import sys
 
-from compat.metrics import Metrics, Readings
-from tests.unit.test_metrics import RECORD
+from compat.telemetry.metrics import Metrics, Readings
+from tests.unit.telemetry.test_metrics import RECORD
 
 
 def main(command: str, count: int) -> None:

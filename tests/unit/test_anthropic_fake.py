@@ -11,7 +11,7 @@ import pytest
 from anthropic.types import ContentBlockParam, OutputConfigParam, ThinkingConfigParam, ToolChoiceParam, ToolUnionParam
 from pydantic import TypeAdapter
 
-from compat.catalog import MessagesFacts
+from compat.config.catalog import MessagesFacts
 from tests.fakes.anthropic_rules import BINDING_BETA, violations
 
 SONNET, OPUS, OLD, NEWEST = "claude-sonnet-4-6", "claude-opus-4-8", "claude-sonnet-4-5", "claude-fable-5-1"

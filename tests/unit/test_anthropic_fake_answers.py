@@ -12,7 +12,7 @@ import pytest
 from anthropic.types import Message, RawMessageStreamEvent
 from pydantic import TypeAdapter
 
-from compat.catalog import MessagesFacts
+from compat.config.catalog import MessagesFacts
 from tests.fakes import anthropic_answers as answers
 from tests.fakes.anthropic_answers import AnthropicApi, PromptCache
 from tests.fakes.anthropic_rules import BINDING_BETA, violations

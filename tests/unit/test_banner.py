@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from compat.accounting.keys import new_key
 from compat.banner import banner
-from compat.keys import new_key
 from tests.unit.builders import make_gateway
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from compat.banner import banner
+from compat.calls.gateway import Gateway
 from compat.check import check
+from compat.config.sections import DiscoverySettings
 from compat.errors import UpstreamUnreachable
-from compat.gateway import Gateway
 from compat.routing.discovery import Discovery
-from compat.sections import DiscoverySettings
 from compat.upstream.client import Upstream
 from compat.upstream.listing import Listing
 from tests.unit.builders import make_gateway

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from compat.cli import main
-from compat.process import services
+from compat.service import commands as services
 
 
 def ended_by_head(run: Callable[[], int]) -> int:

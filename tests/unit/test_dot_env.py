@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from compat.cli import main
+from compat.config.settings import SettingsError, load_settings
 from compat.dot_env import env_warnings
 from compat.key_commands import configured_names
-from compat.process.service_check import examine
-from compat.process.service_configuration import find_sources
-from compat.process.service_files import is_service
-from compat.process.services import configuration_warnings
-from compat.settings import SettingsError, load_settings
+from compat.service.commands import configuration_warnings
+from compat.service.configuration import find_sources
+from compat.service.files import is_service
+from compat.service_check import examine
 
 TEXT = "MISTRAL_API_KEY=sk-canary\n"
 

@@ -28,6 +28,7 @@ TABLE: dict[type[GatewayError], tuple[int, str, str | None, bool, bool]] = {
     errors.WrongMediaType: (415, "invalid_request_error", "unsupported_media_type", False, False),
     errors.MisdirectedHost: (421, "invalid_request_error", "host_not_allowed", False, False),
     errors.TooManyRequests: (429, "rate_limit_error", "rate_limit_exceeded", False, False),
+    errors.GatewayLoop: (400, "invalid_request_error", "gateway_loop", False, False),
     errors.UpstreamError: (502, "upstream_error", None, False, False),
     errors.UpstreamRefusal: (400, "invalid_request_error", None, False, False),
     errors.UpstreamKeyRefused: (401, "authentication_error", "upstream_key_refused", False, False),

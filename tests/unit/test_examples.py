@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 import compat
-from compat.settings import ConfigurationFile, Settings, load_settings
-from compat.traces import ASKING
+from compat.config.settings import ConfigurationFile, Settings, load_settings
+from compat.telemetry.traces import ASKING
 from compat.upstream.kinds import UPSTREAM_KINDS
 
 ROOT = Path(compat.__file__).parent.parent

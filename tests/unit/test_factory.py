@@ -10,8 +10,8 @@ import pytest
 from werkzeug.test import Client
 
 from compat.clock import SystemClock
+from compat.config.settings import SettingsError, load_settings
 from compat.factory import build_gateway, create_app
-from compat.settings import SettingsError, load_settings
 from compat.upstream.client import UpstreamClient
 from tests.unit.builders import NoTransport, StillClock, make_gateway
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from compat.check import check
-from compat.settings import load_settings
+from compat.config.settings import load_settings
 from compat.upstream.listing import Listing
 from compat.writable import write_fault, written_places
 from tests.unit.builders import make_gateway, make_upstream

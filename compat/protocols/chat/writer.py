@@ -13,6 +13,8 @@ from typing import Any
 import msgspec
 
 from compat import jsonio
+from compat.protocols.base import TranslationContext
+from compat.protocols.chat.chunks import ChunkWriter
 from compat.protocols.events import (
     ArgumentsDelta,
     BlockStart,
@@ -28,9 +30,7 @@ from compat.protocols.events import (
     Used,
 )
 from compat.protocols.joined import FrameWriter
-from compat.translate.base import TranslationContext
-from compat.translate.notes import Notes
-from compat.wire.openai import ChunkWriter
+from compat.protocols.notes import Notes
 from compat.wire.sse import DONE
 from compat.wire.usage import Usage, cost_of
 

@@ -16,6 +16,7 @@ import msgspec
 
 from compat import jsonio
 from compat.errors import UpstreamBroken
+from compat.protocols.base import Continuation, ThinkingRecord, TranslationContext
 from compat.protocols.events import (
     ArgumentsDelta,
     BlockStart,
@@ -42,9 +43,8 @@ from compat.protocols.messages.words import (
     usage_of,
     words_of,
 )
-from compat.translate.base import Continuation, ThinkingRecord, TranslationContext
-from compat.translate.notes import Notes
-from compat.translate.upstream_errors import event_error
+from compat.protocols.notes import Notes
+from compat.protocols.upstream_errors import event_error
 from compat.wire.estimate import estimated_usage
 from compat.wire.sse import parse_event
 from compat.wire.usage import Usage

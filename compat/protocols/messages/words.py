@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from compat.errors import UpstreamBroken
+from compat.protocols.base import ThinkingRecord
 from compat.protocols.events import StopReason
-from compat.translate.base import ThinkingRecord
-from compat.translate.notes import Notes
+from compat.protocols.notes import Notes
 from compat.wire.usage import Usage
 
 STOP_REASONS: Mapping[str, StopReason] = {

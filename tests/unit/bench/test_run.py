@@ -7,7 +7,7 @@ import pytest
 from bench.processes import Running
 from bench.run import write_config
 from bench.scenarios import PEER_SCENARIOS, SCENARIOS
-from compat.settings import load_settings
+from compat.config.settings import load_settings
 
 MOCK = Running(1, 4001, 0.0, 4002)
 

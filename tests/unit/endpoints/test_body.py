@@ -8,9 +8,9 @@ from typing import Any
 import gevent.event
 import pytest
 
+from compat.config.settings import ServerSettings
 from compat.endpoints.body import read_json_body
 from compat.errors import BadRequest, BodyTooLarge, GatewayError, RequestTimeout, WrongMediaType
-from compat.settings import ServerSettings
 
 SMALL = ServerSettings(max_body_bytes=10)
 

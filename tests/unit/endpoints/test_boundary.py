@@ -11,12 +11,12 @@ import pytest
 import werkzeug.exceptions
 from werkzeug.test import Client
 
+from compat.calls.gateway import Gateway
+from compat.config.settings import ServerSettings
 from compat.endpoints.answers import error_answer
 from compat.endpoints.boundary import attach_boundary
 from compat.endpoints.front import Front
 from compat.errors import GatewayError, ShuttingDown, UpstreamRateLimit
-from compat.gateway import Gateway
-from compat.settings import ServerSettings
 from tests.unit.builders import make_gateway
 
 

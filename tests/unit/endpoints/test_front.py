@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from compat.config.settings import ServerSettings
 from compat.endpoints.front import REQUEST_ID, Front, canonical_path, host_name
-from compat.settings import ServerSettings
 
 CHAT, MODELS = "/v1/chat/completions", "/v1/models"
 

@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 from werkzeug.test import Client
 
+from compat.accounting.keys import new_key
+from compat.calls.gateway import Gateway
+from compat.config.sections import EmbeddedSettings
 from compat.endpoints.health import FLEET, embedded_report, health_report, route_text
+from compat.engine.embedded import EmbeddedEngine, EngineStatus
 from compat.errors import UpstreamFailure
 from compat.factory import create_app
-from compat.gateway import Gateway
-from compat.keys import new_key
-from compat.process.embedded import EmbeddedEngine, EngineStatus
-from compat.process.service_fleet import Fleet
-from compat.process.service_state import RunFolder
 from compat.routing.circuit import CircuitKey
 from compat.routing.discovery import UpstreamState
-from compat.sections import EmbeddedSettings
+from compat.service.fleet import Fleet
+from compat.service.state import RunFolder
 from tests.unit.builders import KEY, StillClock, make_gateway
 
 UPSTREAMS = {

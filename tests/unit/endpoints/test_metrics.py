@@ -9,17 +9,17 @@ from typing import Any
 import flask
 import pytest
 
-from compat.answer_cache import AnswerCache, MemoryShelf
-from compat.calllog import CallLog
-from compat.commons import NoCommons
+from compat.accounting.keys import ClientKeys, new_key
+from compat.accounting.usage_store import NoUsage
+from compat.cluster.peers import NoCommons
+from compat.config.sections import CacheSettings, KeySettings, LogSettings
 from compat.endpoints.answers import error_answer
 from compat.endpoints.metrics import metrics_blueprint, readings_of
 from compat.errors import GatewayError
-from compat.keys import ClientKeys, new_key
-from compat.metrics import Metrics, Readings
-from compat.sections import CacheSettings, KeySettings, LogSettings
-from compat.usage_store import NoUsage
-from compat.vault import MemoryVault
+from compat.reuse.answer_cache import AnswerCache, MemoryShelf
+from compat.telemetry.calllog import CallLog
+from compat.telemetry.metrics import Metrics, Readings
+from compat.vault.memory import MemoryVault
 
 CIRCUITS = [
     {"upstream": "up", "state": "open"},

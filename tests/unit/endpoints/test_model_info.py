@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from werkzeug.test import Client
 
+from compat.accounting.keys import new_key
 from compat.factory import create_app
-from compat.keys import new_key
 from tests.unit.builders import make_gateway
 
 PRICE = {"input": 3.0, "output": 15.0, "cache_read": 0.3, "cache_write": 3.75}

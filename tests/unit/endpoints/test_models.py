@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from werkzeug.test import Client
 
-from compat.catalog import Model, Price, PriceTier
+from compat.accounting.keys import new_key
+from compat.calls.gateway import Gateway
+from compat.config.catalog import Model, Price, PriceTier
 from compat.endpoints.models import model_row
 from compat.factory import create_app
-from compat.gateway import Gateway
-from compat.keys import new_key
 from compat.routing.router import Deployment, Group, Route
 from tests.unit.builders import make_gateway, make_upstream
 

@@ -8,9 +8,9 @@ import pytest
 from werkzeug.test import Client
 
 from compat import __version__
+from compat.accounting.keys import new_key
+from compat.calls.gateway import Gateway
 from compat.factory import create_app
-from compat.gateway import Gateway
-from compat.keys import new_key
 from compat.routing.discovery import UpstreamState
 from compat.setup.clients import Language
 from compat.setup.texts import START_TEXTS, TEXTS

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from werkzeug.test import Client
 
+from compat.accounting.keys import new_key
 from compat.factory import create_app
-from compat.keys import new_key
 from compat.setup.clients import CLIENTS
 from compat.setup.jsonc import parse
 from compat.setup.texts import TEXTS

@@ -11,9 +11,9 @@ import gevent.pool
 import pytest
 from gevent.event import Event
 
+from compat.config.sections import AdmissionSettings
 from compat.errors import ClientGone, GatewayError, NoUpstream, UpstreamFailure, UpstreamOverloaded, UpstreamRateLimit
 from compat.routing.admission import AdaptiveLimit, Gate, Gates, MovingMinimum, Ticket, outcome_of
-from compat.sections import AdmissionSettings
 from tests.unit.builders import StillClock
 
 KB = 1024

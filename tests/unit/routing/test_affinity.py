@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compat.catalog import Model
+from compat.config.catalog import Model
+from compat.config.sections import AffinitySettings
 from compat.errors import (
     GatewayError,
     NoUpstream,
@@ -33,7 +34,6 @@ from compat.routing.affinity import (
     session_of,
 )
 from compat.routing.router import Deployment, Group, Route
-from compat.sections import AffinitySettings
 from compat.upstream.client import Secret, Upstream
 from compat.upstream.kinds import UPSTREAM_KINDS
 from compat.wire.envelope import Envelope

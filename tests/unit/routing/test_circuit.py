@@ -10,6 +10,7 @@ import gevent
 import pybreaker
 import pytest
 
+from compat.config.sections import CircuitSettings
 from compat.errors import (
     BadRequest,
     GatewayError,
@@ -23,7 +24,6 @@ from compat.errors import (
     UpstreamUnreachable,
 )
 from compat.routing.circuit import Circuit, CircuitChange, CircuitKey, Circuits, Permit, fingerprint_of
-from compat.sections import CircuitSettings
 from tests.unit.builders import StillClock
 
 KEY = CircuitKey("ada", fingerprint_of("sk-canary-0123456789"), "big")

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from compat.config.settings import DiscoverySettings
 from compat.errors import UpstreamKeyRefused, UpstreamUnreachable
 from compat.routing.discovery import Discovery, UpstreamState
 from compat.routing.router import Router
-from compat.settings import DiscoverySettings
 from compat.upstream.client import Upstream
 from compat.upstream.listing import Listing
 from tests.unit.builders import make_catalog, make_upstream

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from compat.config.sections import CircuitSettings
 from compat.routing.outcomes import Outcomes
-from compat.sections import CircuitSettings
 
 SETTINGS = CircuitSettings(failures=5, unreachable=3, failure_percent=80.0, min_calls=10, window_s=60.0)
 

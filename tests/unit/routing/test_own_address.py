@@ -12,10 +12,10 @@ import pytest
 
 from compat.check import check
 from compat.cli import main
-from compat.process.gunicorn_worker import GatewayWorker
-from compat.process.service_check import examine
+from compat.config.settings import Settings, SettingsError
 from compat.routing.own_address import OwnAddress, addresses_of, is_of_this_machine
-from compat.settings import Settings, SettingsError
+from compat.serve.gunicorn_worker import GatewayWorker
+from compat.service_check import examine
 from tests.unit.builders import KEY, make_gateway, make_upstream
 
 NAMES = {

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from compat.catalog import Model
+from compat.config.catalog import Model
+from compat.config.sections import AdmissionSettings, AffinitySettings, CircuitSettings, PacingSettings, RetrySettings
 from compat.errors import (
     GatewayError,
     NoUpstream,
@@ -21,14 +22,13 @@ from compat.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from compat.pacing import Pacing
 from compat.routing.admission import Gates
 from compat.routing.affinity import Affinity
 from compat.routing.circuit import Circuits
+from compat.routing.pacing import Pacing
 from compat.routing.plan import CallPlan, Place, Policies
 from compat.routing.retry import CIRCUIT_OPEN, Decision, Retries
 from compat.routing.router import Deployment, Group, Route
-from compat.sections import AdmissionSettings, AffinitySettings, CircuitSettings, PacingSettings, RetrySettings
 from compat.upstream.client import Secret, Upstream
 from compat.upstream.kinds import UPSTREAM_KINDS
 from tests.unit.builders import StillClock

@@ -10,6 +10,7 @@ from itertools import islice
 
 import pytest
 
+from compat.config.sections import AdmissionSettings, AffinitySettings, CircuitSettings, PacingSettings, RescueSettings, RetrySettings
 from compat.errors import (
     GatewayError,
     NoUpstream,
@@ -19,14 +20,13 @@ from compat.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from compat.pacing import Pacing
 from compat.routing.admission import Gates
 from compat.routing.affinity import Affinity
 from compat.routing.circuit import Circuits
+from compat.routing.pacing import Pacing
 from compat.routing.plan import CallPlan, Policies
 from compat.routing.retry import Retries
 from compat.routing.router import Group, Route
-from compat.sections import AdmissionSettings, AffinitySettings, CircuitSettings, PacingSettings, RescueSettings, RetrySettings
 from tests.unit.builders import StillClock
 from tests.unit.routing.test_plan import deployment
 

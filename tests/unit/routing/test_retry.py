@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from compat.config.sections import RetrySettings
 from compat.errors import (
     BadRequest,
     ContextTooLong,
@@ -30,7 +31,6 @@ from compat.errors import (
     UpstreamUnreachable,
 )
 from compat.routing.retry import Decision, Progress, Retries, RetryBudget, is_key_at_fault, is_lasting, retry_decision
-from compat.sections import RetrySettings
 from tests.unit.builders import StillClock
 
 SETTINGS = RetrySettings(attempts=3, budget_percent=10.0, budget_calls=3)

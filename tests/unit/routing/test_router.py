@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from compat.catalog import Catalog, Model, Price, PriceTier, load_catalog
+from compat.config.catalog import Catalog, Model, Price, PriceTier, load_catalog
+from compat.config.settings import ModelSettings
 from compat.errors import ModelNotFound, NoUpstream
 from compat.routing.router import Deployment, Router
 from compat.routing.upstreams import EMBEDDED_KIND
-from compat.settings import ModelSettings
 from compat.upstream.client import Upstream
 from compat.upstream.kinds import UPSTREAM_KINDS
 from compat.upstream.listing import Listing

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from compat import __version__
+from compat.config.sections import TimeoutSettings
 from compat.errors import UpstreamUnreachable
-from compat.sections import TimeoutSettings
 from compat.upstream.client import MAX_LANES, Secret, Upstream, UpstreamClient, request_headers
 from compat.upstream.http1 import Exchange
 from compat.upstream.kinds import UPSTREAM_KINDS

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 import pytest
 
+from compat.config.sections import TimeoutSettings
 from compat.errors import UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
-from compat.sections import TimeoutSettings
 from compat.upstream.client import Secret, Upstream, UpstreamClient
 from compat.upstream.http1 import MAX_HEAD_BYTES, Connection, Exchange
 from compat.upstream.inflate import MAX_INFLATED_BYTES, STEP_BYTES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from compat.catalog import Price
+from compat.config.catalog import Price
 from compat.wire.usage import Usage, cost_of
 
 PRICE = Price(input=3.0, output=15.0, cache_read=0.3, cache_write=3.75)

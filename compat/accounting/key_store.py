@@ -1,0 +1,276 @@
+"""Client keys that come and go while the gateway runs: `data/keys.json` beside `app.py`, written by `python app.py keys`.
+
+    write_keys(path, with_key(read_keys(path), "laptop", digest, KeyTerms(), now))     the key itself is kept nowhere
+    KeyStore(path, ...).current()                                                      what the gateway knows just now
+
+The file holds hashes, has mode 0600, and is written whole, as a new file that takes the old one's place. Revoked names stay in it: a
+gateway whose last key was revoked must not take any key again.
+
+A running gateway looks at the stamp of the file once a second, at the first call after that second. A file that can't be read, or is gone,
+leaves what was known in force, and is told: nobody gets in because a disk is full or an editor saves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from compat.config.settings import SettingsError
+
+VARIABLE = "OPENAI_COMPAT_KEYS"
+"""The environment's word for another place of the file."""
+
+HASH_MARK = "sha256:"
+LOOK_S = 1.0
+MAX_FILE_BYTES = 16 * 1024 * 1024
+
+Moment = Annotated[datetime.datetime, msgspec.Meta(tz=True)]
+Dollars = Annotated[float, msgspec.Meta(ge=0)]
+KeyName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+
+
+class KeyTerms(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a key may do: limit strings (`60/minute; 100000 tokens/minute`), US dollars per day and month, and until when.
+
+    Empty, 0 and none: what `[limits]` of the configuration says of every key.
+    """
+
+    limit: str = ""
+    day_usd: Dollars = 0.0
+    month_usd: Dollars = 0.0
+    expires: Moment | None = None
+
+
+class KeyRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One key of the file; `revoked` is when it was."""
+
+    hash: Annotated[str, msgspec.Meta(pattern="^sha256:[0-9a-f]{64}$")]
+    created: Moment
+    terms: KeyTerms = KeyTerms()
+    revoked: Moment | None = None
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    version: Annotated[int, msgspec.Meta(ge=1, le=1)] = 1
+    keys: dict[KeyName, KeyRecord] = msgspec.field(default_factory=dict)
+
+
+Records = Mapping[str, KeyRecord]
+
+
+def keys_path(base_dir: Path, environment: Mapping[str, str]) -> Path:
+    """Where the keys are: in `data`, which the services may write. A `keys.json` of before, beside `app.py`, stays in use."""
+    if named := environment.get(VARIABLE):
+        return base_dir / named
+    path, before = base_dir / "data" / "keys.json", base_dir / "keys.json"
+    return before if before.exists() and not path.exists() else path
+
+
+def read_keys(path: Path) -> Records:
+    """The keys of the file, none where there is no file. `SettingsError` where it can't be read or is not one of ours."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise SettingsError(f"{path}: can't be read: {error.strerror}.") from error
+    if len(data) > MAX_FILE_BYTES:
+        raise SettingsError(f"{path}: is longer than {MAX_FILE_BYTES} bytes.")
+    try:
+        return msgspec.json.decode(data, type=_File).keys
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SettingsError(f"{path}: is not a file of client keys: {error}.") from error
+
+
+def lock_path(path: Path) -> Path:
+    """The lock of whoever changes the file."""
+    return path.with_name(f".{path.name}.lock")
+
+
+def make_place(path: Path) -> None:
+    """The folder of the file and its lock, where they are missing. Errors: `OSError`."""
+    folder = path.parent
+    if not folder.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        _hand_over(folder, folder.parent)
+    with contextlib.suppress(FileExistsError):
+        descriptor = os.open(lock_path(path), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        try:
+            _hand_over(descriptor, folder)
+        finally:
+            os.close(descriptor)
+
+
+def _hand_over(made: int | Path, folder: Path) -> None:
+    """What root has just made in a folder of another user is that user's: the gateway that runs as them is to read it."""
+    owner = folder.stat()
+    if hasattr(os, "geteuid") and os.geteuid() == 0 and owner.st_uid:  # Windows has neither users nor owners of this kind
+        with contextlib.suppress(OSError):  # a container may have taken the right to do so
+            os.chown(made, owner.st_uid, owner.st_gid, follow_symlinks=isinstance(made, int))
+
+
+def write_keys(path: Path, records: Records) -> None:
+    """Put `records` in the place of what the file held, in one step. Errors: `OSError`."""
+    text = msgspec.json.format(msgspec.json.encode(_File(keys=dict(records))), indent=2)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            _hand_over(descriptor, path.parent)
+            file.write(text + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise
+
+
+def with_key(records: Records, name: str, digest: str, terms: KeyTerms, now: datetime.datetime) -> Records:
+    """`records` with a key of that name and hash. A revoked name may be used again. `ValueError` for one that is taken, or is no name."""
+    try:
+        msgspec.convert(name, KeyName)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"'{name[:100]!a}' is no name for a key: letters, digits, '.', '_' and '-', at most 64.") from error
+    known = records.get(name)
+    if known is not None and known.revoked is None:
+        raise ValueError(f"There is a key '{name}' already; revoke it first, or choose another name.")
+    return {**records, name: KeyRecord(digest, now, terms)}
+
+
+def with_revoked(records: Records, name: str, now: datetime.datetime) -> Records:
+    """`records` with that key revoked. `ValueError` where there is none of the name."""
+    record = records.get(name)
+    if record is None:
+        raise ValueError(f"There is no key '{name[:100]}'; `keys list` shows all.")
+    if record.revoked is not None:
+        raise ValueError(f"The key '{name}' was revoked already.")
+    return {**records, name: msgspec.structs.replace(record, revoked=now)}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKeys:
+    """The keys of the file as they count for calls: those that are not revoked. `is_in_use` tells that there ever was one."""
+
+    hashes: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    expires_s: Mapping[str, float] = field(default_factory=dict)
+    terms: Mapping[str, KeyTerms] = field(default_factory=dict)
+    is_in_use: bool = False
+
+    @classmethod
+    def of(cls, records: Records) -> StoredKeys:
+        """What counts of `records`."""
+        valid = {name: record for name, record in records.items() if record.revoked is None}
+        return cls(
+            {name: bytes.fromhex(record.hash.removeprefix("sha256:")) for name, record in valid.items()},
+            {name: record.terms.expires.timestamp() for name, record in valid.items() if record.terms.expires is not None},
+            {name: record.terms for name, record in valid.items()},
+            is_in_use=bool(records),
+        )
+
+
+class KeyStore:
+    """The file as a running gateway sees it. Mutable: what was read last, the file's stamp then, when to look again, the last `fault`.
+
+    `clock` measures, `on_event` is the log's, `check` raises `SettingsError` for terms of a key that nobody could hold it to. Raises it
+    as well when the file can't be used at the start.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        clock: Callable[[], float],
+        on_event: Callable[[str, Mapping[str, Any]], None],
+        check: Callable[[str, KeyTerms], object] = lambda _name, _terms: None,
+    ) -> None:
+        self.path = path
+        self._clock = clock
+        self._on_event = on_event
+        self._check = check
+        self.fault = ""
+        self._stamp = _stamp_of(path)
+        self._stored = self._checked()
+        self._next_look_s = clock() + LOOK_S
+
+    def current(self) -> StoredKeys:
+        """What is known now, a second old at most. Never fails, never waits for more than a small file."""
+        now_s = self._clock()
+        if now_s >= self._next_look_s:
+            self._next_look_s = now_s + LOOK_S
+            stamp = _stamp_of(self.path)
+            if stamp != self._stamp:
+                self._read(stamp)
+        return self._stored
+
+    def _read(self, stamp: tuple[int, ...] | None) -> None:
+        self._stamp = stamp
+        try:
+            if stamp is None:
+                raise SettingsError(f"{self.path}: is gone; the keys that it held count until the next start.")
+            self._stored = self._checked()
+        except SettingsError as error:
+            self.fault = str(error)
+            self._on_event("keys.failed", {"fault": self.fault})
+            return
+        self.fault = ""
+        self._on_event("keys.read", {"keys": len(self._stored.hashes)})
+
+    def _checked(self) -> StoredKeys:
+        stored = StoredKeys.of(read_keys(self.path))
+        for name, terms in stored.terms.items():
+            try:
+                self._check(name, terms)
+            except SettingsError as error:
+                raise SettingsError(f"{self.path}: {error}") from error
+        return stored
+
+
+def _stamp_of(path: Path) -> tuple[int, ...] | None:
+    """What changes with the file; `None` where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
+
+
+def expiry_of(text: str, now: datetime.datetime) -> datetime.datetime:
+    """`30d`, `12h`, or a date or time (of UTC where it says nothing else) as a moment that is to come. `ValueError` otherwise."""
+    number, unit = text[:-1], text[-1:]
+    if number.isascii() and number.isdigit() and len(number) < 6 and unit in {"d", "h"}:
+        moment = now + datetime.timedelta(days=int(number)) if unit == "d" else now + datetime.timedelta(hours=int(number))
+    else:
+        try:
+            moment = datetime.datetime.fromisoformat(text)
+        except ValueError as error:
+            raise ValueError(f"'{text[:50]}' is neither a span (30d, 12h) nor a date (2027-01-31).") from error
+        moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=datetime.UTC)
+    if moment <= now:
+        raise ValueError(f"'{text[:50]}' is over already.")
+    return moment
+
+
+def exposed_files(paths: Iterable[Path], secrets: Iterable[str]) -> list[str]:
+    """A warning for each of the files that holds one of `secrets` and can be read by other users. Systems without modes have none."""
+    sought = [secret.encode("utf-8", "surrogateescape") for secret in secrets if secret]
+    warnings = []
+    for path in paths:
+        try:
+            mode = stat.S_IMODE(path.stat().st_mode)
+            is_exposed = os.name == "posix" and mode & 0o044 and any(secret in path.read_bytes() for secret in sought)
+        except OSError:
+            continue
+        if is_exposed:
+            warnings.append(f"{path} holds keys, and others on this machine can read it (mode {mode:04o}): chmod 600 {path}")
+    return warnings

@@ -1,0 +1,94 @@
+"""Client keys: none at all means that any key, or none, is accepted (only on loopback; the settings see to that).
+
+They come from `[keys.NAME]` of the configuration and from the file of `python app.py keys` (`key_store.py`), which a running gateway
+follows. Stored as SHA-256 of a long random key, compared in constant time; a client is known by its key's name, never by the key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+from compat.accounting.key_store import KeyStore, KeyTerms, StoredKeys
+from compat.config.sections import KeySettings
+from compat.errors import InvalidKey
+
+ANONYMOUS = "anonymous"
+_NONE = StoredKeys()
+
+
+class ClientKeys:
+    """The keys that are accepted. Immutable but for what `store` finds in its file; `now` gives seconds since 1970."""
+
+    def __init__(self, keys: Mapping[str, KeySettings], store: KeyStore | None = None, now: Callable[[], float] = time.time) -> None:
+        self._hashes = {name: bytes.fromhex(key.hash.removeprefix("sha256:")) for name, key in keys.items()}
+        self._store = store
+        self._now = now
+
+    @property
+    def are_required(self) -> bool:
+        """Whether a call needs one of the keys."""
+        return bool(self._hashes) or self._stored().is_in_use
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all keys."""
+        return list(dict.fromkeys([*self._hashes, *self._stored().hashes]))
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with the file of keys just now; empty when all is well."""
+        return self._store.fault if self._store is not None else ""
+
+    def terms_of(self, client: str) -> KeyTerms | None:
+        """What the file says a client may do; `None` where it says nothing, and for a key of the configuration."""
+        return self._stored().terms.get(client) if client not in self._hashes else None
+
+    def client_of(self, authorization: str, x_api_key: str = "") -> str:
+        """The name of the client whose key these headers hold. Errors: `InvalidKey`."""
+        scheme, _, credential = authorization.strip().partition(" ")
+        key = credential.strip() if scheme.lower() == "bearer" else x_api_key.strip()
+        stored = self._stored()
+        digest = hashlib.sha256(key.encode("utf-8", "surrogateescape"))
+        if not self._hashes and not stored.is_in_use:  # any key is as good as another, but those with different ones share nothing
+            return f"key-{digest.hexdigest()}" if key else ANONYMOUS
+        if not key:
+            raise InvalidKey("This gateway requires a key: send it as 'Authorization: Bearer KEY'.")
+        found = ""
+        for name, known in self._known(stored):
+            if hmac.compare_digest(known, digest.digest()):
+                found = name
+        if not found:
+            raise InvalidKey("This gateway does not know the key that was sent.")
+        if found not in self._hashes and self._now() >= stored.expires_s.get(found, float("inf")):
+            raise InvalidKey(f"The key '{found}' has expired.")
+        return found
+
+    def admits(self, authorization: str, x_api_key: str = "") -> bool:
+        """Whether a request with these headers may see names: it holds one of the keys, or none is required."""
+        if not self.are_required:
+            return True
+        try:
+            self.client_of(authorization, x_api_key)
+        except InvalidKey:
+            return False
+        return True
+
+    def _stored(self) -> StoredKeys:
+        return self._store.current() if self._store is not None else _NONE
+
+    def _known(self, stored: StoredKeys) -> Iterator[tuple[str, bytes]]:
+        """The keys of both places; the configuration's count where a name is in both."""
+        yield from self._hashes.items()
+        for name, digest in stored.hashes.items():
+            if name not in self._hashes:
+                yield name, digest
+
+
+def new_key() -> tuple[str, str]:
+    """A fresh client key and the hash to be configured."""
+    key = "sk-compat-" + secrets.token_urlsafe(32)
+    return key, "sha256:" + hashlib.sha256(key.encode()).hexdigest()

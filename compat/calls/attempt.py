@@ -1,0 +1,400 @@
+"""One attempt: one call at one deployment, from the translated request to the last byte.
+
+    attempt.whole()    -> a whole answer
+    attempt.frames()   -> the frames of a streamed answer
+
+Both are steps: generators that hand out frames, or a heartbeat whenever the client has heard nothing for too long, and return a result.
+What came of the attempt (usage, notes, thinking) is in its fields when it ends, however it ends. A refused optional parameter is left out
+and remembered (docs/translation.md, rule 11), a paused answer is resumed (rule 17): both within one attempt, for the client sees one
+answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from compat.calls.call import Call
+from compat.calls.gateway import Gateway
+from compat.calls.ledger import Account
+from compat.errors import GatewayError, NoUpstream, UpstreamBroken, UpstreamError, UpstreamTimeout
+from compat.protocols import translator_for
+from compat.protocols.base import StreamTranslator, ThinkingRecord, TranslatedAnswer, TranslationContext, Translator
+from compat.protocols.chat.check import check_messages
+from compat.protocols.refusals import PASSING
+from compat.reuse.whole_answer import answer_of
+from compat.routing.pacing import Sent
+from compat.routing.router import Deployment
+from compat.streaming.heartbeat import Pulse, Steps
+from compat.streaming.hold import Outflow
+from compat.streaming.relay import Bounds, Outlet, Relay
+from compat.upstream.client import Secret, Upstream
+from compat.upstream.http1 import Exchange, Head
+from compat.wire.estimate import estimated_usage, prompt_tokens
+from compat.wire.hops import hop_headers
+from compat.wire.usage import Usage
+
+MAX_WHOLE_BYTES = 64 * 1024 * 1024
+MAX_ERROR_BYTES = 256 * 1024
+MAX_LEARNT = 4
+MAX_PARTS = 8
+"""Of an answer that pauses: after so many, what was said is the answer."""
+_DRAIN_S = 0.05
+_PAUSED = "paused its answer again and again, and said nothing; another attempt would cost all of it again"
+_ERROR_BODY_S = 5.0
+"""How long the words of a refusal may take; its status is known by then."""
+_END_S = 5.0
+"""How long an upstream may be silent after a `finish_reason`, before its end mark."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """The progress of one attempt. One use only; `close` always follows.
+
+    `key` is the credential to call with, `deadline_s` the clock's time at which the call must be over, `hold_bytes`
+    how much of a tool call may be held back, `on_content` hears of the commit point. `is_rest` tells that another one began the answer.
+
+    `upstream_calls` counts requests that were sent. `first_content_s` is the clock's time of the commit point. `segments` are the digests
+    of the prompt (`TranslatedRequest.segments`).
+    """
+
+    gateway: Gateway
+    call: Call
+    deployment: Deployment
+    pulse: Pulse
+    key: Secret | None = None
+    deadline_s: float = math.inf
+    hold_bytes: int = 0
+    on_content: Callable[[], None] = lambda: None
+    is_rest: bool = False
+    lane: Hashable = None
+    account: Account | None = None
+    upstream_calls: int = 0
+    usage: Usage | None = None
+    finish_reason: str | None = None
+    notes: tuple[str, ...] = ()
+    segments: tuple[tuple[str, bytes], ...] = ()
+    first_content_s: float | None = None
+    is_complete: bool = False
+    _learnt: tuple[str, ...] = ()
+    _exchange: Exchange | None = None
+    _sent: Sent | None = None
+    _stream: StreamTranslator | None = None
+    _count_prompt: Callable[[], int] | None = None
+    _translator: Translator = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._translator = self._translator_without(self.gateway.refusals.of(self.deployment.name))
+
+    def whole(self) -> Steps[bytes]:
+        """The body of a whole answer. Errors: any `GatewayError`."""
+        ctx = self._context()
+        if (kept := self._kept(ctx)) is not None:
+            return kept
+        answer = yield from self._answer(ctx)
+        return answer.body
+
+    def frames(self, outlet: Outlet | None, on_frames: Callable[[bytes], None]) -> Steps[None]:
+        """The frames of a streamed answer. Errors: any `GatewayError`; after the commit point it is the answer's end.
+
+        `outlet` is the client's end, where frames may go past the generators; `on_frames` hears of those.
+        """
+        ctx = self._context()
+        if (kept := self._kept(ctx)) is not None:
+            yield self._translator.replay(kept, self.call.wants_usage)
+            return
+        exchange, ctx, head = yield from self._open(ctx)
+        if _media_type(head) == "application/json":  # a whole answer to a streaming request becomes a stream
+            answer = yield from self._answer(ctx, exchange)
+            frames = self._translator.replay(answer.body, self.call.wants_usage)
+            self.is_complete = True
+            self._show()
+            yield frames
+            return
+        outflow = Outflow(self._translator.stream(ctx), self.hold_bytes, self._show)
+        stream = self._stream = outflow.stream
+        exchange = yield from self._parts(exchange, ctx, outflow, partial(self._relay, outflow, outlet, on_frames))
+        last = outflow.rest(is_whole=exchange.is_whole)
+        self.usage, self.finish_reason = stream.usage, stream.finish_reason
+        self._keep(stream.thinking)
+        self.notes += tuple(stream.notes)
+        self.is_complete = True
+        self._show()
+        yield last
+        self._drain(exchange)
+
+    def _parts(
+        self, exchange: Exchange, ctx: TranslationContext, outflow: Outflow, relay: Callable[[Exchange], Steps[None]]
+    ) -> Steps[Exchange]:
+        """The parts of a streamed answer, less its end: one, or more where it paused. The last one's exchange."""
+        stream = outflow.stream
+        for left in reversed(range(MAX_PARTS)):
+            try:
+                yield from relay(exchange)
+            except UpstreamError as error:
+                if stream.finish_reason is None:  # else all of the answer came, and only its end mark is missing
+                    raise
+                error.forget_frames()
+            finally:
+                self.usage = stream.usage
+            if stream.continuation is None:
+                break
+            if left:
+                ctx = replace(ctx, continuation=stream.continuation)
+                stream.resume()
+                self._drain(exchange)
+                exchange, ctx, _head = yield from self._open(ctx)
+            elif stream.is_committed:
+                stream.settle()
+            else:
+                raise UpstreamError(f"{self.deployment.upstream.name} {_PAUSED}.", code="upstream_paused")
+        return exchange
+
+    def estimate_usage(self) -> None:
+        """Take for the usage of an answer that was cut short what the upstream had told by then, and an estimate of the rest."""
+        if self.usage is None and self.upstream_calls and self._count_prompt is not None:
+            stream = self._stream
+            self.usage = stream.usage_so_far() if stream is not None else estimated_usage(self._count_prompt(), 0)
+
+    def close(self) -> None:
+        """Let go of the upstream; what it still does is ended."""
+        if self._sent is not None:
+            self._sent.lost()
+            self._sent = None
+        if self._exchange is not None:
+            self._exchange.close()
+            self._exchange = None
+
+    def _keep(self, record: ThinkingRecord | None) -> None:
+        """Keep thinking for later turns, before the client can ask for one; not that of half a turn."""
+        if record is not None and not self.is_rest:
+            self.gateway.vault.keep(self.call.client, self.deployment.target, record)
+
+    def _kept(self, ctx: TranslationContext) -> bytes | None:
+        """The body of an answer that was given before to the same request; it costs nothing."""
+        if self.account is None or not self.account.asks_cache or self.is_rest:
+            return None
+        found = self.account.kept(self.deployment, self.gateway.offload.request(self._translator, self.call.envelope, ctx)[0])
+        if found is None:
+            return None
+        self.usage, self.finish_reason, self.is_complete = Usage(), "stop", True
+        self._show()
+        return answer_of(found, self.call.wire_api, completion_id=ctx.completion_id, created_s=ctx.created_s, model=ctx.alias)
+
+    # Answers.
+
+    def _answer(self, ctx: TranslationContext, exchange: Exchange | None = None) -> Steps[TranslatedAnswer]:
+        for left in reversed(range(MAX_PARTS)):
+            if exchange is None:
+                exchange, ctx, _head = yield from self._open(ctx)
+            body = yield from self._read_all(exchange, MAX_WHOLE_BYTES)
+            answer = self.gateway.offload.run(body, partial(self._translator.response, body, replace(ctx, resumes=left > 0)))
+            self.usage = answer.usage
+            if answer.continuation is None:
+                self.finish_reason = answer.finish_reason
+                self._keep(answer.thinking)
+                self.notes += answer.notes
+                return answer
+            ctx = replace(ctx, continuation=answer.continuation)
+            self.close()
+            exchange = None
+        raise UpstreamError(f"{self.deployment.upstream.name} {_PAUSED}.", code="upstream_paused")
+
+    def _relay(self, outflow: Outflow, outlet: Outlet | None, on_frames: Callable[[bytes], None], exchange: Exchange) -> Steps[None]:
+        """Hand out the frames that are due until the upstream's end; while the stream flows, they go to the outlet past all generators."""
+        silence_s = self.deployment.upstream.timeouts.silence_s
+        clock, stream = self.gateway.clock.monotonic, outflow.stream
+        last_data_s = clock()
+        is_shown = has_ended = False
+        while not (stream.is_finished or has_ended):
+            if is_shown and outlet is not None and outflow.is_flowing and exchange.watchable is not None:
+                bounds = Bounds(self.pulse.heartbeat_s, silence_s, self.deadline_s)
+                relay = Relay(exchange, outlet, outflow, on_frames, clock, bounds, self.gateway.gathering)
+                has_ended, last_data_s, frames = relay.run(), relay.last_data_s, relay.left
+                self.pulse.last_frame_s = relay.last_sent_s
+                if outflow.is_flowing and not has_ended:
+                    self._check_silence(last_data_s, silence_s)
+            else:
+                data = exchange.receive(self._wait_s(min(last_data_s + silence_s, self.deadline_s)))
+                if data is None:
+                    self._check_silence(last_data_s, silence_s)
+                    yield from self._heartbeat()
+                    continue
+                has_ended = data == b""
+                last_data_s = clock()
+                frames = outflow.take(data)
+            if frames:
+                yield frames
+                is_shown = True  # with the answer's head before them
+            else:
+                yield from self._heartbeat()
+            if stream.failure is not None:
+                raise stream.failure
+            if stream.finish_reason is not None and self.call.envelope.value("n") in (None, 1):
+                silence_s = min(silence_s, _END_S)
+
+    def _show(self) -> None:
+        """Note the commit point, just before the first frames are handed out."""
+        if self.first_content_s is None:
+            self.first_content_s = self.gateway.clock.monotonic()
+            self.on_content()
+
+    # Requests.
+
+    def _open(self, ctx: TranslationContext) -> Steps[tuple[Exchange, TranslationContext, Head]]:
+        """Send the call and wait for a 200; a refused parameter that the call can do without is left out."""
+        deployment = self.deployment
+        if deployment.upstream.kind.is_lenient and self.call.wire_api == "openai.chat":
+            takes_images = deployment.model.images or not deployment.is_embedded
+            envelope = self.call.envelope
+            self.gateway.offload.run(envelope.body, partial(check_messages, envelope, takes_images=takes_images))
+        for _ in range(MAX_LEARNT):
+            request, ctx = self.gateway.offload.request(self._translator, self.call.envelope, ctx)
+            self.notes = (*request.notes, *self._learnt)
+            self.segments = request.segments
+            ctx = replace(ctx, memory=request.memory)
+            self._count_prompt = ctx.count_prompt
+            exchange, head = yield from self._send(request.body, {**request.headers, **hop_headers(self.call.hops)})
+            if head.status == 200:
+                if _media_type(head) in {"text/html", "application/xhtml+xml"}:
+                    raise UpstreamBroken(f"{deployment.upstream.name} answered with a web page: check its base_url.")
+                return exchange, ctx, head
+            body = yield from self._read_all(exchange, MAX_ERROR_BYTES, keeps_part=True)
+            error = self._translator.error(head.status, head.headers, body, ctx)
+            name = self._translator.refused(error)
+            if name is None or name in ctx.refused_parameters:
+                break
+            ctx = self._learn(name, ctx)
+        raise error
+
+    def _send(self, body: bytes, headers: Mapping[str, str]) -> Steps[tuple[Exchange, Head]]:
+        upstream = self.deployment.upstream
+        clock = self.gateway.clock.monotonic
+        deadline_s = min(clock() + upstream.timeouts.first_byte_s, self.deadline_s)
+        if self.deployment.is_embedded:
+            upstream = yield from self._await_engine(upstream, deadline_s)
+        self.close()
+        sent = self._sent = self.gateway.policies.pacing.sent(self.lane)
+        exchange = self._exchange = self.gateway.transport.open(upstream, self._translator.endpoint, body, headers, self.key)
+        self.upstream_calls += 1
+        while (head := exchange.receive_head(self._wait_s(deadline_s))) is None:
+            if clock() >= deadline_s:
+                is_over = deadline_s == self.deadline_s
+                bound_s = upstream.timeouts.total_s if is_over else upstream.timeouts.first_byte_s
+                raise UpstreamTimeout(
+                    f"{upstream.name} did not answer in time ({bound_s:g} s for the {'call' if is_over else 'first byte'})."
+                )
+            yield from self._heartbeat()
+        head = head.dated(self.gateway.clock.now())
+        sent.heard(head.status, head.headers)
+        return exchange, head
+
+    def _learn(self, name: str, ctx: TranslationContext) -> TranslationContext:
+        self._learnt += (f"learnt={name}",)
+        if name not in PASSING:
+            self.gateway.refusals.learn(self.deployment.name, name)
+            self.gateway.log.event("parameter.refused", {"deployment": self.deployment.name, "parameter": name})
+        refused = ctx.refused_parameters | {name}
+        self._translator = self._translator_without(refused)
+        return replace(ctx, refused_parameters=refused)
+
+    def _translator_without(self, refused: frozenset[str]) -> Translator:
+        """How the call gets to the deployment, which refuses these. `NoUpstream` where there is no way."""
+        upstream, call = self.deployment.upstream, self.call
+        kind = upstream.kind
+        found = translator_for(call.wire_api, kind.wire_api, call.envelope, kind.paths.keys(), refused)
+        if found is None:
+            raise NoUpstream(f"No translation to the wire API {kind.wire_api} of {upstream.name}.")
+        return found
+
+    def _context(self) -> TranslationContext:
+        clock, call, deployment = self.gateway.clock, self.call, self.deployment
+        kind = deployment.upstream.kind
+        return TranslationContext(
+            alias=call.model,
+            target=deployment.target,
+            model=deployment.model,
+            completion_id=f"chatcmpl-{clock.new_id()}",
+            created_s=int(clock.now()),
+            is_stream=call.is_stream,
+            wants_usage=call.wants_usage,
+            sends_usage_option=kind.sends_usage_option,
+            unwanted_fields=deployment.upstream.unwanted_fields,
+            upstream_name=deployment.upstream.name,
+            refused_parameters=self.gateway.refusals.of(deployment.name),
+            find_thinking=partial(self.gateway.vault.find, call.client, deployment.target),
+            count_prompt=partial(prompt_tokens, call.envelope),
+        )
+
+    def _await_engine(self, upstream: Upstream, deadline_s: float) -> Steps[Upstream]:
+        engine = self.gateway.engine
+        if engine is None:
+            raise NoUpstream("The embedded model is switched off.")
+        while (endpoint := engine.endpoint(self._wait_s(deadline_s))) is None:
+            if self.gateway.clock.monotonic() >= deadline_s:
+                raise NoUpstream(f"The embedded model is not ready yet: {engine.status().detail}.", retry_after_s=10)
+            yield from self._heartbeat()
+        return Upstream(upstream.name, upstream.kind, f"{endpoint.base_url}/v1", (Secret(endpoint.api_key),), timeouts=upstream.timeouts)
+
+    # Reading and waiting.
+
+    def _read_all(self, exchange: Exchange, max_bytes: int, *, keeps_part: bool = False) -> Steps[bytes]:
+        """The whole body. With `keeps_part` a longer, slower or broken one is cut short, else it is an error."""
+        parts: list[bytes] = []
+        size = 0
+        upstream = self.deployment.upstream
+        silence_s = upstream.timeouts.silence_s
+        clock = self.gateway.clock.monotonic
+        begun_s = last_data_s = clock()
+        words_until_s = begun_s + min(silence_s, _ERROR_BODY_S)
+        while not (keeps_part and clock() >= words_until_s):
+            until_s = words_until_s if keeps_part else last_data_s + silence_s
+            try:
+                data = exchange.receive(self._wait_s(min(until_s, self.deadline_s)))
+            except UpstreamBroken:
+                if keeps_part:
+                    break
+                raise
+            if data is None:
+                if not keeps_part:
+                    self._check_silence(last_data_s, silence_s)
+                yield from self._heartbeat()
+                continue
+            if data == b"":
+                break
+            last_data_s = clock()
+            parts.append(data)
+            size += len(data)
+            if size > max_bytes:
+                if keeps_part:
+                    break
+                raise UpstreamBroken(f"{upstream.name} sent an answer of more than {max_bytes} bytes.")
+        return b"".join(parts)[:max_bytes]
+
+    def _check_silence(self, last_data_s: float, silence_s: float) -> None:
+        """`UpstreamTimeout` when the upstream was silent for too long, or the call's time is over."""
+        upstream, now_s = self.deployment.upstream, self.gateway.clock.monotonic()
+        if now_s - last_data_s >= silence_s:
+            raise UpstreamTimeout(f"{upstream.name} was silent for {silence_s:g} s.")
+        if now_s >= self.deadline_s:
+            raise UpstreamTimeout(f"{upstream.name} did not end its answer within the call's {upstream.timeouts.total_s:g} s.")
+
+    def _wait_s(self, deadline_s: float) -> float:
+        """How long a wait may last: until a heartbeat is due or the deadline, at least a moment."""
+        now_s = self.gateway.clock.monotonic()
+        return max(min(self.pulse.last_frame_s + self.pulse.heartbeat_s, deadline_s) - now_s, 0.001)
+
+    def _heartbeat(self) -> Iterator[bytes]:
+        return self.pulse.beat(self.gateway.clock.monotonic())
+
+    def _drain(self, exchange: Exchange) -> None:
+        """Read the last bytes of the body's framing, which follow the answer's end, so that the connection can be used again."""
+        with contextlib.suppress(GatewayError):
+            exchange.receive(_DRAIN_S)
+
+
+def _media_type(head: Head) -> str:
+    return head.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -1,0 +1,116 @@
+"""What a call may use, what it used, and who is told of it: limits and budgets, the answer cache, metrics, the usage store, traces.
+
+account = Account(gateway, call)
+account.admit(route)                   # counted as begun; TooManyRequests, BudgetSpent, BadRequest
+account.kept(deployment, request)      # an answer that was given before
+account.whole(body), account.feed(frames)
+account.note(name, fields)              # something happened on the way
+account.close(record, usage, cost_usd) # the end: what was reserved becomes what was used
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from compat.accounting.limits import Reservation, estimate_of
+from compat.calls.call import Call
+from compat.calls.gateway import Gateway
+from compat.protocols.base import TranslatedRequest
+from compat.reuse.answer_cache import Decision, Recording
+from compat.reuse.whole_answer import Kept
+from compat.routing.router import Deployment, Route
+from compat.telemetry.traces import Moment
+from compat.wire.usage import Usage
+
+
+@dataclass(slots=True)
+class Account:
+    """One call's account. Mutable: all but the first two fields. `is_hit`: the answer came from the cache, and costs nothing."""
+
+    gateway: Gateway
+    call: Call
+    is_hit: bool = False
+    _decision: Decision = field(default_factory=lambda: Decision(""))
+    _reservation: Reservation | None = None
+    _recording: Recording | None = None
+    _has_asked: bool = False
+    _has_begun: bool = False
+    _moments: list[Moment] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> str:
+        """What the cache did: the value of `x-cache`; empty where nobody asked it."""
+        return self._decision.verdict
+
+    @property
+    def asks_cache(self) -> bool:
+        """Whether the translated request is of interest to the cache."""
+        return self._decision.looks or self._decision.keeps
+
+    def admit(self, route: Route) -> None:
+        """Take the call's share of its limits. Errors: `TooManyRequests`, `BudgetSpent`, `BadRequest`."""
+        if self._reservation is not None:
+            return
+        gateway, call = self.gateway, self.call
+        self._begin()
+        if call.wire_api != "openai.embeddings":
+            self._decision = gateway.offload.run(call.envelope.body, partial(gateway.answers.decide, call.envelope, call.cache_wish))
+        estimate = estimate_of(len(call.envelope.body), call.most_output(route.model.max_output), route.model.price.at(gateway.clock.now()))
+        self._has_asked = True  # a refusal has the headers with it
+        self._reservation = gateway.limits.admit(call.client, route.name, estimate)
+
+    def kept(self, deployment: Deployment, request: TranslatedRequest) -> Kept | None:
+        """The answer to the same request, if there is one; if not, this one's may be kept."""
+        answers = self.gateway.answers
+        key = self.gateway.offload.run(request.body, partial(answers.key, self.call.client, deployment, request, self.call.wire_api))
+        found = answers.lookup(self._decision, key)
+        self.is_hit = found is not None
+        self._recording = None if self.is_hit else answers.recording(self._decision, key)
+        return found
+
+    def whole(self, body: bytes) -> None:
+        """The whole answer, as it goes to the client."""
+        if self._recording is not None:
+            self._recording.whole(body)
+
+    def feed(self, frames: bytes) -> None:
+        """Frames of the answer, as they go to the client."""
+        if self._recording is not None:
+            self._recording.feed(frames)
+
+    def note(self, name: str, fields: Mapping[str, object]) -> None:
+        """Something that happened on the way, for whoever follows the call: an attempt that failed, an answer that was carried on."""
+        self._moments.append(Moment(self.gateway.clock.now(), name, fields))
+
+    def headers(self) -> list[tuple[str, str]]:
+        """What is left of the limits, also where a call did not get as far as them, and what the cache did."""
+        if self._reservation is not None:
+            headers = self._reservation.headers()
+        else:
+            headers = [] if self._has_asked else self.gateway.limits.headers(self.call.client, self.call.model)
+        if self.verdict:
+            headers.append(("x-cache", self.verdict))
+        return headers
+
+    def close(self, record: Mapping[str, object], usage: Usage | None, cost_usd: float) -> None:
+        """The call is over. Without `usage` no upstream has done anything for it."""
+        outcome = record.get("outcome")
+        if self._recording is not None and outcome == "ok" and self.call.is_stream and "carried_on_from" not in record:
+            self._recording.ended()
+        if self._reservation is not None:
+            if self.is_hit or usage is None:
+                self._reservation.cancel()
+            else:
+                self._reservation.settle(usage, cost_usd)
+        self._begin()
+        self.gateway.metrics.observe(record)
+        self.gateway.usage.add(record)
+        self.gateway.traces.ended(record, self._moments, self.call.trace_parent, self.call.session_id)
+
+    def _begin(self) -> None:
+        """Count the call as begun, once; one that shares another call's answer never is."""
+        if not self._has_begun:
+            self._has_begun = True
+            self.gateway.metrics.began()

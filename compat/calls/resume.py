@@ -1,0 +1,168 @@
+"""Carrying an answer on after its upstream died in the middle of it.
+
+What the client was shown is read back from its own frames (`Shown`), so that it does not matter who wrote them. The next attempt gets the
+same conversation with the text so far as the model's turn: as a prefill where the model takes one, else with a request to go on from the
+exact last characters (`rest_of`). `compat/calls/splice.py` then makes one stream of both.
+
+Only text is carried on. After a tool call began to show there is no honest way; then the error event stays (docs/translation.md, rule 19).
+An answer that must be JSON is not carried on either: half of it was decided by rules that a second attempt would start anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from compat import jsonio
+from compat.calls.call import Call
+from compat.config.catalog import Price
+from compat.routing.router import Deployment
+from compat.wire.sse import EventSplitter, parse_event
+from compat.wire.usage import Usage, cost_of
+
+MAX_SHOWN_CHARS = 1024 * 1024
+_UNREAD_BYTES = 256 * 1024
+_QUOTED_CHARS = 120
+_CHARS_PER_TOKEN = 4
+_REASONING = ("reasoning_content", "reasoning", "reasoning_details")
+_HARMLESS = frozenset({"role", "content", "annotations", *_REASONING})
+_LIMITS = ("max_tokens", "max_completion_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the client has of an answer: its text, how much reasoning, and the stream's identity.
+
+    `is_plain` turns false with anything else than text and reasoning (a tool call, a refusal), `has_ended` true with a `finish_reason`.
+    """
+
+    text: str = ""
+    reasoning_chars: int = 0
+    is_plain: bool = True
+    has_ended: bool = False
+    identity: Mapping[str, Any] | None = None
+
+    @property
+    def tokens(self) -> int:
+        """What it may have cost, where no upstream lived to tell."""
+        return (len(self.text) + self.reasoning_chars) // _CHARS_PER_TOKEN
+
+
+class ShownSoFar:
+    """What the client was shown of one answer. Mutable: everything. Frames are kept as they are until they are many, and then read."""
+
+    def __init__(self) -> None:
+        self._unread: list[bytes] = []
+        self._unread_bytes = 0
+        self._shown: Shown | None = Shown()
+
+    def add(self, frames: bytes) -> None:
+        """Keep whole frames that were handed out."""
+        if self._shown is None:
+            return
+        self._unread.append(frames)
+        self._unread_bytes += len(frames)
+        if self._unread_bytes > _UNREAD_BYTES:
+            self.read()
+
+    def read(self) -> Shown | None:
+        """All of it; `None` when it is more than a rescue is worth."""
+        if self._shown is not None and self._unread:
+            self._shown = read_shown(self._unread, self._shown)
+            if len(self._shown.text) > MAX_SHOWN_CHARS:
+                self._shown = None
+        self._unread, self._unread_bytes = [], 0
+        return self._shown
+
+
+def read_shown(frames: Iterable[bytes], before: Shown | None = None) -> Shown:
+    """What these frames show after what was shown `before`. They are our own: every event is a chunk, a comment or the end mark."""
+    before = before or Shown()
+    text = [before.text]
+    reasoning_chars, is_plain, has_ended, identity = before.reasoning_chars, before.is_plain, before.has_ended, before.identity
+    for block in EventSplitter().feed(b"".join(frames)):
+        data = parse_event(block).data
+        if not data or data == b"[DONE]":
+            continue
+        chunk = jsonio.decode(data)
+        identity = identity or {key: chunk.get(key) for key in ("id", "created")}
+        for choice in chunk.get("choices") or ():
+            delta = choice.get("delta") or {}
+            content = delta.get("content")
+            text.append(content if isinstance(content, str) else "")
+            reasoning_chars += len(next((words for name in _REASONING if isinstance(words := delta.get(name), str)), ""))
+            is_plain = is_plain and not any(value and name not in _HARMLESS for name, value in delta.items())
+            is_plain = is_plain and isinstance(content, str | None)
+            has_ended = has_ended or choice.get("finish_reason") is not None
+    return Shown("".join(text), reasoning_chars, is_plain, has_ended, identity)
+
+
+def can_rescue(call: Call, shown: Shown) -> bool:
+    """Whether the rest of the answer can be asked for honestly."""
+    wanted = call.envelope.value("response_format")
+    is_free = not isinstance(wanted, dict) or wanted.get("type") in (None, "text")
+    is_one = call.envelope.value("n") in (None, 1)
+    return is_free and is_one and shown.is_plain and not shown.has_ended and shown.identity is not None
+
+
+def takes_prefill(call: Call, deployment: Deployment) -> bool:
+    """Whether the deployment goes on with a trailing assistant message by itself."""
+    if deployment.upstream.kind.wire_api != "anthropic.messages" or not deployment.model.messages.prefill:
+        return False
+    return call.envelope.value("reasoning_effort") in (None, "none") and not call.envelope.value("reasoning")
+
+
+def rest_of(call: Call, shown: Shown, deployment: Deployment) -> Call:
+    """The call that asks for the rest. Without any text so far it is the call itself."""
+    if not shown.text.strip():
+        return call
+    turns: list[dict[str, Any]] = [{"role": "assistant", "content": shown.text}]
+    if not takes_prefill(call, deployment):
+        end = shown.text[-_QUOTED_CHARS:]
+        words = (
+            "The connection failed in the middle of your last message. What arrived of it ends with the characters between these marks:\n"
+            f"<<<{end}>>>\n\n"
+            "Go on with the very next character, also within a word or a line. Repeat nothing, and say nothing about the interruption."
+        )
+        turns.append({"role": "user", "content": words})
+    messages = call.envelope["messages"].rstrip()
+    changes = {"messages": messages[:-1] + b"," + jsonio.encode(turns)[1:]}
+    for name in _LIMITS:
+        limit = call.envelope.value(name)
+        if isinstance(limit, int) and limit > 0:
+            changes[name] = jsonio.encode(max(limit - shown.tokens, 1))
+    return replace(call, envelope=type(call.envelope)(call.envelope.replaced(changes)), wants_usage=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What the parts of an answer cost whose upstreams died."""
+
+    usage: Usage = field(default_factory=Usage)
+    cost_usd: float = 0.0
+
+    def plus(self, usage: Usage, price: Price) -> Spent:
+        """With one part more."""
+        return Spent(added_usage(self.usage, usage), self.cost_usd + cost_of(usage, price))
+
+
+def estimate_of(tokens: int) -> Usage:
+    """A part's usage where its upstream did not live to tell it."""
+    return Usage(completion_tokens=max(tokens, 0), is_estimate=True)
+
+
+def added_usage(first: Usage, second: Usage) -> Usage:
+    """Both counts in one."""
+    sums = {name: getattr(first, name) + getattr(second, name) for name in _COUNTS}
+    return Usage(**sums, is_estimate=first.is_estimate or second.is_estimate)
+
+
+_COUNTS = (
+    "prompt_tokens",
+    "completion_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
+    "reasoning_tokens",
+)

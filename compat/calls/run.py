@@ -1,0 +1,378 @@
+"""One call from start to end.
+
+    CallRun(gateway, call).whole()   -> the body of a whole answer
+    CallRun(gateway, call).frames()  -> the frames of a streamed answer, heartbeats among them
+
+A plan (`compat/routing/plan.py`) says where the call goes and what follows a failure; each place gets an attempt (`attempt.py`):
+translation may run again, for inputs are never changed. The *commit point* is the first content of the answer: before it another attempt
+may be made, after it the stream is carried on (`resume.py`, `splice.py`) or ended with an error event. Whatever happens, the
+upstream is closed, the circuit and the gate are told, and one record goes to the log.
+
+Steps hand out a heartbeat whenever the client has heard nothing for too long; `whole` drops them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+
+import gevent
+
+from compat.calls.attempt import Attempt
+from compat.calls.call import Call
+from compat.calls.gateway import Gateway
+from compat.calls.ledger import Account
+from compat.calls.record import record_of
+from compat.calls.resume import Shown, ShownSoFar, Spent, added_usage, can_rescue, estimate_of, rest_of, takes_prefill
+from compat.calls.splice import Splice
+from compat.errors import ClientGone, GatewayError, InternalError, NoUpstream, UpstreamRateLimit
+from compat.protocols.base import note_values
+from compat.routing.admission import Ticket, outcome_of
+from compat.routing.affinity import session_of
+from compat.routing.plan import CallPlan, Place
+from compat.routing.retry import CIRCUIT_OPEN
+from compat.routing.router import Deployment, Route
+from compat.streaming.heartbeat import Pulse, Steps, T
+from compat.streaming.relay import Outlet
+from compat.wire.usage import Usage, cost_of
+
+
+@dataclass(slots=True)
+class CallRun:
+    """The progress of one call; the endpoint reads `headers` when it knows the first bytes of the answer. One use only.
+
+    `outlet` is the client's end of a stream, where its frames may go past `frames()`, `route` the way to go, where it is not the model's by
+    its name. Mutable: everything but the first four fields.
+    `died` are the deployments that died in the middle of the answer, `spent` is what their parts cost; `_shown` is what the client got,
+    where it may be carried on, `_carried` what it had when the present attempt began.
+    """
+
+    gateway: Gateway
+    call: Call
+    outlet: Outlet | None = None
+    route: Route | None = None
+    attempt: Attempt | None = None
+    bytes_out: int = 0
+    first_content_s: float | None = None
+    died: tuple[Deployment, ...] = ()
+    spent: Spent | None = None
+    account: Account = field(init=False)
+    _plan: CallPlan | None = None
+    _pulse: Pulse = field(init=False)
+    _place: Place | None = None
+    _ticket: Ticket | None = None
+    _carried: Shown | None = None
+    _shown: ShownSoFar | None = None
+    _has_ended: bool = False
+    _is_settled: bool = False
+
+    def __post_init__(self) -> None:
+        self.account = Account(self.gateway, self.call)
+        self._pulse = Pulse(self.call.received_s, self.gateway.settings.server.heartbeat_s)
+        self._shown = ShownSoFar() if self._may_rescue() and self.gateway.settings.retry.attempts > 1 else None
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts were made."""
+        return self._plan.attempts if self._plan is not None else 0
+
+    @property
+    def used(self) -> tuple[Usage | None, float]:
+        """Tokens and dollars of the whole answer: the last attempt's, and those of the parts whose upstream died."""
+        attempt, spent = self.attempt, self.spent
+        usage = attempt.usage if attempt is not None else None
+        cost_usd = cost_of(usage, attempt.deployment.model.price) if usage is not None and attempt is not None else 0.0
+        if spent is None:
+            return usage, cost_usd
+        return added_usage(spent.usage, usage) if usage is not None else spent.usage, spent.cost_usd + cost_usd
+
+    def whole(self) -> bytes:
+        """The body of the answer. Errors: any `GatewayError`, `ClientGone`."""
+        self._begin()
+        try:
+            body = _result(self._attempts(Attempt.whole))
+        except GatewayError as error:
+            self._settle("error", error)
+            raise
+        else:
+            self.bytes_out = len(body)
+            self.account.whole(body)
+            self._settle("ok", None)
+            return body
+        finally:
+            self._settle_early()
+
+    def frames(self) -> Generator[bytes, None, None]:
+        """The frames of the answer. A `GatewayError` leaves only before the first frame; a later one becomes the last frame."""
+        self._begin()
+        clock = self.gateway.clock.monotonic
+        has_begun = False
+        try:
+            for frame in self._attempts(self._frames_of):
+                has_begun = True
+                self._pulse.last_frame_s = clock()
+                self._note_frames(frame)
+                yield frame
+            self._settle("ok", None)
+        except GatewayError as error:
+            self._settle("error", error)
+            if not has_begun:
+                raise
+            yield error.frame()
+        finally:
+            self._settle_early()
+
+    def _frames_of(self, attempt: Attempt) -> Steps[None]:
+        """Its frames. Those of a continuation are spliced, so that none may go past `frames()`."""
+        return attempt.frames(self.outlet if self._carried is None else None, self._note_frames)
+
+    def _note_frames(self, frames: bytes) -> None:
+        """Note what goes to the client."""
+        self.bytes_out += len(frames)
+        if self._shown is not None:
+            self._shown.add(frames)
+        self.account.feed(frames)
+
+    def headers(self) -> list[tuple[str, str]]:
+        """What the client is told about the way its call took."""
+        headers = [("x-compat-attempts", str(self.attempts))]
+        if self.attempt is not None:
+            headers.append(("x-compat-upstream", header_text(self.attempt.deployment.name)))
+            if self.attempt.notes:
+                headers.append(("x-compat-notes", header_text(note_values(self.attempt.notes))))
+        return headers + self.account.headers()
+
+    @property
+    def request_id(self) -> str:
+        """The call's id."""
+        return self.call.request_id
+
+    def note_shared(self, request_id: str) -> None:
+        """The record of a call that was never begun, since it shares the answer of another one."""
+        fields = {"request_id": self.call.request_id, "client": self.call.client, "shared_with": request_id}
+        self.gateway.log.write("call.shared", fields, "info")
+
+    # Attempts.
+
+    def _attempts(self, run: Callable[[Attempt], Steps[T]]) -> Steps[T]:
+        """Attempts, one after the other, until one gives an answer. Errors: that of the last one, `ModelNotFound`, `NoUpstream`."""
+        while True:
+            place = yield from self._next_place()
+            attempt = self.attempt = self._attempt_at(place)
+            try:
+                yield from self._enter(place)
+                steps = run(attempt)
+                result = yield from (steps if self._carried is None else self._spliced(steps, attempt, self._carried))
+            except GatewayError as error:
+                attempt.deployment.upstream.explain(error)
+                error.forget_frames()
+                self._end_attempt(error)
+                if attempt.first_content_s is not None:
+                    goes_on = self._carries_on(attempt, error)
+                else:
+                    goes_on = yield from self._after_failure(attempt, error)
+                if not goes_on:
+                    raise
+            else:
+                self._end_attempt(None)
+                return result
+
+    def _next_place(self) -> Steps[Place]:
+        """Where to go. A new call is told at once when every circuit is open; one that is under way waits for a probe, within bounds."""
+        plan = self._plan = self._plan or self._make_plan()
+        while True:
+            try:
+                place = plan.next()
+            except NoUpstream:
+                wait_s = plan.patience(self.gateway.clock.monotonic()) if self._place is not None else None
+                if wait_s is None:
+                    raise
+                yield from self._pause(wait_s)
+            else:
+                self._place, self._has_ended = place, False
+                return place
+
+    def _attempt_at(self, place: Place) -> Attempt:
+        assert self._plan is not None
+        deployment = place.candidate.deployment.priced(self.gateway.clock.now())
+        call = self.call if self._carried is None else rest_of(self.call, self._carried, deployment)
+        hold_bytes = self.gateway.settings.rescue.hold_tool_calls_bytes if self._may_rescue() else 0
+        return Attempt(
+            self.gateway,
+            call,
+            deployment,
+            self._pulse,
+            place.candidate.key,
+            self._plan.deadline_s,
+            hold_bytes,
+            place.permit.committed,
+            is_rest=call is not self.call,
+            lane=place.lane,
+            account=self.account,
+        )
+
+    def _enter(self, place: Place) -> Steps[None]:
+        """Wait until the upstream has room for the call, by its own word and here. Errors: `NoUpstream`, `UpstreamRateLimit`."""
+        assert self._plan is not None
+        call = self.call
+        if place.wait_s:
+            if self.gateway.clock.monotonic() + place.wait_s >= self._plan.deadline_s:
+                words = f"{place.candidate.deployment.upstream.name} has no room for this call before its time is up."
+                raise UpstreamRateLimit(words, retry_after_s=place.wait_s)
+            yield from self._pause(place.wait_s)
+        gate = self.gateway.policies.gates.of(place.candidate.deployment.upstream.name)
+        ticket = self._ticket = gate.enter(call.client, len(call.envelope.body), call.is_stream, self._plan.deadline_s)
+        while not ticket.wait(self._pulse.left_s(self.gateway.clock.monotonic())):
+            yield from self._pulse.beat(self.gateway.clock.monotonic())
+        if place.permit.is_stale:
+            words = f"{place.candidate.deployment.upstream.name} failed while the call waited for it."
+            raise NoUpstream(words, code=CIRCUIT_OPEN, retry_after_s=2)
+
+    def _make_plan(self) -> CallPlan:
+        gateway, call = self.gateway, self.call
+        route = self.route or gateway.router.resolve(call.model)
+        has_session = route.has_choice and gateway.settings.affinity.enabled
+        session = session_of(call.envelope, call.client, call.session_id) if has_session else call.request_id
+        self.account.admit(route)
+        total_s = max(deployment.upstream.timeouts.total_s for deployment in route.deployments)
+        return CallPlan(gateway.policies, route, session, call.received_s + total_s)
+
+    def _end_attempt(self, error: GatewayError | None) -> None:
+        """Tell circuit and gate how it ended, and let go of the upstream; the first call counts. `None`: it gave the whole answer."""
+        if self._has_ended:
+            return
+        self._has_ended = True
+        attempt, ticket, place, plan = self.attempt, self._ticket, self._place, self._plan
+        if attempt is not None:
+            attempt.close()
+            self.first_content_s = self.first_content_s or attempt.first_content_s
+        if ticket is not None:
+            began_s = attempt.first_content_s if attempt is not None and self.call.is_stream else None
+            ticket.release(outcome_of(error), began_s - ticket.admitted_s if began_s is not None else None)
+        if error is None and plan is not None and place is not None and not self.account.is_hit:
+            plan.succeeded(place)
+
+    def _after_failure(self, attempt: Attempt, error: GatewayError) -> Steps[bool]:
+        """Whether another attempt may be made, after the wait that it takes."""
+        plan, place, clock = self._plan, self._place, self.gateway.clock.monotonic
+        assert plan is not None
+        assert place is not None
+        decision = plan.failed(place, error, clock())
+        if decision.action == "stop":
+            return False
+        self._tell("attempt.failed", attempt, error, decision.reason)
+        yield from self._pause(decision.wait_s)
+        return True
+
+    def _pause(self, wait_s: float) -> Steps[None]:
+        clock = self.gateway.clock.monotonic
+        until_s = clock() + wait_s
+        while (left_s := until_s - clock()) > 0:
+            gevent.sleep(min(left_s, self._pulse.left_s(clock())))
+            yield from self._pulse.beat(clock())
+
+    def _carries_on(self, attempt: Attempt, error: GatewayError) -> bool:
+        """Whether the next attempt may carry the answer on, for which all is made ready: not where that can't be done honestly."""
+        plan, place, rescue = self._plan, self._place, self.gateway.settings.rescue
+        assert plan is not None
+        assert place is not None
+        has_time = self.gateway.clock.monotonic() < plan.deadline_s
+        is_wanted = has_time and error.retryable and len(self.died) < rescue.times
+        shown = self._shown.read() if is_wanted and self._shown is not None else None
+        if has_time:
+            plan.charge(place, error)
+        if shown is None or not can_rescue(self.call, shown) or not plan.may_rescue(place, self.gateway.clock.monotonic()):
+            return False
+        self._tell("answer.carried_on", attempt, error, f"carried on after {len(shown.text)} characters")
+        told = attempt.usage or estimate_of(shown.tokens - (self._carried.tokens if self._carried is not None else 0))
+        self.spent = (self.spent or Spent()).plus(told, attempt.deployment.model.price)
+        self.died = (*self.died, attempt.deployment)
+        self._carried = shown
+        return True
+
+    def _spliced(self, steps: Steps[T], attempt: Attempt, shown: Shown) -> Steps[T]:
+        """The steps of an attempt, their frames made the continuation of what was shown; a heartbeat where nothing is left of them."""
+
+        def was_prefilled() -> bool:
+            is_refused = any(note.startswith("prefill=") for note in attempt.notes)
+            return takes_prefill(self.call, attempt.deployment) and not is_refused
+
+        names = [deployment.name for deployment in (*self.died, attempt.deployment)]
+        splice = Splice(shown, self.spent or Spent(), names, was_prefilled, wants_usage=self.call.wants_usage)
+        while True:
+            try:
+                frames = splice.feed(next(steps))
+            except StopIteration as end:
+                value: T = end.value
+                return value
+            if frames:
+                yield frames
+            else:
+                yield from self._pulse.beat(self.gateway.clock.monotonic())
+
+    def _may_rescue(self) -> bool:
+        """Whether a broken answer is to be saved: wanted for its model, and streamed."""
+        settings = self.gateway.settings
+        row = settings.models.get(self.call.model)
+        wanted = row.rescue if row is not None and row.rescue is not None else settings.rescue.enabled
+        return wanted and self.call.is_stream and self.call.wire_api == "openai.chat"
+
+    def _tell(self, event: str, attempt: Attempt, error: GatewayError, reason: str) -> None:
+        fields = {"request_id": self.call.request_id, "deployment": attempt.deployment.name, "attempt": self.attempts}
+        fields |= {"error": error.message, "then": reason}
+        self.gateway.log.write(event, fields, "warning")
+        self.account.note(event, fields)
+
+    # Begin and end.
+
+    def _begin(self) -> None:
+        self.gateway.gauges.enter()
+        self.gateway.log.request(self.call.request_id, self.call.envelope.body)
+
+    def _settle_early(self) -> None:
+        """The end of a call that did not get to its own: its client left, or the last of those who shared it; or something failed."""
+        failure = sys.exception()
+        if self.attempt is not None and self.attempt.is_complete:
+            self._settle("ok", None)
+        elif failure is None or isinstance(failure, ClientGone | GeneratorExit | gevent.GreenletExit):
+            self._settle("cancelled", None)
+        else:
+            self._settle("error", InternalError(type(failure).__name__))
+
+    def _settle(self, outcome: str, error: GatewayError | None) -> None:
+        """Let go of everything, and write the record; the first call counts."""
+        if self._is_settled:
+            return
+        self._is_settled = True
+        gateway, attempt = self.gateway, self.attempt
+        gateway.gauges.leave()
+        if attempt is not None:
+            if attempt.is_complete:
+                self._end_attempt(None)
+            self.first_content_s = self.first_content_s or attempt.first_content_s
+            if not attempt.is_complete and (attempt.first_content_s is not None or not self._has_ended):
+                attempt.estimate_usage()
+            attempt.close()
+        if self._ticket is not None:
+            self._ticket.release()
+        if self._place is not None and self._plan is not None:
+            self._plan.left(self._place)
+        record = record_of(self, outcome, error)
+        self.account.close(record, *self.used)
+        gateway.log.write("call", record, "error" if outcome == "error" and error and error.status >= 500 else "info")
+
+
+def _result(steps: Steps[T]) -> T:
+    """Run steps to their end, dropping their heartbeats."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+
+
+def header_text(text: str) -> str:
+    """`text` as a header can hold it: printable ASCII, bounded."""
+    return "".join(character if " " <= character <= "~" else "?" for character in text[:1000])

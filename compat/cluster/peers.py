@@ -1,0 +1,102 @@
+"""What gateways have in common through Redis besides the stores: circuits, metrics, calls in flight (`[storage] redis_url`).
+
+commons = RedisCommons(...)     # or NoCommons() without a Redis
+commons.start()                 # a greenlet that exchanges news every second
+commons.render(accept)          # the metrics of all; None where there is only this gateway
+commons.stop()                  # the last news
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import gevent
+import gevent.event
+
+from compat.cluster.circuits import CircuitBoard
+from compat.cluster.metrics import SharedMetrics
+from compat.routing.circuit import Circuits
+from compat.storage.redis_link import Link
+
+ROUND_S = 1.0
+_ROUNDS_PER_PUSH = 5
+
+
+class Commons(Protocol):
+    """The part of the gateway that knows of other gateways."""
+
+    @property
+    def fault(self) -> str:
+        """What is wrong just now, in words for a person; empty when all is well."""
+        ...
+
+    def start(self) -> None:
+        """Begin to exchange news."""
+        ...
+
+    def stop(self) -> None:
+        """Send the last news, and end."""
+        ...
+
+    def render(self, accept: str) -> tuple[str, bytes] | None:
+        """Content type and body of the metrics of all gateways."""
+        ...
+
+
+class NoCommons:
+    """A gateway by itself."""
+
+    fault = ""
+
+    def start(self) -> None:
+        """Nothing to begin."""
+
+    def stop(self) -> None:
+        """Nothing to end."""
+
+    def render(self, accept: str) -> tuple[str, bytes] | None:  # noqa: ARG002  # the protocol's signature
+        """There are no others."""
+        return None
+
+
+class RedisCommons:
+    """A gateway among others. Mutable: the greenlet."""
+
+    def __init__(self, link: Link, board: CircuitBoard, circuits: Circuits, metrics: SharedMetrics) -> None:
+        self._link = link
+        self._board = board
+        self._circuits = circuits
+        self._metrics = metrics
+        self._greenlet: gevent.Greenlet | None = None
+        self._stopping = gevent.event.Event()
+
+    @property
+    def fault(self) -> str:
+        """See `Commons`."""
+        return self._link.fault
+
+    def start(self) -> None:
+        """See `Commons`."""
+        self._greenlet = gevent.spawn(self._run)
+
+    def stop(self) -> None:
+        """See `Commons`."""
+        if self._greenlet is not None:
+            self._stopping.set()
+            self._greenlet.join()
+
+    def render(self, accept: str) -> tuple[str, bytes] | None:
+        """See `Commons`."""
+        return self._metrics.render(accept)
+
+    def _run(self) -> None:
+        number = 0
+        while True:
+            is_last = self._stopping.is_set()
+            self._board.sync(self._circuits)
+            if is_last or number % _ROUNDS_PER_PUSH == 0:
+                self._metrics.push()
+            if is_last:
+                return
+            number += 1
+            self._stopping.wait(ROUND_S)

@@ -1,0 +1,332 @@
+"""The configuration: defaults, `config.toml`, the environment; checked at start, frozen afterwards.
+
+Every key is optional. A wrong or unknown key ends the start with one line that names the key and the file (`SettingsError`).
+Keys and headers of an upstream that are written `env:NAME` are taken from the environment, so that a configuration file need not hold a
+secret. A variable that is missing is passed over where the upstream has other keys; else it ends the start, for what was written down
+must not be replaced by something else.
+
+    load_settings(arguments) -> Settings       config.toml, then the environment, then the command line
+"""
+
+from __future__ import annotations
+
+import codecs
+import difflib
+import ipaddress
+import re
+import socket
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from compat.config.catalog import Model, load_catalog
+from compat.config.sections import (
+    AdmissionSettings,
+    AffinitySettings,
+    CacheSettings,
+    CircuitSettings,
+    DiscoverySettings,
+    EmbeddedSettings,
+    KeySettings,
+    LimitSettings,
+    LogSettings,
+    ModelSettings,
+    PacingSettings,
+    RescueSettings,
+    RetrySettings,
+    Section,
+    ServerSettings,
+    SingleFlightSettings,
+    StorageSettings,
+    TimeoutSettings,
+    UpstreamSettings,
+    UsageSettings,
+    VaultSettings,
+)
+
+
+class SettingsError(Exception):
+    """A configuration that can't be used; the message is one line for the person who wrote it."""
+
+
+class ConfigurationFile(Section, frozen=True):
+    """Everything that a configuration file may hold."""
+
+    server: ServerSettings = ServerSettings()
+    timeouts: TimeoutSettings = TimeoutSettings()
+    upstreams: dict[str, UpstreamSettings] = msgspec.field(default_factory=dict)
+    models: dict[str, ModelSettings] = msgspec.field(default_factory=dict)
+    retry: RetrySettings = RetrySettings()
+    discovery: DiscoverySettings = DiscoverySettings()
+    log: LogSettings = LogSettings()
+    keys: dict[str, KeySettings] = msgspec.field(default_factory=dict)
+    embedded: EmbeddedSettings = EmbeddedSettings()
+    vault: VaultSettings = VaultSettings()
+    circuit: CircuitSettings = CircuitSettings()
+    affinity: AffinitySettings = AffinitySettings()
+    concurrency: AdmissionSettings = AdmissionSettings()
+    rescue: RescueSettings = RescueSettings()
+    single_flight: SingleFlightSettings = SingleFlightSettings()
+    limits: LimitSettings = LimitSettings()
+    pacing: PacingSettings = PacingSettings()
+    cache: CacheSettings = CacheSettings()
+    usage: UsageSettings = UsageSettings()
+    storage: StorageSettings = StorageSettings()
+
+
+class Settings(ConfigurationFile, frozen=True):
+    """The whole configuration; `source` is the file that was read, for messages.
+
+    `key_variables` are, by upstream, the environment variables that its keys were taken from.
+    """
+
+    source: str = "the defaults"
+    key_variables: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+
+
+_UNKNOWN_FIELD = re.compile(r"unknown field `(?P<key>[^`]+)`(?: - at `\$\.?(?P<path>[^`]*)`)?")
+_AT = re.compile(r"(?P<what>.*) - at `\$\.?(?P<path>[^`]*)`")
+_UPSTREAM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER_VALUE = re.compile(r"[\t -~\xa1-\xff]*")
+
+
+def load_settings(
+    path: Path | None, environment: Mapping[str, str], overrides: Mapping[str, Any] | None = None, *, has_keys: bool = False
+) -> Settings:
+    """The settings of the file at `path` (none: the defaults) with `env:NAME` values filled in and `overrides` (nested) laid over them.
+
+    `has_keys` tells that there are client keys besides those of `[keys]`.
+
+    Raises `SettingsError`.
+    """
+    where = str(path) if path else Settings().source
+    document: dict[str, Any] = {}
+    if path is not None:
+        try:
+            document = msgspec.toml.decode(file_text(path))
+        except msgspec.DecodeError as error:
+            raise SettingsError(f"{path}: is not valid TOML: {error}.") from error
+    document = merge(document, overrides or {})
+    try:
+        read = msgspec.convert(document, ConfigurationFile)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{where}: {_explain(str(error), document, ConfigurationFile)}") from error
+    settings = Settings(**{name: getattr(read, name) for name in read.__struct_fields__}, source=where)
+    _check(settings, has_keys)
+    return _with_environment(settings, environment)
+
+
+def file_text(path: Path) -> str:
+    """A file that a person wrote, in UTF-8, with a byte order mark or without: editors of Windows write one. Raises `SettingsError`."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{path}: can't be read: {error.strerror}.") from error
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data:
+        raise SettingsError(f"{path}: is UTF-16, as PowerShell writes it: save it as UTF-8 (Set-Content -Encoding utf8).")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise SettingsError(f"{path}: line {line} is not UTF-8: save the file as UTF-8.") from error
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` laid on `base`, tables merged, neither changed."""
+    merged = dict(base)
+    for key, value in over.items():
+        mine = merged.get(key)
+        merged[key] = merge(mine, value) if isinstance(mine, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _explain(message: str, document: Any, kind: Any, under: Iterable[str] = ()) -> str:
+    """msgspec's words with the key in the file's own spelling, and the name that was probably meant.
+
+    `document` did not fit the type `kind`; `under` is where it stands in the file.
+    """
+    if unknown := _UNKNOWN_FIELD.search(message):
+        path, table = _written_path(unknown["path"] or "", document, kind)
+        known = [field.name for field in msgspec.structs.fields(_struct_of(table))]
+        near = difflib.get_close_matches(unknown["key"], known, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else f"; known keys: {', '.join(known)}."
+        return f"unknown key '{'.'.join([*under, *path, unknown['key']])}'{hint}"
+    if at := _AT.fullmatch(message):
+        path, _ = _written_path(at["path"], document, kind)
+        return f"key '{'.'.join([*under, *path])}': {at['what']}."
+    return f"{message}."
+
+
+def _written_path(path: str, document: Any, kind: Any) -> tuple[list[str], Any]:
+    """`upstreams[...].kind` as keys of the file, and the type of what stands there; `[...]` is the first entry that does not fit."""
+    keys: list[str] = []
+    for part in re.findall(r"\[\.\.\.\]|\[\d+\]|[^.\[\]]+", path):
+        key = part.strip("[]")
+        if part == "[...]":
+            key = _misfit(document, _type_within(kind, key))
+        keys.append(key)
+        kind = _type_within(kind, key)
+        document = document[int(key)] if isinstance(document, list) else document.get(key)
+    return keys, kind
+
+
+def _misfit(table: Mapping[str, Any], kind: Any) -> str:
+    for name, value in table.items():
+        try:
+            msgspec.convert(value, kind)
+        except msgspec.ValidationError:
+            return name
+    return "..."
+
+
+def _type_within(kind: Any, key: str) -> Any:
+    """The type of what `key` names in a table, or an index in a list, of the type `kind`."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is dict:
+        return arguments[1]
+    if origin is tuple:
+        return arguments[0]
+    return next((field.type for field in msgspec.structs.fields(_struct_of(kind)) if field.name == key), Any)
+
+
+def _struct_of(kind: Any) -> Any:
+    """The table among the types that `kind` allows."""
+    choices = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    return next(choice for choice in choices if isinstance(choice, type) and issubclass(choice, msgspec.Struct))
+
+
+def _check(settings: Settings, has_keys: bool) -> None:
+    """What types can't say. Raises `SettingsError`."""
+    where = settings.source
+    for name, upstream in settings.upstreams.items():
+        if not _UPSTREAM_NAME.fullmatch(name):
+            raise SettingsError(f"{where}: key 'upstreams.{name}': a name has letters, digits, '.', '_' and '-' only.")
+        try:
+            timeouts_of(settings, upstream)
+        except TypeError as error:
+            known = ", ".join(TimeoutSettings.__struct_fields__)
+            raise SettingsError(f"{where}: key 'upstreams.{name}.timeouts': knows {known} only.") from error
+    for model, row in settings.models.items():
+        _check_model(model, row, where)
+    if not _is_host(host := settings.server.host):
+        raise SettingsError(f"{where}: key 'server.host': '{host[:100]}' is neither an IP address nor the name of a host.")
+    if not settings.keys and not has_keys:
+        _check_closed(settings.server, where)
+
+
+def _check_closed(server: ServerSettings, where: str) -> None:
+    """Whether only this machine can reach the gateway. A name of its own says that a proxy or other machines are to call it."""
+    keys = "so client keys are required. Make one with 'python app.py keys add NAME' (or '--new-key', for [keys.NAME]), or"
+    if not is_loopback(server.host):
+        raise SettingsError(
+            f"{where}: key 'server.host': {server.host} can be reached from other machines, {keys} keep host = \"127.0.0.1\"."
+        )
+    for name in server.allowed_hosts:
+        if not is_loopback(name) and not name.lower().endswith(".localhost"):
+            raise SettingsError(
+                f"{where}: key 'server.allowed_hosts': behind '{name}' all clients of a proxy look local, {keys} leave it out."
+            )
+
+
+def _check_model(name: str, row: ModelSettings, where: str) -> None:
+    for step in row.route:
+        target = step if isinstance(step, str) else step.to
+        if "/" not in target:
+            raise SettingsError(f"{where}: key 'models.{name}.route': '{target}' must be written upstream/model.")
+    if row.facts:
+        try:
+            load_catalog({name: row.facts})
+        except msgspec.ValidationError as error:
+            raise SettingsError(f"{where}: {_explain(str(error), row.facts, Model, ('models', name, 'facts'))}") from error
+
+
+def _with_environment(settings: Settings, environment: Mapping[str, str]) -> Settings:
+    def filled(name: str, upstream: UpstreamSettings) -> UpstreamSettings:
+        where = f"{settings.source}: key 'upstreams.{name}"
+        keys = _keys_of(upstream.api_keys, environment, f"{where}.api_keys'")
+        headers = {header: _header_of(header, value, environment, f"{where}.headers'") for header, value in upstream.headers.items()}
+        return msgspec.structs.replace(upstream, api_keys=keys, headers=headers)
+
+    variables = {
+        name: tuple(key[4:] for key in row.api_keys if key.startswith("env:") and environment.get(key[4:]))
+        for name, row in settings.upstreams.items()
+    }
+    upstreams = {name: filled(name, row) for name, row in settings.upstreams.items()}
+    return msgspec.structs.replace(settings, upstreams=upstreams, key_variables=variables)
+
+
+def _keys_of(written: Iterable[str], environment: Mapping[str, str], where: str) -> tuple[str, ...]:
+    keys: list[str] = []
+    missing: list[str] = []
+    for key in written:
+        if not key.startswith("env:"):
+            keys.append(_sound_key(key, where))
+        elif found := key_list(environment.get(key[4:], ""), where):
+            keys += found
+        else:
+            missing.append(key[4:])
+    if missing and not keys:
+        raise SettingsError(f"{where}: the environment has no {' and no '.join(missing)}.")
+    return tuple(keys)
+
+
+def key_list(value: str, where: str) -> list[str]:
+    """The keys in `value`, separated by commas. `SettingsError`, which begins with `where`, for one that no header can hold."""
+    return [_sound_key(key.strip(), where) for key in value.split(",") if key.strip()]
+
+
+def _sound_key(key: str, where: str) -> str:
+    if not key:
+        raise SettingsError(f"{where}: a key is empty.")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise SettingsError(f"{where}: a key holds characters that can't be sent in a header.")
+    return key
+
+
+def _header_of(name: str, written: str, environment: Mapping[str, str], where: str) -> str:
+    value = written
+    if written.startswith("env:"):
+        value = environment.get(written[4:], "").strip()
+        if not value:
+            raise SettingsError(f"{where}: {name}: the environment has no {written[4:]}.")
+    if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+        raise SettingsError(f"{where}: {name!a}: holds characters that can't be sent in a header.")
+    return value
+
+
+def _is_host(host: str) -> bool:
+    """Whether a server can be told to listen there: an IP address, also a short one (`0`), or a name, whose last part is no number (RFC
+    1123, section 2.1)."""
+    if ":" in host:
+        try:
+            return ipaddress.ip_address(host).version == 6
+        except ValueError:
+            return False
+    if not host.rpartition(".")[2].isdigit():
+        return _HOST_NAME.fullmatch(host) is not None
+    try:
+        socket.inet_aton(host)
+    except OSError:
+        return False
+    return _HOST_NAME.fullmatch(host) is not None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens on `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def timeouts_of(settings: Settings, upstream: UpstreamSettings) -> TimeoutSettings:
+    """The timeouts of one upstream: its own over those of `[timeouts]`."""
+    return msgspec.structs.replace(settings.timeouts, **upstream.timeouts)

@@ -1,0 +1,1 @@
+"""The embedded model: fetched, started, watched, ended with the gateway."""

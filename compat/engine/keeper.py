@@ -1,0 +1,127 @@
+"""The program that keeps the embedded engine for all workers: `python -m compat.engine.keeper`, started by a worker.
+
+It reads its parameters as one JSON line, and ends when another keeper is there already, at SIGTERM, or when no worker has wanted the
+engine for `LINGER_S`. See `compat/engine/shared.py` for the files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from compat.config.sections import EmbeddedSettings, LogSettings
+from compat.engine.embedded import EmbeddedEngine
+from compat.engine.program import name_process
+from compat.engine.shared import EnginePlace
+from compat.errors import GatewayError
+from compat.service.state import FileLock, identity_of, write_json
+from compat.telemetry.calllog import CallLog
+
+LINGER_S = 15.0
+_LOCK_TRIES = 5
+_LOCK_S = 0.02
+_POLL_S = 0.1
+
+
+class Parameters(msgspec.Struct, frozen=True):
+    """What a keeper is told."""
+
+    settings: EmbeddedSettings
+    log: LogSettings
+    run_dir: str
+    base_dir: str
+
+
+class Silent:
+    """Shows no progress: nobody looks at a keeper's terminal; the engine's status tells how far a fetch is."""
+
+    def __init__(self, name: str) -> None:
+        """Nothing to show."""
+
+    def update(self, done: int, total: int) -> None:
+        """Nothing to show."""
+
+    def close(self) -> None:
+        """Nothing to show."""
+
+
+def main() -> int:
+    """Keep the engine until nobody wants it."""
+    parameters = msgspec.json.decode(sys.stdin.readline(), type=Parameters)
+    place = EnginePlace(Path(parameters.run_dir), parameters.settings)
+    lock = FileLock(place.lock)
+    if not _acquire(lock):
+        return 0
+    name_process("openai_compat: engine keeper")
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    log = CallLog(msgspec.structs.replace(parameters.log, terminal=False), Path(parameters.base_dir), time.time)
+    log.start()
+    engine = EmbeddedEngine(parameters.settings, on_event=log.event, show_progress=Silent)
+    engine.start()
+    try:
+        _keep(engine, place, stopping)
+    finally:
+        engine.stop()
+        place.file.unlink(missing_ok=True)
+        log.close()
+        lock.release()
+    return 0
+
+
+def _acquire(lock: FileLock) -> bool:
+    """Others look at the lock for a moment, to see whether it is free; that must not end us."""
+    for _ in range(_LOCK_TRIES):
+        if lock.acquire():
+            return True
+        time.sleep(_LOCK_S)
+    return False
+
+
+def _keep(engine: EmbeddedEngine, place: EnginePlace, stopping: threading.Event) -> None:
+    """Tell what the engine does whenever that changes, until it is told to stop or nobody wants it."""
+    told: dict[str, Any] = {}
+    users = FileLock(place.users)
+    used_s = time.monotonic()
+    while not stopping.is_set() and time.monotonic() - used_s < LINGER_S:
+        row = _row(engine)
+        if row != told or not place.file.exists():
+            with contextlib.suppress(OSError):  # a folder that is gone, a full disk: tried again
+                write_json(place.file, row)
+                told = row
+        if not users.is_free():
+            used_s = time.monotonic()
+        stopping.wait(_POLL_S)
+
+
+def _row(engine: EmbeddedEngine) -> dict[str, Any]:
+    identity = identity_of(os.getpid())
+    status = engine.status()
+    try:
+        endpoint = engine.endpoint(0)
+    except GatewayError:
+        endpoint = None
+    return {
+        "keeper": identity.as_json() if identity else None,
+        "state": status.state,
+        "detail": status.detail,
+        "model": status.model,
+        "pid": status.pid,
+        "context_tokens": status.context_tokens,
+        "restarts": status.restarts,
+        "base_url": endpoint.base_url if endpoint else "",
+        "api_key": endpoint.api_key if endpoint else "",
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

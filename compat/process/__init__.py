@@ -1,1 +1,0 @@
-"""Processes: the server of one process, and the embedded engine as a supervised child."""

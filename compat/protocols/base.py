@@ -1,0 +1,230 @@
+"""What a translator is.
+
+A translator serves one pair of wire APIs. It is a record of four pure functions; everything they need is in their arguments, so a
+failover can run them again with another deployment and a test can feed a stream in every possible split.
+
+A stream translator is a push object that can't block: upstream bytes go in, whole client frames come out. It fails with an
+`UpstreamError` when the upstream reports an error inside the stream, or when the stream is not what its protocol allows.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from compat.config.catalog import Model
+from compat.errors import GatewayError
+from compat.protocols.chat.chunks import completion_frames
+from compat.protocols.refusals import refused_parameter
+from compat.wire.envelope import Envelope
+from compat.wire.sse import EventSplitter, blocks_of
+from compat.wire.usage import Usage
+
+WireApi = Literal["openai.chat", "anthropic.messages", "llama.chat"]
+"""What an upstream speaks; `llama.chat` is OpenAI's chat as llama.cpp's own server has it."""
+ClientApi = Literal["openai.chat", "openai.completions", "openai.embeddings"]
+"""What a client asks for."""
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingRecord:
+    """Signed thinking blocks of one assistant turn, to be kept for the turns that follow it.
+
+    `tool_call_ids` are the ids of the tool calls in the same turn, as the client sees them; `blocks` are the upstream's blocks,
+    verbatim and in order, with marks for what stood between them: `{"type": "text", "chars": N}`, `{"type": "tool_use", "id": ...}`.
+    """
+
+    tool_call_ids: tuple[str, ...]
+    blocks: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerMemory:
+    """What the answer's translation must know of the request's.
+
+    `client_names` maps the upstream's names of tools to the client's where they differ; `answer_tool` is the tool whose input is the
+    answer's text, if there is one; `called_tool` is the other way round the tool of which the answer's text is the call. `echo` is what
+    the client wants to read before the answer.
+    """
+
+    client_names: Mapping[str, str] = field(default_factory=dict)
+    answer_tool: str = ""
+    called_tool: str = ""
+    echo: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """What an upstream said before it paused: content blocks, verbatim, and token counts in its own words."""
+
+    blocks: tuple[Any, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+def _no_thinking(_: Sequence[str]) -> Mapping[str, ThinkingRecord]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class TranslationContext:
+    """All that a translation may depend on besides the client's bytes.
+
+    `alias` is the name the client asked for, `target` the upstream's id of the model, `model` its facts from the catalog.
+    `completion_id` and `created_s` identify the answer (clock and randomness are the caller's). `wants_usage` tells whether the
+    client asked for the usage chunk. `refused_parameters` are those that this deployment was seen to refuse; `find_thinking`
+    looks kept thinking up by tool-call ids. `memory` is the request's, for its answer; `continuation` is set when a pause is resumed,
+    `resumes` tells whether another one would be.
+    `sends_usage_option` tells whether this upstream knows `stream_options`, `unwanted_fields` are fields of messages and tools that it
+    refuses. `upstream_name` is the user's word for it, for error messages. `count_prompt` estimates the tokens of the request, for an
+    upstream that tells no usage.
+    """
+
+    alias: str
+    target: str
+    model: Model
+    completion_id: str
+    created_s: int
+    is_stream: bool
+    wants_usage: bool = False
+    sends_usage_option: bool = True
+    unwanted_fields: frozenset[str] = frozenset()
+    upstream_name: str = "the upstream"
+    refused_parameters: frozenset[str] = frozenset()
+    find_thinking: Callable[[Sequence[str]], Mapping[str, ThinkingRecord]] = _no_thinking
+    memory: AnswerMemory = field(default_factory=AnswerMemory)
+    continuation: Continuation | None = None
+    resumes: bool = True
+    count_prompt: Callable[[], int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TranslatedRequest:
+    """The body for the upstream, extra headers for it, and notes on what translation changed (`dropped=temperature`).
+
+    `segments` are digests of the prompt's parts in the order in which the upstream caches them, by name (`tools`, `system`,
+    `messages[3]`); empty where there is no such cache.
+    """
+
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    memory: AnswerMemory = field(default_factory=AnswerMemory)
+    segments: tuple[tuple[str, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TranslatedAnswer:
+    """A whole answer in the client's wire API; with a `continuation` there is none yet, and the call is to be resumed with it."""
+
+    body: bytes
+    usage: Usage | None
+    finish_reason: str | None
+    notes: tuple[str, ...] = ()
+    thinking: ThinkingRecord | None = None
+    continuation: Continuation | None = None
+
+
+class StreamTranslator(abc.ABC):
+    """Upstream bytes in, client bytes out; both of them may hold no frame, one or many. A subclass translates event by event.
+
+    `is_committed` turns true with the first content (text, reasoning, a tool call, a refusal): from then on no other attempt may be made.
+    `is_finished` turns true when the upstream's own end mark was seen. `is_flowing`: content came, and nothing but more of it is expected.
+    `usage`, `finish_reason`, `notes` and `thinking` are final once it is finished. `continuation` is set when it paused: then `resume` is
+    called, and the next part is fed, instead of `finish`. `is_whole` is what `finish`
+    was told. `failure` is an error that the stream ended with: frames that came before it, in
+    the same bytes, are still returned.
+    """
+
+    def __init__(self, ctx: TranslationContext) -> None:
+        self.ctx = ctx
+        self.is_committed = False
+        self.is_finished = False
+        self.is_flowing = False
+        self.is_whole = False
+        self.usage: Usage | None = None
+        self.finish_reason: str | None = None
+        self.notes: list[str] = []
+        self.thinking: ThinkingRecord | None = None
+        self.failure: GatewayError | None = None
+        self.continuation: Continuation | None = None
+        self._splitter = EventSplitter()
+
+    def feed(self, data: bytes) -> bytes:
+        """Take upstream bytes as they came; return whole client frames. An error is left in `failure`."""
+        frames: list[bytes] = []
+        try:
+            text = self._splitter.complete(data)
+            if not text:
+                return b""
+            if (known := self.translate_known(text)) is not None:
+                return known
+            for block in blocks_of(text):
+                known = self.translate_known(block)
+                frames.append(self.translate_event(block) if known is None else known)
+        except GatewayError as error:
+            error.forget_frames()
+            self.failure = error
+        self.is_flowing = (
+            self.is_committed and self.finish_reason is None and self.failure is None and self.continuation is None and not self.is_finished
+        )
+        return b"".join(frames)
+
+    def finish(self, *, is_whole: bool = False) -> bytes:
+        """The upstream closed the stream, or said that it is at its end; the last frames with `[DONE]`. Errors: any `UpstreamError`.
+
+        `is_whole` tells that the body came to the end of its framing, so that nothing was cut off.
+        """
+        self.is_whole = is_whole
+        frames = [self.translate_event(block) for block in self._splitter.finish()]
+        return b"".join((*frames, self.translate_end()))
+
+    def resume(self) -> None:
+        """Take the events of the next part of a paused answer. Only for translators that set `continuation`."""
+        self.is_finished = False
+        self.continuation = None
+        self._splitter = EventSplitter()
+
+    def settle(self) -> None:
+        """Take what was said for the answer: the pause is not resumed any more. Only for translators that set `continuation`."""
+        self.continuation = None
+
+    def translate_known(self, text: bytes) -> bytes | None:  # noqa: ARG002  # for those who know any
+        """The client's frames for the text of some events, where a look at its bytes tells what they are: content, and nothing else."""
+        return None
+
+    @abc.abstractmethod
+    def usage_so_far(self) -> Usage:
+        """What a stream that is cut short has used: what the upstream had told by then, and an estimate of the rest."""
+
+    @abc.abstractmethod
+    def translate_event(self, block: bytes) -> bytes:
+        """The client's frames for one event. Errors: any `UpstreamError`."""
+
+    @abc.abstractmethod
+    def translate_end(self) -> bytes:
+        """The frames that end the answer. `UpstreamBroken` when the answer was not complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Translator:
+    """Pure functions for one pair of wire APIs.
+
+    `request` never changes its input. `error` maps a refused call (status, lower-case headers, body) to the error tree, and `refused` names
+    what of the call the upstream refused, where the call can do without. `replay(body, wants_usage)` is a whole answer as the stream that
+    it could have been. `endpoint` is the upstream's, by its name in `UpstreamKind.paths`.
+    """
+
+    request: Callable[[Envelope, TranslationContext], TranslatedRequest]
+    response: Callable[[bytes, TranslationContext], TranslatedAnswer]
+    stream: Callable[[TranslationContext], StreamTranslator]
+    error: Callable[[int, Mapping[str, str], bytes, TranslationContext], GatewayError]
+    refused: Callable[[GatewayError], str | None] = refused_parameter
+    replay: Callable[[bytes, bool], bytes] = completion_frames
+    endpoint: str = "chat"
+
+
+def note_values(notes: Sequence[str]) -> str:
+    """The value of the `x-compat-notes` header."""
+    return "; ".join(notes)

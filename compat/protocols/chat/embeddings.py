@@ -1,0 +1,49 @@
+"""Embeddings to an upstream of the same wire API: the model's name is changed, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Never
+
+from compat import jsonio
+from compat.errors import BadRequest, GatewayError, UpstreamBroken
+from compat.protocols.base import TranslatedAnswer, TranslatedRequest, TranslationContext, Translator
+from compat.protocols.chat.usage import usage_of
+from compat.protocols.upstream_errors import refusal_of
+from compat.wire.envelope import Envelope
+
+
+def translate_request(envelope: Envelope, ctx: TranslationContext) -> TranslatedRequest:
+    """The client's body for this upstream (see `Translator.request`)."""
+    return TranslatedRequest(envelope.replaced({"model": jsonio.encode(ctx.target)}))
+
+
+def translate_answer(body: bytes, ctx: TranslationContext) -> TranslatedAnswer:
+    """The upstream's answer, and its counts. Errors: `UpstreamBroken`."""
+    try:
+        document = jsonio.decode(body, "The answer")
+    except BadRequest as error:
+        raise UpstreamBroken(f"{ctx.upstream_name} sent an answer that is not JSON.") from error
+    if not isinstance(document, dict):
+        raise UpstreamBroken(f"{ctx.upstream_name} sent an answer that is not an object.")
+    usage = document.get("usage")
+    return TranslatedAnswer(body, usage_of(usage) if isinstance(usage, dict) else None, None)
+
+
+def translate_error(status: int, headers: Mapping[str, str], body: bytes, ctx: TranslationContext) -> GatewayError:
+    """The error for a refused call (see `Translator.error`)."""
+    return refusal_of(status, headers, body, ctx.upstream_name)
+
+
+def _no_stream(_: TranslationContext) -> Never:
+    raise TypeError("embeddings are not streamed")
+
+
+OPENAI_EMBEDDINGS = Translator(
+    request=translate_request,
+    response=translate_answer,
+    stream=_no_stream,
+    error=translate_error,
+    refused=lambda _: None,
+    endpoint="embeddings",
+)

@@ -1,0 +1,43 @@
+"""OpenAI's usage object: its counts, and the cost that is told with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from compat.protocols.base import TranslationContext
+from compat.wire.usage import MAX_TOKENS, Usage, cost_of
+
+
+def usage_of(raw: Mapping[str, Any]) -> Usage:
+    """The counts of an OpenAI usage object; whatever an upstream leaves out, garbles or exaggerates counts as 0."""
+    prompt = raw.get("prompt_tokens_details")
+    completion = raw.get("completion_tokens_details")
+    cached = _count(prompt, "cached_tokens") or _count(raw, "prompt_cache_hit_tokens")
+    return Usage(
+        prompt_tokens=_count(raw, "prompt_tokens"),
+        completion_tokens=_count(raw, "completion_tokens"),
+        cache_read_tokens=cached,
+        cache_write_tokens=_count(prompt, "cache_write_tokens"),
+        reasoning_tokens=_count(completion, "reasoning_tokens"),
+    )
+
+
+def with_cost(raw: Mapping[str, Any], ctx: TranslationContext) -> dict[str, Any]:
+    """The upstream's usage object with the cost by the catalog's prices, where the upstream tells none.
+
+    Kilo Code shows `cost_details.upstream_inference_cost` as the step's cost.
+    """
+    usage = dict(raw)
+    details = usage.get("cost_details")
+    told = details if isinstance(details, dict) else {}
+    if "upstream_inference_cost" not in told:
+        cost = usage.get("cost")
+        known = cost if isinstance(cost, (int, float)) else cost_of(usage_of(raw), ctx.model.price)
+        usage["cost_details"] = {**told, "upstream_inference_cost": known}
+    return usage
+
+
+def _count(table: Any, key: str) -> int:
+    value = table.get(key) if isinstance(table, Mapping) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_TOKENS else 0

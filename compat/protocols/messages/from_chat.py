@@ -1,0 +1,161 @@
+"""OpenAI chat completions to Anthropic's Messages API and back.
+
+    request    anthropic_messages (turns), anthropic_content (parts), anthropic_tools, anthropic_parameters, anthropic_thinking,
+               anthropic_schema, anthropic_cache (breakpoints)
+    response, stream   protocols/messages/reader, protocols/chat/writer
+    error      upstream_errors
+
+The request is one parse, one pass and one serialisation of each part. What a model takes is data of the catalog; no name is compared.
+Inputs are never changed: every block is new, arguments of tool calls keep their bytes. Whatever is changed on the way is noted. Rules
+are those of docs/translation.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from compat import jsonio
+from compat.errors import GatewayError
+from compat.protocols.base import AnswerMemory, TranslatedRequest, TranslationContext, Translator
+from compat.protocols.chat.writer import ChatWriter
+from compat.protocols.joined import JoinedStream, answer_translator
+from compat.protocols.messages.cache import plan_cache, strip_markers
+from compat.protocols.messages.content import Block, mark_last, text_block
+from compat.protocols.messages.parameters import Parameters, read_parameters
+from compat.protocols.messages.reader import MessagesReader
+from compat.protocols.messages.thinking import lacks_thinking
+from compat.protocols.messages.tools import Toolbox, read_tools
+from compat.protocols.messages.turns import Conversation, read_messages, tool_call_ids
+from compat.protocols.messages.words import carried_blocks
+from compat.protocols.notes import Notes
+from compat.protocols.refusals import as_learnt
+from compat.protocols.upstream_errors import refusal_of
+from compat.wire.envelope import Envelope
+
+_DIGEST_BYTES = 8
+_LONG_BYTES = 4 * 1024 * 1024
+
+
+def translate_request(envelope: Envelope, ctx: TranslationContext) -> TranslatedRequest:
+    """The client's call for this upstream (see `Translator.request`). Errors: `BadRequest`, `Unsupported`."""
+    messages = envelope.value("messages")
+    notes = Notes()
+    if ctx.refused_parameters:
+        facts = as_learnt(ctx.model.messages, ctx.refused_parameters)
+        ctx = replace(ctx, model=msgspec.structs.replace(ctx.model, messages=facts))
+    parameters, conversation, toolbox = _read(envelope, messages, ctx, notes, may_think=True)
+    if parameters.thinking.is_enabled and lacks_thinking(_turns(conversation, ctx)):
+        # The API refuses thinking with a budget in a turn whose own thinking is lost (rule 7).
+        notes = Notes()
+        notes.add("thinking", "off(lost)")
+        parameters, conversation, toolbox = _read(envelope, messages, ctx, notes, may_think=False)
+    if envelope.was_repaired:
+        notes.add("repaired", "surrogates")
+    tools, choice, system = list(toolbox.tools), toolbox.choice, list(conversation.system)
+    structure = parameters.structure
+    if structure.tool is not None:
+        tools, choice = [*tools, structure.tool], {"type": "tool", "name": structure.tool["name"]}
+    if structure.instruction:
+        system.append(text_block(structure.instruction))
+    mark_last(conversation.messages[-1]["content"], {"cache_control": envelope.value("cache_control")})
+    turns = _turns(conversation, ctx)
+    if "cache_control" not in ctx.refused_parameters:
+        minimum = ctx.model.messages.cache_minimum
+        plan_cache(tools, system, turns, cache_minimum=minimum, size_chars=len(envelope.body))
+    elif strip_markers(tools, system, turns):
+        notes.add("dropped", "cache_control")
+    document: Block = {"model": ctx.target, **parameters.fields}
+    if choice is not None and "tool_choice" in ctx.refused_parameters:
+        notes.add("dropped", "tool_choice")
+    elif choice is not None:
+        document["tool_choice"] = choice
+    if ctx.is_stream:
+        document["stream"] = True
+    parts = {"tools": tools, "system": system, "messages": turns}
+    encode = jsonio.encode_in_steps if len(envelope.body) > _LONG_BYTES else jsonio.encode
+    document |= {name: [msgspec.Raw(encode(item)) for item in items] for name, items in parts.items() if items}
+    memory = AnswerMemory(toolbox.client_names, structure.tool["name"] if structure.tool is not None else "")
+    return TranslatedRequest(jsonio.encode(document), parameters.headers, notes.told(), memory, tuple(_segments(document, parts)))
+
+
+def _read(
+    envelope: Envelope, messages: Any, ctx: TranslationContext, notes: Notes, *, may_think: bool
+) -> tuple[Parameters, Conversation, Toolbox]:
+    facts = ctx.model.messages
+    tools = envelope.value("tools")
+    parameters = read_parameters(envelope, ctx, notes, has_tools=bool(tools), may_think=may_think)
+    is_restoring = parameters.thinking.is_on and "messages.thinking" not in ctx.refused_parameters
+    ids = tool_call_ids(messages) if is_restoring and isinstance(messages, list) else []
+    records = ctx.find_thinking(ids) if ids else {}
+    conversation = read_messages(
+        messages,
+        records,
+        notes,
+        system_in_middle=facts.system_in_middle and "messages.role" not in ctx.refused_parameters,
+        prefill=facts.prefill and not parameters.refuses_prefill and "messages.prefill" not in ctx.refused_parameters,
+    )
+    toolbox = read_tools(
+        tools,
+        envelope.value("tool_choice"),
+        envelope.value("parallel_tool_calls"),
+        facts,
+        notes,
+        is_thinking_enabled=parameters.thinking.is_enabled,
+        used_names=conversation.tool_names,
+    )
+    return parameters, conversation, toolbox
+
+
+def _turns(conversation: Conversation, ctx: TranslationContext) -> list[Block]:
+    """The messages, with what the model said before it paused (rule 17)."""
+    carried = carried_blocks(ctx.continuation.blocks) if ctx.continuation is not None else []
+    return [*conversation.messages, *([{"role": "assistant", "content": carried}] if carried else [])]
+
+
+def _segments(document: Mapping[str, Any], parts: Mapping[str, Sequence[Any]]) -> list[tuple[str, bytes]]:
+    """Digests of the prompt's parts in the cache's order: tools, system, each message; markers aside (rule 27)."""
+    segments = []
+    for name in ("tools", "system"):
+        if parts[name]:
+            text = b"".join(_unmarked(raw, item) for raw, item in zip(document[name], parts[name], strict=True))
+            segments.append((name, _digest(text)))
+    for number, (raw, message) in enumerate(zip(document["messages"], parts["messages"], strict=True)):
+        segments.append((f"messages[{number}]", _digest(_unmarked(raw, message))))
+    return segments
+
+
+def _unmarked(raw: msgspec.Raw, item: Any) -> bytes:
+    """The item's text without its markers; the text as it stands where it has none."""
+    text = bytes(raw)
+    if b'"cache_control":' not in text:
+        return text
+    content = item.get("content")
+    if isinstance(content, list):
+        return jsonio.encode({**item, "content": [_bare(block) for block in content]})
+    return jsonio.encode(_bare(item))
+
+
+def _bare(block: Any) -> Any:
+    return {key: value for key, value in block.items() if key != "cache_control"} if isinstance(block, dict) else block
+
+
+def _digest(text: bytes) -> bytes:
+    return hashlib.blake2b(text, digest_size=_DIGEST_BYTES).digest()
+
+
+def translate_error(status: int, headers: Mapping[str, str], body: bytes, ctx: TranslationContext) -> GatewayError:
+    """The error for a refused call (see `Translator.error`)."""
+    return refusal_of(status, headers, body, ctx.upstream_name)
+
+
+OPENAI_ANTHROPIC = Translator(
+    request=translate_request,
+    response=answer_translator(MessagesReader, ChatWriter),
+    stream=lambda ctx: JoinedStream(ctx, MessagesReader, ChatWriter),
+    error=translate_error,
+)

@@ -1,0 +1,206 @@
+"""Thinking: how a request asks for it, and how kept thinking goes back into its turn (docs/translation.md, rules 7 and 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from compat.config.catalog import MessagesFacts
+from compat.errors import BadRequest
+from compat.protocols.base import ThinkingRecord, TranslationContext
+from compat.protocols.messages.content import Block, text_block
+from compat.protocols.notes import Notes
+from compat.wire.envelope import Envelope
+
+THINKING = ("thinking", "redacted_thinking")
+BINDING_BETA = "thinking-binding-controls-2026-08-01"
+MIN_BUDGET = 1024
+
+_BUDGETS = {"low": 4096, "medium": 10_000, "high": 20_000, "xhigh": 32_000, "max": 60_000}
+_LEVELS = ("low", "medium", "high", "xhigh", "max")
+_EFFORTS = {"minimal": "low", **{level: level for level in _LEVELS}}
+_DEFAULT_EFFORT = "medium"
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """How the model is to think: the `thinking` object and effort of the request (each may be missing)."""
+
+    config: Block | None = None
+    effort: str | None = None
+
+    @property
+    def is_on(self) -> bool:
+        """Whether kept thinking may be put back."""
+        return self.config is not None and self.config["type"] != "disabled"
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether the request has a budget of its own: forced tools and a history without thinking are refused then."""
+        return self.config is not None and self.config["type"] == "enabled"
+
+
+def read_thinking(envelope: Envelope, ctx: TranslationContext, notes: Notes) -> Thinking:
+    """By what the client asks for: `reasoning_effort`, `reasoning` (OpenRouter's), or `thinking` in the upstream's own words."""
+    facts, refused = ctx.model.messages, ctx.refused_parameters
+    effort, budget = _asked_effort(envelope, notes)
+    if effort is None and budget is None:
+        return Thinking(_shown(facts, refused) if facts.thinking_default != "off" and facts.thinking == "adaptive" else None)
+    if facts.thinking == "none" or "thinking" in refused:
+        if effort != "none":
+            notes.add("dropped", "reasoning_effort")
+        return Thinking()
+    if effort == "none":
+        if facts.thinking_default == "always":
+            notes.add("clamped", "reasoning_effort")
+            return Thinking(_shown(facts, refused), _effort("low", facts, refused, notes))
+        return without_thinking(facts)
+    if facts.thinking == "enabled":
+        return Thinking({"type": "enabled", "budget_tokens": budget or _BUDGETS[effort or _DEFAULT_EFFORT]})
+    level = effort or next(level for level in _LEVELS if (budget or 0) <= _BUDGETS[level] or level == "max")
+    if budget is not None:
+        notes.add("thinking", "adaptive")
+    return Thinking(_shown(facts, refused), _effort(level, facts, refused, notes))
+
+
+def without_thinking(facts: MessagesFacts) -> Thinking:
+    """Thinking that is off, for models that can do without."""
+    return Thinking({"type": "disabled"} if facts.thinking_default == "on" and facts.thinking == "adaptive" else None)
+
+
+def _shown(facts: MessagesFacts, refused: frozenset[str]) -> Block | None:
+    """Adaptive thinking whose summary is shown, bound blocks that no longer fit are dropped by the API instead of refused."""
+    if "thinking" in refused:
+        return None
+    config: Block = {"type": "adaptive"}
+    if facts.thinking == "adaptive" and "thinking.display" not in refused:
+        config["display"] = "summarized"
+    if facts.bound_thinking and "thinking.block_binding" not in refused:
+        config["block_binding"] = {"prefix_mismatch_behavior": "drop_block"}
+    return config
+
+
+def _asked_effort(envelope: Envelope, notes: Notes) -> tuple[str | None, int | None]:
+    """The effort that the client names (`none` for off), or a budget of tokens; what it says besides is noted."""
+    effort, budget = envelope.value("reasoning_effort"), None
+    reasoning, thinking = envelope.value("reasoning"), envelope.value("thinking")
+    if isinstance(reasoning, dict):
+        notes.add_all("dropped", (f"reasoning.{key}" for key in reasoning if key not in {"effort", "max_tokens", "enabled"}))
+        budget = reasoning.get("max_tokens")
+        effort = reasoning.get("effort") or effort
+        if reasoning.get("enabled") is False:
+            effort = "none"
+        elif reasoning.get("enabled") is True and effort is None and budget is None:
+            effort = _DEFAULT_EFFORT
+    elif reasoning is not None:
+        notes.add("dropped", "reasoning")
+    if isinstance(thinking, dict) and effort is None:
+        effort, budget = _asked_type(thinking, budget, notes)
+    elif thinking is not None and not isinstance(thinking, dict):
+        notes.add("dropped", "thinking")
+    if budget is not None and (isinstance(budget, bool) or not isinstance(budget, int) or budget < 0):
+        raise BadRequest("The budget for thinking must be a whole number of tokens.", param="reasoning")
+    if effort == "none" or (effort is None and budget == 0):
+        return "none", None
+    if effort is None:
+        return None, budget
+    if not isinstance(effort, str) or effort not in _EFFORTS:
+        raise BadRequest(f"'reasoning_effort' must be one of none, {', '.join(_EFFORTS)}.", param="reasoning_effort")
+    return _EFFORTS[effort], None
+
+
+def _asked_type(thinking: Block, budget: Any, notes: Notes) -> tuple[str | None, Any]:
+    """Effort and budget of a `thinking` object in the upstream's own words."""
+    match thinking.get("type"):
+        case "disabled":
+            return "none", None
+        case "adaptive":
+            return "high", None
+        case "enabled":
+            budget = thinking.get("budget_tokens", budget)
+            return (_DEFAULT_EFFORT, None) if budget is None else (None, budget)
+    notes.add("dropped", "thinking")
+    return None, budget
+
+
+def _effort(level: str, facts: MessagesFacts, refused: frozenset[str], notes: Notes) -> str | None:
+    """The level; where the model lacks it the next one above, or the highest there is."""
+    if not facts.efforts or {"output_config", "output_config.effort"} & refused:
+        notes.add("dropped", "reasoning_effort")
+        return None
+    if level in facts.efforts:
+        return level
+    notes.add("clamped", "reasoning_effort")
+    rank = _LEVELS.index(level)
+    return next((known for known in facts.efforts if _LEVELS.index(known) > rank), facts.efforts[-1])
+
+
+def with_room(limit: int, thinking: Thinking, ctx: TranslationContext, notes: Notes, *, is_default_limit: bool) -> tuple[int, Thinking]:
+    """Limit and budget that fit: 1024 <= budget < limit. A limit that leaves no room is raised, if the model's maximum allows it."""
+    assert thinking.config is not None
+    budget = max(int(thinking.config["budget_tokens"]), MIN_BUDGET)
+    most = ctx.model.max_output
+    if not is_default_limit and limit < 2 * MIN_BUDGET:
+        limit = min(limit + MIN_BUDGET, most)
+        notes.add("raised", "max_tokens")
+    budget = min(budget, max(limit // 2, MIN_BUDGET) if budget >= limit else budget)
+    if budget >= limit:
+        notes.add("dropped", "reasoning_effort")
+        return limit, Thinking()
+    return limit, Thinking({"type": "enabled", "budget_tokens": budget})
+
+
+# Kept thinking.
+
+
+def restored(record: ThinkingRecord, texts: Sequence[Block], calls: Sequence[Block]) -> list[Block]:
+    """The turn as the model wrote it: thinking blocks between the very texts and calls that they stood between.
+
+    Clients trim texts and leave them out, which changes no place as long as there is one at most. Where the client's turn fits the record
+    no longer, thinking comes first. A turn may not end with thinking: there is a call always.
+    """
+    whole = "".join(block["text"] for block in texts)
+    chars = [block["chars"] for block in record.blocks if block["type"] == "text"]
+    if len(chars) == 1 and len(whole) < chars[0]:
+        chars = [len(whole)]
+    count = sum(block["type"] == "tool_use" for block in record.blocks)
+    if count == len(calls) and len(whole) in (0, sum(chars)):
+        turn = list(_laid_out(record, whole, chars, calls))
+        marker = next((block["cache_control"] for block in reversed(texts) if "cache_control" in block), None)
+        if marker is not None:
+            next(block for block in reversed(turn) if block["type"] == "text")["cache_control"] = marker
+    else:
+        turn = [*(dict(block) for block in record.blocks if block["type"] in THINKING), *texts, *calls]
+    while turn[-1]["type"] in THINKING:
+        turn.pop()
+    return turn
+
+
+def _laid_out(record: ThinkingRecord, whole: str, chars: Sequence[int], calls: Sequence[Block]) -> Iterator[Block]:
+    start = 0
+    sizes, ahead = iter(chars), iter(calls)
+    for block in record.blocks:
+        if block["type"] == "text":
+            end = start + next(sizes)
+            text, start = whole[start:end], end
+            if text.strip():
+                yield text_block(text)
+        elif block["type"] == "tool_use":
+            yield next(ahead)
+        else:
+            yield dict(block)
+
+
+def lacks_thinking(messages: Sequence[Block]) -> bool:
+    """Whether the turn that goes on (the results of its calls end the conversation) began without thinking.
+
+    One thought at its start is enough for all its rounds: without interleaving the model thinks no more.
+    """
+    asked = max(number for number, message in enumerate(messages) if message["role"] == "user" and not _answers_calls(message))
+    first = next((message["content"][0] for message in messages[asked:] if message["role"] == "assistant"), None)
+    return first is not None and first["type"] not in THINKING
+
+
+def _answers_calls(message: Block) -> bool:
+    return bool(message["content"][0]["type"] == "tool_result")

@@ -1,0 +1,1 @@
+"""`restart_services.py`: commands, the watcher, its decisions and state."""

@@ -1,0 +1,1 @@
+"""Redis, SQLite, files and work in the background."""

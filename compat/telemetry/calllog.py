@@ -1,0 +1,219 @@
+"""The log: one JSON line per call and per event, and a readable line on the terminal.
+
+A call never waits for the disk: `write` appends to a bounded queue and returns. One thread of the system (a real one, also under
+gevent) takes lines from the queue and writes them, at most `FLUSH_S` later; what does not fit is counted and told.
+
+Prompts, answers and keys are never part of a record: records are built from named fields, not from requests. Who wants prompts in the
+file (`log.prompts`) gets records of their own with them, which the terminal does not show.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import datetime
+import json
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+import msgspec
+from gevent import monkey
+
+from compat.config.sections import LogSettings
+from compat.storage.shared_log_file import SharedLogFile
+
+FLUSH_S = 0.25
+CLOSE_S = 3.0
+"""How long the end waits for a disk, before what is left is given up."""
+
+STUCK_S = 5.0
+"""A write that takes longer is told of: the disk takes nothing."""
+
+MAX_QUEUED = 10_000
+MAX_BATCH = 500
+MAX_PROMPT_BYTES = 32 * 1024 * 1024
+"""Of requests that wait to be written, where they are wanted."""
+
+_REQUEST = "call.request"
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_start_thread = monkey.get_original("_thread", "start_new_thread")
+_make_lock = monkey.get_original("_thread", "allocate_lock")
+_sleep = monkey.get_original("time", "sleep")
+
+
+class CallLog:
+    """Mutable: the queue, the count of dropped lines, whether the file could be written last time, and since when it is being written."""
+
+    def __init__(self, settings: LogSettings, base_dir: Path, now: Callable[[], float], terminal: TextIO | None = None) -> None:
+        self._settings = settings
+        self._path = base_dir / settings.file
+        self._now = now
+        self._queue: collections.deque[tuple[int, float, str, Mapping[str, Any]]] = collections.deque()
+        self._terminal = terminal if terminal is not None else sys.stderr
+        self._file = SharedLogFile(self._path, settings.max_bytes, settings.backups)
+        self._minimum = _LEVELS[settings.level]
+        self._is_closed = threading.Event()
+        self._writing = _make_lock()  # the writer's thread and whoever calls `flush` write one after the other
+        self._ended = _make_lock()  # held while the writer's thread is at work
+        self._is_started = False
+        self._busy_since_s: float | None = None
+        self._fault = ""
+        self._prompt_bytes_in = self._prompt_bytes_out = 0  # each counted by one thread
+        self.dropped = 0
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with the file just now; empty when all is well."""
+        since_s = self._busy_since_s
+        if since_s is not None and self._now() - since_s >= STUCK_S:
+            return f"the file has taken nothing for {self._now() - since_s:.0f} s"
+        return self._fault
+
+    @property
+    def queued(self) -> int:
+        """How many records wait to be written."""
+        return len(self._queue)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._ended.acquire()
+        self._is_started = True
+        _start_thread(self._run, ())
+
+    def write(self, event: str, fields: Mapping[str, Any], level: str = "info") -> None:
+        """Queue one record; never blocks, never raises."""
+        number = _LEVELS[level]
+        if number < self._minimum:
+            return
+        if len(self._queue) >= MAX_QUEUED:
+            self.dropped += 1
+            return
+        self._queue.append((number, self._now(), event, fields))
+
+    def request(self, request_id: str, body: bytes) -> None:
+        """Queue what a client asked, where that is wanted."""
+        if not self._settings.prompts:
+            return
+        waiting_bytes = self._prompt_bytes_in - self._prompt_bytes_out
+        if waiting_bytes + len(body) > MAX_PROMPT_BYTES or len(self._queue) >= MAX_QUEUED:
+            self.dropped += 1
+            return
+        self._prompt_bytes_in += len(body)
+        fields = {"request_id": request_id, "bytes": len(body), "body": body.decode("utf-8", "replace")}
+        self._queue.append((_LEVELS["info"], self._now(), _REQUEST, fields))
+
+    def event(self, name: str, fields: Mapping[str, Any]) -> None:
+        """Queue a record of something that is not a call; names that end in `failed` or `died` are warnings."""
+        self.write(name, fields, "warning" if name.endswith(("failed", "died")) else "info")
+
+    def flush(self) -> None:
+        """Write what is queued now, in the caller's own time: for the end of the process and for tests."""
+        with self._writing:
+            while self._queue:
+                self._write_batch([self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))])
+
+    def close(self) -> None:
+        """Write what is left and close the file; more calls do no harm. A disk that takes nothing is given up after `CLOSE_S`."""
+        self._is_closed.set()
+        if self._is_started:
+            if not self._ended.acquire(timeout=CLOSE_S):
+                self.dropped += len(self._queue)
+                return
+            self._ended.release()
+        self.flush()
+        with self._writing:
+            self._file.close()
+
+    def _run(self) -> None:
+        try:
+            while not self._is_closed.is_set():
+                self.flush()
+                _sleep(FLUSH_S)
+            self.flush()
+        finally:
+            self._ended.release()
+
+    def _write_batch(self, batch: list[tuple[int, float, str, Mapping[str, Any]]]) -> None:
+        """All lines in one write: other processes of this machine may write the same file."""
+        lines: list[bytes] = []
+        for number, time_s, event, fields in batch:
+            try:
+                lines.append(_line(number, time_s, event, fields))
+            except UnicodeEncodeError:  # half a surrogate pair, which no file can hold
+                self.dropped += 1
+        self._busy_since_s = self._now()
+        try:
+            written = self._file.write(lines)
+        except OSError as error:
+            self._note_fault(str(error.strerror or error), len(lines))
+        else:
+            self.dropped += len(lines) - written  # a full disk: the next batch tells
+            self._fault = ""
+        finally:
+            self._busy_since_s = None
+        self._prompt_bytes_out += sum(fields["bytes"] for _, _, event, fields in batch if event == _REQUEST)
+        if self._settings.terminal:
+            for _, time_s, event, fields in batch:
+                if event != _REQUEST:
+                    self._to_terminal(time_s, event, fields)
+
+    def _note_fault(self, words: str, count: int) -> None:
+        self.dropped += count
+        if not self._fault:
+            with contextlib.suppress(OSError, ValueError):
+                self._terminal.write(f"The log file {self._path} can't be written: {words}. Calls go on.\n")
+        self._fault = words
+
+    def _to_terminal(self, time_s: float, event: str, fields: Mapping[str, Any]) -> None:
+        clock = datetime.datetime.fromtimestamp(time_s).astimezone().strftime("%H:%M:%S")
+        try:
+            self._terminal.write(f"{clock} {readable(event, fields)}\n")
+            self._terminal.flush()
+        except (OSError, ValueError):
+            self.dropped += 1
+
+
+def _line(number: int, time_s: float, event: str, fields: Mapping[str, Any]) -> bytes:
+    """A record as a line of the file. `UnicodeEncodeError` for what no file can hold."""
+    stamp = datetime.datetime.fromtimestamp(time_s, datetime.UTC).isoformat(timespec="milliseconds")
+    record = {"time": stamp, "level": _level_name(number), "event": event, **fields}
+    return _visible(msgspec.json.encode(record, enc_hook=str).decode()).encode() + b"\n"
+
+
+def readable(event: str, fields: Mapping[str, Any]) -> str:
+    """The terminal's line: a call in one glance, any other event as `name key=value`. Control characters are escaped.
+
+    A value that could be taken for several, or for none, is in quotes, as JSON has them.
+    """
+    if event == "call":
+        route = " -> ".join(_quoted(fields[name]) for name in ("model", "deployment") if fields.get(name))
+        took = f"{fields['duration_ms']} ms" if "duration_ms" in fields else ""
+        words = " ".join(str(word) for word in (fields.get("outcome"), route, fields.get("status"), took) if word)
+        tokens = f" {fields['prompt_tokens']}+{fields['completion_tokens']} tokens" if fields.get("prompt_tokens") is not None else ""
+        error = f" ({fields['error']})" if fields.get("error") else ""
+        line = f"{words}{tokens}{error}"
+    else:
+        line = event + "".join(f" {key}={_quoted(value)}" for key, value in fields.items())
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)
+
+
+def _quoted(value: Any) -> str:
+    if value is None:
+        return "-"
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    is_plain = text and text != "-" and not any(character in ' "=' for character in text)
+    return text if is_plain else json.dumps(text, ensure_ascii=False)
+
+
+def _visible(line: str) -> str:
+    """JSON text whose invisible characters (DEL, C1 controls, U+2028, marks of direction) are escaped; JSON itself escapes fewer."""
+    if line.isprintable():
+        return line
+    return "".join(character if character.isprintable() else json.dumps(character)[1:-1] for character in line)
+
+
+def _level_name(number: int) -> str:
+    return next(name for name, value in _LEVELS.items() if value == number)

@@ -1,0 +1,1 @@
+"""Thinking that is kept for later turns."""

