@@ -18,7 +18,7 @@ def banner(gateway: Gateway, port: int) -> str:
     are_required = gateway.keys.are_required
     key, shown = ("one of your client keys", "YOUR-CLIENT-KEY") if are_required else ("any value", "sk-dummy-key")
     awaited = gateway.discovery.awaited()
-    provisional = f" (provisional: {', '.join(awaited)} did not give a list of models yet; /healthz has the routes from then on)"
+    provisional = f" (provisional: {', '.join(awaited)} has not listed its models yet; /healthz shows the routes once it has)"
     lines = [
         f"openai-compat {__version__}",
         f"  URL      {base_url}",

@@ -31,7 +31,7 @@ def check(
     `places` are what the gateway writes and where (`written_places`).
     """
     settings = gateway.settings
-    none = "none left (nobody is served)" if gateway.keys.are_required else "none (any key is accepted)"
+    none = "none left (every call is refused)" if gateway.keys.are_required else "none (any key is accepted)"
     say(f"server     {settings.server.host}:{settings.server.port}, client keys: {', '.join(gateway.keys.names) or none}")
     say(
         f"timeouts   connect {settings.timeouts.connect_s:g} s, first byte {settings.timeouts.first_byte_s:g} s,"
@@ -89,10 +89,10 @@ def _upstreams_answer(gateway: Gateway, list_models: ListModels, say: Callable[[
 def files_text(max_connections: int, soft: int, hard: int) -> str:
     """How many files a gateway or worker may open, and how many connections there is room for."""
     if not soft:
-        return "as many as it takes may be open"
+        return "no limit on open files"
     most = min(hard or WANTED, WANTED) if soft < WANTED else soft
     room = connection_bound(max_connections, lambda: most)
-    words = f"{most} may be open{f' (raised from {soft} at the start)' if most > soft else ''}: room for {room} connections at once"
+    words = f"{most} open files{f' (raised from {soft} at the start)' if most > soft else ''}: room for {room} connections at once"
     more = (
         f"; for server.max_connections = {max_connections} raise the hard limit to {2 * max_connections + SPARE} (ulimit -Hn, LimitNOFILE)"
     )

@@ -110,9 +110,9 @@ def doctor(gateway: Gateway, say: Callable[[str], None]) -> int:
         say(f"{finding.severity.upper():<8} {finding.message}")
     for upstream, state in gateway.discovery.states.items():
         if state.state == "failing":
-            say(f"{'NOTE':<8} {upstream} did not give its list: {state.detail}")
+            say(f"{'NOTE':<8} {upstream} did not list its models: {state.detail}")
     is_good = not any(finding.severity == "error" for finding in diagnosis.findings)
-    say("All is well." if is_good and not diagnosis.findings else "Nothing is lost." if is_good else "Something needs you.")
+    say("All is well." if is_good and not diagnosis.findings else "No action is needed." if is_good else "Action is needed.")
     return 0 if is_good else EXIT_FAULT
 
 
@@ -237,7 +237,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     if _COMMANDS.isdisjoint(argv):
         return parser
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands, instead of serving")
-    commands.add_parser("doctor", help="look at every alias: is its model still there, and for how long?")
+    commands.add_parser("doctor", help="check every alias: is its model still offered, and until when?")
     client = commands.add_parser("setup", help="set up a client (kilo, opencode, roo, ...) and prove that it works")
     client.add_argument("client", choices=list(CLIENTS), help="which client")
     client.add_argument("--print", action="store_true", help="print the configuration, and change nothing")
@@ -246,7 +246,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         "--key", default=ANY_KEY, help=f"key that the client sends (default {ANY_KEY}; any works where no client keys are set)"
     )
     client.add_argument("--no-proof", action="store_true", help="leave out the test at the end, which costs a few tokens")
-    add_arguments(commands.add_parser("keys", help="client keys: add, list, revoke; a gateway that runs follows at once"))
+    add_arguments(commands.add_parser("keys", help="client keys: add, list, revoke; a running gateway follows at once"))
     return parser
 
 

@@ -24,7 +24,7 @@ def env_warnings(sources: Sources, path: Path | None = None, outer: Mapping[str,
 def _oddities(sources: Sources, outer: Mapping[str, str]) -> Iterator[str]:
     if sources.garbage:
         lines = ", ".join(map(str, sources.garbage[:10]))
-        yield f"line{'s' * (len(sources.garbage) > 1)} {lines} {'are' if len(sources.garbage) > 1 else 'is'} not NAME=value, and ignored."
+        yield f"line{'s' * (len(sources.garbage) > 1)} {lines} {'are' if len(sources.garbage) > 1 else 'is'} not NAME=value and {'are' if len(sources.garbage) > 1 else 'is'} ignored."
     keys = {kind.key_variable for kind in UPSTREAM_KINDS.values() if kind.key_variable}
     addresses = {kind.base_url_variable for kind in UPSTREAM_KINDS.values() if kind.base_url_variable}
     empty = [name for name, value in sources.written.items() if name in keys and not value.strip() and not outer.get(name)]
@@ -35,7 +35,7 @@ def _oddities(sources: Sources, outer: Mapping[str, str]) -> Iterator[str]:
         near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=_LIKENESS) if name not in known else []
         if near and not _is_named(name, sources):
             shown = name if name.isprintable() else ascii(name)
-            yield f"nobody reads {shown[:_MAX_NAME_CHARS]}; did you mean {near[0]}?"
+            yield f"{shown[:_MAX_NAME_CHARS]} has no effect; did you mean {near[0]}?"
 
 
 def _is_named(name: str, sources: Sources) -> bool:

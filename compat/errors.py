@@ -24,7 +24,7 @@ and `body()`. Foreign exceptions (sockets, TLS, parsers) are mapped to these in 
     │   ├── UpstreamRefusal         4xx: its own words and status
     │   │   ├── UpstreamKeyRefused  401, 403, or a 400 that says so
     │   │   ├── UpstreamOutOfCredit 402, or a 400 or 429 that says so
-    │   │   ├── UpstreamBusy        408, 409, 425: another try may help
+    │   │   ├── UpstreamBusy        408, 409, 425: another attempt may succeed
     │   │   └── UpstreamRateLimit   429
     │   └── UpstreamFault           trips the circuit
     │       ├── UpstreamFailure     5xx

@@ -42,13 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The words that follow `keys`."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     add = actions.add_parser("add", help="make a key and show it, once")
-    add.add_argument("name", help="what the client is called in logs and limits")
+    add.add_argument("name", help="the client's name in logs and limits")
     add.add_argument("--limit", default="", help="for example '60/minute; 100000 tokens/minute' (default: that of [limits])")
     add.add_argument("--day-usd", type=float, default=0.0, help="US dollars it may spend in a day (default: that of [limits])")
     add.add_argument("--month-usd", type=float, default=0.0, help="and in a month")
     add.add_argument("--expires", default="", help="a span (30d, 12h) or a date (2027-01-31)")
     actions.add_parser("list", help="show all keys by name")
-    revoke = actions.add_parser("revoke", help="accept a key no longer")
+    revoke = actions.add_parser("revoke", help="revoke a key")
     revoke.add_argument("name")
 
 
@@ -83,24 +83,24 @@ def unwritable(path: Path, error: OSError) -> str:
 def _add(arguments: argparse.Namespace, path: Path, configured: frozenset[str], now: datetime.datetime, say: Say) -> None:
     records = read_keys(path)
     if arguments.name in configured:
-        raise ValueError(f"The configuration has a key '{arguments.name}' already.")
+        raise ValueError(f"The configuration already has a key '{arguments.name}'.")
     terms = terms_of(arguments, now)
     key, digest = new_key()
     write_keys(path, with_key(records, arguments.name, digest, terms, now))
     say(f"Give this key to the client; it is shown only once:\n  {key}")
-    say(f"Its hash is in {path}. A gateway that runs knows it within {LOOK_S:g} s.")
+    say(f"Its hash is in {path}. A running gateway accepts it within {LOOK_S:g} s.")
     if not records and not configured:
-        say("It is the first key: from now on the gateway asks every client for one.")
+        say("It is the first key: from now on every client needs one.")
 
 
 def _revoke(name: str, path: Path, configured: frozenset[str], now: datetime.datetime, say: Say) -> None:
     if name in configured:
-        raise ValueError(f"The key '{name}' is part of the configuration: take [keys.{name}] out of it, and restart the gateway.")
+        raise ValueError(f"The key '{name}' is in the configuration: remove [keys.{name}] there, and restart the gateway.")
     records = with_revoked(read_keys(path), name, now)
     write_keys(path, records)
-    say(f"The key '{name}' is revoked. A gateway that runs refuses it within {LOOK_S:g} s.")
+    say(f"The key '{name}' is revoked. A running gateway refuses it within {LOOK_S:g} s.")
     if not configured and all(record.revoked is not None for record in records.values()):
-        say(f"No key is left, so that nobody is served. To accept any key again, delete {path} and restart the gateway.")
+        say(f"No key is left, so every call is refused. To accept any key again, delete {path} and restart the gateway.")
 
 
 def terms_of(arguments: argparse.Namespace, now: datetime.datetime) -> KeyTerms:
@@ -109,7 +109,7 @@ def terms_of(arguments: argparse.Namespace, now: datetime.datetime) -> KeyTerms:
         parse_rules(arguments.limit, "client", "--limit")
     amounts = (arguments.day_usd, arguments.month_usd)
     if not all(amount == 0 or _LEAST_USD <= amount < _MOST_USD for amount in amounts):
-        raise ValueError("A budget is a number of US dollars; 0 means as many as it likes.")
+        raise ValueError("A budget is a number of US dollars; 0 means no limit.")
     return KeyTerms(arguments.limit, *amounts, expiry_of(arguments.expires, now) if arguments.expires else None)
 
 

@@ -142,10 +142,10 @@ def with_key(records: Records, name: str, digest: str, terms: KeyTerms, now: dat
     try:
         msgspec.convert(name, KeyName)
     except msgspec.ValidationError as error:
-        raise ValueError(f"'{name[:100]!a}' is no name for a key: letters, digits, '.', '_' and '-', at most 64.") from error
+        raise ValueError(f"'{name[:100]!a}' is not a valid name for a key: use letters, digits, '.', '_' and '-', at most 64.") from error
     known = records.get(name)
     if known is not None and known.revoked is None:
-        raise ValueError(f"There is a key '{name}' already; revoke it first, or choose another name.")
+        raise ValueError(f"A key '{name}' exists already; revoke it first, or choose another name.")
     return {**records, name: KeyRecord(digest, now, terms)}
 
 
@@ -217,7 +217,7 @@ class KeyStore:
         self._stamp = stamp
         try:
             if stamp is None:
-                raise SettingsError(f"{self.path}: is gone; the keys that it held count until the next start.")
+                raise SettingsError(f"{self.path}: is gone; its keys stay valid until the next start.")
             self._stored = self._checked()
         except SettingsError as error:
             self.fault = str(error)
@@ -257,7 +257,7 @@ def expiry_of(text: str, now: datetime.datetime) -> datetime.datetime:
             raise ValueError(f"'{text[:50]}' is neither a span (30d, 12h) nor a date (2027-01-31).") from error
         moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=datetime.UTC)
     if moment <= now:
-        raise ValueError(f"'{text[:50]}' is over already.")
+        raise ValueError(f"'{text[:50]}' is in the past.")
     return moment
 
 

@@ -319,9 +319,7 @@ def _refusal(hold: _Hold, settled: int, now_s: float, headers: list[tuple[str, s
     moment = datetime.datetime.fromtimestamp(hold.window.end_s, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     owner = f"the {'model' if rule.scope == 'model' else 'client'} '{hold.name[:100]}'"
     if rule.scope == "budget" and settled < rule.amount:
-        words = (
-            f"The budget of {owner}, {rule}, has no room just now: {rule.show(settled)} of it are spent, and calls that run hold the rest."
-        )
+        words = f"The budget of {owner}, {rule}, has no room now: {rule.show(settled)} of it are spent, and running calls hold the rest."
         return TooManyRequests(words, retry_after_s=HELD_RETRY_S, headers=tuple(headers))
     if rule.scope == "budget":
         words = f"The budget of {owner}, {rule}, is spent ({rule.show(settled)}); it is renewed at {moment}."

@@ -43,7 +43,7 @@ MAX_LEARNT = 4
 MAX_PARTS = 8
 """Of an answer that pauses: after so many, what was said is the answer."""
 _DRAIN_S = 0.05
-_PAUSED = "paused its answer again and again, and said nothing; another attempt would cost all of it again"
+_PAUSED = "kept pausing its answer without any content; another attempt would cost all of it again"
 _ERROR_BODY_S = 5.0
 """How long the words of a refusal may take; its status is known by then."""
 _END_S = 5.0

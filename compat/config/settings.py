@@ -211,7 +211,7 @@ def _check(settings: Settings, has_keys: bool) -> None:
             timeouts_of(settings, upstream)
         except TypeError as error:
             known = ", ".join(TimeoutSettings.__struct_fields__)
-            raise SettingsError(f"{where}: key 'upstreams.{name}.timeouts': knows {known} only.") from error
+            raise SettingsError(f"{where}: key 'upstreams.{name}.timeouts': the known keys are {known}.") from error
     for model, row in settings.models.items():
         _check_model(model, row, where)
     if not _is_host(host := settings.server.host):

@@ -40,4 +40,4 @@ def fault_of(gateway: Gateway, request_id: str, error: Exception) -> InternalErr
     """What a client is told of a fault of ours. The log has its type and place; its words may hold anything, and are in neither."""
     where = "".join(traceback.format_tb(error.__traceback__)[-6:])
     gateway.log.write("error", {"request_id": request_id, "type": type(error).__name__, "where": where}, "error")
-    return InternalError(f"The gateway failed on this request; its log tells more under {request_id}.")
+    return InternalError(f"The gateway failed on this request; its log has the details under {request_id}.")

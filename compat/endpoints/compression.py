@@ -109,7 +109,7 @@ def decoded_body(encoding: str, data: bytes, max_bytes: int) -> bytes:
     except (zlib.error, zstd.ZstdError, EOFError) as error:
         raise BadRequest(f"The body is not valid {name}: {error}.") from error
     if len(body) > max_bytes:
-        raise BodyTooLarge(f"The body has more than {max_bytes} bytes when it is decoded, the limit (server.max_body_bytes).")
+        raise BodyTooLarge(f"The decoded body has more than {max_bytes} bytes, the limit (server.max_body_bytes).")
     return body
 
 

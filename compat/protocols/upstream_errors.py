@@ -80,7 +80,7 @@ def refusal_of(status: int, headers: Mapping[str, str], body: bytes, upstream: s
     if 300 <= status < 400:
         return UpstreamBroken(f"{upstream} answered with a redirect (status {status}), which is not followed: check its base_url.")
     fields = error_fields(body)
-    words = _text(fields.get("message")) or f"status {status} without words"
+    words = _text(fields.get("message")) or f"status {status} without a message"
     return _build(status, words, fields, upstream, retry_after_s(headers))
 
 
@@ -90,7 +90,7 @@ def event_error(error: Any, upstream: str) -> GatewayError:
     code = fields.get("code")
     status = code if isinstance(code, int) and 400 <= code < 600 else _TYPE_STATUS.get(str(fields.get("type")), 0)
     status = status or _TYPE_STATUS.get(str(code), 500)
-    return _build(status, _text(fields.get("message")) or "an error without words", fields, upstream, None)
+    return _build(status, _text(fields.get("message")) or "an error without a message", fields, upstream, None)
 
 
 def _build(status: int, words: str, fields: Mapping[str, Any], upstream: str, wait_s: float | None) -> GatewayError:

@@ -149,7 +149,7 @@ class Flight(Generic[T]):
         """What comes next for `reader`: a frame, or nothing after the last one. Waits. An error that ended the work is raised in it."""
         while True:
             if reader.is_left_behind:
-                raise RequestTimeout("This connection was read too slowly; the same call goes on elsewhere.")
+                raise RequestTimeout("This client read too slowly; the shared call continues without it.")
             position = reader.position - self._forgotten
             if position < len(self._recorded):
                 frame = self._recorded[position]

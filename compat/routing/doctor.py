@@ -81,11 +81,11 @@ def diagnose(
         if ward.is_dead(model):
             successor = ward.successor(model)
             if successor is None:
-                words = f"'{name}' has no living model: {model.id} is gone, and nothing that replaces it is offered."
+                words = f"'{name}' has no model left: {model.id} is gone, and no replacement is offered."
                 findings.append(Finding("error", "lost", name, model.id, words))
             else:
                 replacements[model.id] = successor.id
-                words = f"Calls of '{name}' go to {successor.id} in the place of {model.id}."
+                words = f"Calls to '{name}' go to {successor.id} instead of {model.id}."
                 findings.append(Finding("warning", "replaced", name, model.id, words))
     for upstream in upstreams.values():  # what answers in the place of models that nobody offers
         model = catalog.model_of(upstream.kind.name, upstream.kind.default_model)

@@ -112,7 +112,7 @@ class Pacing:
         if known is None or not self._settings.enabled:
             return Advice()
         now_s = self._clock.monotonic()
-        wait_s, reason = known.blocked_until_s - now_s, "it asked to be left alone"
+        wait_s, reason = known.blocked_until_s - now_s, "it asked callers to wait"
         for name, bucket in known.buckets.items():
             bucket_wait_s = bucket.wait_s(known.used(name), now_s)
             if bucket_wait_s > wait_s:

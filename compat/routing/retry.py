@@ -85,9 +85,9 @@ def retry_decision(error: GatewayError, progress: Progress, settings: RetrySetti
         if progress.again and has_budget and wait_s < progress.remaining_s:
             return Decision("next", f"{reason}, and the others are asked again", wait_s)
         if progress.is_awaitable:
-            return Decision("next", f"{reason}, and an open circuit is waited for")
+            return Decision("next", f"{reason}, and an open circuit may close in time")
         return Decision("stop", f"{reason}, and no other deployment is left")
-    return Decision("wait", "another try may help", wait_s)
+    return Decision("wait", "another attempt may succeed", wait_s)
 
 
 def is_key_at_fault(error: GatewayError) -> bool:
@@ -97,7 +97,7 @@ def is_key_at_fault(error: GatewayError) -> bool:
 
 def _reason_to_stop(error: GatewayError, progress: Progress, settings: RetrySettings) -> str:
     if not (error.retryable or _is_deployment_at_fault(error)):
-        return "another try would end like this one"
+        return "another attempt would fail in the same way"
     if progress.attempts >= settings.attempts:
         return "the attempts are used up"
     return "the time is up" if progress.remaining_s <= 0 else ""
@@ -111,7 +111,7 @@ def _reason_to_go_on(error: GatewayError, progress: Progress, settings: RetrySet
     if (error.retry_after_s or 0.0) > settings.max_retry_after_s:
         return f"the upstream asks for a wait of {error.retry_after_s:g} s"
     if progress.others and isinstance(error, UpstreamTimeout | UpstreamUnreachable):
-        return "the upstream was not heard from"
+        return "the upstream did not respond"
     if (progress.others or progress.again) and progress.tries_here >= settings.tries_per_deployment:
         return "the deployment was tried often enough"
     if not has_budget:

@@ -51,7 +51,7 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no type
             raise AppImportError(f"openai-compat: {error}") from error
         except Exception as error:
             self.log.exception("The application can't be made")
-            raise AppImportError(f"openai-compat: a worker can't begin: {type(error).__name__}: {error}") from error
+            raise AppImportError(f"openai-compat: a worker can't start: {type(error).__name__}: {error}") from error
 
     def _refuse_itself(self) -> None:
         """`SettingsError` for an upstream that leads back to our sockets, wherever gunicorn was told to listen."""

@@ -79,7 +79,7 @@ def strict_headers(fp: Any, *_: object) -> Fields:
             raise HeadRefused("the head ended early")
         match = _FIELD.fullmatch(line)
         if match is None:
-            raise HeadRefused(f"this is no header field: {line[:60]!a}")
+            raise HeadRefused(f"invalid header field: {line[:60]!a}")
         items.append((str(match[1], "latin-1").lower(), str(match[2], "latin-1")))
     check_fields(items)
     return Fields(items)
@@ -91,7 +91,7 @@ def check_fields(items: Sequence[tuple[str, str]]) -> None:
     for name, value in items:
         if name in _SINGLE:
             if name in values:
-                raise HeadRefused(f"the header field {name} is there twice")
+                raise HeadRefused(f"the header field {name} occurs twice")
             values[name] = value
     encoding, length = values.get("transfer-encoding"), values.get("content-length")
     if encoding is not None and (length is not None or encoding.lower() != "chunked"):

@@ -2,7 +2,7 @@
 
 Exit codes, for scripts: 0 done, or `status` found it well; 1 it failed, and the service is down; 2 a wrong argument; 3 `status`: it is
 down; 4 `status`: it is up, but something of it is missing or does not answer; 5 a restart or reload was refused, and the service goes on
-as it was; 6 another command is at work.
+as it was; 6 another command is running.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Services:
             return self._status(report)
         lock = FileLock(self._run.command_lock)
         if not _within(_LOCK_S, lock.acquire):
-            return Report(command, "another command is at work", EXIT_BUSY)
+            return Report(command, "another command is running", EXIT_BUSY)
         try:
             report = getattr(self, f"_{command}")(report)
         finally:
@@ -194,7 +194,7 @@ class Services:
         if outcome and not outcome["fault"]:
             report.outcome = done
             return self._status(report)
-        report.detail = outcome.get("fault", "" if is_gone else f"nothing came of it within {self._timeout_s:g} s")
+        report.detail = outcome.get("fault", "" if is_gone else f"it did not finish within {self._timeout_s:g} s")
         report.exit_code = EXIT_REFUSED if is_up else EXIT_FAILED
         report.outcome = f"not {done}: the service goes on as it was" if is_up else f"not {done}: the service is down"
         if is_up:
@@ -222,7 +222,7 @@ class Services:
         if watcher is None:
             report.notes.append("The watcher is gone; a worker starts a new one. If that does not help: restart_services.py restart.")
         if service.get("current") is None:
-            report.notes.append("No generation serves at the moment; the watcher tries again.")
+            report.notes.append("No generation is serving; the watcher tries again.")
         report.notes += configuration_warnings(service)
         if watcher is None or service.get("current") is None or not health.is_well:
             report.exit_code = EXIT_UNWELL
@@ -285,7 +285,7 @@ def _watch(base_dir: Path, run: RunFolder, arguments: argparse.Namespace) -> int
 
     lock = FileLock(run.watcher_lock)
     if not _within(2.0, lock.acquire):
-        sys.stderr.write("openai-compat: another watcher is at work in this folder.\n")
+        sys.stderr.write("openai-compat: another watcher is running in this folder.\n")
         return EXIT_FAILED
     setproctitle.setproctitle("openai_compat: watcher")
 
@@ -363,11 +363,11 @@ def _url(service: Mapping[str, Any]) -> str:
 
 
 _COMMANDS = {
-    "start": "start the services; nothing when they are up",
+    "start": "start the services, unless they are up",
     "stop": "stop the services; running answers may finish for [server] shutdown_s",
     "restart": "replace everything with the present code and configuration, without dropping a call; start when down",
     "reload": "replace the workers with the present configuration, without dropping a call; start when down",
-    "status": "say how the services do",
+    "status": "show the state of the services",
     "logs": "show the end of the logs",
     "run": "stay in the foreground, for systemd and containers",
 }

@@ -55,7 +55,7 @@ def _kilo(offers: Sequence[Offer], base_url: str, key: str) -> ClientSetup:
     steps: Mapping[Language, tuple[str, ...]] = {
         "en": (
             "Run the command, or save the file as ~/.config/kilo/kilo.jsonc (for one project: kilo.jsonc in its folder).",
-            "Reload the window of your editor, or start `kilo` anew: the models are under openai-compat.",
+            "Reload the window of your editor, or restart `kilo`: the models are under openai-compat.",
         ),
         "zh": (
             "运行该命令，或把文件保存为 ~/.config/kilo/kilo.jsonc（仅用于一个项目时：保存为项目目录下的 kilo.jsonc）。",

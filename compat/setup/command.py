@@ -1,7 +1,7 @@
 """`python app.py setup CLIENT`: write or print the client's configuration, then prove that it works.
 
 A file that exists is changed only where it can be merged without loss (Kilo Code, opencode); a copy of it is kept beside it, and the
-difference is shown. Any other file that exists is left alone, and what belongs into it is printed.
+difference is shown. Any other file that exists is left alone, and what to add is printed.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def run_setup(order: SetupOrder, say: Callable[[str], None]) -> int:
         return 0
     say("")
     if not is_running:
-        say(f"Not proved yet: no gateway answers at {order.base_url}. Start it with `python app.py`, and run this command again.")
+        say(f"Not tested yet: no gateway answers at {order.base_url}. Start it with `python app.py`, and run this command again.")
         return 1
     return _prove(order, main_model(offers), say)
 
@@ -94,7 +94,9 @@ def model_rows(order: SetupOrder) -> tuple[Rows, bool]:
         except (ValueError, KeyError, TypeError):
             rows = None
         if not isinstance(rows, list):
-            raise ProofError(f"What answers at {order.base_url} is not this gateway (status {answer.status_code}).", "Check --url.")
+            raise ProofError(
+                f"The server at {order.base_url} is not an openai-compat gateway (status {answer.status_code}).", "Check --url."
+            )
     return [row for row in rows if isinstance(row, dict)], True
 
 
@@ -144,12 +146,12 @@ def sender(base_url: str, key: str) -> Callable[[Mapping[str, Any]], Iterator[by
 _HINTS = {
     401: "An upstream refused its key, or the gateway wants one of its client keys (--key).",
     404: "The model is not offered: see GET /v1/models.",
-    503: "No upstream can serve the model just now: `python app.py --check` tells why.",
+    503: "No upstream can serve the model at the moment: `python app.py --check` shows why.",
 }
 
 
 def _prove(order: SetupOrder, model: str, say: Callable[[str], None]) -> int:
-    say(f"Proving it: one agent step with '{model}' through {order.base_url} ...")
+    say(f"Testing it: one agent step with '{model}' through {order.base_url} ...")
     proof: Proof = prove(sender(order.base_url, order.key), model)
     for line in proof.lines():
         say(line)
@@ -179,7 +181,7 @@ def _write(order: SetupOrder, file: ClientFile, say: Callable[[str], None]) -> N
         if existing == file.text:
             say(f"Unchanged: {path}")
         else:
-            say(f"Left alone, for it exists: {path}\nThis belongs into it:\n\n{file.text}")
+            say(f"Not changed, because it exists: {path}\nAdd this to it:\n\n{file.text}")
         return
     text = merged(existing, file.document, order.client)
     if text == existing:

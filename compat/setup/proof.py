@@ -82,7 +82,7 @@ def prove(send: Send, model: str) -> Proof:
     messages: list[dict[str, Any]] = [{"role": "user", "content": _TASK}]
     try:
         answer = _ask(send, model, messages)
-        passed.append("the answer streams, and ends as it should")
+        passed.append("the answer streams, and ends correctly")
         call = _only_call(answer)
         passed.append(f"'{model}' called the tool: {call['name']}({call['arguments']})")
         passed.append(_usage_words(answer))
@@ -117,7 +117,7 @@ def _ask(send: Send, model: str, messages: Sequence[Mapping[str, Any]]) -> _Answ
     for block in splitter.finish():
         _take(answer, parse_event(block)[1])
     if answer.finish_reason is None:
-        raise ProofError("the stream ended without a finish_reason: it was cut", "See the gateway's log.")
+        raise ProofError("the stream ended without a finish_reason: it was cut off", "See the gateway's log.")
     if not answer.is_ended:
         raise ProofError("the stream ended without [DONE]", "See the gateway's log.")
     return answer
@@ -149,7 +149,7 @@ def _take_call(answer: _Answer, piece: Mapping[str, Any]) -> None:
     function = piece.get("function") or {}
     if piece.get("index", 0) >= len(answer.calls):
         if not piece.get("id") or not function.get("name"):
-            raise ProofError("the first piece of a tool call has no id or no name, which ends a turn in Kilo Code")
+            raise ProofError("the first chunk of a tool call has no id or no name, which ends a turn in Kilo Code")
         answer.calls.append({"id": str(piece["id"]), "name": str(function["name"]), "arguments": ""})
     answer.calls[piece.get("index", 0)]["arguments"] += function.get("arguments") or ""
 
@@ -157,7 +157,7 @@ def _take_call(answer: _Answer, piece: Mapping[str, Any]) -> None:
 def _only_call(answer: _Answer) -> dict[str, str]:
     """The call that was asked for, with sound arguments."""
     if not answer.calls:
-        words = f"the model answered in words instead of calling the tool: {_short(answer.text)}"
+        words = f"the model answered in text instead of calling the tool: {_short(answer.text)}"
         raise ProofError(words, "Such a model can chat, but not work as an agent: set a key for a better one (see .env.example).")
     call = answer.calls[0]
     try:
@@ -178,7 +178,7 @@ def _usage_words(answer: _Answer) -> str:
         raise ProofError("the answer has no usage: Kilo Code would never compact a long conversation")
     cost = (usage.get("cost_details") or {}).get("upstream_inference_cost")
     price = f", ${cost:.6f}" if isinstance(cost, int | float) else ""
-    return f"it was counted: {prompt} tokens in, {completion} out{price}"
+    return f"usage is reported: {prompt} tokens in, {completion} out{price}"
 
 
 def _short(text: str) -> str:

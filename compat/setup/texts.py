@@ -11,12 +11,12 @@ TEXTS: Mapping[Language, Mapping[str, str]] = MappingProxyType(
     {
         "en": {
             "title": "Set up a client",
-            "lead": "Made for this gateway, with the models that it offers just now, their limits, prices and abilities.",
+            "lead": "Made for this gateway, with the models that it offers now, their limits, prices and abilities.",
             "address": "Address",
             "key": "API key",
             "any_key": "any value works",
             "needs_key": "one of the gateway's client keys; Kilo Code and opencode read it from the variable OPENAI_COMPAT_KEY",
-            "locked": "Names of models are shown to who sends a client key. These commands do, once yours is put in:",
+            "locked": "Model names are shown only with a client key. Put yours into these commands:",
             "embedded": "No upstream is configured: a small embedded model answers. It is not fit for agents: set a key first.",
             "copy_it": "Copy",
             "copied": "Copied",
@@ -60,7 +60,7 @@ START_TEXTS: Mapping[Language, Mapping[str, str]] = MappingProxyType(
             "provider": "Provider: OpenAI Compatible",
             "any_key": "Any API key works",
             "client_key": "The API key must be a client key of this gateway",
-            "locked": "Names of models and upstreams are shown to who sends a client key, as the command above does.",
+            "locked": "Names of models and upstreams are shown only with a client key, as in the command above.",
             "routes": "Where each model goes",
             "model": "Model",
             "goes": "Goes to",

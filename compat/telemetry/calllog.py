@@ -69,7 +69,7 @@ class CallLog:
         """What is wrong with the file just now; empty when all is well."""
         since_s = self._busy_since_s
         if since_s is not None and self._now() - since_s >= STUCK_S:
-            return f"the file has taken nothing for {self._now() - since_s:.0f} s"
+            return f"no line could be written for {self._now() - since_s:.0f} s"
         return self._fault
 
     @property
@@ -164,7 +164,7 @@ class CallLog:
         self.dropped += count
         if not self._fault:
             with contextlib.suppress(OSError, ValueError):
-                self._terminal.write(f"The log file {self._path} can't be written: {words}. Calls go on.\n")
+                self._terminal.write(f"The log file {self._path} can't be written: {words}. Calls continue.\n")
         self._fault = words
 
     def _to_terminal(self, time_s: float, event: str, fields: Mapping[str, Any]) -> None:

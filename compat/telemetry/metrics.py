@@ -162,20 +162,20 @@ class Metrics:
         self._calls = self._counter("calls", "Calls, by how they ended.", ("upstream", "outcome", "status"))
         self._retries = self._counter("retries", "Attempts after the first one.", ("upstream", "model"))
         self._cached_tokens = self._counter(
-            "prompt_cache_tokens", "Prompt tokens that an upstream's cache gave or took.", ("upstream", "model", "operation")
+            "prompt_cache_tokens", "Prompt tokens read from or written to an upstream's cache.", ("upstream", "model", "operation")
         )
         self._cost = self._counter("cost_usd", "What calls cost, in US dollars.", ("client", "upstream"))
-        self._cache = self._counter("answer_cache", "Calls, by what the answer cache did.", ("verdict",))
+        self._cache = self._counter("answer_cache", "Calls, by result of the answer cache.", ("verdict",))
         self._refusals = self._counter("limit_refusals", "Calls that a limit of this gateway refused.", ("limit",))
         self._dropped_total = self._counter("dropped", "What was lost because a queue was full or a file could not be written.", ("what",))
         self._in_flight = self._gauge("in_flight", "Calls that are running.")
         self._gates = {
-            "limit": self._gauge("concurrency_limit", "How many calls at once an upstream is asked.", ("upstream",)),
+            "limit": self._gauge("concurrency_limit", "How many calls an upstream gets at once.", ("upstream",)),
             "in_flight": self._gauge("upstream_in_flight", "Calls that an upstream is working on.", ("upstream",)),
             "waiting": self._gauge("queued", "Calls that wait for an upstream.", ("upstream",)),
         }
-        self._entries = self._gauge("store_entries", "What is kept or waits, by store or queue.", ("store",))
-        self._bytes = self._gauge("store_bytes", "How much room it takes.", ("store",))
+        self._entries = self._gauge("store_entries", "Entries of each store and queue.", ("store",))
+        self._bytes = self._gauge("store_bytes", "Size of each store and queue.", ("store",))
         self._circuits = self._gauge("circuits", "Circuits that are not closed.", ("upstream", "state"))
 
     def _histogram(self, name: str, words: str, labels: Sequence[str], buckets: Sequence[float]) -> Histogram:

@@ -121,7 +121,7 @@ def exporters_of(environment: Mapping[str, str]) -> list[Any]:
     for name in (environment.get("OTEL_TRACES_EXPORTER", "").strip() or "otlp").split(","):
         wanted = name.strip()
         if wanted in {"otlp", "otlp_proto_grpc"} and (protocol != _HTTP or wanted != "otlp"):
-            raise ValueError(f"only OTLP over {_HTTP} goes together with gevent: set OTEL_EXPORTER_OTLP_PROTOCOL={_HTTP}")
+            raise ValueError(f"only OTLP over {_HTTP} works with gevent: set OTEL_EXPORTER_OTLP_PROTOCOL={_HTTP}")
         known = "otlp_proto_http" if wanted == "otlp" else wanted
         found = list(importlib.metadata.entry_points(group="opentelemetry_traces_exporter", name=known))
         if not found:

@@ -153,7 +153,7 @@ class Exchange:
         except (BlockingIOError, ssl.SSLWantReadError):
             return None
         except OSError as error:
-            raise UpstreamBroken(f"The connection to the upstream broke within the answer: {_words(error)}.") from error
+            raise UpstreamBroken(f"The connection to the upstream broke during the answer: {_words(error)}.") from error
         if read:
             self._feed(read)
         else:
@@ -213,7 +213,7 @@ class Exchange:
         except (ssl.SSLError, OSError) as error:
             if self._parsed.head is None:
                 raise UpstreamUnreachable(f"The connection to the upstream broke before an answer: {_words(error)}.") from error
-            raise UpstreamBroken(f"The connection to the upstream broke within the answer: {_words(error)}.") from error
+            raise UpstreamBroken(f"The connection to the upstream broke during the answer: {_words(error)}.") from error
         return data
 
     def _feed(self, data: bytes) -> None:

@@ -44,7 +44,7 @@ def list_models(upstream: Upstream, timeout_s: float) -> Listing:
     except UpstreamBroken as error:
         raise UpstreamBroken(f"{upstream.name} did not list its models: {error.message}") from error
     except (requests.RequestException, ValueError) as error:  # it could not be written down; what they say may quote the key
-        raise UpstreamUnreachable(f"{upstream.name} can't be asked at {upstream.base_url}: {type(error).__name__}.") from None
+        raise UpstreamUnreachable(f"{upstream.name} can't be called at {upstream.base_url}: {type(error).__name__}.") from None
     if answer.status_code != 200:
         told = {name.lower(): value for name, value in answer.headers.items()}
         refusal = refusal_of(answer.status_code, told, answer.content, upstream.name)
@@ -94,7 +94,7 @@ def _answer(request: requests.PreparedRequest, exchange: Exchange, left_s: Calla
     while (data := exchange.receive(left_s())) != b"":
         body += data or b""
         if len(body) > _MAX_LIST_BYTES:
-            raise UpstreamBroken("The list is longer than can be true.")
+            raise UpstreamBroken("The list is too long.")
     answer = requests.Response()
     answer.request = request
     answer.url = request.url or ""
@@ -108,8 +108,8 @@ def _listing(upstream: Upstream, body: bytes) -> Listing:
     try:
         rows: Any = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UpstreamBroken(f"{upstream.name} answered its model list with something that is not JSON.") from error
+        raise UpstreamBroken(f"{upstream.name} sent a model list that is not JSON.") from error
     rows = rows.get("data", rows.get("models")) if isinstance(rows, dict) else rows
     if not isinstance(rows, list):
-        raise UpstreamBroken(f"{upstream.name} answered its model list with something that is not a list.")
+        raise UpstreamBroken(f"{upstream.name} sent a model list that is not a list.")
     return read_listing(rows)

@@ -53,7 +53,7 @@ def origin_of(url: str) -> Origin:
         try:
             host = host.encode("idna").decode("ascii")
         except UnicodeError as error:
-            raise ValueError(f"'{url}' has a host that no name server knows") from error
+            raise ValueError(f"'{url}' has an invalid host name") from error
     return Origin(parts.scheme, host, port, proxy_of(parts.scheme, host, parts.netloc.rpartition("@")[2]))
 
 
@@ -149,7 +149,7 @@ class ConnectionPool:
         except OSError as error:
             raise UpstreamUnreachable(f"No connection to {origin.netloc}: {error.strerror or error}.") from error
         except ValueError as error:  # a `UnicodeError` of the resolver's, or TLS does not take the name
-            raise UpstreamUnreachable(f"No connection to {origin.netloc}: a host on the way has a name that can't be asked for.") from error
+            raise UpstreamUnreachable(f"No connection to {origin.netloc}: a host on the way has an invalid name.") from error
         self.opened += 1
         return Connection(sock)
 

@@ -30,7 +30,7 @@ def hops_of(value: str) -> int:
         raise BadRequest(f"The header {HOPS_HEADER} must be a number: gateways set it, clients leave it out.")
     hops = max(map(int, counts))
     if hops > MAX_HOPS:
-        words = f"The call came through {min(hops, 1000)} gateways, so it is going round in a circle"
+        words = f"The call came through {min(hops, 1000)} gateways, so it is in a loop"
         raise GatewayLoop(f"{words}: one of their upstreams (OPENAI_BASE_URL, a base_url in config.toml) is a gateway itself.")
     return hops
 

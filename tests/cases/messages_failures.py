@@ -79,7 +79,7 @@ STREAMS = [
     StreamRow(
         (19,), "an error in OpenAI's shape", BEGUN + b'data: {"error":{"message":"No","code":429}}\n\n', "fake: No", SAID, UpstreamRateLimit
     ),
-    StreamRow((19,), "an error without words", BEGUN + one_event({"type": "error", "error": None}), "fake: ", SAID, UpstreamFailure),
+    StreamRow((19,), "an error without a message", BEGUN + one_event({"type": "error", "error": None}), "fake: ", SAID, UpstreamFailure),
     StreamRow((19,), "an end without message_stop", cut(-1), "without a message_stop", SAID),
     StreamRow((19,), "an end within a block", BEGUN, "without a message_stop", SAID),
     StreamRow((19,), "nothing at all", b"", "without a message_stop"),
@@ -105,17 +105,17 @@ STREAMS = [
         "input of a server's tool that is no JSON",
         opened({"type": "server_tool_use", "id": "a"}, {"type": "input_json_delta", "partial_json": "{"})
         + one_event({"type": "content_block_stop", "index": 0}),
-        "JSON that is none",
+        "invalid JSON",
     ),
-    StreamRow((19,), "what is no JSON", BEGUN + b"data: {\n\n", "event that is not one", SAID),
-    StreamRow((19,), "what is no object", BEGUN + b"data: [1]\n\n", "event that is not one", SAID),
-    StreamRow((19,), "text that is none", opened(text(""), {"type": "text_delta", "text": 5}), "event that is not one"),
-    StreamRow((19,), "broken UTF-8", BEGUN.replace(b"there", b"\xff\xfe") + b"", "event that is not one", "Hello"),
+    StreamRow((19,), "what is no JSON", BEGUN + b"data: {\n\n", "invalid event", SAID),
+    StreamRow((19,), "what is no object", BEGUN + b"data: [1]\n\n", "invalid event", SAID),
+    StreamRow((19,), "text that is none", opened(text(""), {"type": "text_delta", "text": 5}), "invalid event"),
+    StreamRow((19,), "broken UTF-8", BEGUN.replace(b"there", b"\xff\xfe") + b"", "invalid event", "Hello"),
     StreamRow(
         (19,),
         "nesting without end",
         BEGUN + b'data: {"type":"ping","usage":' + b"[" * 3000 + b"]" * 3000 + b"}\n\n",
-        "event that is not one",
+        "invalid event",
         SAID,
     ),
 ]

@@ -248,9 +248,9 @@ REFUSED = [
         (13,), "a role is one of five", chat(HELLO, {"role": "function", "content": "a"}), "must be system, developer", "messages[1].role"
     ),
     RefusedRow((13,), "a role is a string", chat({"role": ["user"], "content": "a"}), "must be system, developer", "messages[0].role"),
-    RefusedRow((13,), "system messages hold text", chat(system([image(PNG_URL)])), "is not possible here", "messages[0].content[0]"),
+    RefusedRow((13,), "system messages hold text", chat(system([image(PNG_URL)])), "is not allowed here", "messages[0].content[0]"),
     RefusedRow(
-        (14,), "so do the assistant's", chat(HELLO, said([{"type": "input_audio"}])), "is not possible here", "messages[1].content[0]"
+        (14,), "so do the assistant's", chat(HELLO, said([{"type": "input_audio"}])), "is not allowed here", "messages[1].content[0]"
     ),
     RefusedRow(
         (14,), "content is text or parts", chat({"role": "user", "content": 5}), "must be a string or a list", "messages[0].content"

@@ -172,7 +172,7 @@ def test_keys_that_were_added_are_told_by_the_check_and_the_banner(cli: CommandL
     assert "client keys: laptop\n" in cli.run("--check").stdout
     assert "API key  one of your client keys\n" in cli.start().banner
     assert cli.run("keys", "revoke", "laptop").returncode == 0
-    assert "client keys: none left (nobody is served)" in cli.run("--check").stdout
+    assert "client keys: none left (every call is refused)" in cli.run("--check").stdout
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_keys_that_were_added_are_told_by_the_check_and_the_banner(cli: CommandL
     [
         (openai.error_answer(401, "wrong key"), "wrong key"),
         (openai.error_answer(500, "oh no"), "FAULT fake: oh no"),
-        (Answer((b"<html>Welcome</html>",), 200, (("content-type", "text/html"),)), "FAULT fake answered its model list"),
+        (Answer((b"<html>Welcome</html>",), 200, (("content-type", "text/html"),)), "FAULT fake sent a model list"),
     ],
     ids=["the key is refused", "the upstream fails", "a web page"],
 )

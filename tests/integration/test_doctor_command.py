@@ -49,7 +49,7 @@ def test_a_model_that_retires_soon_is_told_and_nothing_is_lost(cli: CommandLine,
     lines = done.stdout.splitlines()
     assert "claude-4-sonnet -> up/claude-sonnet-4-6" in lines
     assert f"WARNING  {WORDS}" in lines
-    assert lines[-1] == "Nothing is lost."
+    assert lines[-1] == "No action is needed."
     assert [request.method for request in upstream.requests] == ["GET"]
     assert "canary" not in done.stdout
 
@@ -64,7 +64,7 @@ def test_a_list_that_can_not_be_had_is_noted(cli: CommandLine) -> None:
         pass
     configure(cli, gone, "context = 200_000")
     done = cli.run("doctor")
-    assert "NOTE     up did not give its list: up can't be reached" in done.stdout
+    assert "NOTE     up did not list its models: up can't be reached" in done.stdout
 
 
 def test_the_warning_is_in_the_banner_in_the_health_report_and_in_the_log(cli: CommandLine, upstream: FakeUpstream) -> None:

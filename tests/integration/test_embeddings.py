@@ -139,7 +139,7 @@ def test_without_an_upstream_the_error_says_what_to_configure(start_gateway: Any
     error = ask(gateway, model="text-embedding-3-small", input="a")
     assert error.status_code == 404
     assert error.json()["error"]["code"] == "model_not_found"
-    for words in ("no upstream that makes embeddings is configured", "OPENAI_API_KEY", "ollama pull", "'openai/text-embedding-3-small'"):
+    for words in ("no upstream with embedding models is configured", "OPENAI_API_KEY", "ollama pull", "'openai/text-embedding-3-small'"):
         assert words in error.json()["error"]["message"]
 
 
@@ -147,7 +147,7 @@ def test_a_bare_name_goes_to_an_upstream_whose_list_is_unknown(gateway: RunningG
     assert ask(gateway, model="text-embedding-3-small", input="a").json()["model"] == "text-embedding-3-small"
     assert upstream.requests[0].json["model"] == "text-embedding-3-small"
     gateway.gateway.router.learn(gateway.gateway.router.upstreams, {"fake": ["their-model"]})
-    assert "is not a model for embeddings" in ask(gateway, model="text-embedding-3-small", input="a").json()["error"]["message"]
+    assert "is not an embedding model" in ask(gateway, model="text-embedding-3-small", input="a").json()["error"]["message"]
 
 
 @pytest.mark.parametrize(

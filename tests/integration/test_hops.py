@@ -60,7 +60,7 @@ def test_a_gateway_that_calls_itself_says_so_after_a_few_calls(tmp_path: Path, p
         got = gateway.chat(path=path, **CALLS[path])
         assert got.status_code == 400
         assert got.json()["error"]["code"] == "gateway_loop"
-        assert "in a circle" in got.json()["error"]["message"]
+        assert "in a loop" in got.json()["error"]["message"]
         assert len(gateway.calls()) <= MAX_HOPS + 1
 
 

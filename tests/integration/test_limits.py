@@ -213,7 +213,7 @@ def test_calls_in_flight_hold_their_share(start_gateway: Any, upstream: FakeUpst
     until(lambda: len(upstream.requests) == 2, "both are there")
     refused = gateway.chat()
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "5"), "nothing is spent yet: an agent may ask again"
-    assert "calls that run hold the rest" in refused.json()["error"]["message"]
+    assert "running calls hold the rest" in refused.json()["error"]["message"]
     gate.opened.set()
     assert [one.get().status_code for one in waiting] == [200, 200]
     assert gateway.chat().status_code == 402

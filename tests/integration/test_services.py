@@ -99,7 +99,7 @@ def test_a_start_that_fails_says_why(folder: ServiceFolder) -> None:
     (folder.folder / "app.py").write_text("import no_such_module\n")
     folder.configure(f"{QUIET}server.port = 0\n")
     words = folder.do(code=1)["detail"].splitlines()
-    assert words[1:] == ["openai-compat: a worker can't begin: ModuleNotFoundError: No module named 'no_such_module'"]
+    assert words[1:] == ["openai-compat: a worker can't start: ModuleNotFoundError: No module named 'no_such_module'"]
     assert folder.command("strat").returncode == 2
 
 

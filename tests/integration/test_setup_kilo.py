@@ -126,7 +126,7 @@ def test_without_a_running_gateway_the_file_is_written_but_not_proved(cli: Comma
     cli.configure("discovery.enabled = false\n[server]\nport = 1\n")
     done = cli.run("setup", "kilo", ANTHROPIC_API_KEY="sk-canary-0123456789")
     assert done.returncode == 1
-    assert "Not proved yet: no gateway answers at http://127.0.0.1:1/v1." in done.stdout
+    assert "Not tested yet: no gateway answers at http://127.0.0.1:1/v1." in done.stdout
     node = parse(kilo_file(cli).read_text())
     assert node is not None
     assert node.value["provider"]["openai-compat"]["models"]["claude-4-sonnet"]["limit"]["context"] > 100_000
@@ -138,7 +138,7 @@ def test_a_proof_that_fails_says_why(start_gateway: Any, cli: CommandLine) -> No
         done = cli.run("setup", "kilo", "--url", start_gateway(to_upstream(upstream)).root)
     assert done.returncode == 1
     assert done.stdout.splitlines()[-1] == "It does not work yet."
-    assert "FAIL  the model answered in words instead of calling the tool: 'I am only a chat model.'" in done.stdout
+    assert "FAIL  the model answered in text instead of calling the tool: 'I am only a chat model.'" in done.stdout
 
 
 def test_a_key_that_is_refused_is_told(start_gateway: Any, upstream: FakeUpstream, cli: CommandLine) -> None:
@@ -185,7 +185,7 @@ def test_a_file_that_can_not_be_merged_without_loss_is_not_touched(gateway: Runn
     path.write_text("# mine\n")
     done = cli.run("setup", "continue", "--url", gateway.root, "--no-proof")
     assert path.read_text() == "# mine\n"
-    assert f"Left alone, for it exists: {path}" in done.stdout
+    assert f"Not changed, because it exists: {path}" in done.stdout
     assert 'model: "claude-4-sonnet"' in done.stdout
 
 

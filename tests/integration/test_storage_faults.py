@@ -95,7 +95,7 @@ def test_a_full_disk(cli: CommandLine, upstream: FakeUpstream) -> None:
     assert events(gateway, "usage.recovered") == ["usage.recovered"]
     said = ended(gateway)
     assert said.count("can't be written") == 1, said
-    assert "Calls go on." in said
+    assert "Calls continue." in said
 
 
 @pytest.fixture

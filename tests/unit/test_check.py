@@ -80,7 +80,7 @@ def test_the_check_notes_a_route_whose_model_wants_another_wire_api(tmp_path: Pa
 
 def test_the_banner_says_that_its_routes_are_provisional_until_the_lists_have_come(tmp_path: Path) -> None:
     gateway = gateway_of(tmp_path)
-    assert "  Models (provisional: ok did not give a list of models yet; " in banner(gateway, 1)
+    assert "  Models (provisional: ok has not listed its models yet; " in banner(gateway, 1)
     gateway.discovery.refresh_configured()
     text = banner(gateway, 1)
     assert "  Models\n" in text

@@ -85,8 +85,8 @@ def test_a_file_that_may_not_be_read_is_one_line_with_its_path(tmp_path: Path) -
     [
         ("", []),
         ("# a comment\n\nMISTRAL_API_KEY=sk-canary\nMY_OWN=1\n", []),
-        ("A=1\n\nsk-canary is my key\n", ["line 3 is not NAME=value, and ignored."]),
-        ("A=1\nsk-canary\nB=2\n=sk-canary\n", ["lines 2, 4 are not NAME=value, and ignored."]),
+        ("A=1\n\nsk-canary is my key\n", ["line 3 is not NAME=value and is ignored."]),
+        ("A=1\nsk-canary\nB=2\n=sk-canary\n", ["lines 2, 4 are not NAME=value and are ignored."]),
         ("ANTHROPIC_API_KEY=\n", ["ANTHROPIC_API_KEY is empty: an upstream without a key is not used."]),
         (
             "ANTHROPIC_API_KEY=\nOPENAI_API_KEY=' '\n",

@@ -82,7 +82,7 @@ def completion_frames(body: bytes, wants_usage: bool) -> bytes:  # one of `Trans
     completion = jsonio.decode(body)
     created_s = completion.get("created") or 0
     if not isinstance(created_s, int | float) or not math.isfinite(created_s):
-        raise UpstreamBroken("The upstream's answer has a garbled 'created'.")
+        raise UpstreamBroken("The upstream's answer has an invalid 'created'.")
     head = {"id": completion["id"], "object": "chat.completion.chunk", "created": int(created_s), "model": completion["model"]}
     frames: list[bytes] = []
     for choice in completion["choices"]:
@@ -93,7 +93,7 @@ def completion_frames(body: bytes, wants_usage: bool) -> bytes:  # one of `Trans
         delta = {key: value for key, value in message.items() if key not in {"role", "tool_calls"} and value is not None}
         if calls := message.get("tool_calls"):
             if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
-                raise UpstreamBroken("The upstream's answer has garbled tool calls.")
+                raise UpstreamBroken("The upstream's answer has malformed tool calls.")
             delta["tool_calls"] = [{"index": position, **call} for position, call in enumerate(calls)]
         for part, reason in (({"role": "assistant", "content": ""}, None), (delta, None), ({}, choice.get("finish_reason"))):
             frames.append(data_frame(jsonio.encode({**head, "choices": [{"index": index, "delta": part, "finish_reason": reason}]})))

@@ -82,7 +82,7 @@ def text_blocks(content: Any, where: str, notes: Notes) -> list[Block]:
         elif part["type"] == "refusal":
             text = part.get("refusal")
         else:
-            raise Unsupported(f"{place}: a part of type '{part['type'][:50]}' is not possible here.", param=place)
+            raise Unsupported(f"{place}: a part of type '{part['type'][:50]}' is not allowed here.", param=place)
         blocks += _marked_text(text, part, place)
     return blocks
 
@@ -101,7 +101,7 @@ def content_blocks(content: Any, where: str, notes: Notes) -> list[Block]:
             continue
         reader = _READERS.get(kind)
         if reader is None:
-            raise Unsupported(f"{place}: content of type '{kind[:50]}' can't be given to this model.", param=place)
+            raise Unsupported(f"{place}: content of type '{kind[:50]}' is not supported by this model.", param=place)
         block = reader(part, place, notes)
         marker = marker_of(part)
         blocks.append(block if marker is None else {**block, "cache_control": marker})
@@ -191,7 +191,7 @@ def _media(part: dict[str, Any], place: str, notes: Notes) -> Block:
         label = next((part[key] for key in ("mediaType", "mimeType", "media_type") if isinstance(part.get(key), str)), "")
         return _file({"file_data": data if data[:5].lower() == "data:" else f"data:{label};base64,{data}", "filename": name}, place, notes)
     if not isinstance(url, str):
-        raise Unsupported(f"{place}: content of type '{part['type'][:50]}' can't be given to this model.", param=place)
+        raise Unsupported(f"{place}: content of type '{part['type'][:50]}' is not supported by this model.", param=place)
     if part["type"] == "file-url":
         return _file({"file_data": url, "filename": name}, place, notes)
     return _image({"image_url": url}, place, notes)
@@ -202,7 +202,7 @@ def _file(part: dict[str, Any], place: str, _: Notes) -> Block:
     assert isinstance(file, dict)
     data = file.get("file_data")
     if not isinstance(data, str) or not data:
-        raise Unsupported(f"{place}: a file must hold its 'file_data'; ids of files at another service mean nothing here.", param=place)
+        raise Unsupported(f"{place}: a file must hold its 'file_data'; file ids of another service can't be used.", param=place)
     name = file.get("filename") if isinstance(file.get("filename"), str) else None
     if _WEB.match(data):
         return _titled({"type": "document", "source": _at(data)}, name)

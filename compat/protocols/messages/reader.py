@@ -121,7 +121,7 @@ class MessagesReader(EventReader):
         try:
             event = decode_event(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise UpstreamBroken(f"The upstream sent an event that is not one: {error}.") from error
+            raise UpstreamBroken(f"The upstream sent an invalid event: {error}.") from error
         handler = _HANDLERS.get(event.type)
         if handler is None:
             if event.error is not None:  # an error in OpenAI's shape, from a server that speaks both
@@ -134,7 +134,7 @@ class MessagesReader(EventReader):
         if not self.is_finished or self._stop_reason is None:
             raise UpstreamBroken("The upstream ended its answer without a message_stop.")
         if self.continuation is not None:
-            raise UpstreamBroken("The upstream paused its answer again and again.")
+            raise UpstreamBroken("The upstream kept pausing its answer.")
         return self._end(self._stop_reason, self._stop_details)
 
     def _end(self, stop_reason: str, details: Any) -> Sequence[Event]:

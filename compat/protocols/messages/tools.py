@@ -79,7 +79,7 @@ def read_tools(
             client_names[block["name"]] = name
     if not blocks:
         if tools and allowed is not None:
-            raise BadRequest("'tool_choice' leaves none of the tools.", param="tool_choice")
+            raise BadRequest("'tool_choice' allows none of the tools.", param="tool_choice")
         if _picked(choice).get("type") in ("any", "tool"):
             notes.add("dropped", "tool_choice")
         return _stand_ins(used_names, notes)
@@ -108,7 +108,7 @@ def _tool(tool: Any, place: str, notes: Notes) -> tuple[str, Block]:
             return tool["name"], {key: value for key, value in tool.items() if key != "cache_control"} | _marked(marker)
         if kind == "function":
             raise BadRequest(f"{place}.function must be an object.", param=place)
-        raise Unsupported(f"{place}: tools of type '{str(kind)[:50]}' can't be given to this model.", param=place)
+        raise Unsupported(f"{place}: tools of type '{str(kind)[:50]}' are not supported by this model.", param=place)
     name = function.get("name")
     if not isinstance(name, str) or not name:
         raise BadRequest(f"{place}.function.name must be a string.", param=place)

@@ -124,7 +124,7 @@ def loaded(text: msgspec.Raw | str) -> Any:
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UpstreamBroken(f"The upstream sent JSON that is none: {error}.") from error
+        raise UpstreamBroken(f"The upstream sent invalid JSON: {error}.") from error
 
 
 def carried_blocks(blocks: Sequence[Any]) -> list[Any]:

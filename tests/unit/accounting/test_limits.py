@@ -310,8 +310,8 @@ def test_a_budget_that_running_calls_hold_is_not_spent_and_may_be_asked_again_in
     assert (error.status, error.code, error.retry_after_s) == (429, "rate_limit_exceeded", HELD_RETRY_S)
     told = "0 USD" if not spent_usd else "0.05 USD"
     assert (
-        error.message == f"The budget of the client 'laptop', 0.1 USD per day, has no room just now: {told} of it are spent, "
-        "and calls that run hold the rest."
+        error.message == f"The budget of the client 'laptop', 0.1 USD per day, has no room now: {told} of it are spent, "
+        "and running calls hold the rest."
     )
     assert dict(error.headers)["x-ratelimit-remaining-usd"] == "0"
     running.settle(USAGE, 0.01)

@@ -218,7 +218,7 @@ def test_a_file_that_the_engine_refuses_for_good_ends_it(stage: Any, tmp_path: P
         ),
         (FakeChild({"error": "no memory", "permanent": False}, code=1, tail=("alloc failed",)), "no memory (alloc failed)"),
         (FakeChild(is_mute=True), "the engine was not ready within 300 s"),
-        (OSError(12, "Cannot allocate memory"), "could not go on: OSError: [Errno 12] Cannot allocate memory"),
+        (OSError(12, "Cannot allocate memory"), "failed: OSError: [Errno 12] Cannot allocate memory"),
     ],
     ids=["it crashes", "it gives a reason", "it never gets ready", "it can't be started"],
 )
@@ -252,7 +252,7 @@ def test_the_supervisor_outlives_a_listener_that_raises(stage: Any, tmp_path: Pa
     child = FakeChild(READY)
     one = stage(with_file(tmp_path), child, FakeChild(READY), faults_of_listener={"engine.ready": ValueError("full disk")})
     one.engine.start()
-    assert one.wait_for("engine.died")["reason"] == "could not go on: ValueError: full disk"
+    assert one.wait_for("engine.died")["reason"] == "failed: ValueError: full disk"
     assert child.is_stopped, "nobody looks after it any more"
     one.wait_for("engine.ready", 2)
     assert one.engine.endpoint(BOUND_S) is not None

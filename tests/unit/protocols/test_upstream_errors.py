@@ -215,7 +215,7 @@ def test_a_garbled_wait_does_not_hide_a_sound_one() -> None:
         ({"message": "m", "code": "rate_limit_exceeded"}, errors.UpstreamRateLimit, 429, "m"),
         ({"message": "m", "type": ["x"], "code": {"y": 1}}, errors.UpstreamFailure, 500, "m"),
         ({"message": OVERFLOWS[0], "code": 400}, errors.ContextTooLong, 400, OVERFLOWS[0]),
-        ({}, errors.UpstreamFailure, 500, "an error without words"),
+        ({}, errors.UpstreamFailure, 500, "an error without a message"),
         ("plain words", errors.UpstreamFailure, 500, "plain words"),
         (["a"], errors.UpstreamFailure, 500, "['a']"),
         (None, errors.UpstreamFailure, 500, "None"),

@@ -173,7 +173,7 @@ def test_calls_under_way_are_taken_off_where_no_rate_is_known() -> None:
 def test_a_refusal_keeps_the_lane_closed_as_long_as_it_asks() -> None:
     bench = Bench()
     bench.heard({"retry-after": "20"}, 429)
-    assert bench.pacing.advice(LANE) == Advice("switch", 20.0, "it asked to be left alone")
+    assert bench.pacing.advice(LANE) == Advice("switch", 20.0, "it asked callers to wait")
     bench.passed_s = 20
     assert bench.pacing.advice(LANE) == Advice()
 

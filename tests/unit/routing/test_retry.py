@@ -90,7 +90,7 @@ def test_after_the_last_attempt_or_the_deadline_nothing_is_tried(error: GatewayE
     ("progress", "has_budget", "expected"),
     [
         ({"tries_here": 2}, True, Decision("next", "the deployment was tried often enough")),
-        ({"tries_here": 2, "others": 0}, True, Decision("wait", "another try may help", 0.25)),
+        ({"tries_here": 2, "others": 0}, True, Decision("wait", "another attempt may succeed", 0.25)),
         ({}, False, Decision("next", "the retry budget is used up")),
         ({"others": 0}, False, Decision("stop", "the retry budget is used up, and no other deployment is left")),
         ({"remaining_s": 0.2}, True, Decision("next", "the time left is too short for a wait")),

@@ -22,14 +22,14 @@ def test_there_is_room_for_as_many_connections_as_two_sockets_each_allow(wanted:
 @pytest.mark.parametrize(
     ("soft", "hard", "words"),
     [
-        (0, 0, "as many as it takes may be open"),
-        (65_536, 1_048_576, "65536 may be open: room for 10000 connections at once"),
-        (1024, 1_048_576, "65536 may be open (raised from 1024 at the start): room for 10000 connections at once"),
-        (1024, 0, "65536 may be open (raised from 1024 at the start): room for 10000 connections at once"),
+        (0, 0, "no limit on open files"),
+        (65_536, 1_048_576, "65536 open files: room for 10000 connections at once"),
+        (1024, 1_048_576, "65536 open files (raised from 1024 at the start): room for 10000 connections at once"),
+        (1024, 0, "65536 open files (raised from 1024 at the start): room for 10000 connections at once"),
         (
             1024,
             1024,
-            "1024 may be open: room for 448 connections at once; for server.max_connections = 10000 raise the hard limit to 20128",
+            "1024 open files: room for 448 connections at once; for server.max_connections = 10000 raise the hard limit to 20128",
         ),
     ],
     ids=["no bound", "enough", "raised", "raised without end", "too few"],

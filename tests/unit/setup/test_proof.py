@@ -66,7 +66,7 @@ def test_the_cost_is_told_where_it_is_known() -> None:
 @pytest.mark.parametrize(
     ("first", "words"),
     [
-        (stream(text_chunks("I can't.\x1b[31m")), 'answered in words instead of calling the tool: "I can\'t. [31m"'),
+        (stream(text_chunks("I can't.\x1b[31m")), 'answered in text instead of calling the tool: "I can\'t. [31m"'),
         (stream(GOOD[:-2]), "without a finish_reason"),
         (stream(GOOD, b""), "without [DONE]"),
         (stream(GOOD[:-1]), "no usage"),

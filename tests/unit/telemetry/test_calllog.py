@@ -133,7 +133,7 @@ def test_a_file_that_cant_be_written_is_told_once_and_calls_go_on(bench: Any, tm
         log.log.write("call", {})
         log.log.flush()
     assert (log.log.dropped, log.log.fault) == (3, "File exists")
-    assert log.terminal.getvalue().count("can't be written: File exists. Calls go on.\n") == 1
+    assert log.terminal.getvalue().count("can't be written: File exists. Calls continue.\n") == 1
     (tmp_path / "logs").unlink()
     log.log.write("call", {"n": 4})
     assert [line["n"] for line in log.lines()] == [4]
@@ -244,7 +244,7 @@ def test_a_disk_that_takes_nothing_is_told_and_does_not_hold_up_the_end(bench: A
     log.log.write("call", {"n": 2})
     assert log.log.fault == ""
     log.now_s += STUCK_S
-    assert log.log.fault == f"the file has taken nothing for {STUCK_S:.0f} s"
+    assert log.log.fault == f"no line could be written for {STUCK_S:.0f} s"
     begun_s = time.monotonic()
     log.log.close()
     assert time.monotonic() - begun_s < CLOSE_S + 2
