@@ -24,7 +24,8 @@ def env_warnings(sources: Sources, path: Path | None = None, outer: Mapping[str,
 def _oddities(sources: Sources, outer: Mapping[str, str]) -> Iterator[str]:
     if sources.garbage:
         lines = ", ".join(map(str, sources.garbage[:10]))
-        yield f"line{'s' * (len(sources.garbage) > 1)} {lines} {'are' if len(sources.garbage) > 1 else 'is'} not NAME=value and {'are' if len(sources.garbage) > 1 else 'is'} ignored."
+        noun, verb = ("lines", "are") if len(sources.garbage) > 1 else ("line", "is")
+        yield f"{noun} {lines} {verb} not NAME=value and {verb} ignored."
     keys = {kind.key_variable for kind in UPSTREAM_KINDS.values() if kind.key_variable}
     addresses = {kind.base_url_variable for kind in UPSTREAM_KINDS.values() if kind.base_url_variable}
     empty = [name for name, value in sources.written.items() if name in keys and not value.strip() and not outer.get(name)]

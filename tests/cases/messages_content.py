@@ -277,8 +277,8 @@ def unreadable(says: str, part: Any, words: str) -> RefusedRow:
 
 
 REFUSED = [
-    unreadable("sound has no counterpart", {"type": "input_audio", "input_audio": {}}, "of type 'input_audio' can't be given"),
-    unreadable("an image without anything", {"type": "image"}, "of type 'image' can't be given"),
+    unreadable("sound has no counterpart", {"type": "input_audio", "input_audio": {}}, "of type 'input_audio' is not supported"),
+    unreadable("an image without anything", {"type": "image"}, "of type 'image' is not supported"),
     unreadable("an image has an address", {"type": "image_url", "image_url": {}}, "url must be a string"),
     unreadable("an address is one of the web", image("ftp://a/b"), "an http(s) URL or a data URL"),
     unreadable("a data URL is in base64", image("data:image/png,abc"), "must be in base64"),

@@ -383,7 +383,7 @@ REFUSED = [
         (6,),
         "a choice among no tools leaves none",
         chat(tools=TOOLS, tool_choice={"type": "allowed_tools"}),
-        "leaves none of the tools",
+        "allows none of the tools",
         "tool_choice",
     ),
     RefusedRow((5,), "tools are a list", chat(tools={}), "'tools' must be a list", "tools"),

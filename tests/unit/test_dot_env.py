@@ -92,11 +92,11 @@ def test_a_file_that_may_not_be_read_is_one_line_with_its_path(tmp_path: Path) -
             "ANTHROPIC_API_KEY=\nOPENAI_API_KEY=' '\n",
             ["ANTHROPIC_API_KEY, OPENAI_API_KEY are empty: an upstream without a key is not used."],
         ),
-        ("ANTROPIC_API_KEY=sk-canary\n", ["nobody reads ANTROPIC_API_KEY; did you mean ANTHROPIC_API_KEY?"]),
-        ("ANTHROPIC_APIKEY=sk-canary\n", ["nobody reads ANTHROPIC_APIKEY; did you mean ANTHROPIC_API_KEY?"]),
-        ("openai_api_key=sk-canary\n", ["nobody reads openai_api_key; did you mean OPENAI_API_KEY?"]),
-        ("OPENAI_BASEURL=http://canary\n", ["nobody reads OPENAI_BASEURL; did you mean OPENAI_BASE_URL?"]),
-        ("OPENAI_COMPAT_WORKER=2\n", ["nobody reads OPENAI_COMPAT_WORKER; did you mean OPENAI_COMPAT_WORKERS?"]),
+        ("ANTROPIC_API_KEY=sk-canary\n", ["ANTROPIC_API_KEY has no effect; did you mean ANTHROPIC_API_KEY?"]),
+        ("ANTHROPIC_APIKEY=sk-canary\n", ["ANTHROPIC_APIKEY has no effect; did you mean ANTHROPIC_API_KEY?"]),
+        ("openai_api_key=sk-canary\n", ["openai_api_key has no effect; did you mean OPENAI_API_KEY?"]),
+        ("OPENAI_BASEURL=http://canary\n", ["OPENAI_BASEURL has no effect; did you mean OPENAI_BASE_URL?"]),
+        ("OPENAI_COMPAT_WORKER=2\n", ["OPENAI_COMPAT_WORKER has no effect; did you mean OPENAI_COMPAT_WORKERS?"]),
         ("MINIMAX_API_KEY=sk-canary\nCOHERE_API_KEY=sk-canary\nPATH=/bin\n", []),
         ("OPENAI_APIKEY=sk-canary\nOPENAI_API_KEY=${OPENAI_APIKEY}\n", []),
     ],
@@ -119,7 +119,7 @@ def test_a_service_tells_of_it_as_well(tmp_path: Path, monkeypatch: pytest.Monke
         monkeypatch.setenv(variable, "")  # put back afterwards
     (tmp_path / ".env").write_text("MISTRAL_APIKEY=sk-canary\n")
     facts = examine(tmp_path, tmp_path / "copy")
-    words = f"{tmp_path / '.env'}: nobody reads MISTRAL_APIKEY; did you mean MISTRAL_API_KEY?"
+    words = f"{tmp_path / '.env'}: MISTRAL_APIKEY has no effect; did you mean MISTRAL_API_KEY?"
     assert facts["warnings"] == [words]
     row = {"number": 2, "state": "serving", "facts": facts}
     service = {"current": 2, "generations": [{"number": 1, "state": "retiring", "facts": {**facts, "warnings": ["old"]}}, row]}
@@ -133,7 +133,7 @@ def test_a_start_that_fails_for_want_of_a_key_names_the_misspelt_one(tmp_path: P
     (tmp_path / "config.toml").write_text('[upstreams.x]\nkind = "mistral"\napi_keys = ["env:MISTRAL_API_KEY"]\n')
     assert main(["--check"], tmp_path) == 2
     told, fault = capsys.readouterr().err.splitlines()
-    assert told == f"openai-compat: warning: {tmp_path / '.env'}: nobody reads MISTRAL_APIKEY; did you mean MISTRAL_API_KEY?"
+    assert told == f"openai-compat: warning: {tmp_path / '.env'}: MISTRAL_APIKEY has no effect; did you mean MISTRAL_API_KEY?"
     assert "the environment has no MISTRAL_API_KEY" in fault
 
 

@@ -17,6 +17,7 @@ TABLE: dict[type[GatewayError], tuple[int, str, str | None, bool, bool]] = {
     errors.BadRequest: (400, "invalid_request_error", None, False, False),
     errors.ContextTooLong: (400, "invalid_request_error", "context_length_exceeded", False, False),
     errors.Unsupported: (400, "invalid_request_error", "unsupported_value", False, False),
+    errors.GatewayLoop: (400, "invalid_request_error", "gateway_loop", False, False),
     errors.InvalidKey: (401, "invalid_request_error", "invalid_api_key", False, False),
     errors.ForbiddenOrigin: (403, "invalid_request_error", "origin_not_allowed", False, False),
     errors.ForbiddenClient: (403, "invalid_request_error", "client_not_allowed", False, False),

@@ -171,7 +171,7 @@ needs_a_person = pytest.mark.parametrize(
     ("settings", "is_installed", "words"),
     [
         (EmbeddedSettings(model="nowhere/at-all.gguf"), True, "does not exist"),
-        (EmbeddedSettings(model="gpt-17"), True, "there is no embedded model 'gpt-17'"),
+        (EmbeddedSettings(model="gpt-17"), True, "the embedded model 'gpt-17' is unknown"),
         (EmbeddedSettings(), False, "xllamacpp, is not installed"),
     ],
     ids=["no such file", "no such preset", "no engine for this platform"],

@@ -310,7 +310,7 @@ def test_an_index_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.
         ("ssl.SSLError CERTIFICATE_VERIFY_FAILED\nERROR: No matching distribution found", "certificate is not trusted", False),
         ("WARNING: NewConnectionError\nERROR: No matching distribution found for x", "can't be reached", False),
         ("Temporary failure in name resolution\nERROR: No matching distribution found for x", "can't be reached", False),
-        ("Could not fetch URL http://x: 503 Server Error: no - skipping\nERROR: No matching distribution found for x", "a fault", False),
+        ("Could not fetch URL http://x: 503 Server Error: no - skipping\nERROR: No matching distribution found for x", "is failing", False),
         ("Could not fetch URL http://x: 404 Client Error: no - skipping\nERROR: No matching distribution found", "does not have it", False),
         ("ERROR: No matching distribution found for x", "does not have it", False),
         ("noise\nERROR: first\n  ERROR: no\nERROR: last of all \nnoise", "fetched: ERROR: last of all", False),

@@ -158,7 +158,7 @@ def test_an_upstreams_words_are_kept_in_other_shapes_too(body: bytes, message: s
 
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"error":{}}', b'{"error":{"message":null}}', b'{"error":{"message":" \\n"}}', b"<p></p>"])
 def test_an_error_without_words_is_told_by_its_status(body: bytes) -> None:
-    assert refusal_of(418, {}, body, "fake").message == "fake: status 418 without words"
+    assert refusal_of(418, {}, body, "fake").message == "fake: status 418 without a message"
 
 
 def test_words_are_bounded_and_hold_no_control_characters() -> None:

@@ -60,7 +60,7 @@ def test_a_whole_agent_step_is_made() -> None:
 def test_the_cost_is_told_where_it_is_known() -> None:
     priced = usage_chunk(usage={**USAGE, "cost_details": {"upstream_inference_cost": 0.00123}})
     proof = prove(Gateway(stream([*GOOD[:-1], priced]), stream(text_chunks())), "x")
-    assert proof.passed[2] == "it was counted: 11 tokens in, 7 out, $0.001230"
+    assert proof.passed[2] == "usage is reported: 11 tokens in, 7 out, $0.001230"
 
 
 @pytest.mark.parametrize(
