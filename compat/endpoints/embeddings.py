@@ -34,8 +34,8 @@ _TOO_MANY = re.compile(
     r"batch|too many (?:inputs|items|documents|texts|requests in)|at most \d+|maximum .*(?:inputs|items|texts)", re.IGNORECASE
 )
 _ADVICE = (
-    "Set the key of an upstream that has embedding models, for example OPENAI_API_KEY, GEMINI_API_KEY or MISTRAL_API_KEY (see .env.example), "
-    "or run Ollama here with one (`ollama pull nomic-embed-text`). Then use a name like 'openai/text-embedding-3-small' or "
+    "Set the key of an upstream that has embedding models, for example OPENAI_API_KEY, GEMINI_API_KEY or MISTRAL_API_KEY (see "
+    ".env.example), or run Ollama here with one (`ollama pull nomic-embed-text`). Then use a name like 'openai/text-embedding-3-small' or "
     "'ollama/nomic-embed-text', or give it a name of your own under [models.\"NAME\"] in config.toml."
 )
 

@@ -155,7 +155,7 @@ def test_a_bare_name_goes_to_an_upstream_whose_list_is_unknown(gateway: RunningG
     [
         (error_answer(401, "no such key"), 401, "no such key"),
         (json_answer({"data": []}), 502, "did not answer with 1 embeddings"),
-        (json_answer({"data": [{"embedding": "@@"}]}), 502, "garbled"),
+        (json_answer({"data": [{"embedding": "@@"}]}), 502, "malformed"),
         (json_answer({"data": [{}]}), 502, "without an embedding"),
         (json_answer(b"<html>"), 502, "not JSON"),
         (json_answer([]), 502, "not an object"),

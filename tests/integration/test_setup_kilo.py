@@ -152,7 +152,7 @@ def test_something_else_at_the_address_is_told(upstream: FakeUpstream, cli: Comm
     upstream.script(Answer((b"<html>",), 200, (("content-type", "text/html"),)))
     done = cli.run("setup", "kilo", "--url", upstream.url)
     assert (done.returncode, kilo_file(cli).exists()) == (1, False)
-    assert "is not this gateway" in done.stdout
+    assert "is not an openai-compat gateway" in done.stdout
 
 
 @pytest.mark.parametrize(
