@@ -218,7 +218,7 @@ class CallRun:
         call = self.call
         if place.wait_s:
             if self.gateway.clock.monotonic() + place.wait_s >= self._plan.deadline_s:
-                words = f"{place.candidate.deployment.upstream.name} has no room for this call before its time is up."
+                words = f"{place.candidate.deployment.upstream.name} has no room for this call within its time."
                 raise UpstreamRateLimit(words, retry_after_s=place.wait_s)
             yield from self._pause(place.wait_s)
         gate = self.gateway.policies.gates.of(place.candidate.deployment.upstream.name)

@@ -75,7 +75,7 @@ def causes(gateway: Gateway) -> list[str]:
     found = [f"{name}: {states[name].detail}" for name in router.upstreams if name in states and states[name].state == "failing"]
     for row in gateway.policies.circuits.report():
         if row["state"] == "open":
-            found.append(f"{row['upstream']} is not called for {row['model']} just now: {str(row['cause']).rstrip('.')}")
+            found.append(f"the circuit of {row['upstream']} for {row['model']} is open: {str(row['cause']).rstrip('.')}")
     if not router.upstreams and engine is None:
         found.append("no model can answer: no upstream is configured, and the embedded model is switched off")
     elif not router.upstreams and engine is not None and (status := engine.status()).state == "failed":
@@ -100,7 +100,7 @@ def _parts(gateway: Gateway) -> dict[str, Any]:
 def health_report(gateway: Gateway) -> dict[str, Any]:
     """Status, version, uptime, upstreams and their state, calls in flight, where the aliases go.
 
-    `status` is `ok`; `degraded` when something does not work that was configured, or no model can answer (`causes` tells what, and why);
+    `status` is `ok`; `degraded` when something does not work that was configured, or no model can answer (`causes` says what, and why);
     `draining` while the gateway shuts down.
     """
     states = gateway.discovery.states

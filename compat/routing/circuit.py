@@ -316,7 +316,7 @@ class Circuit:
         cause = f"; the last one: {self._cause.rstrip('.')}" if self._cause else ""
         counts = f"{self.failures} faults in a row" if self._is_dead else self._outcomes.words
         return NoUpstream(
-            f"{self.key.upstream} is not called for {self.key.model} just now: {counts}{cause}. {when}",
+            f"The circuit of {self.key.upstream} for {self.key.model} is open: {counts}{cause}. {when}",
             code="circuit_open",
             retry_after_s=min(wait_s, MAX_RETRY_AFTER_S) if wait_s > 0 else PROBE_RETRY_AFTER_S,
         )

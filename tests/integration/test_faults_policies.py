@@ -54,7 +54,7 @@ def test_after_ten_faults_calls_are_answered_at_once_with_what_is_wrong(
         answer = gateway.chat(stream=stream)
         error = answer.json()["error"]
         assert (answer.status_code, error["code"]) == (503, "circuit_open")
-        assert "fake is not called for their-model just now" in error["message"]
+        assert "The circuit of fake for their-model is open" in error["message"]
         assert "broken inside" in error["message"]
         assert "next probe is in 15 s" in error["message"]
         assert answer.headers["retry-after"] == "15"

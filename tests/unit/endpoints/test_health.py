@@ -92,7 +92,7 @@ def test_what_does_not_work_is_named_with_its_reason(gateway: Gateway) -> None:
     for _ in range(gateway.settings.circuit.failures):
         circuit.admit().failed(UpstreamFailure("It is on fire."))
     report = health_report(gateway)
-    assert report["causes"] == ["up: wrong key", "two is not called for b just now: It is on fire", "log: disk full"]
+    assert report["causes"] == ["up: wrong key", "the circuit of two for b is open: It is on fire", "log: disk full"]
     assert report["status"] == "degraded"
 
 

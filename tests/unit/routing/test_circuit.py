@@ -150,7 +150,7 @@ def test_an_open_circuit_names_the_upstream_the_cause_and_the_next_probe(setting
     setting.pass_s(2.5)
     error = setting.refusal()
     assert error.message == (
-        "ada is not called for big just now: 3 faults in a row; the last one: ada: it is on fire. The next probe is in 13 s."
+        "The circuit of ada for big is open: 3 faults in a row; the last one: ada: it is on fire. The next probe is in 13 s."
     )
     assert (error.status, error.code, error.retry_after_s) == (503, "circuit_open", 13)
 
@@ -259,7 +259,7 @@ def ailing() -> Setting:
 
 
 def test_an_ailing_circuit_refuses_and_lets_through_who_has_nobody_else(ailing: Setting) -> None:
-    assert ailing.refusal().message.startswith("ada is not called for big just now: 9 of 10 calls failed; the last one")
+    assert ailing.refusal().message.startswith("The circuit of ada for big is open: 9 of 10 calls failed; the last one")
     assert ailing.circuit.is_ailing
     ailing.circuit.admit(despite=True).succeeded()
     assert ailing.circuit.state == "open", "the probe's word closes it"
@@ -275,7 +275,7 @@ def test_a_dead_circuit_lets_nobody_through(setting: Setting) -> None:
 def test_an_ailing_circuit_that_has_no_good_end_any_more_is_dead(ailing: Setting) -> None:
     ailing.circuit.admit(despite=True).failed(FAULT)
     assert not ailing.circuit.is_ailing
-    assert ailing.refusal().message.startswith("ada is not called for big just now: 10 faults in a row")
+    assert ailing.refusal().message.startswith("The circuit of ada for big is open: 10 faults in a row")
 
 
 def test_while_an_ailing_one_is_probed_others_are_let_through_if_need_be(ailing: Setting) -> None:

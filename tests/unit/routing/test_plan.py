@@ -157,7 +157,7 @@ def test_when_no_circuit_admits_the_first_ones_refusal_is_raised() -> None:
     setting = Setting(A, B)
     setting.open("b/m")
     setting.open("a/m")
-    with pytest.raises(NoUpstream, match="a is not called for m") as caught:
+    with pytest.raises(NoUpstream, match="The circuit of a for m is open") as caught:
         setting.next()
     assert caught.value.code == "circuit_open"
     assert setting.plan.attempts == 0
