@@ -46,14 +46,14 @@ from typing import ClassVar
 import msgspec
 
 MAX_RETRY_AFTER_S = 30
-"""The longest wait a client is told: Kilo Code obeys `retry-after` without a cap of its own."""
+"""The longest wait a client is asked for: Kilo Code obeys `retry-after` without a cap of its own."""
 
 
 class GatewayError(Exception):
     """An error that can be shown to a client in OpenAI's shape.
 
     `status` is the HTTP status for the client, `type` and `code` the machine-readable words of OpenAI's error object.
-    `retryable` tells the pipeline that another attempt may succeed, `trips_circuit` that the circuit counts it.
+    `retryable`: another attempt may succeed; `trips_circuit`: the circuit counts it.
     """
 
     status: int = 500

@@ -104,7 +104,7 @@ def _revoke(name: str, path: Path, configured: frozenset[str], now: datetime.dat
 
 
 def terms_of(arguments: argparse.Namespace, now: datetime.datetime) -> KeyTerms:
-    """The terms that were asked for. `ValueError`, `SettingsError` for what is none."""
+    """The terms that were asked for. `ValueError`, `SettingsError` for invalid ones."""
     if arguments.limit:
         parse_rules(arguments.limit, "client", "--limit")
     amounts = (arguments.day_usd, arguments.month_usd)
@@ -148,7 +148,7 @@ def _day(moment: datetime.datetime) -> str:
 
 
 def configured_names(config: Path | None) -> frozenset[str]:
-    """The names under `[keys]` of the configuration file. A file with other faults tells them too, one that is no TOML has none."""
+    """The names under `[keys]` of the configuration file. A file with other faults has them too, one that is not TOML has none."""
     if config is None:
         return frozenset()
     try:

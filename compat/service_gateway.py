@@ -39,7 +39,7 @@ def start_gateway(base_dir: Path) -> Gateway:
 
 
 def teller(run: RunFolder) -> Callable[[], bool]:
-    """Whether this worker is the one of all that tells what concerns them all: it holds a lock while it lives.
+    """Whether this worker is the one that reports what concerns them all: it holds a lock while it lives.
 
     Where the lock can't be had for anybody, each of them is.
     """

@@ -1,4 +1,4 @@
-"""The collaborators that keep state: thinking, limits, answers, usage, and what gateways tell each other of circuits, calls in flight and
+"""The collaborators that keep state: thinking, limits, answers, usage, and what gateways share of circuits, calls in flight and
 metrics. In memory and in files, or in the Redis that workers share.
 
 A Redis that is gone never stops a call: each of them says so once, goes on without, and comes back by itself.
@@ -34,7 +34,7 @@ from compat.vault.sqlite import SqliteVault
 
 
 class Stores:
-    """Makes them, all over the same storage. `SettingsError` for a URL that is none."""
+    """Makes them, all over the same storage. `SettingsError` for an invalid URL."""
 
     def __init__(self, settings: Settings, base_dir: Path, clock: Clock, log: CallLog) -> None:
         self._settings = settings
@@ -47,7 +47,7 @@ class Stores:
         except ValueError as error:
             raise SettingsError(f"key 'storage.redis_url': {error}") from error
         self._gateway_id = clock.new_id()
-        self._link = self._link_of("commons")  # one for all that gateways tell each other
+        self._link = self._link_of("commons")  # one for all that gateways exchange
 
     def vault(self) -> ThinkingVault:
         """Where thinking is kept; in memory with no room where it is switched off."""
@@ -87,7 +87,7 @@ class Stores:
         return local if self._redis is None else SharedFlights(local, self._redis, self._link, self._clock.new_id)
 
     def board(self) -> CircuitBoard | None:
-        """Where circuits are told of; without a Redis there is nobody to tell."""
+        """Where circuits are published; none without a Redis."""
         return None if self._redis is None else CircuitBoard(self._redis, self._link, self._clock.now, self._gateway_id)
 
     def commons(self, board: CircuitBoard | None, circuits: Circuits, metrics: Metrics) -> Commons:

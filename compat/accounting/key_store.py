@@ -7,7 +7,7 @@ The file holds hashes, has mode 0600, and is written whole, as a new file that t
 gateway whose last key was revoked must not take any key again.
 
 A running gateway looks at the stamp of the file once a second, at the first call after that second. A file that can't be read, or is gone,
-leaves what was known in force, and is told: nobody gets in because a disk is full or an editor saves.
+leaves what was known in force, and is reported: nobody gets in because a disk is full or an editor saves.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def with_revoked(records: Records, name: str, now: datetime.datetime) -> Records
 
 @dataclass(frozen=True, slots=True)
 class StoredKeys:
-    """The keys of the file as they count for calls: those that are not revoked. `is_in_use` tells that there ever was one."""
+    """The keys of the file as they count for calls: those that are not revoked. `is_in_use`: there was one at some time."""
 
     hashes: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     expires_s: Mapping[str, float] = field(default_factory=dict)

@@ -9,7 +9,7 @@ hold. The latter ends by itself, `LEASE_S` after the call began at the earliest:
 ends, takes nothing out of a day or a month for good. To that end holds are added up by the hour in which they were taken; those of this
 one and the last count. Whoever takes adds first and reads then, so that of two at once one at least sees the other.
 
-A sum that no gateway can have counted is none, and begins anew.
+A sum that no gateway can have counted is invalid, and starts again.
 
 What can't be corrected while Redis is left alone is corrected when it is back. A correction that failed is not made again, for it may have
 been made.

@@ -10,10 +10,10 @@ of Flask-Limiter, in memory or in Redis, see `limit_counts.py`): of any number o
 here the sum itself is needed, to say what is left and because a call larger than what is left, or than the whole limit, is still served
 when it is the first to be so.
 
-A budget is spent by what calls have cost. Where it is only held by calls that are running, the next one is told to come back in a moment.
+A budget is spent by what calls have cost. Where it is only held by calls that are running, the next one is asked to come back in a moment.
 
 Budgets outlive the process: when a budget is seen first, what was spent in its window is read from the usage store, and again every few
-seconds, so that workers with a memory of their own hear of each other. While Redis is gone, only that is known, and everything else is let
+seconds, so that workers with a memory of their own learn of each other. While Redis is gone, only that is known, and everything else is let
 through (`Link`).
 """
 
@@ -72,7 +72,7 @@ class Estimate:
 
 
 def check_terms(name: str, terms: KeyTerms) -> None:
-    """`SettingsError` for a key whose limit is none."""
+    """`SettingsError` for a key whose limit is invalid."""
     parse_rules(terms.limit, "client", f"keys.{name}.limit")
 
 
@@ -140,8 +140,8 @@ class Reservation:
 class Limits:
     """All limits. Mutable: which budgets were seen, and what was last known to be spent; the counts are in the storage.
 
-    `terms_of(client)` tells what its key was given (`keys add --limit ...`), which goes before `[limits]`; a changed limit counts anew.
-    `spent(client, since_s)` tells the dollars that a client has spent by the usage store. `later` runs a correction: in a
+    `terms_of(client)` is what its key was given (`keys add --limit ...`), which overrides `[limits]`; a changed limit counts anew.
+    `spent(client, since_s)` is how many dollars a client has spent by the usage store. `later` runs a correction: in a
     greenlet of its own (`gevent.spawn`), for a storage lets others run meanwhile, in memory too, and whoever ends the call just then must
     not end its correction.
     """
@@ -313,7 +313,7 @@ def _number(amount: int, measure: Measure) -> str:
 def _refusal(hold: _Hold, settled: int, now_s: float, headers: list[tuple[str, str]]) -> GatewayError:
     """The words name the moment, not a number of seconds: Kilo Code would wait as long as a text says.
 
-    `settled` is what calls that are over have used: a budget that is only held by others is none that is spent.
+    `settled` is what calls that are over have used: a budget that is only held by others is not spent.
     """
     rule = hold.rule
     moment = datetime.datetime.fromtimestamp(hold.window.end_s, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

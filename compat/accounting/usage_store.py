@@ -157,7 +157,7 @@ class NoUsage:
 class UsageStore(BackgroundWriter):
     """Usage in a file. Mutable: the queue and the batch being written, how the file does.
 
-    `clock` is in seconds since 1970. `on_event` is told `usage.failed` and `usage.recovered`, also from the writing thread. Nothing is
+    `clock` is in seconds since 1970. `on_event` gets `usage.failed` and `usage.recovered`, also from the writing thread. Nothing is
     opened before `start`, `flush` or a question. `connect` is `sqlite3.connect`.
     """
 

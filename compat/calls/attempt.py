@@ -3,7 +3,7 @@
     attempt.whole()    -> a whole answer
     attempt.frames()   -> the frames of a streamed answer
 
-Both are steps: generators that hand out frames, or a heartbeat whenever the client has heard nothing for too long, and return a result.
+Both are steps: generators that hand out frames, or a heartbeat whenever the client has got nothing for too long, and return a result.
 What came of the attempt (usage, notes, thinking) is in its fields when it ends, however it ends. A refused optional parameter is left out
 and remembered (docs/translation.md, rule 11), a paused answer is resumed (rule 17): both within one attempt, for the client sees one
 answer.
@@ -55,7 +55,7 @@ class Attempt:
     """The progress of one attempt. One use only; `close` always follows.
 
     `key` is the credential to call with, `deadline_s` the clock's time at which the call must be over, `hold_bytes`
-    how much of a tool call may be held back, `on_content` hears of the commit point. `is_rest` tells that another one began the answer.
+    how much of a tool call may be held back, `on_content` is called at the commit point. `is_rest`: another one began the answer.
 
     `upstream_calls` counts requests that were sent. `first_content_s` is the clock's time of the commit point. `segments` are the digests
     of the prompt (`TranslatedRequest.segments`).
@@ -100,7 +100,7 @@ class Attempt:
     def frames(self, outlet: Outlet | None, on_frames: Callable[[bytes], None]) -> Steps[None]:
         """The frames of a streamed answer. Errors: any `GatewayError`; after the commit point it is the answer's end.
 
-        `outlet` is the client's end, where frames may go past the generators; `on_frames` hears of those.
+        `outlet` is the client's end, where frames may go past the generators; `on_frames` gets those.
         """
         ctx = self._context()
         if (kept := self._kept(ctx)) is not None:
@@ -154,7 +154,7 @@ class Attempt:
         return exchange
 
     def estimate_usage(self) -> None:
-        """Take for the usage of an answer that was cut short what the upstream had told by then, and an estimate of the rest."""
+        """Take for the usage of an answer that was cut short what the upstream had reported by then, and an estimate of the rest."""
         if self.usage is None and self.upstream_calls and self._count_prompt is not None:
             stream = self._stream
             self.usage = stream.usage_so_far() if stream is not None else estimated_usage(self._count_prompt(), 0)

@@ -1,4 +1,4 @@
-"""What a call may use, what it used, and who is told of it: limits and budgets, the answer cache, metrics, the usage store, traces.
+"""What a call may use, what it used, and where that is recorded: limits and budgets, the answer cache, metrics, the usage store, traces.
 
 account = Account(gateway, call)
 account.admit(route)                   # counted as begun; TooManyRequests, BudgetSpent, BadRequest

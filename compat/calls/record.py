@@ -1,4 +1,4 @@
-"""The record of a call: what the log, metrics and reports are told. No prompt, no answer, no secret."""
+"""The record of a call: what the log, metrics and reports get. No prompt, no answer, no secret."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def record_of(run: CallRun, outcome: str, error: GatewayError | None) -> dict[st
 
 
 def _of_attempt(run: CallRun, attempt: Attempt) -> dict[str, object]:
-    """What the attempt that ended the call has to tell; tokens and cost are those of the whole answer."""
+    """What is known of the attempt that ended the call; tokens and cost are those of the whole answer."""
     record: dict[str, object] = {}
     usage, cost_usd = run.used
     if usage is not None:

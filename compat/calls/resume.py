@@ -45,7 +45,7 @@ class Shown:
 
     @property
     def tokens(self) -> int:
-        """What it may have cost, where no upstream lived to tell."""
+        """What it may have cost, where no upstream reported it."""
         return (len(self.text) + self.reasoning_chars) // _CHARS_PER_TOKEN
 
 
@@ -148,7 +148,7 @@ class Spent:
 
 
 def estimate_of(tokens: int) -> Usage:
-    """A part's usage where its upstream did not live to tell it."""
+    """A part's usage where its upstream failed before it reported any."""
     return Usage(completion_tokens=max(tokens, 0), is_estimate=True)
 
 

@@ -6,9 +6,9 @@
 A plan (`compat/routing/plan.py`) says where the call goes and what follows a failure; each place gets an attempt (`attempt.py`):
 translation may run again, for inputs are never changed. The *commit point* is the first content of the answer: before it another attempt
 may be made, after it the stream is carried on (`resume.py`, `splice.py`) or ended with an error event. Whatever happens, the
-upstream is closed, the circuit and the gate are told, and one record goes to the log.
+upstream is closed, the circuit and the gate are notified, and one record goes to the log.
 
-Steps hand out a heartbeat whenever the client has heard nothing for too long; `whole` drops them.
+Steps hand out a heartbeat whenever the client has got nothing for too long; `whole` drops them.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class CallRun:
         self.account.feed(frames)
 
     def headers(self) -> list[tuple[str, str]]:
-        """What the client is told about the way its call took."""
+        """The headers that say how the call was made."""
         headers = [("x-compat-attempts", str(self.attempts))]
         if self.attempt is not None:
             headers.append(("x-compat-upstream", header_text(self.attempt.deployment.name)))
@@ -179,7 +179,7 @@ class CallRun:
                 return result
 
     def _next_place(self) -> Steps[Place]:
-        """Where to go. A new call is told at once when every circuit is open; one that is under way waits for a probe, within bounds."""
+        """Where to go. A new call fails at once when every circuit is open; one that is under way waits for a probe, within bounds."""
         plan = self._plan = self._plan or self._make_plan()
         while True:
             try:

@@ -27,7 +27,7 @@ _REASONING = ("reasoning_content", "reasoning", "reasoning_details")
 
 
 def new_part(shown: str, text: str, *, is_prefilled: bool, is_last: bool) -> str | None:
-    """What `text`, as far as it came, adds to what was shown; `None` while that can't be told. `is_last`: no more will come.
+    """What `text`, as far as it came, adds to what was shown; `None` while that is not known. `is_last`: no more will come.
 
     A repetition is a beginning of `text` (less white space at its start) with which `shown` ends: see `overlap_of`. Without one nothing is
     lost.

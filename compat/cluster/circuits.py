@@ -2,7 +2,7 @@
 
     board = CircuitBoard(client, link, clock.now, gateway_id)
     board.note(change)        # from `on_change` of the circuits: at once, nothing is asked
-    board.sync(circuits)      # in the background, every second: tell what changed, hear what others found out
+    board.sync(circuits)      # in the background, every second: send what changed, read what others found out
 
 Each gateway keeps its circuits in memory, so that no call waits for Redis; the others know a second later. One hash holds the last
 change of each circuit. What is older than `FORGET_S` is taken away by whoever meets it; by then every circuit has been probed. So is what
@@ -43,7 +43,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class CircuitBoard:
-    """What was told and heard. Mutable: what is still to be told, the entries that were seen; changed without a switch."""
+    """News of circuits. Mutable: what is still to be sent, the entries that were seen; changed without a switch."""
 
     def __init__(self, client: Any, link: Link, now: Callable[[], float], gateway_id: str) -> None:
         self._client = client
@@ -69,7 +69,7 @@ class CircuitBoard:
             self._untold[field] = packed
 
     def sync(self, circuits: Circuits) -> None:
-        """Tell, then hear. What can't be told now is told later."""
+        """Send, then read. What can't be sent now is sent later."""
         if self._untold:
             telling, self._untold = self._untold, {}
             if self._link.ask(lambda: self._client.hset(KEY, mapping=telling)) is None:

@@ -14,7 +14,7 @@ Keys in Redis, each with an end of its own:
 
     flight:KEY              the claim: the name of the leading flight
     flight:wanted:NAME      somebody follows that flight
-    flight:frames:NAME      its frames, a stream: `head` (what is told of the call), `frame`s, `end` or `lost`
+    flight:frames:NAME      its frames, a stream: `head` (the call's headers), `frame`s, `end` or `lost`
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ MAX_BYTES = 16 * 1024 * 1024
 _NAME = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _HEADER_NAME = re.compile(r"x-cache|x-compat-[a-z-]{1,40}|x-ratelimit-[a-z-]{1,40}")
-"""Those that a gateway tells of the way of a call. Another one could say where the answer ends, or what a proxy is to do with it."""
+"""The headers that describe how a call was made. Another one could say where the answer ends, or what a proxy is to do with it."""
 _HEADER_VALUE = re.compile(r"[ -~]{0,8192}")
 _MAX_HEADERS = 64
 _PREFIX = f"{KEY_PREFIX}:flight:"
@@ -69,12 +69,12 @@ class Led:
         return self.head.request_id if self.head is not None else self.own.request_id
 
     def headers(self) -> list[tuple[str, str]]:
-        """What is told of the way of that call."""
+        """The headers that say how that call was made."""
         return list(self.head.headers) if self.head is not None else self.own.headers()
 
 
 class Head(msgspec.Struct, frozen=True):
-    """What the leader tells of its call."""
+    """The headers of the leader's call."""
 
     request_id: str
     headers: list[tuple[str, str]]

@@ -1,13 +1,13 @@
-"""Metrics of all gateways that share a Redis: whichever is asked tells them.
+"""Metrics of all gateways that share a Redis: each of them gives the sum.
 
     shared = SharedMetrics(metrics, client, link, gateway_id)
     shared.push()             # every few seconds: what was counted since the last time, and what is going on just now
-    shared.render(accept)     # None while Redis can't be used: this gateway's own are all there is to tell
+    shared.render(accept)     # None while Redis can't be used: only this gateway's own are known
 
 Counts are added up in one hash, so they outlive the gateway that counted them, restarts included. What is going on just now is under a key
 of each gateway's own, which is gone soon after it. A gateway that is killed takes with it what it counted since its last push.
 
-Prometheus is to ask one address of them (the balancer's): each would tell the sum, and a sum of sums is wrong.
+Prometheus is to ask one address of them (the balancer's): each gives the sum, and a sum of sums is wrong.
 
 What no gateway can have counted is left out, and taken away where it is in the way: names of labels go into the exposition as they are.
 """
@@ -131,7 +131,7 @@ class SharedMetrics:
         return None
 
     def _now_of(self, packed: bytes) -> dict[str, float]:
-        """What a gateway tells of just now; nothing where that is anything else."""
+        """A gateway's gauges; nothing where the value is invalid."""
         try:
             return msgspec.json.decode(packed, type=dict[str, float])
         except (ValueError, RecursionError):  # msgspec's errors, and bytes that are not UTF-8
@@ -140,7 +140,7 @@ class SharedMetrics:
 
 
 class _Told:
-    """A registry of what was told. What a gateway of another version counted besides is left out."""
+    """A registry of those gauges. What a gateway of another version counted besides is left out."""
 
     def __init__(self, families: Iterable[Metric], told: dict[str, float]) -> None:
         self._families = {family.name: Metric(family.name, family.documentation, family.type) for family in families}

@@ -124,7 +124,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `ids` maps an upstream kind to the id the model has there, `replaced_by` names the model that takes over after `retires`.
     `apis` are the wire APIs of its vendor that it does everything on, the best first; empty: that of its upstream, whichever it is.
-    `source` tells where price and limits were read; `reseller` is a thin one, and what an upstream's own list tells goes before it.
+    `source` says where price and limits were read; `reseller` is a thin one, which an upstream's own list overrides.
     """
 
     id: str = ""

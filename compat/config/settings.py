@@ -101,7 +101,7 @@ def load_settings(
 ) -> Settings:
     """The settings of the file at `path` (none: the defaults) with `env:NAME` values filled in and `overrides` (nested) laid over them.
 
-    `has_keys` tells that there are client keys besides those of `[keys]`.
+    `has_keys`: there are client keys besides those of `[keys]`.
 
     Raises `SettingsError`.
     """
@@ -301,7 +301,7 @@ def _header_of(name: str, written: str, environment: Mapping[str, str], where: s
 
 
 def _is_host(host: str) -> bool:
-    """Whether a server can be told to listen there: an IP address, also a short one (`0`), or a name, whose last part is no number (RFC
+    """Whether a server can listen there: an IP address, also a short one (`0`), or a name, whose last part is no number (RFC
     1123, section 2.1)."""
     if ":" in host:
         try:

@@ -45,7 +45,7 @@ def json_body(body: bytes, status: int = 200, headers: Iterable[tuple[str, str]]
 
 
 def error_body(error: GatewayError, headers: Iterable[tuple[str, str]] = ()) -> Answer:
-    """The answer that tells a client of `error`; a wait it is asked for is never longer than `MAX_RETRY_AFTER_S`."""
+    """The answer for `error`; a wait that the client is asked for is never longer than `MAX_RETRY_AFTER_S`."""
     answer = json_body(error.body(), error.status, [*headers, *error.headers])
     if error.retry_after_s is not None:
         answer.headers.append(("retry-after", str(math.ceil(min(error.retry_after_s, MAX_RETRY_AFTER_S)))))

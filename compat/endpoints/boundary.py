@@ -37,7 +37,7 @@ def attach_boundary(app: flask.Flask, gateway: Gateway) -> None:
 
 
 def fault_of(gateway: Gateway, request_id: str, error: Exception) -> InternalError:
-    """What a client is told of a fault of ours. The log has its type and place; its words may hold anything, and are in neither."""
+    """The error that a client gets for a fault of ours. The log has its type and place; its words may hold anything, and are in neither."""
     where = "".join(traceback.format_tb(error.__traceback__)[-6:])
     gateway.log.write("error", {"request_id": request_id, "type": type(error).__name__, "where": where}, "error")
     return InternalError(f"The gateway failed on this request; its log has the details under {request_id}.")

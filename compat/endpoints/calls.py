@@ -74,7 +74,7 @@ def streamed_answer(run: CallRun, watch: ClientWatch, reader: Reader[Told] | Non
 
 
 def _headers(run: CallRun, leader: Told) -> list[tuple[str, str]]:
-    """What the client is told of its call; a call that shares an answer names the call whose answer it is."""
+    """The headers on how a call was made; a call that shares an answer names the call whose answer it is."""
     headers = leader.headers()
     if leader.request_id != run.request_id:
         headers.append(("x-compat-shared-with", leader.request_id))

@@ -67,7 +67,7 @@ def _is_base(path: str) -> bool:
 
 
 class Front:
-    """The outermost WSGI application. `asks_for_keys` tells whether a call needs a client key just now."""
+    """The outermost WSGI application. `asks_for_keys`: whether a call needs a client key now."""
 
     def __init__(
         self, app: WsgiApp, settings: ServerSettings, new_id: Callable[[], str], asks_for_keys: Callable[[], bool] = lambda: False

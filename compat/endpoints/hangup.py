@@ -140,7 +140,7 @@ class WatchedFrames:
     def __init__(
         self, first: bytes, frames: Iterator[bytes], watch: ClientWatch, on_fault: Callable[[Exception], GatewayError] | None = None
     ) -> None:
-        """`on_fault` notes a fault of ours and makes the error that the client is told of; without it a fault leaves as it is."""
+        """`on_fault` notes a fault of ours and makes the error that the client gets; without it a fault leaves as it is."""
         self._on_fault = on_fault
         self._first: bytes | None = first
         self._frames = frames

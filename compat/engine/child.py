@@ -40,7 +40,7 @@ _NETWORK = frozenset((
 class Child:
     """A running module of this program that speaks JSON lines. Mutable: only through the process itself.
 
-    Standard input stays open as long as the child is wanted: its end tells the child that its parent is gone. Two readers empty its
+    Standard input stays open as long as the child is wanted: its end shows the child that its parent is gone. Two readers empty its
     pipes all the time, so that it never has to wait for us.
     """
 
@@ -72,7 +72,7 @@ class Child:
         for reader in self._readers:
             reader.start()
         if first_line is not None:
-            with contextlib.suppress(OSError):  # it died at once; `read` and `wait` tell
+            with contextlib.suppress(OSError):  # it died at once; `read` and `wait` report it
                 self._stdin.write(json.dumps(first_line).encode() + b"\n")
                 self._stdin.flush()
 

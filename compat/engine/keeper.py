@@ -32,7 +32,7 @@ _POLL_S = 0.1
 
 
 class Parameters(msgspec.Struct, frozen=True):
-    """What a keeper is told."""
+    """A keeper's parameters."""
 
     settings: EmbeddedSettings
     log: LogSettings
@@ -41,7 +41,7 @@ class Parameters(msgspec.Struct, frozen=True):
 
 
 class Silent:
-    """Shows no progress: nobody looks at a keeper's terminal; the engine's status tells how far a fetch is."""
+    """Shows no progress: nobody looks at a keeper's terminal; the engine's status has the progress of a fetch."""
 
     def __init__(self, name: str) -> None:
         """Nothing to show."""
@@ -88,7 +88,7 @@ def _acquire(lock: FileLock) -> bool:
 
 
 def _keep(engine: EmbeddedEngine, place: EnginePlace, stopping: threading.Event) -> None:
-    """Tell what the engine does whenever that changes, until it is told to stop or nobody wants it."""
+    """Publish the engine's status whenever it changes, until a signal to stop or until nobody needs it."""
     told: dict[str, Any] = {}
     users = FileLock(place.users)
     used_s = time.monotonic()

@@ -90,7 +90,7 @@ def cached_path(preset: Preset, folder: Path) -> Path:
 def is_verified(path: Path, sha256: str) -> bool:
     """Whether the file was verified since it last changed: its stamp names the hash, and the size and times that it had then.
 
-    Good enough for not fetching it, not for using it: who can write the file can write a stamp. A stamp that is a link is none.
+    Good enough for not fetching it, not for using it: who can write the file can write a stamp. A stamp that is a link is ignored.
     """
     try:
         with open(_stamp_path(path), opener=_open_itself) as file:
@@ -226,7 +226,7 @@ def pip_download(requirement: str, folder: Path, tell: Callable[[], None]) -> No
 
 
 def _failed_requests(log: Path) -> str:
-    """What became of each page that pip did not get. Only its log always tells that: with `PIP_RETRIES=0` there is no warning."""
+    """What became of each page that pip did not get. Only its log always has that: with `PIP_RETRIES=0` there is no warning."""
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
     return "".join(f"\n{line}" for line in lines if "Could not fetch URL" in line)
 

@@ -32,7 +32,7 @@ _ERRORS_ONLY = 1
 
 
 def main() -> int:
-    """Serve until told to stop. Exit code 1, with the reason as the last line, when the model can't be served."""
+    """Serve until asked to stop. Exit code 1, with the reason as the last line, when the model can't be served."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the gateway, which ends us in its own time
     answers = own_standard_output()
     parameters = json.loads(read_line())

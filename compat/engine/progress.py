@@ -22,7 +22,7 @@ class _Bar(_Tqdm):
 
 
 class FetchProgress:
-    """Shows bytes done of a total. Mutable: the bar, and the last tenth that was told."""
+    """Shows bytes done of a total. Mutable: the bar, and the last tenth that was shown."""
 
     def __init__(self, name: str, stream: TextIO | None = None) -> None:
         self._label = f"Fetching the embedded model {name}"

@@ -2,7 +2,7 @@
 
 The engine belongs to a keeper, a process of its own (`compat/engine/keeper.py`), which outlives workers and restarts: a reload
 does not load the model again, and answers that it is giving go on. Whoever needs the engine and finds no keeper starts one; of several
-keepers the one that gets the lock stays. The keeper tells where its engine answers in a file that only this user can read. It ends when
+keepers the one that gets the lock stays. The keeper writes where its engine answers to a file that only this user can read. It ends when
 nobody has held the users' lock for a while.
 
     engine-DIGEST.json     who the keeper is, what the engine does, where it answers and with which key
@@ -48,7 +48,7 @@ class EnginePlace:
         self.users = root / f"engine-{digest}.users"
 
     def read(self) -> dict[str, Any] | None:
-        """What the keeper told last, if it lives."""
+        """What the keeper wrote last, if it lives."""
         value = read_json(self.file)
         return value if value is not None and is_keeper(value) and is_alive(Identity.read(value.get("keeper"))) else None
 

@@ -72,13 +72,13 @@ class TranslationContext:
     """All that a translation may depend on besides the client's bytes.
 
     `alias` is the name the client asked for, `target` the upstream's id of the model, `model` its facts from the catalog.
-    `completion_id` and `created_s` identify the answer (clock and randomness are the caller's). `wants_usage` tells whether the
+    `completion_id` and `created_s` identify the answer (clock and randomness are the caller's). `wants_usage`: whether the
     client asked for the usage chunk. `refused_parameters` are those that this deployment was seen to refuse; `find_thinking`
     looks kept thinking up by tool-call ids. `memory` is the request's, for its answer; `continuation` is set when a pause is resumed,
-    `resumes` tells whether another one would be.
-    `sends_usage_option` tells whether this upstream knows `stream_options`, `unwanted_fields` are fields of messages and tools that it
+    `resumes`: whether another one would be.
+    `sends_usage_option`: whether this upstream knows `stream_options`, `unwanted_fields` are fields of messages and tools that it
     refuses. `upstream_name` is the user's word for it, for error messages. `count_prompt` estimates the tokens of the request, for an
-    upstream that tells no usage.
+    upstream that reports no usage.
     """
 
     alias: str
@@ -174,7 +174,7 @@ class StreamTranslator(abc.ABC):
     def finish(self, *, is_whole: bool = False) -> bytes:
         """The upstream closed the stream, or said that it is at its end; the last frames with `[DONE]`. Errors: any `UpstreamError`.
 
-        `is_whole` tells that the body came to the end of its framing, so that nothing was cut off.
+        `is_whole`: the body came to the end of its framing, so nothing was cut off.
         """
         self.is_whole = is_whole
         frames = [self.translate_event(block) for block in self._splitter.finish()]
@@ -191,12 +191,12 @@ class StreamTranslator(abc.ABC):
         self.continuation = None
 
     def translate_known(self, text: bytes) -> bytes | None:  # noqa: ARG002  # for those who know any
-        """The client's frames for the text of some events, where a look at its bytes tells what they are: content, and nothing else."""
+        """The client's frames for the text of some events, where a look at its bytes shows that they are content and nothing else."""
         return None
 
     @abc.abstractmethod
     def usage_so_far(self) -> Usage:
-        """What a stream that is cut short has used: what the upstream had told by then, and an estimate of the rest."""
+        """What a stream that is cut short has used: what the upstream had reported by then, and an estimate of the rest."""
 
     @abc.abstractmethod
     def translate_event(self, block: bytes) -> bytes:

@@ -79,7 +79,7 @@ class Unknown(msgspec.Struct, frozen=True, gc=False):
 
 
 class Stop(msgspec.Struct, frozen=True):
-    """The answer's end. `refusal` is what the client is told of a refusal, `details` what the upstream said of it."""
+    """The answer's end. `refusal` is the client's text on a refusal, `details` what the upstream said of it."""
 
     reason: StopReason
     refusal: str = ""

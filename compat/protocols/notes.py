@@ -1,4 +1,4 @@
-"""Receipts: what a translation changed, gathered while it works and told in `x-compat-notes` and the call log.
+"""Receipts: what a translation changed, gathered while it works and shown in `x-compat-notes` and the call log.
 
 A note is `verb=subject`; equal notes are counted: `thinking=restored(2)`.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 _MAX_NOTES = 24
 _MAX_KEPT = 1000
-"""Different notes that are told apart: of more it is only known how many came."""
+"""Different notes that are kept apart: the rest is only counted."""
 _SUBJECT = re.compile(r"[^A-Za-z0-9_.@()\[\]/:-]")
 
 

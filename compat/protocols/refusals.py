@@ -7,7 +7,7 @@
     "This model does not support effort level 'xhigh'. Supported levels: ..."       -> output_config.effort.xhigh
 
 A name may stand for one value of a parameter: then what the model takes is another one, as if the catalog had said so (`as_learnt`). Only
-what a call can do without is looked for: everything else is the client's to hear of.
+what a call can do without is looked for: everything else is reported to the client.
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ def _located(detail: Mapping[str, Any]) -> str:
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """The wait an upstream asks for, in seconds: `retry-after-ms`, `retry-after` in seconds or as a date (RFC 9110, section 10.2.3).
 
-    A date counts from the answer's own `date`, so that neither clock matters. A garbled wait is none.
+    A date counts from the answer's own `date`, so that neither clock matters. A malformed wait is ignored.
     """
     with contextlib.suppress(ValueError, KeyError):
         wait_ms = float(headers["retry-after-ms"])

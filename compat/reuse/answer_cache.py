@@ -234,7 +234,7 @@ def _redis_key(key: str) -> str:
 
 
 def _obstacle(envelope: Envelope) -> str:
-    """Why a call is none for the cache; empty when it is one."""
+    """Why a call is not cacheable; empty when it is."""
     if any(envelope.value(name) not in _NOTHING for name in ("tools", "functions")):
         return "tools"
     messages = jsonio.decode(envelope.get("messages", b"[]"))  # a plain completion has none

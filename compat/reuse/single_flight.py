@@ -50,7 +50,7 @@ def flight_key(client: str, body: bytes, *, idempotency_key: str = "", retry_cou
 
 
 class Told(Protocol):
-    """What a client is told of the call whose answer it gets."""
+    """The headers about the call whose answer a client gets."""
 
     @property
     def request_id(self) -> str:
@@ -58,7 +58,7 @@ class Told(Protocol):
         ...
 
     def headers(self) -> list[tuple[str, str]]:
-        """What is told of the way of that call."""
+        """The headers that say how that call was made."""
         ...
 
 

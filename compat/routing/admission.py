@@ -10,10 +10,10 @@
 
 The limit of an upstream grows by one after as many good answers as it allows, while it is made use of, and shrinks when the upstream says
 429 or 529, or when its answers begin later and later. It shrinks from what was really running, once per round of calls: those that were
-let in before it shrank tell nothing new. How much it shrinks follows the share of late answers that were such objections, as DCTCP does it
+let in before it shrank say nothing new. How much it shrinks follows the share of late answers that were such objections, as DCTCP does it
 (RFC 8257, section 3.3): one 429 among many good answers says little. It starts high: as long as an upstream does not object, nobody waits.
 
-Late answers are told by the best of a few in a row, compared with the best of the last minutes for requests of that size: one answer may be
+Late answers are seen by the best of a few in a row, compared with the best of the last minutes for requests of that size: one answer may be
 late because its model thinks, but when even the quickest of eight is late, calls stand in line at the upstream.
 
 The queue is bounded in length and in time. Clients take turns; short streaming calls, at whose other end somebody is watching, go ahead of
@@ -180,7 +180,7 @@ class Gate:
         self._fill()
 
     def refusal(self, cause: str) -> NoUpstream:
-        """The error for a call that can't wait any longer; it tells when a place may be free."""
+        """The error for a call that can't wait any longer; it says when a place may be free."""
         wait_s = math.ceil(self._typical_s * (len(self._queue) + 1) / self.limit.value)
         return NoUpstream(
             f"{self.upstream} {cause}: {self.in_flight} calls are running, {len(self._queue)} are in the queue.",

@@ -12,17 +12,17 @@
         permit.release()                   # whatever is left: a hang-up, a 4xx; neither success nor failure
 
 `outcomes.py` says when a circuit opens. pybreaker holds the state, counts faults in a row, and decides what follows a probe; it is asked
-and told in no time, while the call itself runs outside of it. Its own ways of running a call don't fit here: `call()` holds a lock while
+and notified at once, while the call itself runs outside of it. Its own ways of running a call don't fit here: `call()` holds a lock while
 the function runs, so that calls stand in line; `calling()` lets every call of a half-open circuit through; both count a client's hang-up
 (`GeneratorExit`) as a failure.
 
 A circuit that opened though some calls still end well is *ailing*: the plan passes it by while there is anybody else to ask, and asks it
 all the same when there is nobody (`admit(despite=True)`). Where nothing ends well any more, it is dead, and only the probe is sent.
 
-What this module adds: one probe at a time; the word of a call that was admitted before the circuit last opened is not heard, for it tells
+What this module adds: one probe at a time; the outcome of a call that was admitted before the circuit last opened is ignored, for it says
 of a time that is over; a monotonic clock, for the cooldown must not depend on the wall clock being put right.
 
-Gateways that share a Redis tell each other of openings and closings (`circuit_board.py`); each sends a probe of its own.
+Gateways that share a Redis notify each other of openings and closings (`circuit_board.py`); each sends a probe of its own.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class CircuitChange:
 
 
 class _Fault(Exception):
-    """What pybreaker is told; never leaves this module."""
+    """The exception that pybreaker gets; never leaves this module."""
 
 
 def fingerprint_of(credential: str) -> str:
@@ -85,7 +85,7 @@ def fingerprint_of(credential: str) -> str:
 class Circuits:
     """All circuits, made on first use. Mutable: the circuits; no step of it waits, so no lock is needed under gevent.
 
-    `on_change` hears of every change of state, after it.
+    `on_change` is called after every change of state.
     The least recently used closed circuits are forgotten beyond `max_circuits`.
     """
 
@@ -124,12 +124,12 @@ class Circuits:
             self.of(change.key).hear(change, opened_at_s)
 
     def report(self) -> list[Mapping[str, object]]:
-        """The state of every circuit that has one to tell: not closed, or with failures counted."""
+        """The state of every circuit worth reporting: not closed, or with failures counted."""
         return [circuit.report() for circuit in self._circuits.values() if circuit.state != STATE_CLOSED or circuit.failures]
 
 
 class Circuit:
-    """One circuit. Mutable: the storage, the probe, what was last seen and heard."""
+    """One circuit. Mutable: the storage, the probe, what was last seen."""
 
     def __init__(
         self,
@@ -217,12 +217,12 @@ class Circuit:
             told.__traceback__ = None  # of frames that hold it
         if self.state == STATE_CLOSED and fault is not None and self._outcomes.is_failing(self._clock.monotonic()):
             self._breaker.open()
-        if self.state == STATE_OPEN:  # by the word just told: pybreaker has put the wall clock's time there
+        if self.state == STATE_OPEN:  # by this outcome: pybreaker has put the wall clock's time there
             self._storage.opened_at = datetime.fromtimestamp(self._clock.now(), UTC)
         self._look()
 
     def committed(self, permit: Permit) -> None:
-        """Hear that the call of `permit` has shown content. A probe has told what it was sent for."""
+        """The call of `permit` has shown content. A probe has done its job by then."""
         if self.is_probe(permit):
             self.settle(permit, None)
         elif permit.era == self.era:
@@ -344,7 +344,7 @@ class Permit:
         return self.era != self._circuit.era
 
     def committed(self) -> None:
-        """The first content came: a probe has told what it was sent for, and does not hold others up until its last word.
+        """The first content came: a probe has done its job, and does not hold others up until its end.
 
         For any other call the whole answer counts; else an upstream that cuts every stream would never be found out.
         """

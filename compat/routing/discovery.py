@@ -24,7 +24,7 @@ _REMOTE_TIMEOUT_S = 10.0
 
 @dataclass(slots=True)
 class UpstreamState:
-    """What was last heard of an upstream: `ok`, `unknown` or `failing`, with the reason."""
+    """The last known state of an upstream: `ok`, `unknown` or `failing`, with the reason."""
 
     state: str = "unknown"
     detail: str = ""
@@ -87,7 +87,7 @@ class Discovery:
         return [name for name in self._configured if self.states[name].state == "unknown"] if self._settings.enabled else []
 
     def refresh_local(self) -> None:
-        """Look for local servers: one that answers is an upstream, one that stopped answering is none any more."""
+        """Look for local servers: one that answers is an upstream, one that stopped answering is removed."""
         before = set(self._found)
         for upstream in self._local:
             if not self._is_own(upstream) and self._ask(upstream, _LOCAL_TIMEOUT_S):

@@ -172,9 +172,9 @@ def lists(ids: Collection[str], wanted: str) -> bool:
 
 
 class Doctor:
-    """Examines again and again, and tells what is new.
+    """Examines again and again, and reports what is new.
 
-    Mutable: `diagnosis`, what was told, the router's replacements, and `may_tell`: of several workers with one log, one tells.
+    Mutable: `diagnosis`, what was reported, the router's replacements, and `may_tell`: of several workers with one log, one reports.
     """
 
     def __init__(

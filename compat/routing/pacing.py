@@ -81,7 +81,7 @@ class _Bucket:
 
 
 class _Lane:
-    """Mutable: what was heard last, when it may be called again and since when that is known, what is under way."""
+    """Mutable: what was last known, when it may be called again and since when that is known, what is under way."""
 
     __slots__ = ("blocked_at_s", "blocked_until_s", "buckets", "calls")
 

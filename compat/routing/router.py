@@ -75,7 +75,7 @@ class Route:
     """Where a public name goes: groups in the order of their priority.
 
     `model` has the facts that the name is listed with, those of the first deployment. `deployments` are those of all groups, best first;
-    `has_choice` tells that there are several of them, or several keys for one.
+    `has_choice`: there are several of them, or several keys for one.
     """
 
     name: str
@@ -123,7 +123,7 @@ class Router:
     def learn(
         self, upstreams: Mapping[str, Upstream], offers: Mapping[str, Sequence[str]], listings: Mapping[str, Listing] | None = None
     ) -> None:
-        """Take what discovery found: the upstreams there are now, the model ids each of them lists, and what else their lists tell."""
+        """Take what discovery found: the upstreams there are now, the model ids each of them lists, and what else their lists say."""
         self.upstreams = dict(upstreams)
         self.listings = dict(listings or {})
         self.offers = {name: tuple(ids) for name, ids in offers.items()}
@@ -270,7 +270,7 @@ class Router:
         return Deployment(upstream, target, self._as_listed(upstream, target, model))
 
     def _as_listed(self, upstream: Upstream, target: str, model: Model) -> Model:
-        """The model with what the upstream's own list tells, where the catalog knows it by its family or by thin sources only."""
+        """The model with what the upstream's own list says, where the catalog knows it by its family or by thin sources only."""
         listing = self.listings.get(upstream.name)
         is_thin = model.source == "reseller" or model.id not in self._catalog.models
         return self._catalog.with_facts(model, listing.facts.get(target, {})) if listing is not None and is_thin else model

@@ -19,7 +19,7 @@ EMBEDDED_KIND = UpstreamKind("embedded", "llama.chat", "http://127.0.0.1", local
 
 
 def configured_upstreams(settings: Settings, environment: Mapping[str, str]) -> dict[str, Upstream]:
-    """Name -> upstream, the configuration's first. Raises `SettingsError` for an unknown kind or a base URL that is none."""
+    """Name -> upstream, the configuration's first. Raises `SettingsError` for an unknown kind or an invalid base URL."""
     found = {name: _from_settings(name, row, settings, environment) for name, row in settings.upstreams.items()}
     for upstream in _from_environment(settings, environment):
         found.setdefault(upstream.name, upstream)

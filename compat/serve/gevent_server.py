@@ -255,7 +255,7 @@ class Server:
     def stop(self, bound_s: float) -> int:
         """Stop accepting, let running calls finish for at most `bound_s`; how many were still running then.
 
-        Those are ended with an error that tells their clients why.
+        Those are ended with an error that says why.
         """
         gauges = self._gateway.gauges
         gauges.is_draining = True

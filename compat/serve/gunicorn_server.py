@@ -137,7 +137,7 @@ class WorkerServer:
         return settings.drain_s if is_replaced else settings.shutdown_s
 
     def end_calls(self) -> None:
-        """End what runs, with an error that tells its client why."""
+        """End what runs, with an error that says why."""
         words = "The gateway is shutting down, and this answer took too long to wait for."
         for greenlet in list(self.gateway.gauges.serving):
             gevent.kill(greenlet, ShuttingDown(words))

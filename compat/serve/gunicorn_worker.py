@@ -40,7 +40,7 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no type
     _is_orphan = False
 
     def load_wsgi(self) -> None:
-        """Make the application. What goes wrong is told in one line that begins with our name, for whoever waits for the start."""
+        """Make the application. A failure is one line that begins with our name, for whoever waits for the start."""
         from compat.serve.open_files import raise_file_limit
 
         raise_file_limit()
@@ -54,7 +54,7 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no type
             raise AppImportError(f"openai-compat: a worker can't start: {type(error).__name__}: {error}") from error
 
     def _refuse_itself(self) -> None:
-        """`SettingsError` for an upstream that leads back to our sockets, wherever gunicorn was told to listen."""
+        """`SettingsError` for an upstream that leads back to our sockets, wherever gunicorn listens."""
         from compat.routing.own_address import OwnAddress
 
         gateway = sys.modules[self.app.app_uri.partition(":")[0]].gateway
@@ -90,7 +90,7 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no type
             self.log.warning("The master of worker %s is gone; it finishes its calls and ends.", self.pid)
 
     def run(self) -> None:
-        """Serve until told to leave, then leave in good order."""
+        """Serve until asked to end, then end in good order."""
         from compat.factory import stop_background
         from compat.serve.gunicorn_server import WorkerServer
 

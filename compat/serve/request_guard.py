@@ -21,7 +21,7 @@ LINGER_S = 1.0
 LINGER_BLOCK_BYTES = 1024 * 1024
 LINGER_BLOCKS = 64
 """How much of a body that nobody wanted is read all the same, from a client that sends each block of it in time. One that is still sending
-when its connection is reset may not see its answer; proxies never do, and tell of a 502 instead. It costs no more than a body that is
+when its connection is reset may not see its answer; proxies never do, and answer 502 instead. It costs no more than a body that is
 wanted."""
 
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*\r?\n")
@@ -103,7 +103,7 @@ def check_fields(items: Sequence[tuple[str, str]]) -> None:
 class Body(Input):  # type: ignore[misc]  # gevent has no types
     """A request's body. What nobody read is read after the answer, so that the client sees it; what is left then ends the connection.
 
-    `is_at_hand` tells that all of it came together with the head: reading it takes no time.
+    `is_at_hand`: all of it came together with the head: reading it takes no time.
     """
 
     is_left = False

@@ -36,7 +36,7 @@ _SHOWN_LINES = 12
 
 @dataclass(slots=True)
 class Report:
-    """What a command tells. Mutable: filled in as it goes."""
+    """What a command prints. Mutable: filled in as it goes."""
 
     command: str
     outcome: str = ""
@@ -235,7 +235,7 @@ class Services:
         return [known for known in [*masters, *members] if known is not None and is_of_the_service(known)]
 
     def _clean(self, report: Report, service: Mapping[str, Any]) -> None:
-        """Say that the pid file told of a process that is gone; the watcher to come writes a new one."""
+        """Say that the pid file named a process that is gone; the watcher to come writes a new one."""
         known = Identity.read(service.get("watcher"))
         if known is not None and service.get("state") == "running" and not is_of_the_service(known):
             report.notes.append(f"Removed a stale pid file: process {known.pid} is gone, or is another one by now.")

@@ -76,7 +76,7 @@ def is_service(value: Mapping[str, Any]) -> bool:
 
 
 def is_keeper(value: Mapping[str, Any]) -> bool:
-    """Whether it can be what a keeper of the embedded engine tells."""
+    """Whether it can be what a keeper of the embedded engine writes."""
     return _fits(value, _Keeper)
 
 

@@ -1,4 +1,4 @@
-"""The workers of this machine, as they tell of themselves: one file each, read by whoever wants to know of all.
+"""The workers of this machine, as they describe themselves: one file each, read by whoever wants to know of all.
 
 A worker writes its file when it begins to serve, when it begins to leave, and once a second if something changed. The files of
 workers that are gone count for nothing, and are swept up by the watcher.
@@ -83,7 +83,7 @@ class Fleet:
         return bool(key) and hmac.compare_digest(sent.encode("utf-8", "surrogateescape"), key.encode("utf-8", "surrogatepass"))
 
     def is_over(self) -> bool:
-        """Whether this worker should have been told to end: gunicorn's signal is lost on a worker that is only beginning."""
+        """Whether this worker should have been signalled to end: gunicorn's signal is lost on a worker that is only beginning."""
         return self.is_service_stopping() or self.was_replaced()
 
     def is_service_stopping(self) -> bool:
@@ -91,7 +91,7 @@ class Fleet:
         return self._is_watched and self._run.read_service().get("state") == "stopping"
 
     def was_replaced(self) -> bool:
-        """Whether a worker that is told to end has successors: the watcher, or gunicorn's master at a reload, says so in a file."""
+        """Whether a worker that has to end has successors: the watcher, or gunicorn's master at a reload, says so in a file."""
         if not self._is_watched:
             reloads = read_json(self._run.root / f"gunicorn-{os.getppid()}.json") or {}
             number = reloads.get("generation")
@@ -120,13 +120,13 @@ def sweep(run: RunFolder) -> int:
 
 
 def keepers(run: RunFolder) -> list[dict[str, Any]]:
-    """What the keepers of embedded engines tell (`compat/engine/shared.py`), of those that live."""
+    """What the keepers of embedded engines write (`compat/engine/shared.py`), of those that live."""
     told = [read_json(path) for path in sorted(run.root.glob("engine-*.json"))]
     return [value for value in told if value is not None and is_keeper(value) and is_alive(Identity.read(value.get("keeper")))]
 
 
 def generations(alive: list[Worker], service: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The workers by generation, the oldest first; `pid` is the master's where a watcher tells it."""
+    """The workers by generation, the oldest first; `pid` is the master's where a watcher names it."""
     masters = {row.get("number"): row for row in service.get("generations", ())}
     rows: list[dict[str, Any]] = []
     for number in sorted({worker.generation for worker in alive}):

@@ -1,4 +1,4 @@
-"""A generation as the watcher knows it, and what it tells systemd."""
+"""A generation as the watcher knows it, and its messages to systemd."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Generation:
             return None
 
     def workers(self, run: RunFolder) -> list[Worker]:
-        """Its workers that have told of themselves."""
+        """Its workers that have written their files."""
         return [worker for worker in workers(run) if worker.generation == self.number]
 
     def end(self, run: RunFolder, number: int) -> None:

@@ -107,7 +107,7 @@ def _remove_own(folder: Path, pid: int) -> None:
 def refuse_open_addresses(server: Any, base_dir: Path) -> None:
     """Called by `on_starting`: an address that gunicorn was given itself needs client keys as one of the configuration does.
 
-    So do proxies that it was told to trust: behind them every client looks local.
+    So do proxies that it trusts by its settings: behind them every client looks local.
     """
     settings, environment = read_configuration(base_dir, {})
     if settings.keys or read_keys(keys_path(base_dir, environment)):

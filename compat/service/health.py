@@ -28,7 +28,7 @@ def ask_health(url: str, key: str = "") -> Health:
         report = json.loads(answer.read(1_000_000))
         status = str(report["status"])
         faults = [f"{row['name']}: {row['detail']}" for row in report.get("upstreams", ()) if row.get("state") == "failing"]
-        faults = [str(cause) for cause in report.get("causes", ())] or faults  # workers of before a reload tell upstreams only
+        faults = [str(cause) for cause in report.get("causes", ())] or faults  # workers of before a reload report upstreams only
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
         return Health(False, f"does not answer ({type(error).__name__})" if url else "no address yet")
     finally:

@@ -143,7 +143,7 @@ def revive_watcher(run: RunFolder, base_dir: Path, listener: int) -> bool:
 
 
 def was_touched_lately(path: Path, now_s: float) -> bool:
-    """Whether another worker is starting a watcher just now. A file of the future tells of a clock that was put back since."""
+    """Whether another worker is starting a watcher just now. A file of the future means a clock that was put back since."""
     try:
         return 0 <= now_s - path.stat().st_mtime < _REVIVE_S
     except FileNotFoundError:

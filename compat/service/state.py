@@ -6,7 +6,7 @@
     workers/PID.json    each worker's own
     generation-N/       the configuration that generation N runs with
     health.json         a key for `/healthz`, for commands on this machine
-    doctor.lock         held by the worker that tells what the doctor finds
+    doctor.lock         held by the worker that reports what the doctor finds
     engine-*            the embedded engine that the workers share
     metrics-PID/        what the workers of a gunicorn master count
 
@@ -14,7 +14,7 @@ The folder is 0700; files are written whole, as a new file of mode 0600 that tak
 else, or that others can write to, is not used: what it holds could be anybody's.
 
 A process is known by its id, the time of its start and its command line: an id alone is given to another process sooner or later. What a
-file tells is not enough for a signal: the process itself has to look like one of ours, and be this user's.
+file says is not enough for a signal: the process itself has to look like one of ours, and be this user's.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ class Watcher:
         self._since_s = time.time()
 
     def run(self) -> int:
-        """Watch until told to stop; the exit code."""
+        """Watch until asked to stop; the exit code."""
         self._listen_to_signals()
         self._take_over()
         while True:

@@ -101,7 +101,7 @@ def model_rows(order: SetupOrder) -> tuple[Rows, bool]:
 
 
 def gateway_url(url: str) -> str:
-    """`url` as clients want it, ending with one `/v1`, whatever of it was given. `ValueError` when it is none."""
+    """`url` as clients want it, ending with one `/v1`, whatever of it was given. `ValueError` when it is invalid."""
     is_whole = "://" in url
     url = url if is_whole else f"http://{url}"
     parts = urllib.parse.urlsplit(url)

@@ -32,7 +32,7 @@ class JsoncError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A value, and where it stands: `text[start:end]`. `members` are those of an object; `has_last_comma` tells of a trailing comma."""
+    """A value, and where it stands: `text[start:end]`. `members` are those of an object; `has_last_comma`: it has a trailing comma."""
 
     value: Any
     start: int

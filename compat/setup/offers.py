@@ -1,4 +1,4 @@
-"""What a gateway offers, as its model list tells it: the one source of every client's configuration.
+"""What a gateway offers, by its model list: the one source of every client's configuration.
 
 read_offers(rows)  rows of `GET /v1/models`, of this gateway or of a running one elsewhere
 """

@@ -78,7 +78,7 @@ class BackgroundWriter(abc.ABC):
     It is not woken for each call: a thread that has to be given the interpreter in the middle of one costs more than the call's own work.
 
     A quiet store is looked at every `TIDY_S`. `fault` is what is wrong just now, in words for a person; `dropped` counts what the queue
-    had no room for. `on_event` is told `<name>.failed`, once, and `<name>.recovered`. `clock` is in seconds since 1970.
+    had no room for. `on_event` gets `<name>.failed`, once, and `<name>.recovered`. `clock` is in seconds since 1970.
     """
 
     def __init__(self, name: str, background: Background, *, clock: Callable[[], float], on_event: OnEvent) -> None:
@@ -108,7 +108,7 @@ class BackgroundWriter(abc.ABC):
         return {}
 
     def start(self) -> None:
-        """Begin to write in the background; a store that can't be used is told of right away."""
+        """Begin to write in the background; a store that can't be used is reported right away."""
         self._background.start(self._run)
 
     def flush(self) -> None:

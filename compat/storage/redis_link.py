@@ -9,7 +9,7 @@ While a server fails, it is left alone for `RETRY_S` between two tries, and call
 when it is well again.
 
 What a server holds was not necessarily written by a gateway. Whoever reads it checks it as he does a client's body: a value that can't be
-right counts as none, and is told of by `Link.distrust`.
+right is ignored, and reported by `Link.distrust`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Link:
         self._distrusted: set[str] = set()
 
     def distrust(self, what: str) -> None:
-        """Say that a value of some kind was not what a gateway writes, and counts as none; of each kind once. `what` is our own word."""
+        """Report that a value of some kind was not what a gateway writes, and is ignored; once for each kind. `what` is our own word."""
         if what not in self._distrusted:
             self._distrusted.add(what)
             self._on_event(f"{self._name}.value_failed", {"reason": f"Redis holds {what} that no gateway wrote; it is ignored"})

@@ -15,7 +15,7 @@ Steps = Generator[bytes, None, T]
 
 @dataclass(slots=True)
 class Pulse:
-    """When the client last heard something, in the clock's seconds; a heartbeat is due `heartbeat_s` later."""
+    """When the client last got something, in the clock's seconds; a heartbeat is due `heartbeat_s` later."""
 
     last_frame_s: float
     heartbeat_s: float

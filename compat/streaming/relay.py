@@ -40,12 +40,12 @@ class Exchange(Protocol):
 
     @property
     def watchable(self) -> int | None:
-        """The descriptor that turns readable with whatever comes; `None` where it would not tell of everything."""
+        """The descriptor that turns readable with whatever comes; `None` where it would not show everything."""
         ...
 
     @property
     def has_more(self) -> bool:
-        """Whether a read gives something of which the descriptor does not tell any more: bytes, or the end."""
+        """Whether a read gives something that the descriptor does not show any more: bytes, or the end."""
         ...
 
     def receive_now(self) -> bytes | None:
@@ -111,7 +111,7 @@ class Relay:
     """One stream's way through the event loop. One use only. Mutable: what is unsent, the times, the watchers.
 
     `last_data_s` and `last_sent_s` are the clock's times of the upstream's last bytes and the client's last frame, `left` are frames that
-    the generator is to show next. `on_frames` hears of all that is handed to the client.
+    the generator is to show next. `on_frames` gets all that is handed to the client.
     """
 
     def __init__(

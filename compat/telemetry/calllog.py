@@ -1,7 +1,7 @@
 """The log: one JSON line per call and per event, and a readable line on the terminal.
 
 A call never waits for the disk: `write` appends to a bounded queue and returns. One thread of the system (a real one, also under
-gevent) takes lines from the queue and writes them, at most `FLUSH_S` later; what does not fit is counted and told.
+gevent) takes lines from the queue and writes them, at most `FLUSH_S` later; what does not fit is counted and reported.
 
 Prompts, answers and keys are never part of a record: records are built from named fields, not from requests. Who wants prompts in the
 file (`log.prompts`) gets records of their own with them, which the terminal does not show.
@@ -30,7 +30,7 @@ CLOSE_S = 3.0
 """How long the end waits for a disk, before what is left is given up."""
 
 STUCK_S = 5.0
-"""A write that takes longer is told of: the disk takes nothing."""
+"""A write that takes longer is reported: the disk is stuck."""
 
 MAX_QUEUED = 10_000
 MAX_BATCH = 500
@@ -150,7 +150,7 @@ class CallLog:
         except OSError as error:
             self._note_fault(str(error.strerror or error), len(lines))
         else:
-            self.dropped += len(lines) - written  # a full disk: the next batch tells
+            self.dropped += len(lines) - written  # a full disk: the next batch shows it
             self._fault = ""
         finally:
             self._busy_since_s = None

@@ -81,9 +81,9 @@ class _Series:
 
 
 class Metrics:
-    """All metrics, in a registry of their own. Mutable: the metrics, the children that are known, what was read last, what was told.
+    """All metrics, in a registry of their own. Mutable: the metrics, the children that are known, what was read last, what was reported.
 
-    `fault` tells why counting failed last time (a full disk, with several workers); calls go on. `is_shared`: counts are in files.
+    `fault`: why counting failed last time (a full disk, with several workers); calls go on. `is_shared`: counts are in files.
     """
 
     def __init__(self, *, is_shared: bool = values.ValueClass._multiprocess) -> None:

@@ -9,7 +9,7 @@ The SDK is no requirement: it is imported when the variables of its specificatio
 its other variables. Where it is missing, or the collector is gone, calls go on, and that is said once.
 
 A span is made when its call is over, from named fields: no prompt, no answer and no key is in one. It goes beneath the client's own span
-where that came in a `traceparent`; upstreams are told nothing. Spans wait in the SDK's bounded queue, which a greenlet empties.
+where that came in a `traceparent`; upstreams get no trace headers. Spans wait in the SDK's bounded queue, which a greenlet empties.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class NoTraces:
 
 
 def traces_from(environment: Mapping[str, str], now: Callable[[], float], on_event: OnEvent, provider_of: Callable[[str], str]) -> Traces:
-    """Traces as the environment asks for them. `provider_of` tells the kind of an upstream by its name."""
+    """Traces as the environment asks for them. `provider_of` is the kind of an upstream by its name."""
     is_disabled = environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
     is_none = environment.get("OTEL_TRACES_EXPORTER", "").strip().lower() == "none"
     if is_disabled or is_none or not any(environment.get(name, "").strip() for name in ASKING):
@@ -133,7 +133,7 @@ def exporters_of(environment: Mapping[str, str]) -> list[Any]:
 class SpanTraces:
     """Spans by the SDK. Mutable: the tracer and its provider, made by `start`; `fault`, how the last export went.
 
-    `connect` makes exporters of OpenTelemetry's. `on_event` is told `traces.failed` and `traces.recovered`.
+    `connect` makes exporters of OpenTelemetry's. `on_event` gets `traces.failed` and `traces.recovered`.
     """
 
     def __init__(
@@ -159,11 +159,11 @@ class SpanTraces:
         return "on" if self._tracer is not None and not self.fault else "failed"
 
     def start(self) -> None:
-        """See `Traces`. What `.env` says of the SDK is told to the process, where the SDK looks for it."""
+        """See `Traces`. What `.env` says of the SDK is put into the environment, where the SDK looks for it."""
         for name, value in self._environment.items():
             if name.startswith("OTEL_"):
                 os.environ.setdefault(name, value)
-        logging.getLogger("opentelemetry").addHandler(logging.NullHandler())  # its faults are told in our log, once
+        logging.getLogger("opentelemetry").addHandler(logging.NullHandler())  # its faults are reported in our log, once
         try:
             self._make_tracer()
         except ImportError:
@@ -229,7 +229,7 @@ class SpanTraces:
 
 
 class _Telling:
-    """An exporter that tells how it went."""
+    """An exporter that reports how it went."""
 
     def __init__(self, exporter: Any, on_result: Callable[[bool], None]) -> None:
         self._exporter = exporter

@@ -27,7 +27,7 @@ USER_AGENT = f"openai-compat/{__version__}"
 MIN_SECRET_CHARS = 8
 MAX_LANES = 256
 _FIELD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t\x20-\x7e\x80-\xff]*")
-"""A line of a head (RFC 9110, section 5): what is none would be several, or break the request."""
+"""A line of a head (RFC 9110, section 5): an invalid one would be several, or break the request."""
 _PATH_CHARACTERS = "/:@!$&'()*+,;=~%"
 
 

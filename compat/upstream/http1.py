@@ -48,7 +48,7 @@ class Head:
 
 @dataclass(slots=True)
 class Connection:
-    """A connected socket and what a pool needs to know of it. `is_reused` tells that it served an exchange before."""
+    """A connected socket and what a pool needs to know of it. `is_reused`: it served an exchange before."""
 
     sock: socket.socket | TlsSocket
     is_reused: bool = False
@@ -107,13 +107,13 @@ class Exchange:
 
     @property
     def has_more(self) -> bool:
-        """Whether a read gives something of which the descriptor does not tell any more: bytes, or the end."""
+        """Whether a read gives something that the descriptor does not show any more: bytes, or the end."""
         sock = self._connection.sock
         return self._parsed.is_complete or (isinstance(sock, TlsSocket) and sock.has_more)
 
     @property
     def is_whole(self) -> bool:
-        """Whether the body came to the end of its own framing. One that ends with its connection has none that could tell."""
+        """Whether the body came to the end of its own framing. One that ends with its connection has no framing to show it."""
         return self._parsed.is_complete and self._parsed.has_length
 
     def receive_head(self, timeout_s: float) -> Head | None:

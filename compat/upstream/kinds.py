@@ -19,7 +19,7 @@ class UpstreamKind:
 
     `key_variable` and `base_url_variable` name the environment variables that configure it. `auth_header` and `auth_prefix` say how the
     key is sent. `paths` maps an endpoint to its path below the base URL. `default_model` answers for an alias whose own model no upstream
-    offers. `sends_usage_option` tells that it knows `stream_options`. `is_lenient` tells that it takes malformed messages or breaks on
+    offers. `sends_usage_option`: it knows `stream_options`. `is_lenient`: it takes malformed messages or breaks on
     them, so that they are checked here first. `unwanted_fields` are fields of messages and tools that the service at
     `base_url` refuses.
     """

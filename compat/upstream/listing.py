@@ -1,4 +1,4 @@
-"""What an upstream's model list tells: ids, and of some of them sizes, prices and the day on which they end.
+"""What an upstream's model list says: ids, and of some of them sizes, prices and the day on which they end.
 
     read_listing(rows) -> Listing(ids, shutdowns, facts)     pure
 

@@ -103,7 +103,7 @@ class ConnectionPool:
             if connection.is_reused:
                 connection.sock.close()
                 raise UpstreamUnreachable("The upstream closed the connection.") from error
-            # A fresh connection: an upstream that refuses a body early has answered already; the read will tell.
+            # A fresh connection: an upstream that refuses a body early has answered already; the read will show it.
         except TimeoutError as error:
             connection.sock.close()
             raise UpstreamTimeout(f"The upstream did not take the request within {_SEND_TIMEOUT_S:g} s.") from error
@@ -187,7 +187,7 @@ class ConnectionPool:
 
 
 def request_target(origin: Origin, path: str) -> str:
-    """The target of a request line: absolute where a plain-text proxy must be told where to go (RFC 9112, section 3.2.2)."""
+    """The target of a request line: absolute where a plain-text proxy must know where to go (RFC 9112, section 3.2.2)."""
     return f"http://{origin.netloc}{path}" if origin.proxy and origin.scheme == "http" else path
 
 

@@ -1,7 +1,7 @@
 """The HTTP proxy that the environment names for an upstream: whether there is one, where it is, and the tunnel through it.
 
 Proxies are taken from `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` as everybody spells them (`urllib.request`), with a scheme or without.
-This machine is never sought through one. A proxy that itself wants TLS or SOCKS is not supported; that is told with each call and by
+This machine is never sought through one. A proxy that itself wants TLS or SOCKS is not supported; that is reported with each call and by
 `--check`, not at start: other upstreams may do without it.
 """
 

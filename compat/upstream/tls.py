@@ -119,7 +119,7 @@ class TlsSocket:
         try:
             data = tls.read(min(size, _RECORD_BYTES))
             self._may_have_more = self._incoming.pending > 0 or tls.pending() > 0
-        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):  # many servers close without a word; the framing tells whether all has come
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):  # many servers close without a word; the framing shows whether all has come
             data = b""
         finally:
             if self._outgoing.pending:

@@ -26,7 +26,7 @@ _REFRESH_PART = 20  # a store learns of a hit after a twentieth of the time to l
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a store knows of a key: the packed record and when it was used last (0 where the store can't tell)."""
+    """What a store knows of a key: the packed record and when it was used last (0 where the store doesn't know)."""
 
     key: str
     packed: bytes
@@ -89,7 +89,7 @@ class BufferedVault(BackgroundWriter):
 
     @property
     def entries(self) -> int:
-        """The store's records, or those in memory where the store can't tell."""
+        """The store's records, or those in memory where the store fails."""
         return (self._store.gauges() or (len(self._memory), 0))[0]
 
     @property
@@ -155,7 +155,7 @@ class BufferedVault(BackgroundWriter):
         return found
 
     def _tell_uses(self, entries: Iterable[Entry], now_s: float) -> None:
-        """Queue the uses that the store should hear of."""
+        """Queue the uses that the store should record."""
         with self._lock:
             for entry in entries:
                 if now_s - entry.told_s >= self._ttl_s / _REFRESH_PART:

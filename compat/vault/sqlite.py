@@ -33,7 +33,7 @@ _DROP_OLDEST = "DELETE FROM turns WHERE id IN (SELECT id FROM turns ORDER BY use
 class SqliteVault(BufferedVault):
     """Keeps records in the file at `path`, which holds at most `max_bytes`; each for `ttl_s` after its last use.
 
-    `clock` is in seconds since 1970. `on_event` is told `vault.failed` and `vault.recovered`, also from the writing thread.
+    `clock` is in seconds since 1970. `on_event` gets `vault.failed` and `vault.recovered`, also from the writing thread.
     Nothing is opened before `start`, `flush` or `find`.
     """
 

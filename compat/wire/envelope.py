@@ -50,7 +50,7 @@ _REPLACEMENT = rb"\ufffd"  # as long as what it stands for
 class Envelope(Mapping[str, bytes]):
     """Top-level key -> the JSON text of its value. Immutable.
 
-    `body` is the whole text, `was_repaired` tells that lone surrogates were replaced. Missing keys raise `KeyError`, as in any mapping.
+    `body` is the whole text, `was_repaired`: lone surrogates were replaced. Missing keys raise `KeyError`, as in any mapping.
     """
 
     __slots__ = ("_spans", "body", "was_repaired")

@@ -1,7 +1,7 @@
 """The mark that a call carries from gateway to gateway: how many it has come through.
 
 A gateway that is its own upstream, by whatever way round, would call itself until nothing is left. The one that writes the mark and the
-one that reads it need not be the same process, machine or configuration. It is a count and nothing else: it tells nothing of anybody.
+one that reads it need not be the same process, machine or configuration. It is a count and nothing else: it reveals nothing about anybody.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from compat.config.catalog import Price
 
 MAX_TOKENS = 10**12
-"""The most that a count can be; what an upstream tells beyond it is no count."""
+"""The most that a count can be; a larger one from an upstream is ignored."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@
     CompletionStream(...).feed(frames)       -> frames of the streamed one
     replayed(body, wants_usage)              -> a whole answer as the stream that it could have been
 
-Models wrap code in fences though they are told not to, so a fence around the whole answer is taken off.
+Models wrap code in fences although the prompt forbids it, so a fence around the whole answer is taken off.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ class PassthroughStream(StreamTranslator):
         return data_frame(jsonio.encode({**self._head(), "choices": [choice]}))
 
     def usage_so_far(self) -> Usage:
-        """See `StreamTranslator`; some upstreams tell their counts with every chunk."""
+        """See `StreamTranslator`; some upstreams send their counts with every chunk."""
         if self.usage is not None and self.usage.prompt_tokens:
             return self.usage
         return estimated_usage(self.ctx.count_prompt() if self.ctx.count_prompt is not None else 0, self._scale.text_bytes)
@@ -196,7 +196,7 @@ class PassthroughStream(StreamTranslator):
         if chunk.usage is not None:
             self._raw_usage = chunk.usage
             self.usage = usage_of(chunk.usage)
-        if not chunk.choices:  # a usage chunk, or one without a choice (Azure's filter results): told at the end, or not at all
+        if not chunk.choices:  # a usage chunk, or one without a choice (Azure's filter results): sent at the end, or not at all
             return b""
         self._scale.add(data)
         if self._calls.has_begun or begins_call(data):

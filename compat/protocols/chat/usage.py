@@ -1,4 +1,4 @@
-"""OpenAI's usage object: its counts, and the cost that is told with it."""
+"""OpenAI's usage object: its counts, and the cost beside them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def usage_of(raw: Mapping[str, Any]) -> Usage:
 
 
 def with_cost(raw: Mapping[str, Any], ctx: TranslationContext) -> dict[str, Any]:
-    """The upstream's usage object with the cost by the catalog's prices, where the upstream tells none.
+    """The upstream's usage object with the cost by the catalog's prices, where the upstream reports none.
 
     Kilo Code shows `cost_details.upstream_inference_cost` as the step's cost.
     """

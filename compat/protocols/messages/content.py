@@ -283,7 +283,7 @@ def _unescaped(text: bytes) -> bytes:
 
 
 def _sniffed(data: str, place: str) -> str:
-    """The media type that the first bytes tell, or nothing. `BadRequest` where they are not base64."""
+    """The media type by the first bytes, or nothing. `BadRequest` where they are not base64."""
     head = data[:_SNIFF_CHARS]
     try:
         first = binascii.a2b_base64(head[: len(head) // 4 * 4].encode("ascii"), strict_mode=True)

@@ -1,6 +1,6 @@
 """JSON schemas as Anthropic's structured outputs take them.
 
-Objects are closed, limits of numbers, strings and lists are told in the description instead (the API refuses them, the model reads them),
+Objects are closed, limits of numbers, strings and lists move to the description (the API refuses them, the model reads them there),
 `oneOf` becomes `anyOf`; what can't be said there is `None` (docs/translation.md, rule 23). Schemas of tools are taken as they are, but for
 alternatives at their top, which are folded into one object.
 """

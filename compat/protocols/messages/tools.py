@@ -55,7 +55,7 @@ class Toolbox:
 def read_tools(
     tools: Any, choice: Any, parallel: Any, facts: MessagesFacts, notes: Notes, *, is_thinking_enabled: bool, used_names: Iterable[str]
 ) -> Toolbox:
-    """The toolbox of a request. `used_names` are tools of its history, which the upstream wants to be told of.
+    """The toolbox of a request. `used_names` are tools of its history, which the upstream wants to know.
 
     Errors: `BadRequest`, `Unsupported`.
     """

@@ -65,7 +65,7 @@ class ThinkingKeeper:
         self._blocks.append({"type": "tool_use", "id": call_id})
 
     def record(self) -> ThinkingRecord | None:
-        """The record, if there is thinking that a tool call needs; a block without a signature is none."""
+        """The record, if there is thinking that a tool call needs; a block without a signature is not kept."""
         signed = [block for block in self._blocks if block["type"] != "thinking" or block.get("signature")]
         if not self._ids or all(block["type"] in {"text", "tool_use"} for block in signed):
             return None
@@ -73,7 +73,7 @@ class ThinkingKeeper:
 
 
 def refusal_text(details: Any) -> str:
-    """What the client is told of a refusal: the upstream's explanation, else its category."""
+    """The client's text on a refusal: the upstream's explanation, else its category."""
     fields = details if isinstance(details, dict) else {}
     explanation, category = fields.get("explanation"), fields.get("category")
     if isinstance(explanation, str) and explanation:
