@@ -15,7 +15,9 @@ import hmac
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import msgspec
 
 from compat.service.files import is_keeper
 from compat.service.state import Identity, RunFolder, identity_of, is_alive, read_json, write_json
@@ -30,7 +32,7 @@ class Worker:
     identity: Identity
     generation: int
     state: WorkerState
-    since_s: float
+    since_s: Annotated[float, msgspec.Meta(ge=0, le=1e11)]
     in_flight: int
     calls: int
 
@@ -64,7 +66,7 @@ class Fleet:
             return
         with contextlib.suppress(OSError):
             self._run.make()
-            write_json(self._path, _as_json(self._own))
+            write_json(self._path, msgspec.to_builtins(self._own))
             self._written = self._own
 
     def forget(self) -> None:
@@ -103,7 +105,7 @@ class Fleet:
 
 def workers(run: RunFolder) -> list[Worker]:
     """The workers that live, the oldest first."""
-    found = [_read(path_value) for path in run.workers.glob("*.json") if (path_value := read_json(path)) is not None]
+    found = [_read(read_json(path)) for path in run.workers.glob("*.json")]
     return sorted((worker for worker in found if worker is not None and is_alive(worker.identity)), key=lambda worker: worker.since_s)
 
 
@@ -111,7 +113,7 @@ def sweep(run: RunFolder) -> int:
     """Remove the files of workers that are gone; how many."""
     swept = 0
     for path in run.workers.glob("*.json"):
-        worker = _read(read_json(path) or {})
+        worker = _read(read_json(path))
         if worker is None or not is_alive(worker.identity):
             with contextlib.suppress(OSError):
                 path.unlink()
@@ -153,25 +155,8 @@ def timestamp(time_s: float) -> str:
     return datetime.datetime.fromtimestamp(time_s, datetime.UTC).isoformat(timespec="seconds")
 
 
-def _as_json(worker: Worker) -> dict[str, Any]:
-    return {
-        "identity": worker.identity.as_json(),
-        "generation": worker.generation,
-        "state": worker.state,
-        "since_s": worker.since_s,
-        "in_flight": worker.in_flight,
-        "calls": worker.calls,
-    }
-
-
-def _read(value: Mapping[str, Any]) -> Worker | None:
-    identity = Identity.read(value.get("identity"))
-    if identity is None:
-        return None
+def _read(value: Mapping[str, Any] | None) -> Worker | None:
     try:
-        state: WorkerState = value["state"]
-        since_s = float(value["since_s"])
-        datetime.datetime.fromtimestamp(since_s, datetime.UTC)
-        return Worker(identity, int(value["generation"]), state, since_s, int(value["in_flight"]), int(value["calls"]))
-    except (KeyError, TypeError, ValueError, OverflowError, OSError):
+        return msgspec.convert(value, Worker)
+    except msgspec.ValidationError:
         return None

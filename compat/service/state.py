@@ -33,7 +33,9 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from compat.service.files import is_service
 
@@ -61,19 +63,17 @@ _PS = "/bin/ps"
 class Identity:
     """A process. `started` is the system's own word for when, good for comparison only; `command` what it was started as."""
 
-    pid: int
+    pid: Annotated[int, msgspec.Meta(gt=0, lt=2**31)]
     started: str
     command: str
 
     @classmethod
     def read(cls, value: object) -> Identity | None:
         """The identity that `as_json` wrote; `None` for anything else."""
-        if not isinstance(value, dict):
+        try:
+            return msgspec.convert(value, cls)
+        except msgspec.ValidationError:
             return None
-        pid, started, command = value.get("pid"), value.get("started"), value.get("command")
-        if type(pid) is int and 0 < pid < 2**31 and isinstance(started, str) and isinstance(command, str):
-            return cls(pid, started, command)
-        return None
 
     def as_json(self) -> dict[str, Any]:
         """For a state file."""
