@@ -14,17 +14,18 @@ right is ignored, and reported by `Link.distrust`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from limits.errors import StorageError
+
+from compat.storage.background import OnEvent
 
 TIMEOUT_S = 0.5
 RETRY_S = 5.0
 KEY_PREFIX = "openai-compat"
 LIMITER_ERRORS: tuple[type[Exception], ...] = (StorageError,)
 
-OnEvent = Callable[[str, Mapping[str, Any]], None]
 T = TypeVar("T")
 
 

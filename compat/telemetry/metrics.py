@@ -25,6 +25,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from compat.storage.background import OnEvent
 from compat.telemetry.metrics_files import use_solid_files
 
 MAX_ROUTES = 200
@@ -44,7 +45,6 @@ OPERATIONS: Mapping[str, str] = {"completions": "text_completion", "infill": "te
 _ROUTE = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "gen_ai_response_model")
 _LIMIT_CODES = frozenset({"rate_limit_exceeded", "budget_spent"})
 
-OnEvent = Callable[[str, Mapping[str, Any]], None]
 K = TypeVar("K", bound=tuple[str, ...])
 V = TypeVar("V")
 

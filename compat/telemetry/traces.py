@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, Protocol
 import gevent
 
 from compat import __version__
+from compat.storage.background import OnEvent
 from compat.telemetry.metrics import OPERATIONS
 
 CLOSE_S = 2.0
@@ -54,8 +55,6 @@ _FIELDS: Mapping[str, str] = {
     "cache": "openai_compat.answer_cache",
 }
 """Field of a record -> attribute of its span."""
-
-OnEvent = Callable[[str, Mapping[str, Any]], None]
 
 
 class Moment(NamedTuple):

@@ -126,7 +126,7 @@ def folded(schema: Mapping[str, Any]) -> dict[str, Any]:
 
     However many alternatives there are, and whatever they repeat, each of their fields is read once.
     """
-    own = _dict(schema.get("properties"))
+    own = as_object(schema.get("properties"))
     found: dict[str, dict[bytes, Any]] = {}
     required = dict.fromkeys(_names(schema.get("required")))
     definitions = _definitions(schema)
@@ -146,13 +146,13 @@ def _targets(variants: Sequence[Any], definitions: Mapping[str, Any]) -> list[di
     targets: list[dict[str, Any]] = []
     seen: set[str] = set()
     for variant in variants:
-        fields = _dict(variant)
+        fields = as_object(variant)
         reference = fields.get("$ref")
         if not isinstance(reference, str):
             targets.append(fields)
         elif reference not in seen:
             seen.add(reference)
-            targets.append(_dict(definitions.get(reference)))
+            targets.append(as_object(definitions.get(reference)))
     return targets
 
 
@@ -169,7 +169,8 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _dict(value: Any) -> dict[str, Any]:
+def as_object(value: Any) -> dict[str, Any]:
+    """`value`, or an empty object in place of anything else."""
     return value if isinstance(value, dict) else {}
 
 

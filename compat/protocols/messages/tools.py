@@ -15,7 +15,7 @@ from typing import Any
 from compat.config.catalog import MessagesFacts
 from compat.errors import BadRequest, Unsupported
 from compat.protocols.messages.content import Block, marker_of
-from compat.protocols.messages.schema import COMBINATORS, folded
+from compat.protocols.messages.schema import COMBINATORS, as_object, folded
 from compat.protocols.notes import Notes
 
 MAX_NAME = 64
@@ -139,18 +139,14 @@ def input_schema(parameters: Mapping[str, Any], what: str, notes: Notes) -> Bloc
     return {"type": "object", **parameters, **({"type": "object"} if parameters.get("type") != "object" else {})}
 
 
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
 def _allowed(choice: Any) -> set[str] | None:
     """The names that a choice of kind `allowed_tools` leaves; `None` where all are."""
     if not isinstance(choice, dict) or choice.get("type") != "allowed_tools":
         return None
-    rows = _dict(choice.get("allowed_tools")).get("tools")
+    rows = as_object(choice.get("allowed_tools")).get("tools")
     if not isinstance(rows, list):
         return set()
-    return {str(_dict(_dict(row).get("function")).get("name") or _dict(row).get("name")) for row in rows}
+    return {str(as_object(as_object(row).get("function")).get("name") or as_object(row).get("name")) for row in rows}
 
 
 def _choice(
@@ -177,11 +173,11 @@ def _picked(choice: Any) -> Block:
             return {"type": simple}
     elif isinstance(choice, dict):
         kind = choice.get("type")
-        name = _dict(choice.get("function")).get("name") or choice.get("name")
+        name = as_object(choice.get("function")).get("name") or choice.get("name")
         if kind in ("function", "tool") and isinstance(name, str) and name:
             return {"type": "tool", "name": fit_name(name)}
         if kind in ("auto", "none", "any", "required"):
             return _picked(kind)
         if kind == "allowed_tools":
-            return _picked(_dict(choice.get("allowed_tools")).get("mode", "auto"))
+            return _picked(as_object(choice.get("allowed_tools")).get("mode", "auto"))
     raise BadRequest("'tool_choice' must be 'auto', 'none', 'required' or a function of the tools.", param="tool_choice")
