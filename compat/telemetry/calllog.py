@@ -14,15 +14,14 @@ import contextlib
 import datetime
 import json
 import sys
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
 import msgspec
-from gevent import monkey
 
 from compat.config.sections import LogSettings
+from compat.storage.background import NativeThread, new_lock
 from compat.storage.shared_log_file import SharedLogFile
 
 FLUSH_S = 0.25
@@ -39,9 +38,6 @@ MAX_PROMPT_BYTES = 32 * 1024 * 1024
 
 _REQUEST = "call.request"
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-_start_thread = monkey.get_original("_thread", "start_new_thread")
-_make_lock = monkey.get_original("_thread", "allocate_lock")
-_sleep = monkey.get_original("time", "sleep")
 
 
 class CallLog:
@@ -55,10 +51,9 @@ class CallLog:
         self._terminal = terminal if terminal is not None else sys.stderr
         self._file = SharedLogFile(self._path, settings.max_bytes, settings.backups)
         self._minimum = _LEVELS[settings.level]
-        self._is_closed = threading.Event()
-        self._writing = _make_lock()  # the writer's thread and whoever calls `flush` write one after the other
-        self._ended = _make_lock()  # held while the writer's thread is at work
-        self._is_started = False
+        self._background = NativeThread()
+        self._writing = new_lock()  # the writer's thread and whoever calls `flush` write one after the other
+        self._is_closed = False
         self._busy_since_s: float | None = None
         self._fault = ""
         self._prompt_bytes_in = self._prompt_bytes_out = 0  # each counted by one thread
@@ -79,9 +74,7 @@ class CallLog:
 
     def start(self) -> None:
         """Begin to write."""
-        self._ended.acquire()
-        self._is_started = True
-        _start_thread(self._run, ())
+        self._background.start(self._run)
 
     def write(self, event: str, fields: Mapping[str, Any], level: str = "info") -> None:
         """Queue one record; never blocks, never raises."""
@@ -112,29 +105,29 @@ class CallLog:
     def flush(self) -> None:
         """Write what is queued now, in the caller's own time: for the end of the process and for tests."""
         with self._writing:
-            while self._queue:
-                self._write_batch([self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))])
+            self._write_queued()
 
     def close(self) -> None:
         """Write what is left and close the file; more calls do no harm. A disk that takes nothing is given up after `CLOSE_S`."""
-        self._is_closed.set()
-        if self._is_started:
-            if not self._ended.acquire(timeout=CLOSE_S):
-                self.dropped += len(self._queue)
-                return
-            self._ended.release()
-        self.flush()
-        with self._writing:
+        self._is_closed = True
+        self._background.wake()
+        if not self._writing.acquire(timeout=CLOSE_S):
+            self.dropped += len(self._queue)
+            return
+        try:
+            self._write_queued()
             self._file.close()
+        finally:
+            self._writing.release()
 
     def _run(self) -> None:
-        try:
-            while not self._is_closed.is_set():
-                self.flush()
-                _sleep(FLUSH_S)
+        while not self._is_closed:
             self.flush()
-        finally:
-            self._ended.release()
+            self._background.wait(FLUSH_S)
+
+    def _write_queued(self) -> None:
+        while self._queue:
+            self._write_batch([self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))])
 
     def _write_batch(self, batch: list[tuple[int, float, str, Mapping[str, Any]]]) -> None:
         """All lines in one write: other processes of this machine may write the same file."""
