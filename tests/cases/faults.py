@@ -330,6 +330,13 @@ def broken_framing(wire: Wire, _: bool) -> Answer:
     return Answer(raw=(head + b"%x\r\n%s\r\n" % (len(begun), begun), Sleep(0.05), b"xyz\r\nnonsense\r\n", Stall()))
 
 
+def garbled_calls(_: Wire, __: bool) -> Answer:
+    """A whole answer to a request for a stream, whose calls can't be written as one: it turns out before anything was shown."""
+    document = document_of("openai", None)
+    document["choices"][0]["message"]["tool_calls"] = 5
+    return json_answer(encoded(document))
+
+
 def mislabelled(wire: Wire, is_stream: bool) -> Answer:
     """The right answer under a content type that is not its own."""
     answer = right(wire, is_stream=is_stream)
@@ -368,6 +375,7 @@ BODIES = [
     Fault("stalled body", "before content", stalled_body, LATE, ONCE),
     Fault("broken gzip", "before content", same(Answer((b"\x1f\x8bxxxx",), 200, (("content-encoding", "gzip"),))), BROKEN, TWICE),
     Fault("a wrong content type", "before content", mislabelled, Right(), (1, 1), spare=0, attempts=1),
+    Fault("garbled calls, whole", "before content", garbled_calls, BROKEN, TWICE, is_whole=False, wires=("openai",)),
     Fault("a stream unasked", "before content", streamed_anyway, BROKEN, TWICE, is_streamed=False),
     Fault("gzip", "before content", compressed, Right(), (1, 1), spare=0, attempts=1),
     Fault("1xx, then an answer", "before headers", after_hints, Right(), (1, 1), spare=0, attempts=1),
