@@ -10,23 +10,25 @@ An answer that must be JSON is not carried on either: half of it was decided by 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from compat import jsonio
 from compat.calls.call import Call
 from compat.config.catalog import Price
+from compat.protocols.chat.reader import ChunkReader
+from compat.protocols.transcript import Transcript
 from compat.routing.router import Deployment
-from compat.wire.sse import EventSplitter, parse_event
+from compat.wire.sse import EventSplitter
 from compat.wire.usage import Usage, cost_of
 
 MAX_SHOWN_CHARS = 1024 * 1024
 _UNREAD_BYTES = 256 * 1024
 _QUOTED_CHARS = 120
 _CHARS_PER_TOKEN = 4
-_REASONING = ("reasoning_content", "reasoning", "reasoning_details")
-_HARMLESS = frozenset({"role", "content", "annotations", *_REASONING})
+_HARMLESS = frozenset({"annotations", "reasoning_details"})
+"""What a rescue may leave as it is: sources of the text, and the upstream's own notes on its reasoning."""
+
 _LIMITS = ("max_tokens", "max_completion_tokens")
 
 
@@ -41,7 +43,7 @@ class Shown:
     reasoning_chars: int = 0
     is_plain: bool = True
     has_ended: bool = False
-    identity: Mapping[str, Any] | None = None
+    identity: tuple[str, int] | None = None
 
     @property
     def tokens(self) -> int:
@@ -55,47 +57,39 @@ class ShownSoFar:
     def __init__(self) -> None:
         self._unread: list[bytes] = []
         self._unread_bytes = 0
-        self._shown: Shown | None = Shown()
+        self._reader = ChunkReader()
+        self._transcript: Transcript | None = Transcript()
 
     def add(self, frames: bytes) -> None:
         """Keep whole frames that were handed out."""
-        if self._shown is None:
+        if self._transcript is None:
             return
         self._unread.append(frames)
         self._unread_bytes += len(frames)
         if self._unread_bytes > _UNREAD_BYTES:
-            self.read()
+            self._read_on()
 
     def read(self) -> Shown | None:
         """All of it; `None` when it is more than a rescue is worth."""
-        if self._shown is not None and self._unread:
-            self._shown = read_shown(self._unread, self._shown)
-            if len(self._shown.text) > MAX_SHOWN_CHARS:
-                self._shown = None
+        self._read_on()
+        return _shown(self._transcript) if self._transcript is not None else None
+
+    def _read_on(self) -> None:
+        transcript = self._transcript
+        if transcript is not None:
+            for block in EventSplitter().feed(b"".join(self._unread)):
+                for event in self._reader.read(block):
+                    transcript.add(event)
+            if transcript.chars > MAX_SHOWN_CHARS:
+                self._transcript = None
         self._unread, self._unread_bytes = [], 0
-        return self._shown
 
 
-def read_shown(frames: Iterable[bytes], before: Shown | None = None) -> Shown:
-    """What these frames show after what was shown `before`. They are our own: every event is a chunk, a comment or the end mark."""
-    before = before or Shown()
-    text = [before.text]
-    reasoning_chars, is_plain, has_ended, identity = before.reasoning_chars, before.is_plain, before.has_ended, before.identity
-    for block in EventSplitter().feed(b"".join(frames)):
-        data = parse_event(block).data
-        if not data or data == b"[DONE]":
-            continue
-        chunk = jsonio.decode(data)
-        identity = identity or {key: chunk.get(key) for key in ("id", "created")}
-        for choice in chunk.get("choices") or ():
-            delta = choice.get("delta") or {}
-            content = delta.get("content")
-            text.append(content if isinstance(content, str) else "")
-            reasoning_chars += len(next((words for name in _REASONING if isinstance(words := delta.get(name), str)), ""))
-            is_plain = is_plain and not any(value and name not in _HARMLESS for name, value in delta.items())
-            is_plain = is_plain and isinstance(content, str | None)
-            has_ended = has_ended or choice.get("finish_reason") is not None
-    return Shown("".join(text), reasoning_chars, is_plain, has_ended, identity)
+def _shown(transcript: Transcript) -> Shown:
+    turn, identity = transcript.turn(), transcript.identity
+    is_plain = not (turn.calls or turn.refusal or set(turn.unknown) - _HARMLESS) and len(transcript.turns) == 1
+    has_ended = any(other.reason is not None for other in transcript.turns.values())
+    return Shown(turn.text, len(turn.thinking), is_plain, has_ended, identity)
 
 
 def can_rescue(call: Call, shown: Shown) -> bool:

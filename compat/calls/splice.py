@@ -104,7 +104,7 @@ class Splice:
             yield from self._chunk(jsonio.decode(data))
 
     def _chunk(self, chunk: dict[str, Any]) -> Iterator[bytes]:
-        chunk |= self._shown.identity or {}
+        chunk |= dict(zip(("id", "created"), self._shown.identity or (), strict=False))
         if not chunk["choices"]:
             if self._wants_usage:
                 yield _frame({**chunk, "usage": self._usage(chunk.get("usage") or {})})

@@ -8,6 +8,7 @@ go through the same reader and the same writer, so that they can't differ. What 
     text         words for the user
     thinking     the model's reasoning, as far as it may be read
     tool_call    a call of a client's tool; its arguments are JSON text, in pieces
+    refusal      words in place of an answer
 
 Events are immutable, and hold nothing that the collector must follow but what a protocol handed over as it was.
 """
@@ -20,21 +21,26 @@ import msgspec
 
 from compat.wire.usage import Usage
 
-BlockKind = Literal["text", "thinking", "tool_call"]
+BlockKind = Literal["text", "thinking", "tool_call", "refusal"]
 StopReason = Literal["end", "tool_calls", "length", "refusal"]
 
 
 class Start(msgspec.Struct, frozen=True, gc=False):
-    """The answer has begun; nothing of it was said yet."""
+    """The answer has begun; nothing of it was said yet. `answer_id` and `created_s` are its identity, where its protocol has one."""
+
+    answer_id: str = ""
+    created_s: int = 0
 
 
 class BlockStart(msgspec.Struct, frozen=True, gc=False):
-    """A block begins. `call_id` and `name` are those of a tool call, as the client knows them."""
+    """A block begins. `call_id` and `name` are those of a tool call, as the client knows them; `choice` is the answer that it is a part of,
+    where the client asked for several."""
 
     index: int
     kind: BlockKind
     call_id: str = ""
     name: str = ""
+    choice: int = 0
 
 
 class TextDelta(msgspec.Struct, frozen=True, gc=False):
@@ -76,6 +82,7 @@ class Unknown(msgspec.Struct, frozen=True, gc=False):
 
     origin: str
     what: str
+    choice: int = 0
 
 
 class Stop(msgspec.Struct, frozen=True):
@@ -84,12 +91,14 @@ class Stop(msgspec.Struct, frozen=True):
     reason: StopReason
     refusal: str = ""
     details: Any = None
+    choice: int = 0
 
 
 class Used(msgspec.Struct, frozen=True):
-    """What the whole answer took."""
+    """What the whole answer took; `told` is what the upstream said of it, in the words of its own protocol."""
 
     usage: Usage
+    told: Any = None
 
 
 Event = Start | BlockStart | TextDelta | ThinkingDelta | ArgumentsDelta | Cited | BlockStop | Unknown | Stop | Used

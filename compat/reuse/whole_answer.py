@@ -9,7 +9,6 @@ An answer is worth keeping when all of it came, it came to its own end, and ther
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -17,7 +16,10 @@ import msgspec
 from compat import jsonio
 from compat.errors import GatewayError
 from compat.protocols.base import ClientApi
-from compat.wire.sse import EventSplitter, parse_event
+from compat.protocols.chat.reader import ChunkReader, whole_events
+from compat.protocols.events import BlockStart, Event, Stop, Unknown
+from compat.protocols.transcript import Transcript
+from compat.wire.sse import EventSplitter
 
 _TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
 _MAX_INDEX = 10_000
@@ -58,23 +60,14 @@ def _is_choice(choice: _Choice) -> bool:
 
 
 def kept_of(body: bytes) -> Kept | None:
-    """What is kept of a whole answer in OpenAI's words."""
+    """What is kept of a whole answer in the client's words."""
+    transcript = Transcript()
     try:
-        document = _decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        for event in whole_events(body):
+            transcript.add(event)
+    except GatewayError:
         return None
-    rows = document.get("choices") if isinstance(document, dict) else None
-    if not isinstance(rows, list) or not rows:
-        return None
-    choices: list[_Choice] = []
-    for row in rows:
-        if not isinstance(row, dict) or not _is_plain(row, "message") or row.get("finish_reason") != "stop":
-            return None
-        index, texts = row.get("index", len(choices)), _texts_of(_said(row, "message"))
-        if not isinstance(index, int) or not texts or not _is_worth_it(texts):
-            return None
-        choices.append(_Choice(index, texts))
-    return Kept(tuple(choices))
+    return _kept(transcript)
 
 
 class Assembly:
@@ -85,59 +78,56 @@ class Assembly:
 
     def __init__(self) -> None:
         self._splitter = EventSplitter()
-        self._texts: dict[int, dict[str, list[str]]] = {}
-        self._ended: set[int] = set()
-        self._is_spoilt = False
-        self._is_done = False
-        self.size_bytes = 0
+        self._reader = ChunkReader()
+        self._transcript: Transcript | None = Transcript()
+
+    @property
+    def size_bytes(self) -> int:
+        """How much text there is so far."""
+        return self._transcript.chars if self._transcript is not None else 0
 
     def feed(self, frames: bytes) -> None:
         """Take frames as they go to the client."""
-        if self._is_spoilt:
+        transcript = self._transcript
+        if transcript is None:
             return
         try:
             for block in self._splitter.feed(frames):
-                data = parse_event(block).data
-                if data == b"[DONE]":
-                    self._is_done = True
-                elif data:
-                    self._take(_decode(data))
-        except (GatewayError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError, AttributeError):
+                for event in self._reader.read(block):
+                    if self._reader.is_done or not _is_known(event):
+                        self.spoil()
+                        return
+                    transcript.add(event)
+        except GatewayError:
             self.spoil()
 
     def spoil(self) -> None:
         """Keep nothing of this stream."""
-        self._is_spoilt = True
-        self._texts.clear()
+        self._transcript = None
 
     def kept(self) -> Kept | None:
         """What is kept, now that the stream is over."""
-        if self._is_spoilt or not self._is_done or not self._texts or self._ended != self._texts.keys():
-            return None
-        choices = []
-        for index, pieces in sorted(self._texts.items()):
-            texts = {name: "".join(parts) for name, parts in pieces.items()}
-            if not _is_worth_it(texts):
-                return None
-            choices.append(_Choice(index, texts))
-        return Kept(tuple(choices))
+        return _kept(self._transcript) if self._transcript is not None and self._reader.is_done else None
 
-    def _take(self, chunk: Any) -> None:
-        """One chunk. `TypeError`, `AttributeError` for what is not one."""
-        if "error" in chunk or self._is_done:
-            raise TypeError("an error, or something after the end")
-        for row in chunk.get("choices") or ():
-            index = row.get("index", 0)
-            reason = row.get("finish_reason")
-            texts = _texts_of(_said(row, "delta") or {})
-            if not isinstance(index, int) or reason not in (None, "stop") or texts is None or not _is_plain(row, "delta"):
-                raise TypeError("a chunk with something unknown")
-            pieces = self._texts.setdefault(index, {})
-            for name, text in texts.items():
-                pieces.setdefault(name, []).append(text)
-                self.size_bytes += len(text)
-            if reason is not None:
-                self._ended.add(index)
+
+def _is_known(event: Event) -> bool:
+    """Whether an answer with this event may be kept."""
+    match event:
+        case Unknown() | BlockStart(kind="tool_call" | "refusal"):
+            return False
+        case Stop():
+            return event.reason == "end"
+    return True
+
+
+def _kept(transcript: Transcript) -> Kept | None:
+    choices = []
+    for index, turn in transcript.turns.items():
+        if turn.reason != "end" or not turn.is_plain or not turn.text:
+            return None
+        thinking = {"reasoning_content": turn.thinking} if turn.thinking else {}
+        choices.append(_Choice(index, {"content": turn.text, **thinking}))
+    return Kept(tuple(choices)) if choices else None
 
 
 def answer_of(kept: Kept, api: ClientApi = "openai.chat", *, completion_id: str, created_s: int, model: str) -> bytes:
@@ -163,32 +153,3 @@ def answer_of(kept: Kept, api: ClientApi = "openai.chat", *, completion_id: str,
             "usage": usage,
         }
     )
-
-
-def _said(row: Mapping[str, Any], place: str) -> Any:
-    """What a choice says: its message or delta, or the text of a plain completion."""
-    text = row.get("text")
-    return {"content": text} if isinstance(text, str) else row.get(place)
-
-
-def _texts_of(message: Any) -> dict[str, str] | None:
-    """The texts of a message or a delta; `None` where there is anything else in it."""
-    if not isinstance(message, Mapping):
-        return None
-    texts = {}
-    for name, value in message.items():
-        if name in _TEXTS and isinstance(value, str):
-            texts[name] = value
-        elif value not in _NOTHING and (name, value) != ("role", "assistant"):
-            return None
-    return texts
-
-
-def _is_plain(row: Mapping[str, Any], content: str) -> bool:
-    """Whether a choice has nothing but its content, its place and its end; servers add notes on the end of their own."""
-    known = {content, "text", "index", "finish_reason", "native_finish_reason", "stop_reason"}
-    return all(name in known or value in _NOTHING for name, value in row.items())
-
-
-def _is_worth_it(texts: Mapping[str, str]) -> bool:
-    return bool(texts.get("content")) and not texts.get("refusal")

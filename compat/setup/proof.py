@@ -10,10 +10,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from compat.wire.sse import EventSplitter, parse_event
+from compat.errors import GatewayError, UpstreamBroken
+from compat.protocols.chat.reader import ChunkReader
+from compat.protocols.events import BlockStart
+from compat.protocols.transcript import ToolCall, Transcript
+from compat.wire.sse import EventSplitter
+from compat.wire.usage import Usage
 
 Send = Callable[[Mapping[str, Any]], Iterator[bytes]]
 """Posts a body to `/chat/completions` and yields the bytes of the answer; raises `ProofError` for anything but a 200."""
@@ -32,6 +37,7 @@ _TOOL = {
         },
     },
 }
+_GATEWAY = "the gateway"
 _TASK = f"Call the tool `note` with the word '{_WORD}'. Don't write anything before the call."
 
 
@@ -65,17 +71,6 @@ class Proof:
         return lines
 
 
-@dataclass(slots=True)
-class _Answer:
-    """A streamed answer, put together as the client does."""
-
-    text: str = ""
-    calls: list[dict[str, str]] = field(default_factory=list)
-    finish_reason: str | None = None
-    usage: Mapping[str, Any] | None = None
-    is_ended: bool = False
-
-
 def prove(send: Send, model: str) -> Proof:
     """Make one agent step with `model`. Never raises for what the gateway or the model does."""
     passed: list[str] = []
@@ -84,23 +79,25 @@ def prove(send: Send, model: str) -> Proof:
         answer = _ask(send, model, messages)
         passed.append("the answer streams, and ends correctly")
         call = _only_call(answer)
-        passed.append(f"'{model}' called the tool: {call['name']}({call['arguments']})")
+        passed.append(f"'{model}' called the tool: {call.name}({call.arguments})")
         passed.append(_usage_words(answer))
-        replayed = {"id": call["id"], "type": "function", "function": {"name": call["name"], "arguments": call["arguments"]}}
+        replayed = {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
         messages += [
-            {"role": "assistant", "content": answer.text or None, "tool_calls": [replayed]},
-            {"role": "tool", "tool_call_id": call["id"], "content": "Noted. Now say in one short sentence what you noted."},
+            {"role": "assistant", "content": answer.turn().text or None, "tool_calls": [replayed]},
+            {"role": "tool", "tool_call_id": call.call_id, "content": "Noted. Now say in one short sentence what you noted."},
         ]
         last = _ask(send, model, messages)
-        if not last.text.strip():
+        words = last.turn().text
+        if not words.strip():
             raise ProofError("after the tool's result the model said nothing", "Try again, or choose another model.")
-        passed.append(f"the tool's result went back, and it answered: {_short(last.text)}")
+        passed.append(f"the tool's result went back, and it answered: {_short(words)}")
     except ProofError as error:
         return Proof(tuple(passed), str(error), error.hint)
     return Proof(tuple(passed))
 
 
-def _ask(send: Send, model: str, messages: Sequence[Mapping[str, Any]]) -> _Answer:
+def _ask(send: Send, model: str, messages: Sequence[Mapping[str, Any]]) -> Transcript:
+    """A streamed answer, put together as the client does."""
     body = {
         "model": model,
         "max_tokens": 2000,
@@ -110,75 +107,59 @@ def _ask(send: Send, model: str, messages: Sequence[Mapping[str, Any]]) -> _Answ
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    answer, splitter = _Answer(), EventSplitter()
+    answer, reader, splitter = Transcript(), ChunkReader(_GATEWAY), EventSplitter()
     for data in send(body):
         for block in splitter.feed(data):
-            _take(answer, parse_event(block)[1])
+            _take(answer, reader, block)
     for block in splitter.finish():
-        _take(answer, parse_event(block)[1])
-    if answer.finish_reason is None:
+        _take(answer, reader, block)
+    if answer.turn().reason is None:
         raise ProofError("the stream ended without a finish_reason: it was cut off", "See the gateway's log.")
-    if not answer.is_ended:
+    if not reader.is_done:
         raise ProofError("the stream ended without [DONE]", "See the gateway's log.")
     return answer
 
 
-def _take(answer: _Answer, data: bytes) -> None:
-    """One event. A comment has no data."""
-    if not data:
-        return
-    if data == b"[DONE]":
-        answer.is_ended = True
-        return
+def _take(answer: Transcript, reader: ChunkReader, block: bytes) -> None:
+    """One event of the stream."""
     try:
-        chunk = json.loads(data)
-    except ValueError as error:
-        raise ProofError(f"an event of the stream is not JSON: {data[:80]!r}") from error
-    if "error" in chunk:
-        raise ProofError(f"the stream ended with an error: {chunk['error'].get('message')}", "See the gateway's log.")
-    answer.usage = chunk.get("usage") or answer.usage
-    for choice in chunk.get("choices", ()):
-        answer.finish_reason = choice.get("finish_reason") or answer.finish_reason
-        delta = choice.get("delta") or {}
-        answer.text += delta.get("content") or ""
-        for piece in delta.get("tool_calls") or ():
-            _take_call(answer, piece)
+        for event in reader.read(block):
+            if isinstance(event, BlockStart) and event.kind == "tool_call" and not (event.call_id and event.name):
+                raise ProofError("the first piece of a tool call has no id or no name, which ends a turn in Kilo Code")
+            answer.add(event)
+    except UpstreamBroken as error:
+        raise ProofError(f"an event of the stream is not a chunk: {block[:80]!r}") from error
+    except GatewayError as error:
+        raise ProofError(
+            f"the stream ended with an error: {error.message.removeprefix(_GATEWAY + ': ')}", "See the gateway's log."
+        ) from error
 
 
-def _take_call(answer: _Answer, piece: Mapping[str, Any]) -> None:
-    function = piece.get("function") or {}
-    if piece.get("index", 0) >= len(answer.calls):
-        if not piece.get("id") or not function.get("name"):
-            raise ProofError("the first chunk of a tool call has no id or no name, which ends a turn in Kilo Code")
-        answer.calls.append({"id": str(piece["id"]), "name": str(function["name"]), "arguments": ""})
-    answer.calls[piece.get("index", 0)]["arguments"] += function.get("arguments") or ""
-
-
-def _only_call(answer: _Answer) -> dict[str, str]:
+def _only_call(answer: Transcript) -> ToolCall:
     """The call that was asked for, with sound arguments."""
-    if not answer.calls:
-        words = f"the model answered in text instead of calling the tool: {_short(answer.text)}"
+    turn = answer.turn()
+    if not turn.calls:
+        words = f"the model answered in words instead of calling the tool: {_short(turn.text)}"
         raise ProofError(words, "Such a model can chat, but not work as an agent: set a key for a better one (see .env.example).")
-    call = answer.calls[0]
+    call = turn.calls[0]
     try:
-        arguments = json.loads(call["arguments"])
+        arguments = json.loads(call.arguments)
     except ValueError as error:
-        raise ProofError(f"the call's arguments are not JSON: {_short(call['arguments'])}") from error
-    if call["name"] != "note" or not isinstance(arguments, dict) or "word" not in arguments:
-        raise ProofError(f"the model called something else: {call['name']}({_short(call['arguments'])})")
-    if answer.finish_reason != "tool_calls":
-        raise ProofError(f"the finish_reason of a tool call is '{answer.finish_reason}', not 'tool_calls'")
+        raise ProofError(f"the call's arguments are not JSON: {_short(call.arguments)}") from error
+    if call.name != "note" or not isinstance(arguments, dict) or "word" not in arguments:
+        raise ProofError(f"the model called something else: {call.name}({_short(call.arguments)})")
+    if turn.reason != "tool_calls":
+        raise ProofError(f"the answer with a tool call ended for another reason: '{turn.reason}', not 'tool_calls'")
     return call
 
 
-def _usage_words(answer: _Answer) -> str:
-    usage = answer.usage or {}
-    prompt, completion = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
-    if not prompt:
+def _usage_words(answer: Transcript) -> str:
+    usage = answer.usage or Usage()
+    if not usage.prompt_tokens:
         raise ProofError("the answer has no usage: Kilo Code would never compact a long conversation")
-    cost = (usage.get("cost_details") or {}).get("upstream_inference_cost")
+    cost = (answer.told.get("cost_details") or {}).get("upstream_inference_cost")
     price = f", ${cost:.6f}" if isinstance(cost, int | float) else ""
-    return f"usage is reported: {prompt} tokens in, {completion} out{price}"
+    return f"it was counted: {usage.prompt_tokens} tokens in, {usage.completion_tokens} out{price}"
 
 
 def _short(text: str) -> str:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compat.calls.call import Call, call_from
-from compat.calls.resume import MAX_SHOWN_CHARS, Shown, ShownSoFar, Spent, can_rescue, estimate_of, read_shown, rest_of, takes_prefill
+from compat.calls.resume import MAX_SHOWN_CHARS, Shown, ShownSoFar, Spent, can_rescue, estimate_of, rest_of, takes_prefill
 from compat.config.catalog import MessagesFacts, Model, Price
 from compat.protocols.chat.chunks import ChunkWriter
 from compat.routing.router import Deployment
@@ -21,7 +21,7 @@ from compat.wire.usage import Usage
 from tests.unit.builders import make_upstream
 
 WRITER = ChunkWriter("chatcmpl-1", 7, "alias")
-IDENTITY = {"id": "chatcmpl-1", "created": 7}
+IDENTITY = ("chatcmpl-1", 7)
 HELLO = Shown("Hello the", identity=IDENTITY)
 
 
@@ -38,6 +38,16 @@ OPENAI, CLAUDE, OLD_CLAUDE = deployment(), deployment("anthropic"), deployment("
 
 
 # What was shown.
+
+
+def read_shown(frames: Sequence[bytes]) -> Shown:
+    """What these frames show."""
+    so_far = ShownSoFar()
+    for frame in frames:
+        so_far.add(frame)
+    shown = so_far.read()
+    assert shown is not None
+    return shown
 
 
 def test_text_and_identity_are_read_from_our_own_frames() -> None:

@@ -175,7 +175,7 @@ def events(frames: bytes) -> list[Any]:
 
 
 def splice(text: str = "Hello the", *, is_prefilled: bool = False, wants_usage: bool = True, spent: Spent | None = None) -> Splice:
-    shown = Shown(text, identity={"id": "chatcmpl-1", "created": 7})
+    shown = Shown(text, identity=("chatcmpl-1", 7))
     return Splice(shown, spent or Spent(), ["a/x", "b/y"], lambda: is_prefilled, wants_usage=wants_usage)
 
 
@@ -222,7 +222,7 @@ def test_a_comment_before_the_end_mark_names_the_deployments() -> None:
 
 
 def test_no_name_can_break_the_comment() -> None:
-    joint = Splice(Shown("x", identity={}), Spent(), ["a/x\n\ndata: {}", "b/é"], lambda: False, wants_usage=False)
+    joint = Splice(Shown("x", identity=("x", 1)), Spent(), ["a/x\n\ndata: {}", "b/é"], lambda: False, wants_usage=False)
     assert joint.feed(DONE) == b": carried on after a fault: a/x??data: {} -> b/?\n\n" + DONE
 
 

@@ -73,9 +73,9 @@ def test_the_cost_is_told_where_it_is_known() -> None:
         (stream([call(id=""), *GOOD[2:]]), "no id or no name"),
         (stream([call(function={"name": "other", "arguments": "{}"}), *GOOD[4:]]), "called something else: other('{}')"),
         (stream([call(), *pieces("{"), *GOOD[4:]]), "arguments are not JSON"),
-        (stream([*GOOD[:-2], chunk({}, "stop"), usage_chunk()]), "the finish_reason of a tool call is 'stop'"),
+        (stream([*GOOD[:-2], chunk({}, "stop"), usage_chunk()]), "ended for another reason: 'end', not 'tool_calls'"),
         (b'data: {"type":"error","error":{"message":"it broke","code":"server_error"}}\n\n', "ended with an error: it broke"),
-        (b"data: {oops\n\n", "is not JSON"),
+        (b"data: {oops\n\n", "is not a chunk"),
         (ProofError("the gateway answered with status 503"), "status 503"),
     ],
 )

@@ -47,6 +47,13 @@ def test_a_picture_counts_by_itself_not_by_its_bytes() -> None:
     assert tokens_of([small, small]) - tokens_of([small]) >= TOKENS_PER_IMAGE
 
 
+def test_what_only_looks_like_a_picture_counts_as_text_and_so_do_pictures_beyond_the_bound() -> None:
+    assert tokens_of(["x;base64," + "A" * 10_000]) > 2500
+    url = "data:image/png;base64,A"
+    assert tokens_of([url] * 10_010) >= TOKENS_PER_IMAGE * 10_000
+    assert tokens_of([url] * 10_010) < TOKENS_PER_IMAGE * 10_001
+
+
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_more_text_never_counts_less(one: str, more: str) -> None:
     assert text_tokens((one + more).encode()) >= text_tokens(one.encode()) - 1
