@@ -139,7 +139,7 @@ def _only_call(answer: Transcript) -> ToolCall:
     """The call that was asked for, with sound arguments."""
     turn = answer.turn()
     if not turn.calls:
-        words = f"the model answered in words instead of calling the tool: {_short(turn.text)}"
+        words = f"the model answered in text instead of calling the tool: {_short(turn.text)}"
         raise ProofError(words, "Such a model can chat, but not work as an agent: set a key for a better one (see .env.example).")
     call = turn.calls[0]
     try:
@@ -159,7 +159,7 @@ def _usage_words(answer: Transcript) -> str:
         raise ProofError("the answer has no usage: Kilo Code would never compact a long conversation")
     cost = (answer.told.get("cost_details") or {}).get("upstream_inference_cost")
     price = f", ${cost:.6f}" if isinstance(cost, int | float) else ""
-    return f"it was counted: {usage.prompt_tokens} tokens in, {usage.completion_tokens} out{price}"
+    return f"usage is reported: {usage.prompt_tokens} tokens in, {usage.completion_tokens} out{price}"
 
 
 def _short(text: str) -> str:
