@@ -135,7 +135,7 @@ class Wrong(Exception):
 
 
 class Failed(Exception):
-    """A call that was told, in an error's words, that it failed."""
+    """A call that failed, with an error that says so."""
 
 
 @dataclass(slots=True)

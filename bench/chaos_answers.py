@@ -20,7 +20,7 @@ _PIECE_CHARS = 7
 
 
 class WrongPart(Exception):
-    """A request to carry on a text that is none of ours."""
+    """A request to carry on a text that is not ours."""
 
 
 def prompt_of(number: int) -> str:

@@ -1,7 +1,7 @@
 """Requests that could stop a worker: `python -m bench.stall [--megabytes 30] [--only WORDS] [--rounds 2] [--json FILE]`.
 
 Each row sends one body whose shape was chosen to be slow to read, and tells how long nobody else was served meanwhile (the longest gap of a
-heartbeat on the gateway's event loop), how much memory it took, and what the client was told. The least gap of the rounds counts: what
+heartbeat on the gateway's event loop), how much memory it took, and what the client got. The least gap of the rounds counts: what
 else runs on the machine makes gaps longer, never shorter.
 
 Strategy: the gateway runs as it is delivered, in a process of its own with a greenlet that ticks every 5 ms; the parent reads its longest

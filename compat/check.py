@@ -141,7 +141,7 @@ def _routes_resolve(gateway: Gateway, say: Callable[[str], None]) -> bool:
             for one in route.deployments:
                 if one.wanted_api:
                     spoken = one.upstream.kind.wire_api
-                    say(f"           NOTE {one.name} may refuse tools: it takes them by {one.wanted_api}, and {spoken} is spoken")
+                    say(f"           NOTE {one.name} may refuse tools: it supports them on {one.wanted_api}, and {spoken} is used")
     return is_good
 
 

@@ -132,9 +132,8 @@ class StreamTranslator(abc.ABC):
     `is_committed` turns true with the first content (text, reasoning, a tool call, a refusal): from then on no other attempt may be made.
     `is_finished` turns true when the upstream's own end mark was seen. `is_flowing`: content came, and nothing but more of it is expected.
     `usage`, `finish_reason`, `notes` and `thinking` are final once it is finished. `continuation` is set when it paused: then `resume` is
-    called, and the next part is fed, instead of `finish`. `is_whole` is what `finish`
-    was told. `failure` is an error that the stream ended with: frames that came before it, in
-    the same bytes, are still returned.
+    called, and the next part is fed, instead of `finish`. `is_whole` is what `finish` was called with. `failure` is an error that the
+    stream ended with: frames that came before it, in the same bytes, are still returned.
     """
 
     def __init__(self, ctx: TranslationContext) -> None:

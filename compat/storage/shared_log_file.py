@@ -80,7 +80,7 @@ class SharedLogFile:
             return False
 
     def _append(self, descriptor: int, lines: Sequence[bytes]) -> int:
-        """Write as many lines as the file has room for; if that is none, rotate. A longer line has a file of its own."""
+        """Write as many lines as the file has room for; if there is no room, rotate. A longer line has a file of its own."""
         before = size = os.fstat(descriptor).st_size
         count = 0
         while count < len(lines) and (size == 0 or size + len(lines[count]) <= self._max_bytes):

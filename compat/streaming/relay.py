@@ -256,7 +256,7 @@ class Relay:
             self._set_timer()  # the time that the client has may be the shorter one
 
     def _note(self) -> None:
-        """Tell of what was handed over; not with every piece, for nobody needs to know at once."""
+        """Report what was handed over; not with every piece, because nobody needs to know at once."""
         noted, self._noted = self._noted, []
         if noted:
             self._on_frames(b"".join(noted))

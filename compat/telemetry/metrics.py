@@ -115,7 +115,7 @@ class Metrics:
         self._count(lambda: self._sample(readings))
 
     def tell(self, on_event: OnEvent) -> None:
-        """Tell of `metrics.failed`, once, when a count failed since the last time, and of `metrics.recovered` when none did any more."""
+        """Report `metrics.failed`, once, when a count failed since the last time, and of `metrics.recovered` when none did any more."""
         if self._failure and not self._is_told:
             on_event("metrics.failed", {"reason": self._failure})
         elif self._is_told and not self._failure:

@@ -1,0 +1,33 @@
+"""Code and documents are written in the field's terms: a few turns of phrase that nobody uses there are kept out."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FILES = sorted(
+    [
+        *(path for folder in ("compat", "docs") for path in (ROOT / folder).rglob("*") if path.suffix in {".py", ".md", ".html", ".js"}),
+        *(ROOT / name for name in ("README.md", "SECURITY.md", "CHANGELOG.md", "config.example.toml")),
+    ]
+)
+_ODD = re.compile(r"\b(?:(?:that|which|what) (?:is|are) none|(?:is|are|was|were) told|hears? of|told of|tells? of)\b", re.IGNORECASE)
+SAY_INSTEAD = {"JSON that is none": "invalid JSON", "it is told once": "it is reported once", "a worker hears of it": "it is notified"}
+
+
+def oddities_in(text: str) -> list[str]:
+    return [match[0] for match in _ODD.finditer(" ".join(text.split())) if "None" not in match[0]]
+
+
+@pytest.mark.parametrize("phrase", SAY_INSTEAD)
+def test_an_odd_phrase_is_found(phrase: str) -> None:
+    assert oddities_in(phrase)
+    assert not oddities_in(SAY_INSTEAD[phrase])
+
+
+def test_code_and_documents_have_no_odd_phrases() -> None:
+    found = {str(path.relative_to(ROOT)): odd for path in FILES if (odd := oddities_in(path.read_text()))}
+    assert not found
