@@ -1,6 +1,6 @@
-"""`restart_services.py`: the commands that start, restart and stop the service, and say how it does.
+"""`restart_services.py`: the commands that start, restart and stop the service, and show its state.
 
-Exit codes, for scripts: 0 done, or `status` found it well; 1 it failed, and the service is down; 2 a wrong argument; 3 `status`: it is
+Exit codes, for scripts: 0 done, or `status`: it is up and well; 1 it failed, and the service is down; 2 a wrong argument; 3 `status`: it is
 down; 4 `status`: it is up, but something of it is missing or does not answer; 5 a restart or reload was refused, and the service goes on
 as it was; 6 another command is running.
 """
@@ -312,7 +312,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--timeout", type=float, default=argparse.SUPPRESS, help="seconds to wait for the outcome (default 120)")
         if name == "logs":
             command.add_argument("-n", "--lines", type=int, default=40, help="how many lines of each log (default 40)")
-            command.add_argument("-f", "--follow", action="store_true", help="go on with what is written from now on")
+            command.add_argument("-f", "--follow", action="store_true", help="follow what is written from now on")
         if name == "run":
             command.add_argument("--background", action="store_true", help=argparse.SUPPRESS)
             command.add_argument("--adopt", type=int, help=argparse.SUPPRESS)

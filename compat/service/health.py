@@ -1,4 +1,4 @@
-"""Asking the service how it does, over HTTP, as its clients reach it."""
+"""Asking the service for its health, over HTTP, as its clients reach it."""
 
 from __future__ import annotations
 
