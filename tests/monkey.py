@@ -1,5 +1,27 @@
-"""Loaded first by pytest (`-p tests.monkey`): the tests run as the gateway does, on gevent's sockets."""
+"""Loaded first by pytest (`-p tests.monkey`): the tests run as the gateway does, on gevent's sockets, and in several processes."""
 
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
 from gevent import monkey
 
 monkey.patch_all()
+
+WORKER = Path(__file__).with_name("worker.py")
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)  # before its own answer
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two processes per core for a run of folders (tests mostly wait), at least four; none beside pytest's own for single files."""
+    names_files = any(arg.partition("::")[0].endswith(".py") for arg in config.args)
+    return 0 if names_files else max(4, 2 * (os.cpu_count() or 1))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
+    for spec in specs:
+        spec.python = shlex.join([sys.executable, str(WORKER), f"{spec.id}-worker"])
