@@ -10,7 +10,9 @@ from compat.protocols.chat.completions import OPENAI_COMPLETIONS, endpoint_mark,
 from compat.protocols.chat.embeddings import OPENAI_EMBEDDINGS
 from compat.protocols.chat.llama import OPENAI_LLAMA
 from compat.protocols.chat.passthrough import OPENAI_OPENAI
+from compat.protocols.chat.upstream import ChatReader
 from compat.protocols.messages.from_chat import OPENAI_ANTHROPIC
+from compat.protocols.messages.reader import MessagesReader
 from compat.wire.envelope import Envelope
 
 TRANSLATORS: Mapping[tuple[ClientApi, WireApi], Translator] = MappingProxyType(
@@ -18,9 +20,9 @@ TRANSLATORS: Mapping[tuple[ClientApi, WireApi], Translator] = MappingProxyType(
         ("openai.chat", "openai.chat"): OPENAI_OPENAI,
         ("openai.chat", "anthropic.messages"): OPENAI_ANTHROPIC,
         ("openai.chat", "llama.chat"): OPENAI_LLAMA,
-        ("openai.completions", "llama.chat"): over_chat(OPENAI_OPENAI),
-        ("openai.completions", "openai.chat"): over_chat(OPENAI_OPENAI),
-        ("openai.completions", "anthropic.messages"): over_chat(OPENAI_ANTHROPIC),
+        ("openai.completions", "llama.chat"): over_chat(OPENAI_OPENAI, ChatReader),
+        ("openai.completions", "openai.chat"): over_chat(OPENAI_OPENAI, ChatReader),
+        ("openai.completions", "anthropic.messages"): over_chat(OPENAI_ANTHROPIC, MessagesReader),
         ("openai.embeddings", "openai.chat"): OPENAI_EMBEDDINGS,
     }
 )

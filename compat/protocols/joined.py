@@ -15,7 +15,8 @@ class EventReader(abc.ABC):
     """The upstream's half: its bytes in, events out. It never blocks, and raises `UpstreamError` for what its protocol does not allow.
 
     `is_finished` turns true when the upstream's own end mark was seen; then `usage` is final. `thinking` is final after the end, and so is
-    `continuation`, which is set when the answer paused: then `resume` or `settle` follows. `has_content` turns true with the first content.
+    `continuation`, which is set when the answer paused: then `resume` or `settle` follows. `has_content` turns true with the first content,
+    `is_complete` when all of the answer came, where that is known before the end mark.
     """
 
     def __init__(self, ctx: TranslationContext, notes: Notes) -> None:
@@ -23,6 +24,7 @@ class EventReader(abc.ABC):
         self.notes = notes
         self.is_finished = False
         self.has_content = False
+        self.is_complete = False
         self.usage: Usage | None = None
         self.continuation: Continuation | None = None
 
@@ -36,8 +38,8 @@ class EventReader(abc.ABC):
         """The events in one SSE event."""
 
     @abc.abstractmethod
-    def end(self) -> Sequence[Event]:
-        """The events that end the answer. `UpstreamBroken` when it was not complete."""
+    def end(self, *, is_whole: bool) -> Sequence[Event]:
+        """The events that end the answer. `UpstreamBroken` when it was not complete; `is_whole`: see `StreamTranslator.finish`."""
 
     @abc.abstractmethod
     def whole(self, body: bytes) -> Iterable[Event]:
@@ -110,6 +112,8 @@ class JoinedStream(StreamTranslator):
         reader = self._reader
         if not self.is_committed:
             self.is_committed = reader.has_content
+        if reader.is_complete:
+            self.finish_reason = self.finish_reason or "complete"
         if reader.is_finished:
             self.is_finished, self.usage, self.continuation = True, reader.usage, reader.continuation
         if len(events) == 1:
@@ -118,7 +122,7 @@ class JoinedStream(StreamTranslator):
 
     def translate_end(self) -> bytes:
         """See `StreamTranslator`."""
-        frames = [self._write(event) for event in self._reader.end()]
+        frames = [self._write(event) for event in self._reader.end(is_whole=self.is_whole)]
         frames.append(self._writer.finish())
         self.usage, self.finish_reason, self.thinking = self._reader.usage, self._writer.reason, self._reader.thinking
         self.notes = list(self._receipt.told())

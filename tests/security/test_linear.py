@@ -29,7 +29,9 @@ from compat.protocols import TRANSLATORS, translator_for
 from compat.protocols.base import StreamTranslator, TranslationContext
 from compat.protocols.chat.check import check_messages
 from compat.protocols.chat.inferred_end import CallEvents
-from compat.protocols.chat.infill import CompletionStream, read_completion, unfenced
+from compat.protocols.chat.infill import CompletionWriter, read_completion, unfenced
+from compat.protocols.events import TextDelta
+from compat.protocols.notes import Notes
 from compat.reuse.answer_cache import AnswerCache, MemoryShelf
 from compat.reuse.whole_answer import Assembly, kept_of
 from compat.routing.affinity import session_of
@@ -424,9 +426,9 @@ def test_a_call_is_held_back_in_line_with_its_events() -> None:
 @pytest.mark.parametrize("pieces", PIECES)
 def test_a_fence_is_held_back_in_line_with_its_events(pieces: str) -> None:
     def hold(texts: list[str]) -> None:
-        stream = CompletionStream("m")
+        writer = CompletionWriter(context(SONNET), Notes())
         for text in texts:
-            stream._text(text, is_end=False)
+            writer.write(TextDelta(0, text))
 
     check_growth(hold, lambda n: PIECES[pieces](n), FEW * 50)
 

@@ -16,9 +16,11 @@ from compat import jsonio
 from compat.errors import BadRequest, ContextTooLong, GatewayError, GatewayLoop, UpstreamBroken, UpstreamRefusal
 from compat.protocols.base import StreamTranslator, TranslatedAnswer, TranslatedRequest, TranslationContext, Translator
 from compat.protocols.chat.inferred_end import NOTE
-from compat.protocols.chat.infill import CompletionStream, chat_body, completion_document, read_completion, replayed
+from compat.protocols.chat.infill import CompletionWriter, chat_body, read_completion, replayed
 from compat.protocols.chat.passthrough import translate_error, translate_request
+from compat.protocols.chat.upstream import ChatReader
 from compat.protocols.chat.usage import usage_of, with_cost
+from compat.protocols.joined import JoinedStream, MakeReader, answer_translator
 from compat.protocols.refusals import refused_parameter
 from compat.protocols.upstream_errors import error_fields, event_error
 from compat.wire.envelope import Envelope
@@ -53,8 +55,7 @@ def translate_answer(body: bytes, ctx: TranslationContext) -> TranslatedAnswer:
         raise UpstreamBroken(f"The upstream's answer is not a completion: {error.message}") from error
     choices = _choices(document, ctx)
     if choices and "message" in choices[0]:  # some servers answer with a chat, whatever they were asked for
-        document = {**document, **completion_document(document, ctx.alias)}
-        choices = document["choices"]
+        return answer_translator(ChatReader, CompletionWriter)(body, ctx)
     if not choices or not all(isinstance(choice.get("text"), str) for choice in choices):
         raise UpstreamBroken("The upstream's answer has no text.")
     usage = document.get("usage")
@@ -176,74 +177,18 @@ OPENAI_COMPLETIONS: Mapping[str, Translator] = MappingProxyType(
 # Over a chat.
 
 
-def over_chat(chat: Translator) -> Translator:
-    """A translator for completions over one for chats."""
+def over_chat(chat: Translator, reader: MakeReader) -> Translator:
+    """A translator for completions over one for chats, whose answers `reader` reads."""
 
     def request(envelope: Envelope, ctx: TranslationContext) -> TranslatedRequest:
         ask = read_completion(envelope)
         translated = chat.request(Envelope(chat_body(envelope, ask, reasons=ctx.model.reasoning)), ctx)
         return replace(translated, memory=replace(translated.memory, echo=ask.prompt if ask.echoes else ""))
 
-    def response(body: bytes, ctx: TranslationContext) -> TranslatedAnswer:
-        answer = chat.response(body, ctx)
-        if answer.continuation is not None:
-            return answer
-        document = completion_document(jsonio.decode(answer.body), ctx.alias, ctx.memory.echo)
-        return replace(answer, body=jsonio.encode(document))
-
     return Translator(
         request=request,
-        response=response,
-        stream=lambda ctx: ChatAsCompletion(chat.stream(ctx), ctx),
+        response=answer_translator(reader, CompletionWriter),
+        stream=lambda ctx: JoinedStream(ctx, reader, CompletionWriter),
         error=chat.error,
         replay=replayed,
     )
-
-
-class ChatAsCompletion(StreamTranslator):
-    """The stream of a chat as that of a completion. Mutable: what it mirrors of the chat's translator."""
-
-    def __init__(self, chat: StreamTranslator, ctx: TranslationContext) -> None:
-        self._chat = chat
-        self._frames = CompletionStream(ctx.alias, ctx.memory.echo)
-        super().__init__(ctx)
-
-    def feed(self, data: bytes) -> bytes:
-        """See `StreamTranslator`."""
-        frames = self._chat.feed(data)
-        self._mirror()
-        return self._frames.feed(frames) if frames else b""
-
-    def finish(self, *, is_whole: bool = False) -> bytes:
-        """See `StreamTranslator`."""
-        frames = self._chat.finish(is_whole=is_whole)
-        self._mirror()
-        return self._frames.feed(frames)
-
-    def resume(self) -> None:
-        """See `StreamTranslator`."""
-        self._chat.resume()
-        self._mirror()
-
-    def settle(self) -> None:
-        """See `StreamTranslator`."""
-        self._chat.settle()
-        self._mirror()
-
-    def usage_so_far(self) -> Usage:
-        """See `StreamTranslator`."""
-        return self._chat.usage_so_far()
-
-    def translate_event(self, block: bytes) -> bytes:
-        """See `StreamTranslator`."""
-        return self._frames.feed(self._chat.translate_event(block))
-
-    def translate_end(self) -> bytes:
-        """See `StreamTranslator`."""
-        return self._frames.feed(self._chat.translate_end())
-
-    def _mirror(self) -> None:
-        chat = self._chat
-        self.is_committed, self.is_finished, self.is_flowing = chat.is_committed, chat.is_finished, chat.is_flowing
-        self.usage, self.finish_reason, self.notes, self.thinking = chat.usage, chat.finish_reason, chat.notes, chat.thinking
-        self.failure, self.continuation, self.is_whole = chat.failure, chat.continuation, chat.is_whole

@@ -2,8 +2,7 @@
 
     ask = read_completion(envelope)
     chat_body(envelope, ask, reasons=...)    -> the body of the chat call
-    completion_document(chat_answer, ...)    -> the whole answer
-    CompletionStream(...).feed(frames)       -> frames of the streamed one
+    CompletionWriter                         -> the answer, whole and streamed, from events
     replayed(body, wants_usage)              -> a whole answer as the stream that it could have been
 
 Models wrap code in fences although the prompt forbids it, so a fence around the whole answer is taken off.
@@ -11,15 +10,21 @@ Models wrap code in fences although the prompt forbids it, so a fence around the
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from compat import jsonio
-from compat.errors import BadRequest, UpstreamBroken
+from compat.errors import BadRequest
+from compat.protocols.base import TranslationContext
+from compat.protocols.chat.usage import with_cost
+from compat.protocols.chat.writer import REASONS, usage_object
+from compat.protocols.events import Event, Start, Stop, TextDelta, Unknown, Used
+from compat.protocols.joined import FrameWriter
+from compat.protocols.notes import Notes
 from compat.wire.envelope import Envelope
-from compat.wire.sse import DONE, KEEP_ALIVE, EventSplitter, data_frame, parse_event
+from compat.wire.estimate import usage_object as estimate_object
+from compat.wire.sse import DONE, data_frame
 
 _PASSED = ("temperature", "top_p", "stop", "seed", "presence_penalty", "frequency_penalty", "user")
 _MAX_TOKENS = 256
@@ -92,20 +97,6 @@ def chat_body(envelope: Envelope, ask: Completion, *, reasons: bool) -> bytes:
     return jsonio.encode(body)
 
 
-def completion_document(chat: Mapping[str, Any], model: str, echo: str = "") -> dict[str, Any]:
-    """A whole chat answer as a completion under the name `model`, its text after `echo`."""
-    choices = chat.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    message = choice.get("message") if isinstance(choice, dict) else None
-    content = message.get("content") if isinstance(message, dict) else None
-    if not isinstance(choice, dict) or not isinstance(content, str | None):
-        raise UpstreamBroken("The upstream's answer has no text that could be a completion.")
-    text = unfenced(content or "")
-    row = {"index": 0, "text": echo + text, "logprobs": None, "finish_reason": choice.get("finish_reason")}
-    document = {**_head(chat, model), "choices": [row]}
-    return {**document, "usage": chat["usage"]} if chat.get("usage") else document
-
-
 def unfenced(text: str) -> str:
     """`text` without a code fence around the whole of it, whose end may be cut off."""
     start = text.lstrip()
@@ -131,47 +122,64 @@ def replayed(body: bytes, wants_usage: bool) -> bytes:  # one of `Translator.rep
     return b"".join((*frames, DONE))
 
 
-class CompletionStream:
-    """Frames of a chat in, frames of a completion out.
+class CompletionWriter(FrameWriter):
+    """See `FrameWriter`: an answer's text as a plain completion, after what the client wants to read before it.
 
     Mutable: the text that is held back. An answer that begins with a fence is, to its end: only there it is clear what the fence holds.
     """
 
-    def __init__(self, model: str, echo: str = "") -> None:
-        """`model` is the client's name for it, `echo` what comes before the answer."""
-        self._model = model
-        self._splitter = EventSplitter()
+    def __init__(self, ctx: TranslationContext, notes: Notes) -> None:
+        self._ctx = ctx
+        self._notes = notes
+        self._echo = ctx.memory.echo
+        self._head: dict[str, Any] = _head(ctx, "", 0)
         self._held: list[str] = []
         self._start = ""
         self._is_plain = False
-        self._echo = echo
 
-    def feed(self, frames: bytes) -> bytes:
-        """Whole frames, errors and comments as they are."""
-        if frames == KEEP_ALIVE:
-            return frames
-        return b"".join(self._event(block) for block in self._splitter.feed(frames))
+    def write(self, event: Event) -> bytes:
+        """See `FrameWriter`."""
+        match event:
+            case Start():
+                self._head = _head(self._ctx, event.answer_id, event.created_s)
+            case TextDelta():
+                text = self._shown(event.text, is_end=False)
+                return self._frame(text, None) if text else b""
+            case Unknown():
+                self._notes.add("left_out", event.what)
+            case Stop():
+                self.reason = REASONS[event.reason]
+                return self._frame(self._shown("", is_end=True), self.reason)
+            case Used() if self._ctx.wants_usage:
+                return data_frame(jsonio.encode({**self._head, "choices": [], "usage": _usage(event, self._ctx)}))
+        return b""
 
-    def _event(self, block: bytes) -> bytes:
-        data = parse_event(block)[1]
-        if not data:
-            return KEEP_ALIVE
-        if data == b"[DONE]":
-            return DONE
-        chunk = json.loads(data)
-        if "error" in chunk:
-            return data_frame(data)
-        if not chunk.get("choices"):
-            return data_frame(jsonio.encode({**_head(chunk, self._model), "choices": [], "usage": chunk.get("usage")}))
-        choice = chunk["choices"][0]
-        reason = choice.get("finish_reason")
-        text = self._text((choice.get("delta") or {}).get("content") or "", is_end=bool(reason))
-        if not text and not reason:
-            return b""
+    def finish(self) -> bytes:
+        """See `FrameWriter`."""
+        return DONE
+
+    def body(self, events: Iterable[Event]) -> bytes:
+        """See `FrameWriter`."""
+        document: dict[str, Any] = {}
+        for event in events:
+            match event:
+                case TextDelta():
+                    self._held.append(event.text)
+                case Stop():
+                    self.reason = REASONS[event.reason]
+                    text = self._echo + unfenced("".join(self._held))
+                    document["choices"] = [{"index": 0, "text": text, "logprobs": None, "finish_reason": self.reason}]
+                case Used():
+                    document["usage"] = _usage(event, self._ctx)
+                case _:
+                    self.write(event)
+        return jsonio.encode({**self._head, **document})
+
+    def _frame(self, text: str, reason: str | None) -> bytes:
         row = {"index": 0, "text": text, "logprobs": None, "finish_reason": reason}
-        return data_frame(jsonio.encode({**_head(chunk, self._model), "choices": [row]}))
+        return data_frame(jsonio.encode({**self._head, "choices": [row]}))
 
-    def _text(self, piece: str, *, is_end: bool) -> str:
+    def _shown(self, piece: str, *, is_end: bool) -> str:
         """What of the answer can be shown now."""
         if not self._is_plain:
             self._held.append(piece)
@@ -184,6 +192,12 @@ class CompletionStream:
         return echo + piece
 
 
-def _head(answer: Mapping[str, Any], model: str) -> dict[str, Any]:
-    identity = str(answer.get("id") or "").replace("chatcmpl-", "cmpl-", 1)
-    return {"id": identity, "object": "text_completion", "created": answer.get("created") or 0, "model": model}
+def _head(ctx: TranslationContext, answer_id: str, created_s: int) -> dict[str, Any]:
+    identity = (answer_id or ctx.completion_id).replace("chatcmpl-", "cmpl-", 1)
+    return {"id": identity, "object": "text_completion", "created": created_s or ctx.created_s, "model": ctx.alias}
+
+
+def _usage(event: Used, ctx: TranslationContext) -> dict[str, Any]:
+    if isinstance(event.told, dict):
+        return with_cost(event.told, ctx)
+    return with_cost(estimate_object(event.usage), ctx) if event.usage.is_estimate else usage_object(event.usage, ctx)

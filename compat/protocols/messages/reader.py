@@ -129,7 +129,7 @@ class MessagesReader(EventReader):
             return _NOTHING
         return handler(self, event)
 
-    def end(self) -> Sequence[Event]:
+    def end(self, *, is_whole: bool) -> Sequence[Event]:  # noqa: ARG002  # this protocol has an end mark of its own
         """See `EventReader`."""
         if not self.is_finished or self._stop_reason is None:
             raise UpstreamBroken("The upstream ended its answer without a message_stop.")

@@ -222,8 +222,37 @@ def test_a_pause_of_the_chat_is_one_of_the_completion() -> None:
     assert frames.endswith(DONE)
 
 
-def test_single_steps_are_written_as_completions() -> None:
-    stream = CHAT.stream(CTX)
-    assert b'"text":"a"' in stream.translate_event(event(chunk({"content": "a"})).strip())
-    stream.translate_event(event(chunk({}, "stop")).strip())
-    assert stream.translate_end() == DONE
+def calls(*arguments: str) -> bytes:
+    pieces = [{"index": 0, "id": "c", "function": {"name": "f", "arguments": piece}} for piece in arguments]
+    return b"".join(event(chunk({"tool_calls": [piece]})) for piece in pieces)
+
+
+@pytest.mark.parametrize(
+    ("upstream", "is_whole", "reason"),
+    [
+        (event(chunk({"content": "a"})) + event("[DONE]"), False, "stop"),
+        (event(chunk({"content": "a"})) + event(usage_chunk()), True, "stop"),
+        (event(chunk({"refusal": "a"})) + event("[DONE]"), False, "stop"),
+        (calls('{"a":', "1}") + event("[DONE]"), False, "tool_calls"),
+        (calls('{"a":') + event("[DONE]"), True, None),
+        (event(chunk({"content": "a"})), True, None),
+        (event(chunk({"role": "assistant"})) + event("[DONE]"), True, None),
+    ],
+)
+def test_the_end_of_a_chat_is_inferred_as_everywhere(upstream: bytes, is_whole: bool, reason: str | None) -> None:
+    if reason is None:
+        with pytest.raises(UpstreamBroken, match="without a finish_reason"):
+            translate(upstream, CTX, CHAT, is_whole=is_whole)
+        return
+    events, stream = translate(upstream, CTX, CHAT, is_whole=is_whole)
+    assert (stream.finish_reason, stream.notes[-1]) == (reason, "finish_reason=inferred")
+    assert events[-1]["choices"][0]["finish_reason"] == reason
+    assert stream.thinking is None
+    assert stream.translate_event(event(chunk({"content": "late"})).strip()) == b"", "after the end there is nothing"
+
+
+def test_a_chat_without_choices_is_no_answer_and_does_not_pause() -> None:
+    with pytest.raises(UpstreamBroken, match="no choices"):
+        CHAT.response(b'{"id": "x"}', CTX)
+    with pytest.raises(TypeError):
+        CHAT.stream(CTX).resume()

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compat.errors import BadRequest, UpstreamBroken
-from compat.protocols.chat.infill import CompletionStream, chat_body, completion_document, read_completion, replayed, unfenced
+from compat.config.catalog import Model, Price
+from compat.errors import BadRequest
+from compat.protocols.base import AnswerMemory, TranslationContext
+from compat.protocols.chat.infill import CompletionWriter, chat_body, read_completion, replayed, unfenced
+from compat.protocols.events import BlockStart, Event, Start, Stop, TextDelta, Unknown, Used
+from compat.protocols.notes import Notes
 from compat.wire.envelope import Envelope
-from compat.wire.sse import DONE, KEEP_ALIVE, data_frame
-from tests.fakes.openai_answers import USAGE, chunk, completion, usage_chunk
+from compat.wire.sse import DONE
+from compat.wire.usage import Usage
 
 ASKED: dict[str, Any] = {"model": " coder ", "prompt": "def f(", "suffix": "): pass"}
 
@@ -22,24 +27,31 @@ def envelope(**changes: Any) -> Envelope:
     return Envelope(json.dumps({**ASKED, **changes}).encode())
 
 
-def frames_of(*chunks: dict[str, Any]) -> list[bytes]:
-    return [data_frame(json.dumps(item).encode()) for item in chunks]
+CTX = TranslationContext("coder", "m", Model(price=Price(1.0, 1.0)), "chatcmpl-ours", 7, is_stream=True, wants_usage=True)
 
 
-def answer_in(pieces: list[str], reason: str = "stop") -> list[bytes]:
-    """A chat answer as frames, a text delta for each piece."""
-    return frames_of(chunk({"role": "assistant", "content": ""}), *(chunk({"content": piece}) for piece in pieces), chunk({}, reason))
+def writer(echo: str = "") -> CompletionWriter:
+    return CompletionWriter(replace(CTX, memory=AnswerMemory(echo=echo)), Notes())
 
 
-def shown(frames: list[bytes], echo: str = "") -> str:
-    stream = CompletionStream("coder", echo)
-    told = b"".join(map(stream.feed, frames))
-    events = [json.loads(block[6:]) for block in told.split(b"\n\n") if block.startswith(b"data: {")]
-    return "".join(event["choices"][0]["text"] for event in events)
+def answer_in(pieces: list[str]) -> list[Event]:
+    """An answer as events, a text delta for each piece."""
+    return [Start("chatcmpl-1", 5), BlockStart(0, "text"), *(TextDelta(0, piece) for piece in pieces), Stop("end"), Used(Usage(3, 4))]
 
 
-def whole(text: str) -> str:
-    return str(completion_document(completion(text), "coder")["choices"][0]["text"])
+def documents(frames: bytes) -> list[Any]:
+    return [json.loads(block[6:]) for block in frames.split(b"\n\n") if block.startswith(b"data: {")]
+
+
+def shown(events: list[Event], echo: str = "") -> str:
+    written = writer(echo)
+    told = documents(b"".join(map(written.write, events)))
+    return "".join(one["choices"][0]["text"] for one in told if one["choices"])
+
+
+def whole(text: str, echo: str = "") -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(writer(echo).body(answer_in([text])))
+    return document
 
 
 @pytest.mark.parametrize(
@@ -96,21 +108,25 @@ def test_without_a_suffix_there_is_no_hole_and_an_empty_prompt_is_a_space() -> N
 
 
 def test_a_whole_answer_is_a_completion() -> None:
-    document = completion_document(completion("x"), "coder", "def f(")
-    assert (document["object"], document["model"], document["usage"]) == ("text_completion", "coder", USAGE)
+    document = whole("x", "def f(")
+    assert (document["object"], document["model"], document["id"], document["created"]) == ("text_completion", "coder", "cmpl-1", 5)
     assert document["choices"] == [{"index": 0, "text": "def f(x", "logprobs": None, "finish_reason": "stop"}]
+    assert (document["usage"]["prompt_tokens"], document["usage"]["cost_details"]) == (3, {"upstream_inference_cost": 7e-06})
 
 
-@pytest.mark.parametrize("chat", [{}, {"choices": []}, {"choices": [5]}, {"choices": [{"message": {"content": [1]}}]}])
-def test_an_answer_without_a_text_is_none(chat: dict[str, Any]) -> None:
-    with pytest.raises(UpstreamBroken, match="no text"):
-        completion_document(chat, "coder")
+def test_an_answer_without_an_identity_has_ours_and_what_it_lacks_is_noted() -> None:
+    notes = Notes()
+    written = CompletionWriter(CTX, notes)
+    document = json.loads(written.body([BlockStart(0, "tool_call", "c", "f"), Unknown("x", "odd"), Stop("length")]))
+    assert (document["id"], document["created"], document["choices"][0]["text"]) == ("cmpl-ours", 7, "")
+    assert (written.reason, notes.told()) == ("length", ("left_out=odd",))
 
 
-def test_an_answer_of_nothing_is_an_empty_text_and_usage_that_lacks_is_not_made_up() -> None:
-    document = completion_document({"choices": [{"message": {}, "finish_reason": "stop"}]}, "coder")
-    assert document["choices"][0]["text"] == ""
-    assert (document["id"], document["created"], "usage" in document) == ("", 0, False)
+def test_usage_keeps_the_upstreams_words_and_an_estimate_says_that_it_is_one() -> None:
+    told = documents(writer().write(Used(Usage(3, 4), {"prompt_tokens": 3, "x": 1})))[0]["usage"]
+    assert (told["x"], told["cost_details"]) == (1, {"upstream_inference_cost": 3e-06})
+    assert documents(writer().write(Used(Usage(3, 4, is_estimate=True))))[0]["usage"]["is_estimate"] is True
+    assert CompletionWriter(replace(CTX, wants_usage=False), Notes()).write(Used(Usage(3, 4))) == b""
 
 
 @pytest.mark.parametrize(
@@ -128,7 +144,7 @@ def test_an_answer_of_nothing_is_an_empty_text_and_usage_that_lacks_is_not_made_
 )
 def test_a_fence_around_the_whole_is_taken_off_also_where_its_end_was_cut(text: str, expected: str) -> None:
     assert unfenced(text) == expected
-    assert whole(text) == expected
+    assert whole(text)["choices"][0]["text"] == expected
 
 
 CODE = st.text(st.sampled_from("ab=` \n\t"), max_size=12).filter(lambda text: "```" not in text)
@@ -142,32 +158,23 @@ def test_every_split_of_an_answer_shows_what_the_whole_one_is(code: str, form: s
     text = form % code
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=4)))
     pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
-    assert shown(answer_in(pieces)) == whole(text)
+    assert shown(answer_in(pieces)) == whole(text)["choices"][0]["text"]
 
 
 def test_what_begins_without_a_fence_is_shown_as_it_comes() -> None:
-    stream = CompletionStream("coder")
-    told = [stream.feed(frame) for frame in answer_in(["  ", "`", "a", "```", "b"])]
-    assert [b'"text"' in frames for frames in told] == [False, False, False, True, True, True, True]
+    written = writer()
+    told = [written.write(event) for event in answer_in(["  ", "`", "a", "```", "b"])]
+    assert [b'"text"' in frames for frames in told] == [False, False, False, False, True, True, True, True, False]
+    assert written.finish() == DONE
 
 
 def test_echo_comes_first_and_once() -> None:
     assert shown(answer_in(["a", "b"]), "def f(") == "def f(ab"
 
 
-def test_comments_errors_usage_and_the_end_pass() -> None:
-    stream = CompletionStream("coder")
-    assert stream.feed(KEEP_ALIVE) == KEEP_ALIVE
-    (usage,) = frames_of(usage_chunk())
-    assert stream.feed(KEEP_ALIVE + usage).startswith(KEEP_ALIVE)
-    error = b'data: {"error":{"message":"m"}}\n\n'
-    assert stream.feed(error) == error
-    assert stream.feed(DONE) == DONE
-
-
 def test_a_whole_completion_becomes_a_stream() -> None:
-    body = json.dumps(completion_document(completion("x"), "coder")).encode()
+    body = json.dumps(whole("x")).encode()
     with_usage = replayed(body, True)
     assert with_usage.count(b"data: ") == 3
-    assert json.loads(with_usage.split(b"\n\n")[1][6:])["usage"] == USAGE
+    assert json.loads(with_usage.split(b"\n\n")[1][6:])["usage"]["completion_tokens"] == 4
     assert replayed(body, False).count(b"data: ") == 2
