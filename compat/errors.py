@@ -86,7 +86,7 @@ class GatewayError(Exception):
             self.code = code
 
     def redact(self, redacted: Callable[[str], str]) -> None:
-        """Pass every word of the upstream's through `redacted`, which takes its credentials out."""
+        """Pass all text of the upstream's through `redacted`, which takes its credentials out."""
         self.message = redacted(self.message)
         self.args = (self.message,)
         self.type = redacted(self.type)
@@ -99,7 +99,7 @@ class GatewayError(Exception):
         self.args = (self.message,)
 
     def forget_frames(self) -> None:
-        """Let go of the frames that this error and its causes went through: nobody reads them, and each holds what its call held."""
+        """Drop the frames that this error and its causes went through: nobody reads them, and each holds what its call held."""
         error: BaseException | None = self
         seen: set[int] = set()
         while error is not None and id(error) not in seen:  # causes can be made to go in a circle

@@ -164,7 +164,7 @@ def _embedded_deployment(settings: Settings, catalog: Catalog) -> Deployment | N
 
 
 def start_background(gateway: Gateway) -> None:
-    """Start the log, the stores, discovery, and, where no upstream is to be had, the embedded model."""
+    """Start the log, the stores, discovery, and, where no upstream is available, the embedded model."""
     gateway.log.start()
     gateway.vault.start()
     gateway.usage.start()

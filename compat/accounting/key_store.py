@@ -7,7 +7,7 @@ The file holds hashes, has mode 0600, and is written whole, as a new file that t
 gateway whose last key was revoked must not take any key again.
 
 A running gateway looks at the stamp of the file once a second, at the first call after that second. A file that can't be read, or is gone,
-leaves what was known in force, and is reported: nobody gets in because a disk is full or an editor saves.
+leaves the known keys valid, and is reported: nobody gets in because a disk is full or an editor saves.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import msgspec
 from compat.config.settings import SettingsError
 
 VARIABLE = "OPENAI_COMPAT_KEYS"
-"""The environment's word for another place of the file."""
+"""The environment variable that names another place of the file."""
 
 HASH_MARK = "sha256:"
 LOOK_S = 1.0
@@ -120,7 +120,7 @@ def _hand_over(made: int | Path, folder: Path) -> None:
 
 
 def write_keys(path: Path, records: Records) -> None:
-    """Put `records` in the place of what the file held, in one step. Errors: `OSError`."""
+    """Replace what the file held by `records`, in one step. Errors: `OSError`."""
     text = msgspec.json.format(msgspec.json.encode(_File(keys=dict(records))), indent=2)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600

@@ -1,7 +1,7 @@
 """The counts that limits compare with: sums in the storage of Flask-Limiter, in memory or in Redis.
 
     taken = counts.take(window, amount, now_s)    # None while the storage can't be used
-    counts.settle(taken, actual)                  # true amounts in the place of those that were taken
+    counts.settle(taken, actual)                  # true amounts instead of those that were taken
     counts.used(window, now_s)
 
 A short window, and one of requests, has one sum. A long one has two kinds: what calls that are over have used, and what those that run
@@ -135,7 +135,7 @@ class Counts:
             raise
 
     def settle(self, taken: Sequence[tuple[Taken, int]]) -> None:
-        """Put true amounts in the place of what was taken. A window that is over stays as it was."""
+        """Replace what was taken by the true amounts. A window that is over stays as it was."""
         changes: list[_Change] = []
         for share, actual in taken:
             window = share.window

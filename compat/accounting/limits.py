@@ -6,7 +6,7 @@
 
 A call is admitted while a window has something left, and takes its estimate out of it in the same step (one atomic addition in the storage
 of Flask-Limiter, in memory or in Redis, see `limit_counts.py`): of any number of calls at once, at most one passes the limit.
-`settle` puts the true figures in the place of the estimate. A rule's strategy in Flask-Limiter, `hit`, is that addition and a comparison;
+`settle` replaces the estimate by the true figures. A rule's strategy in Flask-Limiter, `hit`, is that addition and a comparison;
 here the sum itself is needed, to say what is left and because a call larger than what is left, or than the whole limit, is still served
 when it is the first to be so.
 
@@ -140,7 +140,7 @@ class Reservation:
 class Limits:
     """All limits. Mutable: which budgets were seen, and what was last known to be spent; the counts are in the storage.
 
-    `terms_of(client)` is what its key was given (`keys add --limit ...`), which overrides `[limits]`; a changed limit counts anew.
+    `terms_of(client)` is what its key was given (`keys add --limit ...`), which overrides `[limits]`; a changed limit starts again at zero.
     `spent(client, since_s)` is how many dollars a client has spent by the usage store. `later` runs a correction: in a
     greenlet of its own (`gevent.spawn`), for a storage lets others run meanwhile, in memory too, and whoever ends the call just then must
     not end its correction.

@@ -125,7 +125,7 @@ class Usage(Protocol):
         ...
 
     def close(self) -> None:
-        """Write what is left; more calls do no harm."""
+        """Write what is left; further calls do nothing."""
         ...
 
 
@@ -155,7 +155,7 @@ class NoUsage:
 
 
 class UsageStore(BackgroundWriter):
-    """Usage in a file. Mutable: the queue and the batch being written, how the file does.
+    """Usage in a file. Mutable: the queue and the batch being written, the file's state.
 
     `clock` is in seconds since 1970. `on_event` gets `usage.failed` and `usage.recovered`, also from the writing thread. Nothing is
     opened before `start`, `flush` or a question. `connect` is `sqlite3.connect`.

@@ -160,7 +160,7 @@ class Attempt:
             self.usage = stream.usage_so_far() if stream is not None else estimated_usage(self._count_prompt(), 0)
 
     def close(self) -> None:
-        """Let go of the upstream; what it still does is ended."""
+        """Close the upstream; what it still does is ended."""
         if self._sent is not None:
             self._sent.lost()
             self._sent = None

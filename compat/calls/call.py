@@ -31,7 +31,7 @@ class Origin(TypedDict, total=False):
 class Call:
     """One request of a client, checked as far as every call is.
 
-    `session_id` is the client's own word for its conversation, `cache_wish` what it says about the answer cache (`x-compat-cache`),
+    `session_id` is the client's own name for its conversation, `cache_wish` what it says about the answer cache (`x-compat-cache`),
     `trace_parent` the span that it is a part of, `hops` how many gateways it has come through. `output_limit` is how many tokens an answer
     may have by the client's word, `choices` how many answers it wants.
     """

@@ -5,7 +5,7 @@ same conversation with the text so far as the model's turn: as a prefill where t
 exact last characters (`rest_of`). `compat/calls/splice.py` then makes one stream of both.
 
 Only text is carried on. After a tool call began to show there is no honest way; then the error event stays (docs/translation.md, rule 19).
-An answer that must be JSON is not carried on either: half of it was decided by rules that a second attempt would start anew.
+An answer that must be JSON is not carried on either: a second attempt would decide its structure from the start.
 """
 
 from __future__ import annotations

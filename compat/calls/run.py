@@ -239,7 +239,7 @@ class CallRun:
         return CallPlan(gateway.policies, route, session, call.received_s + total_s)
 
     def _end_attempt(self, error: GatewayError | None) -> None:
-        """Tell circuit and gate how it ended, and let go of the upstream; the first call counts. `None`: it gave the whole answer."""
+        """Report the outcome to circuit and gate, and close the upstream; the first call counts. `None`: it gave the whole answer."""
         if self._has_ended:
             return
         self._has_ended = True
@@ -341,7 +341,7 @@ class CallRun:
             self._settle("error", InternalError(type(failure).__name__))
 
     def _settle(self, outcome: str, error: GatewayError | None) -> None:
-        """Let go of everything, and write the record; the first call counts."""
+        """Release everything, and write the record; the first call counts."""
         if self._is_settled:
             return
         self._is_settled = True

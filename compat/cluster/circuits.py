@@ -55,7 +55,7 @@ class CircuitBoard:
         self._is_hearing = False
 
     def note(self, change: CircuitChange) -> None:
-        """A circuit changed here. That a probe is under way is nobody else's affair."""
+        """A circuit changed here. A probe under way is not published."""
         if self._is_hearing or change.state not in _TOLD:
             return
         key = change.key
@@ -84,7 +84,7 @@ class CircuitBoard:
             self._link.ask(lambda: self._client.hdel(KEY, *old))
 
     def _is_heard(self, circuits: Circuits, field: bytes, packed: bytes) -> bool:
-        """Take note of an entry; whether it is to be kept."""
+        """Record an entry; whether it is to be kept."""
         entry = _entry_of(field, packed)
         if entry is None or entry.at_s > self._now() + SKEW_S:
             self._link.distrust("an entry of a circuit")

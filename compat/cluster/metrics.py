@@ -93,7 +93,7 @@ class SharedMetrics:
         return True
 
     def _mend(self, damaged: list[str], faults: list[Exception]) -> None:
-        """Take away what could not be added to; the next push counts it anew. Other faults leave."""
+        """Take away what could not be added to; the next push counts it again. Other faults leave."""
         for fault in faults:
             if not any(words in str(fault) for words in _NOT_COUNTS):
                 raise fault

@@ -27,7 +27,7 @@ class Commons(Protocol):
 
     @property
     def fault(self) -> str:
-        """What is wrong just now, in words for a person; empty when all is well."""
+        """What is wrong now, for people; empty when all is well."""
         ...
 
     def start(self) -> None:

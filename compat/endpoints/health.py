@@ -1,6 +1,6 @@
 """`GET /healthz`: whether the gateway works and where calls go; cheap, no tokens, no secrets. `GET /readyz`: whether to send calls here.
 
-Where there are client keys, who has none of them gets the status alone: names and addresses of upstreams are nobody else's business.
+Where there are client keys, a request without one gets the status alone: names and addresses of upstreams are not public.
 
 What is not healthy is looked at; what is not ready gets no calls. So `/readyz` is not about upstreams, which the gateways behind a load
 balancer have in common: to take all of them out would only keep their clients from the reason.
@@ -68,7 +68,7 @@ def why_not_ready(gateway: Gateway) -> str:
 def causes(gateway: Gateway) -> list[str]:
     """What does not work of that which was configured, and why, a sentence without a full stop each: upstreams, circuits, our own parts.
 
-    With names of upstreams in it: not for who has no key.
+    With names of upstreams in it: not for requests without a key.
     """
     router, engine = gateway.router, gateway.engine
     states = gateway.discovery.states

@@ -1,7 +1,7 @@
 """`GET /setup`: how each client is set up, with its configuration to copy; `GET /setup/kilo.jsonc` and its like: the files themselves.
 
 They hold no key: where clients need one, the files name a variable of the environment, or a placeholder. They do name models, so that where
-there are client keys who has none of them sees only how to ask.
+there are client keys, a request without one sees only how to ask.
 """
 
 from __future__ import annotations

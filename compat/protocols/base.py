@@ -77,7 +77,7 @@ class TranslationContext:
     looks kept thinking up by tool-call ids. `memory` is the request's, for its answer; `continuation` is set when a pause is resumed,
     `resumes`: whether another one would be.
     `sends_usage_option`: whether this upstream knows `stream_options`, `unwanted_fields` are fields of messages and tools that it
-    refuses. `upstream_name` is the user's word for it, for error messages. `count_prompt` estimates the tokens of the request, for an
+    refuses. `upstream_name` is the user's name for it, for error messages. `count_prompt` estimates the tokens of the request, for an
     upstream that reports no usage.
     """
 

@@ -52,7 +52,7 @@ class Shelf(Protocol):
 
     @property
     def fault(self) -> str:
-        """What is wrong just now, in words for a person; empty when all is well."""
+        """What is wrong now, for people; empty when all is well."""
         ...
 
     def get(self, key: str) -> bytes | None:

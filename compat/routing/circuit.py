@@ -240,7 +240,7 @@ class Circuit:
         return True
 
     def hear(self, change: CircuitChange, opened_at_s: float) -> None:
-        """Open or close on another gateway's word. Half open, the word of our own probe counts, unless the others' is that all is well."""
+        """Open or close as another gateway did. Half open, our own probe decides, unless the others report that all is well."""
         self._look()
         if (change.state == STATE_OPEN) != (self.state == STATE_CLOSED):
             return
@@ -281,7 +281,7 @@ class Circuit:
         return report
 
     def _look(self) -> None:
-        """Take note of a change of state, by whomever: an opening begins an era and a cooldown."""
+        """Record a change of state, whoever made it: an opening begins an era and a cooldown."""
         state, opening = self.state, self._storage.opened_at
         if state == self._seen_state and (state != STATE_OPEN or opening == self._seen_opening):
             return

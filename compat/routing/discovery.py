@@ -16,7 +16,7 @@ from compat.upstream.client import Upstream
 from compat.upstream.listing import Listing
 
 ListModels = Callable[[Upstream, float], Listing]
-"""An upstream and a time-out in seconds -> its list; raises a `GatewayError` when there is none to be had."""
+"""An upstream and a time-out in seconds -> its list; raises a `GatewayError` when it can't be read."""
 
 _LOCAL_TIMEOUT_S = 1.0
 _REMOTE_TIMEOUT_S = 10.0

@@ -25,7 +25,7 @@ from compat.upstream.client import Upstream
 WARN_DAYS = 60
 INTERVAL_S = 86_400.0
 _FIRST_LOOK_S = 60.0
-"""Discovery asks for the lists at start; by then it has them, or they are not to be had."""
+"""Discovery asks for the lists at start; by then it has them, or they can't be read."""
 _DATED = re.compile(r"-(?:\d{8}|\d{4}-\d{2}-\d{2}|latest)")
 
 Severity = Literal["warning", "error"]
@@ -87,7 +87,7 @@ def diagnose(
                 replacements[model.id] = successor.id
                 words = f"Calls to '{name}' go to {successor.id} instead of {model.id}."
                 findings.append(Finding("warning", "replaced", name, model.id, words))
-    for upstream in upstreams.values():  # what answers in the place of models that nobody offers
+    for upstream in upstreams.values():  # what answers instead of models that nobody offers
         model = catalog.model_of(upstream.kind.name, upstream.kind.default_model)
         if model.id not in replacements and ward.is_dead(model) and (successor := ward.successor(model)) is not None:
             replacements[model.id] = successor.id
@@ -112,7 +112,7 @@ class _Ward:
         return min((day for day in told if day is not None), default=model.retires)
 
     def holders(self, model: Model) -> list[Upstream]:
-        """The upstreams that have the model, by the catalog's word for their kind; those under an address of their own by their list."""
+        """The upstreams that have the model, by the catalog's ids for their kind; those under an address of their own by their list."""
         found = []
         for upstream in self.upstreams.values():
             listed = self._listed(upstream)

@@ -38,7 +38,7 @@ class Outcomes:
         self.forget_all()
 
     def forget_all(self) -> None:
-        """Begin anew: the deployment was left alone, or is well again."""
+        """Start again: the deployment was not called for a while, or is well again."""
         self._begun.clear()
         self._seconds: deque[list[int]] = deque()  # [second, calls, faults]
         self.calls = self._faults = 0

@@ -154,7 +154,7 @@ class CallPlan:
             place.permit.failed(error)
 
     def may_rescue(self, place: Place, now_s: float) -> bool:
-        """Whether somebody may carry on the answer in whose middle a candidate died; it comes last from now on, and attempts count anew."""
+        """Whether somebody may carry on the answer in whose middle a candidate died; it comes last from now on; attempts start again."""
         rest = after_failure(self._candidates, place.candidate, is_key_at_fault=False)
         self._candidates = [*rest, place.candidate]
         self._attempts_before = self.attempts

@@ -1,6 +1,6 @@
 """Watches the upstream's prompt cache over a session: when it is lost, the log names the first part of the prompt that changed.
 
-A session is known by the client's own word for it (`x-session-id`), else by its first message. What the upstream had in its cache after one
+A session is known by the client's own id (`x-session-id`), else by its first message. What the upstream had in its cache after one
 call (read and written) it should read in the next; when it reads less, something before that changed, or the cache is gone.
 """
 

@@ -1,11 +1,11 @@
 """What to do with an attempt that failed: wait and ask the same deployment again, go on to the next one, or stop.
 
-`retry_decision` is a pure function of the error, the call's progress, the settings, a number drawn by lot and the budget's word. Its rules,
-the first that fits wins:
+`retry_decision` is a pure function of the error, the call's progress, the settings, a random number and the room in the
+budget. Its rules, the first that fits wins:
 
 1. The time is up, the attempts are used up, or another attempt can't help (the request is at fault): stop. (An attempt whose content was
    shown does not come here: see `compat.calls.resume`.)
-2. The fault lies with this deployment (its key, its credit, no such model there, queue full, a parameter it has no word for), or its
+2. The fault lies with this deployment (its key, its credit, no such model there, queue full, a parameter it does not know), or its
    circuit is open now: the next one.
 3. The upstream asks for a longer wait than `max_retry_after_s`: the next one.
 4. It could not be reached, or took its whole time: the next one, if there is one. Asking again would double what the client has waited.

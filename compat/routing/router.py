@@ -237,7 +237,7 @@ class Router:
         return kind.default_model if heir is None else heir.ids.get(kind.name, kind.default_model)
 
     def _offering(self, model: Model) -> list[Deployment]:
-        """The model wherever it is offered: by the catalog's word for the kind, else by the upstream's own list.
+        """The model wherever it is offered: by the catalog's ids for the kind, else by the upstream's own list.
 
         A server under another address than its kind's own may offer anything: there its list decides, once it is known.
         """

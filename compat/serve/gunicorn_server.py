@@ -53,7 +53,7 @@ class WorkerHandler(Handler):
             self.idle_since_s = time.monotonic()
 
     def finalize_headers(self) -> None:
-        """A worker that leaves asks the client to connect anew next time; another one will take it."""
+        """A worker that leaves asks the client for a new connection next time; another one will take it."""
         super().finalize_headers()
         if self.server.is_leaving:
             self.close_connection = True

@@ -43,7 +43,7 @@ class Fields:
     """
 
     status = ""
-    """gevent's word for what is wrong with the head; here that is an exception."""
+    """gevent's report of what is wrong with the head; here that is an exception."""
 
     def __init__(self, items: Sequence[tuple[str, str]]) -> None:
         self.items = items

@@ -54,14 +54,14 @@ _OURS = re.compile(
 """Command lines of the processes that the service starts, before they name themselves and after."""
 
 VARIABLE = "OPENAI_COMPAT_RUN_DIR"
-"""The environment's word for another folder."""
+"""The environment variable that names another folder."""
 
 _PS = "/bin/ps"
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A process. `started` is the system's own word for when, good for comparison only; `command` what it was started as."""
+    """A process. `started` is when, as the system writes it, good for comparison only; `command` what it was started as."""
 
     pid: Annotated[int, msgspec.Meta(gt=0, lt=2**31)]
     started: str
@@ -240,7 +240,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Put `value` in the place of what the file holds, whole or not at all. Errors: `OSError`."""
+    """Replace what the file holds by `value`, whole or not at all. Errors: `OSError`."""
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "w") as file:
@@ -253,7 +253,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 class FileLock:
-    """A lock that the system lets go of when its holder ends, however that happens. Mutable: the descriptor while it is held."""
+    """A lock that the system releases when its holder ends, however that happens. Mutable: the descriptor while it is held."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -277,7 +277,7 @@ class FileLock:
         return True
 
     def release(self) -> None:
-        """Let go of it; does nothing when it is not held."""
+        """Release it; does nothing when it is not held."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

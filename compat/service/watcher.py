@@ -107,7 +107,7 @@ class Watcher:
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
 
     def _take_over(self) -> None:
-        """Go on with the generations of the watcher before this one, or begin anew."""
+        """Go on with the generations of the watcher before this one, or start afresh."""
         service = self._run.read_service()
         swept = sweep(self._run)
         if swept:
@@ -191,7 +191,7 @@ class Watcher:
     def _bind(self, host: str, port: int) -> None:
         """Have a socket for the address; the one there is stays if the address stays. Raises `CheckFailed`.
 
-        Generations of a watcher that was killed together with the means to take its socket over have to let go of it first.
+        Generations of a watcher that was killed together with the means to take its socket over have to release it first.
         """
         if self._listener is not None and self._address == (host, port):
             return
@@ -234,7 +234,7 @@ class Watcher:
         self._say(f"generation {number} begins (pid {identity.pid}, {facts['workers']} workers)")
 
     def _retire(self, generation: Generation) -> None:
-        """Told in the file first: by that its workers know that others have taken their place."""
+        """Written to the file first: from it its workers know that others have taken their place."""
         generation.state = "retiring"
         self._publish()
         generation.end(self._run, signal.SIGTERM)

@@ -77,7 +77,7 @@ class BackgroundWriter(abc.ABC):
 
     It is not woken for each call: a thread that has to be given the interpreter in the middle of one costs more than the call's own work.
 
-    A quiet store is looked at every `TIDY_S`. `fault` is what is wrong just now, in words for a person; `dropped` counts what the queue
+    A quiet store is looked at every `TIDY_S`. `fault` is what is wrong now, for people; `dropped` counts what the queue
     had no room for. `on_event` gets `<name>.failed`, once, and `<name>.recovered`. `clock` is in seconds since 1970.
     """
 
@@ -101,7 +101,7 @@ class BackgroundWriter(abc.ABC):
 
     @abc.abstractmethod
     def _close_store(self) -> None:
-        """Let go of it."""
+        """Close it."""
 
     def _on_recovery(self) -> Mapping[str, Any]:
         """What there is to say when the store is well again."""
@@ -126,7 +126,7 @@ class BackgroundWriter(abc.ABC):
                     was_mended = True
 
     def close(self) -> None:
-        """Write what is left and close the store; more calls do no harm."""
+        """Write what is left and close the store; further calls do nothing."""
         self.flush()
         with self._background.lock:
             self._is_closed = True

@@ -32,7 +32,7 @@ T = TypeVar("T")
 class Link:
     """How a server is doing. Mutable: every field; no step of it waits but the question itself.
 
-    `fault` is what is wrong just now, in words for a person; empty when all is well. `clock` is a monotonic one. The events of `on_event`
+    `fault` is what is wrong now, for people; empty when all is well. `clock` is a monotonic one. The events of `on_event`
     are `<name>.failed`, `<name>.recovered` and `<name>.value_failed`. Only `errors` are the server's; others leave.
     """
 

@@ -1,7 +1,7 @@
 """A log file that several processes write, and that is rotated by whoever finds it full.
 
 Lines are neither lost nor mixed: what a process has to say is appended by one write under a lock of the system, which a process that is
-killed lets go of as well. The lock is that of the file itself. Once it is held, a writer looks whether the file is still the one at the
+killed releases as well. The lock is that of the file itself. Once it is held, a writer looks whether the file is still the one at the
 path: another process may have rotated it meanwhile, a person may have removed it, or the folder with it; then it begins again with the
 file that is there now. Rotating ends with the renaming of the locked file, so that nobody meets half a rotation.
 """
@@ -53,7 +53,7 @@ class SharedLogFile:
         return done
 
     def close(self) -> None:
-        """Let go of the file; the next `write` opens it again."""
+        """Close the file; the next `write` opens it again."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

@@ -280,7 +280,7 @@ class Relay:
         return True
 
     def _look_at_the_time(self) -> bool:
-        """What is due now. Times move on with every frame, but the timer is not set anew with each: it looks, and sets itself."""
+        """What is due now. Times move on with every frame, but the timer is not reset with each: it looks, and sets itself."""
         now_s, bounds = self._clock(), self._bounds
         if now_s >= bounds.deadline_s or (not self._unsent and now_s - self.last_data_s >= bounds.silence_s):
             return False

@@ -108,7 +108,7 @@ class CallLog:
             self._write_queued()
 
     def close(self) -> None:
-        """Write what is left and close the file; more calls do no harm. A disk that takes nothing is given up after `CLOSE_S`."""
+        """Write what is left and close the file; further calls do nothing. A stuck disk is given up after `CLOSE_S`."""
         self._is_closed = True
         self._background.wake()
         if not self._writing.acquire(timeout=CLOSE_S):

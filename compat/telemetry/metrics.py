@@ -111,7 +111,7 @@ class Metrics:
         self._count(lambda: self._observe(record))
 
     def sample(self, readings: Readings) -> None:
-        """Take note of what is going on in this process. Never raises."""
+        """Record what is going on in this process. Never raises."""
         self._count(lambda: self._sample(readings))
 
     def tell(self, on_event: OnEvent) -> None:

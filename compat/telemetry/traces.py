@@ -80,7 +80,7 @@ class Traces(Protocol):
         ...
 
     def ended(self, record: Mapping[str, Any], moments: Sequence[Moment] = (), parent: str = "", conversation: str = "") -> None:
-        """A call is over. `parent` is the client's `traceparent`, `conversation` its own word for its session."""
+        """A call is over. `parent` is the client's `traceparent`, `conversation` its own id for its session."""
         ...
 
     def close(self) -> None:

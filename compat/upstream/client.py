@@ -44,7 +44,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """A server that is called. `name` is the user's word for it, `kind` the row it follows; `headers` are added to every request.
+    """A server that is called. `name` is the user's name for it, `kind` the row it follows; `headers` are added to every request.
 
     `key_sources` say where the keys were found: names of environment variables or keys of the configuration.
     """

@@ -79,5 +79,5 @@ class Inflater:
 
 
 def _shown(name: str) -> str:
-    """A word of the upstream's as a message may show it."""
+    """A text of the upstream's as a message may show it."""
     return "".join(letter if letter.isprintable() else "?" for letter in name[:40])

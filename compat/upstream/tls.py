@@ -43,7 +43,7 @@ def _has_authorities(context: ssl.SSLContext) -> bool:
 class TlsSocket:
     """TLS over a connected socket, as a client; the part of a socket's interface that exchanges need.
 
-    It works through memory, because a time-out of gevent's `SSLSocket` counts anew with every byte of a record: an upstream that drips
+    It works through memory, because a time-out of gevent's `SSLSocket` starts again with every byte of a record: an upstream that drips
     could hold up `recv` or the handshake for days. Here a call makes one read at most.
     """
 
@@ -111,7 +111,7 @@ class TlsSocket:
                 self._sock.settimeout(max(deadline_s - time.monotonic(), 0.001))
 
     def close(self) -> None:
-        """Close the connection, without a word of parting: an answer that was read to its end needs none."""
+        """Close the connection, without a close_notify: an answer that was read to its end needs none."""
         self._sock.close()
 
     def _read(self, size: int) -> bytes:

@@ -63,12 +63,12 @@ class Store(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""
         ...
 
 
 class BufferedVault(BackgroundWriter):
-    """Memory in front of a store. Mutable: the memory and the queue (under `_lock`, never held during I/O), and how the store does.
+    """Memory in front of a store. Mutable: the memory and the queue (under `_lock`, never held during I/O), and the store's state.
 
     A record is in memory and in the queue when `keep` returns; the background writes the queue at once, or, while the store fails,
     whenever `RETRY_S` have passed. A queue that is full loses its oldest changes (`dropped`).

@@ -37,7 +37,7 @@ class ThinkingVault(Protocol):
 
     @property
     def fault(self) -> str:
-        """What is wrong just now, in words for a person; empty when all is well."""
+        """What is wrong now, for people; empty when all is well."""
         ...
 
     @property
@@ -76,7 +76,7 @@ class ThinkingVault(Protocol):
         ...
 
     def close(self) -> None:
-        """Write what is left and let go of everything; more calls do no harm."""
+        """Write what is left and close everything; further calls do nothing."""
         ...
 
 
@@ -149,7 +149,7 @@ class Memory:
         return len(self._sizes)
 
     def put(self, entry: Entry) -> None:
-        """Add an entry in the place of those that have one of its keys, and make room for it."""
+        """Add an entry, replacing those that have one of its keys, and make room for it."""
         for key in entry.keys:
             if key in self._by_key:
                 self._drop(self._by_key[key])
@@ -208,7 +208,7 @@ class MemoryVault:
 
     @property
     def dropped(self) -> int:
-        """None: what there is no room for is in the place of an older one."""
+        """None: what there is no room for replaces an older one."""
         return 0
 
     def start(self) -> None:

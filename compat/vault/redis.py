@@ -87,7 +87,7 @@ class RedisStore:
         self._errors = errors
 
     def gauges(self) -> None:
-        """Redis's own affair."""
+        """Not known: Redis keeps them."""
 
     def read(self, keys: Sequence[str], since_s: float) -> list[Row]:  # noqa: ARG002  # Redis drops what is too old
         """See `Store`: one round trip."""

@@ -1,4 +1,4 @@
-"""Chunks that are like the one before but for their text: known by their bytes, and written anew without being decoded.
+"""Chunks that are like the one before but for their text: known by their bytes, and rewritten without being decoded.
 
 Nearly all chunks of a stream differ in one JSON string only. A template is made of a chunk that was decoded, checked and forwarded: what
 stood before the string and after it, as the upstream wrote it and as the client got it. Bytes that hold nothing but the same around another

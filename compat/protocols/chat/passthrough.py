@@ -240,7 +240,7 @@ class PassthroughStream(StreamTranslator):
         return is_opening, are_whole
 
     def _regular(self, data: bytes, *, adds_role: bool) -> bytes:
-        """The chunk written anew: our identity, no usage, whole choices, and a role in deltas that open an answer without one."""
+        """The chunk rewritten: our identity, no usage, whole choices, and a role in deltas that open an answer without one."""
         try:
             document = jsonio.decode(data)
         except BadRequest as error:  # nested a little less deeply than would have shown before
