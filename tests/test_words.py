@@ -31,3 +31,16 @@ def test_an_odd_phrase_is_found(phrase: str) -> None:
 def test_code_and_documents_have_no_odd_phrases() -> None:
     found = {str(path.relative_to(ROOT)): odd for path in FILES if (odd := oddities_in(path.read_text()))}
     assert not found
+
+
+def files_named_in(text: str) -> list[str]:
+    return re.findall(r"(?<![\w/-])(?:compat|tests|bench)/[\w/]+\.(?:py|toml|json)|(?<=`)\w+\.py(?=`)", text)
+
+
+def test_files_that_are_named_exist() -> None:
+    names = {
+        path.name for folder in ("compat", "tests", "bench", ".") for path in (ROOT / folder).glob("*.py" if folder == "." else "**/*.py")
+    }
+    named = {(path, name) for path in FILES if path.name != "CHANGELOG.md" for name in files_named_in(path.read_text())}
+    gone = [f"{path.relative_to(ROOT)}: {name}" for path, name in named if name not in names and not (ROOT / name).exists()]
+    assert not gone

@@ -1,4 +1,4 @@
-"""Identical calls in flight at several gateways share one upstream call, as they do at one (`single_flight.py`), through Redis.
+"""Identical calls in flight at several gateways share one upstream call through Redis, as at one (`compat/reuse/single_flight.py`).
 
 Every call that can be shared has a flight here, at its own gateway. Its first step is to claim the key:
 

@@ -63,7 +63,7 @@ class Told(Protocol):
 
 
 class Flights(Protocol):
-    """Where calls meet: at this gateway (`SingleFlight`), or at all that share a Redis (`shared_flight.py`)."""
+    """Where calls meet: at this gateway (`SingleFlight`), or at all that share a Redis (`compat/cluster/flights.py`)."""
 
     def __len__(self) -> int:
         """How many flights there are at this gateway."""

@@ -22,7 +22,7 @@ all the same when there is nobody (`admit(despite=True)`). Where nothing ends we
 What this module adds: one probe at a time; the outcome of a call that was admitted before the circuit last opened is ignored, for it says
 of a time that is over; a monotonic clock, for the cooldown must not depend on the wall clock being put right.
 
-Gateways that share a Redis notify each other of openings and closings (`circuit_board.py`); each sends a probe of its own.
+Gateways that share a Redis notify each other of openings and closings (`compat/cluster/circuits.py`); each sends a probe of its own.
 """
 
 from __future__ import annotations

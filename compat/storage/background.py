@@ -1,7 +1,7 @@
 """Writing beside the calls, for a store that is slow or can fail.
 
 BackgroundWriter    writes what its owner has queued, says once that the store fails, and tries again
-Background          how that is done: NativeThread here, or a greenlet (vault_redis)
+Background          how that is done: NativeThread here, or a greenlet (`compat/vault/redis.py`)
 """
 
 from __future__ import annotations

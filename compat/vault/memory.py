@@ -5,9 +5,9 @@ signed and verbatim. They are kept under (client, model, tool-call id): nobody f
 A record that is lost, expired or damaged is missing, never an error: the translator goes on without it.
 
     MemoryVault                     this process, until it ends; with no room at all it is the vault that is switched off
-    vault_buffer.BufferedVault      memory in front of a store, written in the background
-        vault_sqlite.SqliteVault    a file, shared by the workers of one machine
-        vault_redis.RedisVault      a Redis server, shared by several machines
+    buffered.BufferedVault          memory in front of a store, written in the background
+        sqlite.SqliteVault          a file, shared by the workers of one machine
+        redis.RedisVault            a Redis server, shared by several machines
 
 The text of thoughts is private: it is in no log line, event or fault. Names of clients and models are only part of hashes.
 """

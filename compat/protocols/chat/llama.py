@@ -5,7 +5,7 @@ What a model may do with tools is for its chat template, and one that knows none
 (`response_format`), which it turns into a grammar. The answer's text is the call: the arguments where there is one function to call,
 else `{"name": ..., "arguments": {...}}`. It is asked for whole, also for a stream: half a call is of no use to anybody.
 
-All else is `openai_openai.py`.
+All else is `passthrough.py`.
 """
 
 from __future__ import annotations

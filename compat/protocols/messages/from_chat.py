@@ -1,9 +1,8 @@
 """OpenAI chat completions to Anthropic's Messages API and back.
 
-    request    anthropic_messages (turns), anthropic_content (parts), anthropic_tools, anthropic_parameters, anthropic_thinking,
-               anthropic_schema, anthropic_cache (breakpoints)
-    response, stream   protocols/messages/reader, protocols/chat/writer
-    error      upstream_errors
+    request             turns, content (parts), tools, parameters, thinking, schema, cache (breakpoints)
+    response, stream    reader, and the client's writer (protocols/chat/writer)
+    error               protocols/upstream_errors
 
 The request is one parse, one pass and one serialisation of each part. What a model takes is data of the catalog; no name is compared.
 Inputs are never changed: every block is new, arguments of tool calls keep their bytes. Whatever is changed on the way is noted. Rules
