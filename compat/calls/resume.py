@@ -16,7 +16,7 @@ from typing import Any
 from compat import jsonio
 from compat.calls.call import Call
 from compat.config.catalog import Price
-from compat.protocols.chat.reader import ChunkReader
+from compat.protocols.joined import ClientHalf
 from compat.protocols.transcript import Transcript
 from compat.routing.router import Deployment
 from compat.wire.sse import EventSplitter
@@ -26,7 +26,7 @@ MAX_SHOWN_CHARS = 1024 * 1024
 _UNREAD_BYTES = 256 * 1024
 _QUOTED_CHARS = 120
 _CHARS_PER_TOKEN = 4
-_HARMLESS = frozenset({"annotations", "reasoning_details"})
+LEFT_ALONE = frozenset({"annotations", "reasoning_details"})
 """What a rescue may leave as it is: sources of the text, and the upstream's own notes on its reasoning."""
 
 _LIMITS = ("max_tokens", "max_completion_tokens")
@@ -54,10 +54,10 @@ class Shown:
 class ShownSoFar:
     """What the client was shown of one answer. Mutable: everything. Frames are kept as they are until they are many, and then read."""
 
-    def __init__(self) -> None:
+    def __init__(self, client: ClientHalf) -> None:
         self._unread: list[bytes] = []
         self._unread_bytes = 0
-        self._reader = ChunkReader()
+        self._reader = client.reader()
         self._transcript: Transcript | None = Transcript()
 
     def add(self, frames: bytes) -> None:
@@ -87,7 +87,7 @@ class ShownSoFar:
 
 def _shown(transcript: Transcript) -> Shown:
     turn, identity = transcript.turn(), transcript.identity
-    is_plain = not (turn.calls or turn.refusal or set(turn.unknown) - _HARMLESS) and len(transcript.turns) == 1
+    is_plain = not (turn.calls or turn.refusal or set(turn.unknown) - LEFT_ALONE) and len(transcript.turns) == 1
     has_ended = any(other.reason is not None for other in transcript.turns.values())
     return Shown(turn.text, len(turn.thinking), is_plain, has_ended, identity)
 

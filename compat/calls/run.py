@@ -27,6 +27,7 @@ from compat.calls.record import record_of
 from compat.calls.resume import Shown, ShownSoFar, Spent, added_usage, can_rescue, estimate_of, rest_of, takes_prefill
 from compat.calls.splice import Splice
 from compat.errors import ClientGone, GatewayError, InternalError, NoUpstream, UpstreamRateLimit
+from compat.protocols import CLIENTS
 from compat.protocols.base import note_values
 from compat.routing.admission import Ticket, outcome_of
 from compat.routing.affinity import session_of
@@ -70,7 +71,7 @@ class CallRun:
     def __post_init__(self) -> None:
         self.account = Account(self.gateway, self.call)
         self._pulse = Pulse(self.call.received_s, self.gateway.settings.server.heartbeat_s)
-        self._shown = ShownSoFar() if self._may_rescue() and self.gateway.settings.retry.attempts > 1 else None
+        self._shown = ShownSoFar(CLIENTS[self.call.wire_api]) if self._may_rescue() and self.gateway.settings.retry.attempts > 1 else None
 
     @property
     def attempts(self) -> int:
@@ -299,7 +300,15 @@ class CallRun:
             return takes_prefill(self.call, attempt.deployment) and not is_refused
 
         names = [deployment.name for deployment in (*self.died, attempt.deployment)]
-        splice = Splice(shown, self.spent or Spent(), names, was_prefilled, wants_usage=self.call.wants_usage)
+        splice = Splice(
+            CLIENTS[self.call.wire_api],
+            self.call.model,
+            shown,
+            self.spent or Spent(),
+            names,
+            was_prefilled,
+            wants_usage=self.call.wants_usage,
+        )
         while True:
             try:
                 frames = splice.feed(next(steps))
@@ -316,7 +325,7 @@ class CallRun:
         settings = self.gateway.settings
         row = settings.models.get(self.call.model)
         wanted = row.rescue if row is not None and row.rescue is not None else settings.rescue.enabled
-        return wanted and self.call.is_stream and self.call.wire_api == "openai.chat"
+        return wanted and self.call.is_stream and self.call.wire_api in CLIENTS
 
     def _tell(self, event: str, attempt: Attempt, error: GatewayError, reason: str) -> None:
         fields = {"request_id": self.call.request_id, "deployment": attempt.deployment.name, "attempt": self.attempts}

@@ -10,11 +10,11 @@ A model that goes on from a prefill repeats nothing, except white space: the pre
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
-from compat import jsonio
-from compat.calls.resume import Shown, Spent
-from compat.wire.sse import DONE, EventSplitter, data_frame, parse_event
+from compat.calls.resume import LEFT_ALONE, Shown, Spent, added_usage
+from compat.protocols.events import BlockStart, Event, Start, TextDelta, ThinkingDelta, Unknown, Used
+from compat.protocols.joined import ClientHalf
+from compat.wire.sse import EventSplitter, parse_event
 
 MIN_OVERLAP = 12
 """Characters that make a repetition whatever they are."""
@@ -22,8 +22,6 @@ MIN_OVERLAP = 12
 _MIN_LETTERS = 3
 _WINDOW_CHARS = 4096
 """How far back a repetition may begin, if it does not begin with the answer itself."""
-
-_REASONING = ("reasoning_content", "reasoning", "reasoning_details")
 
 
 def new_part(shown: str, text: str, *, is_prefilled: bool, is_last: bool) -> str | None:
@@ -78,13 +76,26 @@ class Splice:
     `was_prefilled` is asked when the first text comes, `names` are the deployments, the one that carries on last.
     """
 
-    def __init__(self, shown: Shown, spent: Spent, names: Sequence[str], was_prefilled: Callable[[], bool], *, wants_usage: bool) -> None:
+    def __init__(
+        self,
+        client: ClientHalf,
+        alias: str,
+        shown: Shown,
+        spent: Spent,
+        names: Sequence[str],
+        was_prefilled: Callable[[], bool],
+        *,
+        wants_usage: bool,
+    ) -> None:
+        self._client = client
+        self._reader = client.reader()
+        self._writer = client.going_on(shown.identity or ("", 0), alias, wants_usage=wants_usage)
         self._shown = shown
         self._spent = spent
         self._names = names
         self._was_prefilled = was_prefilled
-        self._wants_usage = wants_usage
         self._is_joined = not shown.text
+        self._text_index = 0
         self._held: list[str] = []
         self._held_chars = 0
         self._looked_at_chars = 0
@@ -92,37 +103,42 @@ class Splice:
 
     def feed(self, frames: bytes) -> bytes:
         """The client's frames for those of the attempt; there may be none."""
-        return b"".join(out for block in self._splitter.feed(frames) for out in self._event(block))
+        return b"".join(out for block in self._splitter.feed(frames) for out in self._block(block))
 
-    def _event(self, block: bytes) -> Iterator[bytes]:
-        data = parse_event(block).data
-        if not data:
+    def _block(self, block: bytes) -> Iterator[bytes]:
+        if not parse_event(block).data:
             yield block + b"\n\n"  # a heartbeat
-        elif data == b"[DONE]":
-            yield _comment("carried on after a fault: " + " -> ".join(self._names)) + DONE
-        else:
-            yield from self._chunk(jsonio.decode(data))
-
-    def _chunk(self, chunk: dict[str, Any]) -> Iterator[bytes]:
-        chunk |= dict(zip(("id", "created"), self._shown.identity or (), strict=False))
-        if not chunk["choices"]:
-            if self._wants_usage:
-                yield _frame({**chunk, "usage": self._usage(chunk.get("usage") or {})})
             return
-        choice = chunk["choices"][0]
-        delta = choice["delta"] = dict(choice.get("delta") or {})
-        delta.pop("role", None)
-        if self._shown.text:
-            for name in _REASONING:
-                delta.pop(name, None)
-        is_end = choice.get("finish_reason") is not None
-        if not self._is_joined:
-            text = delta.pop("content", None)
-            joined = self._joined(text if isinstance(text, str) else "", is_last=is_end or any(delta.values()))
-            if joined:
-                yield _frame({**chunk, "choices": [{**choice, "delta": {"content": joined}, "finish_reason": None}]})
-        if is_end or any(delta.values()):
-            yield _frame(chunk)
+        for event in self._reader.read(block):
+            for one in self._fitting(event):
+                yield self._writer.write(one)
+        if self._reader.is_done:
+            yield _comment("carried on after a fault: " + " -> ".join(self._names)) + self._writer.finish()
+
+    def _fitting(self, event: Event) -> Iterator[Event]:
+        """What of the later answer belongs into the one that was begun."""
+        match event:
+            case Start():
+                return
+            case ThinkingDelta() if self._shown.text:
+                return
+            case Unknown(what=what) if self._shown.text and what in LEFT_ALONE:
+                return
+            case BlockStart(index, "text"):
+                self._text_index = index
+                yield event
+            case BlockStart(kind="thinking"):
+                yield event
+            case TextDelta(index, text) if not self._is_joined:
+                if joined := self._joined(text, is_last=False):
+                    yield TextDelta(index, joined)
+            case Used(usage, told):
+                spent = self._spent
+                yield Used(added_usage(spent.usage, usage), self._client.with_spent(told, spent.usage, spent.cost_usd))
+            case _:
+                if not self._is_joined and (rest := self._joined("", is_last=True)):
+                    yield TextDelta(self._text_index, rest)
+                yield event
 
     def _joined(self, text: str, *, is_last: bool) -> str:
         """What can be shown now. What is held is looked at each time it has doubled, or grown by a good deal: else long texts in small
@@ -137,22 +153,6 @@ class Splice:
         self._is_joined = joined is not None
         self._held = [held]
         return joined or ""
-
-    def _usage(self, raw: dict[str, Any]) -> dict[str, Any]:
-        """The counts of all parts, and their cost, each by the price of its own model."""
-        before = self._spent.usage
-        added = {"prompt_tokens": before.prompt_tokens, "completion_tokens": before.completion_tokens}
-        usage = raw | {name: int(raw.get(name) or 0) + count for name, count in added.items()}
-        usage["total_tokens"] = usage["prompt_tokens"] + usage["completion_tokens"]
-        details = raw.get("cost_details")
-        cost = details.get("upstream_inference_cost") if isinstance(details, dict) else None
-        if isinstance(details, dict) and isinstance(cost, int | float):
-            usage["cost_details"] = {**details, "upstream_inference_cost": cost + self._spent.cost_usd}
-        return usage
-
-
-def _frame(chunk: dict[str, Any]) -> bytes:
-    return data_frame(jsonio.encode(chunk))
 
 
 def _comment(words: str) -> bytes:

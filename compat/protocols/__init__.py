@@ -6,11 +6,13 @@ from collections.abc import Collection, Mapping
 from types import MappingProxyType
 
 from compat.protocols.base import ClientApi, Translator, WireApi
+from compat.protocols.chat.client import ChatClient
 from compat.protocols.chat.completions import OPENAI_COMPLETIONS, endpoint_mark, endpoint_of, over_chat
 from compat.protocols.chat.embeddings import OPENAI_EMBEDDINGS
 from compat.protocols.chat.llama import OPENAI_LLAMA
 from compat.protocols.chat.passthrough import OPENAI_OPENAI
 from compat.protocols.chat.upstream import ChatReader
+from compat.protocols.joined import ClientHalf
 from compat.protocols.messages.from_chat import OPENAI_ANTHROPIC
 from compat.protocols.messages.reader import MessagesReader
 from compat.wire.envelope import Envelope
@@ -27,6 +29,10 @@ TRANSLATORS: Mapping[tuple[ClientApi, WireApi], Translator] = MappingProxyType(
     }
 )
 """(client's wire API, upstream's wire API) -> how to get from one to the other."""
+
+
+CLIENTS: Mapping[ClientApi, ClientHalf] = MappingProxyType({"openai.chat": ChatClient()})
+"""Clients' protocols in which an answer that was begun can be carried on."""
 
 
 def translator_for(

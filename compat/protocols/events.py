@@ -1,6 +1,6 @@
 """What an answer is made of, in no protocol's words: an upstream's half reads these events, a client's half writes them.
 
-    Start  (BlockStart  TextDelta | ThinkingDelta | ArgumentsDelta | Cited ...  BlockStop)*  Stop  Used
+    Start  (BlockStart  TextDelta | ThinkingDelta | RefusalDelta | ArgumentsDelta | Cited ...  BlockStop)*  Stop  Used
 
 Blocks are numbered by the reader; one may be open beside another. A whole answer is the same events, all at once: whole and streamed ones
 go through the same reader and the same writer, so that they can't differ. What no event can say is `Unknown`, with where it came from.
@@ -32,15 +32,16 @@ class Start(msgspec.Struct, frozen=True, gc=False):
     created_s: int = 0
 
 
-class BlockStart(msgspec.Struct, frozen=True, gc=False):
+class BlockStart(msgspec.Struct, frozen=True):
     """A block begins. `call_id` and `name` are those of a tool call, as the client knows them; `choice` is the answer that it is a part of,
-    where the client asked for several."""
+    where the client asked for several, `more` is what else the upstream's protocol says of a call."""
 
     index: int
     kind: BlockKind
     call_id: str = ""
     name: str = ""
     choice: int = 0
+    more: Any = None
 
 
 class TextDelta(msgspec.Struct, frozen=True, gc=False):
@@ -52,6 +53,13 @@ class TextDelta(msgspec.Struct, frozen=True, gc=False):
 
 class ThinkingDelta(msgspec.Struct, frozen=True, gc=False):
     """More of a thought."""
+
+    index: int
+    text: str
+
+
+class RefusalDelta(msgspec.Struct, frozen=True, gc=False):
+    """More of a refusal."""
 
     index: int
     text: str
@@ -77,12 +85,13 @@ class BlockStop(msgspec.Struct, frozen=True, gc=False):
     index: int
 
 
-class Unknown(msgspec.Struct, frozen=True, gc=False):
-    """Something that no other event can say: `what` of the wire API `origin`."""
+class Unknown(msgspec.Struct, frozen=True):
+    """Something that no other event can say: `what` of the wire API `origin`, whose client can be given its `value`."""
 
     origin: str
     what: str
     choice: int = 0
+    value: Any = None
 
 
 class Stop(msgspec.Struct, frozen=True):
@@ -101,4 +110,4 @@ class Used(msgspec.Struct, frozen=True):
     told: Any = None
 
 
-Event = Start | BlockStart | TextDelta | ThinkingDelta | ArgumentsDelta | Cited | BlockStop | Unknown | Stop | Used
+Event = Start | BlockStart | TextDelta | ThinkingDelta | RefusalDelta | ArgumentsDelta | Cited | BlockStop | Unknown | Stop | Used

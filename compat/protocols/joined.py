@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
 
 from compat.protocols.base import Continuation, StreamTranslator, ThinkingRecord, TranslatedAnswer, TranslationContext
 from compat.protocols.events import Event
@@ -74,6 +75,32 @@ class FrameWriter(abc.ABC):
     @abc.abstractmethod
     def body(self, events: Iterable[Event]) -> bytes:
         """The body of a whole answer."""
+
+
+class FrameReader(Protocol):
+    """Reads the frames that a client is shown. `is_done`: the end mark came."""
+
+    is_done: bool
+
+    def read(self, block: bytes) -> Iterable[Event]:
+        """The events in one SSE event. Errors: any `UpstreamError`."""
+        ...
+
+
+class ClientHalf(Protocol):
+    """What the core asks of a client's protocol to carry an answer on."""
+
+    def reader(self) -> FrameReader:
+        """A reader of the frames that a client is shown."""
+        ...
+
+    def going_on(self, identity: tuple[str, int], alias: str, *, wants_usage: bool) -> FrameWriter:
+        """A writer that carries on the stream with this identity, under the client's name of the model."""
+        ...
+
+    def with_spent(self, told: Any, usage: Usage, cost_usd: float) -> Any:
+        """What is told of usage, with what earlier parts of the answer took."""
+        ...
 
 
 MakeReader = Callable[[TranslationContext, Notes], EventReader]

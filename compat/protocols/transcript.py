@@ -19,6 +19,7 @@ from compat.protocols.events import (
     BlockStop,
     Cited,
     Event,
+    RefusalDelta,
     Start,
     Stop,
     StopReason,
@@ -110,7 +111,7 @@ class Transcript:
         else:
             self._blocks[event.index] = turn.said.setdefault(event.kind, [])
 
-    def _delta(self, event: TextDelta | ThinkingDelta | ArgumentsDelta) -> None:
+    def _delta(self, event: TextDelta | ThinkingDelta | RefusalDelta | ArgumentsDelta) -> None:
         self._blocks[event.index].append(event.text)
         self.chars += len(event.text)
 
@@ -138,6 +139,7 @@ _FOLDS: Mapping[type[Event], Callable[[Transcript, Any], None]] = {
     BlockStart: Transcript._block_start,
     TextDelta: Transcript._delta,
     ThinkingDelta: Transcript._delta,
+    RefusalDelta: Transcript._delta,
     ArgumentsDelta: Transcript._delta,
     Cited: Transcript._cited,
     BlockStop: Transcript._block_stop,

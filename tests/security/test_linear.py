@@ -28,6 +28,7 @@ from compat.errors import GatewayError
 from compat.protocols import TRANSLATORS, translator_for
 from compat.protocols.base import StreamTranslator, TranslationContext
 from compat.protocols.chat.check import check_messages
+from compat.protocols.chat.client import ChatClient
 from compat.protocols.chat.inferred_end import CallEvents
 from compat.protocols.chat.infill import CompletionWriter, read_completion, unfenced
 from compat.protocols.events import TextDelta
@@ -294,7 +295,7 @@ def fed(stream: Callable[[TranslationContext], StreamTranslator]) -> Callable[[l
 
     def run(events: list[bytes]) -> None:
         outflow = Outflow(stream(context(SONNET, is_stream=True)), 1 << 30, lambda: None)
-        shown, assembly = ShownSoFar(), Assembly()
+        shown, assembly = ShownSoFar(ChatClient()), Assembly()
         for event in events:
             frames = outflow.take(event)
             shown.add(frames)

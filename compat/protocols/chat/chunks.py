@@ -47,9 +47,9 @@ class ChunkWriter:
         """A frame with a piece of such text, for `%` with the piece as a JSON string."""
         return (self._delta_head + b'"%s":' % field).replace(b"%", b"%%") + b'%s},"finish_reason":null}]}\n\n'
 
-    def tool_call(self, index: int, call_id: str, name: str) -> bytes:
-        """The opening of a tool call: its id, type, name and no arguments yet."""
-        call = {"index": index, "id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}
+    def tool_call(self, index: int, call_id: str, name: str, more: Mapping[str, Any] | None = None) -> bytes:
+        """The opening of a tool call: its id, type, name and no arguments yet; `more` are further fields of it."""
+        call = {"index": index, "id": call_id, "type": "function", "function": {"name": name, "arguments": ""}, **(more or {})}
         return b'%s"tool_calls":[%s]},"finish_reason":null}]}\n\n' % (self._delta_head, jsonio.encode(call))
 
     def arguments(self, index: int, piece: str) -> bytes:

@@ -21,6 +21,7 @@ from compat.protocols.events import (
     BlockKind,
     BlockStart,
     Event,
+    RefusalDelta,
     Start,
     Stop,
     StopReason,
@@ -41,6 +42,12 @@ REASONS: Mapping[str, StopReason] = {
     "content_filter": "refusal",
 }
 _NOTHING: tuple[Any, ...] = (None, "", [], {})
+_DELTAS: Mapping[BlockKind, type[TextDelta | ThinkingDelta | RefusalDelta]] = {
+    "text": TextDelta,
+    "thinking": ThinkingDelta,
+    "refusal": RefusalDelta,
+}
+_OF_CALL = frozenset({"index", "id", "type", "function"})
 _THINKING = ("reasoning_content", "reasoning")
 _OF_CHOICE = frozenset({"index", "finish_reason", "native_finish_reason", "stop_reason", "delta", "message", "text"})
 _decode = msgspec.json.Decoder().decode
@@ -121,14 +128,14 @@ class ChunkReader:
             for position, piece in enumerate(value):
                 yield from self._call(choice, position, piece)
         else:
-            yield Unknown(API, name, choice)
+            yield Unknown(API, name, choice, value)
 
     def _words(self, choice: int, kind: BlockKind, text: str) -> Iterator[Event]:
         key = (choice, kind, 0)
         if key not in self._blocks:
             self._blocks[key] = len(self._blocks)
             yield BlockStart(self._blocks[key], kind, choice=choice)
-        yield ThinkingDelta(self._blocks[key], text) if kind == "thinking" else TextDelta(self._blocks[key], text)
+        yield _DELTAS[kind](self._blocks[key], text)
 
     def _call(self, choice: int, position: int, piece: Any) -> Iterator[Event]:
         """A piece of a tool call, or a whole one. Its index says which it is; in a whole answer its position does."""
@@ -140,7 +147,8 @@ class ChunkReader:
         key: tuple[int, BlockKind, int] = (choice, "tool_call", index)
         if key not in self._blocks:
             self._blocks[key] = len(self._blocks)
-            yield BlockStart(self._blocks[key], "tool_call", str(piece.get("id") or ""), str(function.get("name") or ""), choice)
+            more = {name: value for name, value in piece.items() if name not in _OF_CALL} or None
+            yield BlockStart(self._blocks[key], "tool_call", str(piece.get("id") or ""), str(function.get("name") or ""), choice, more)
         arguments = function.get("arguments")
         if isinstance(arguments, str) and arguments:
             yield ArgumentsDelta(self._blocks[key], arguments)

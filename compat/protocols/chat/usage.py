@@ -41,3 +41,15 @@ def with_cost(raw: Mapping[str, Any], ctx: TranslationContext) -> dict[str, Any]
 def _count(table: Any, key: str) -> int:
     value = table.get(key) if isinstance(table, Mapping) else None
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_TOKENS else 0
+
+
+def with_spent(raw: Mapping[str, Any], usage: Usage, cost_usd: float) -> dict[str, Any]:
+    """The usage object of an answer's last part with what its earlier parts took, and their cost, each by the price of its own model."""
+    added = {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens}
+    told = {**raw, **{name: int(raw.get(name) or 0) + count for name, count in added.items()}}
+    told["total_tokens"] = told["prompt_tokens"] + told["completion_tokens"]
+    details = raw.get("cost_details")
+    cost = details.get("upstream_inference_cost") if isinstance(details, dict) else None
+    if isinstance(details, dict) and isinstance(cost, int | float):
+        told["cost_details"] = {**details, "upstream_inference_cost": cost + cost_usd}
+    return told

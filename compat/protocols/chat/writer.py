@@ -21,6 +21,7 @@ from compat.protocols.events import (
     BlockStop,
     Cited,
     Event,
+    RefusalDelta,
     Start,
     Stop,
     StopReason,
@@ -35,6 +36,7 @@ from compat.wire.sse import DONE
 from compat.wire.usage import Usage, cost_of
 
 _encode = msgspec.json.Encoder().encode
+API = "openai.chat"
 REASONS: Mapping[StopReason, str] = {"end": "stop", "tool_calls": "tool_calls", "length": "length", "refusal": "content_filter"}
 
 
@@ -50,6 +52,13 @@ class ChatWriter(FrameWriter):
         self._calls: dict[int, int] = {}
         self._text_starts: dict[int, int] = {}
         self._text_chars = 0
+
+    @classmethod
+    def going_on(cls, ctx: TranslationContext) -> ChatWriter:
+        """The writer of a stream that has begun already: its role was told."""
+        writer = cls(ctx, Notes())
+        writer._has_role = True
+        return writer
 
     def write(self, event: Event) -> bytes:
         """See `FrameWriter`."""
@@ -74,7 +83,7 @@ class ChatWriter(FrameWriter):
         if event.kind != "tool_call":
             return b""
         number = self._calls[event.index] = len(self._calls)
-        return self._role() + self._chunks.tool_call(number, event.call_id, event.name)
+        return self._role() + self._chunks.tool_call(number, event.call_id, event.name, event.more)
 
     def _text(self, event: TextDelta) -> bytes:
         text = event.text
@@ -85,6 +94,9 @@ class ChatWriter(FrameWriter):
     def _thinking(self, event: ThinkingDelta) -> bytes:
         frame = self._reasoning % _encode(event.text)
         return frame if self._has_role else self._role() + frame
+
+    def _refusal(self, event: RefusalDelta) -> bytes:
+        return self._role() + self._chunks.text(b"refusal", event.text)
 
     def _arguments(self, event: ArgumentsDelta) -> bytes:
         return self._chunks.arguments(self._calls[event.index], event.text)
@@ -97,18 +109,22 @@ class ChatWriter(FrameWriter):
         return b""
 
     def _unknown(self, event: Unknown) -> bytes:
+        if event.origin == API and event.value is not None:
+            return self._role() + self._chunks.delta({event.what: event.value})
         self._notes.add("left_out", event.what)
         return b""
 
     def _stop(self, event: Stop) -> bytes:
         reason = self.reason = REASONS[event.reason]
-        if event.reason != "refusal":
+        if event.reason != "refusal" or not event.refusal:
             return self._role() + self._chunks.finish(reason)
         refusal = self._chunks.text(b"refusal", event.refusal)
         return self._role() + refusal + self._chunks.finish(reason, refusal_fields(event.details))
 
     def _used(self, event: Used) -> bytes:
-        return self._chunks.usage(usage_object(event.usage, self._ctx)) if self._ctx.wants_usage else b""
+        if not self._ctx.wants_usage:
+            return b""
+        return self._chunks.usage(event.told if isinstance(event.told, dict) else usage_object(event.usage, self._ctx))
 
     # Whole answers.
 
@@ -176,6 +192,7 @@ _FRAMES: Mapping[type[Event], Callable[[ChatWriter, Any], bytes]] = {
     BlockStart: ChatWriter._block_start,
     TextDelta: ChatWriter._text,
     ThinkingDelta: ChatWriter._thinking,
+    RefusalDelta: ChatWriter._refusal,
     ArgumentsDelta: ChatWriter._arguments,
     Cited: ChatWriter._cited,
     BlockStop: ChatWriter._nothing,

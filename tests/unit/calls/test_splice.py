@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from compat.calls.resume import Shown, Spent
 from compat.calls.splice import MIN_OVERLAP, Splice, _are_words, new_part, overlap_of
 from compat.protocols.chat.chunks import ChunkWriter
+from compat.protocols.chat.client import ChatClient
 from compat.wire.sse import DONE, KEEP_ALIVE
 from compat.wire.usage import Usage
 
@@ -176,7 +177,7 @@ def events(frames: bytes) -> list[Any]:
 
 def splice(text: str = "Hello the", *, is_prefilled: bool = False, wants_usage: bool = True, spent: Spent | None = None) -> Splice:
     shown = Shown(text, identity=("chatcmpl-1", 7))
-    return Splice(shown, spent or Spent(), ["a/x", "b/y"], lambda: is_prefilled, wants_usage=wants_usage)
+    return Splice(ChatClient(), "alias", shown, spent or Spent(), ["a/x", "b/y"], lambda: is_prefilled, wants_usage=wants_usage)
 
 
 def test_the_stream_keeps_its_identity_and_has_no_second_role() -> None:
@@ -205,7 +206,12 @@ def test_what_is_held_back_comes_before_a_tool_call() -> None:
 def test_a_whole_answer_in_one_delta_keeps_its_order() -> None:
     call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     got = events(splice("so and so and so on").feed(THEIRS.delta({"content": "so ", "tool_calls": [call]})))
-    assert [chunk["choices"][0]["delta"] for chunk in got] == [{"content": "so "}, {"tool_calls": [call]}]
+    begun = {**call, "function": {"name": "f", "arguments": ""}}
+    assert [chunk["choices"][0]["delta"] for chunk in got] == [
+        {"content": "so "},
+        {"tool_calls": [begun]},
+        {"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]},
+    ]
 
 
 def test_reasoning_does_not_stand_in_the_middle_of_a_text() -> None:
@@ -222,7 +228,9 @@ def test_a_comment_before_the_end_mark_names_the_deployments() -> None:
 
 
 def test_no_name_can_break_the_comment() -> None:
-    joint = Splice(Shown("x", identity=("x", 1)), Spent(), ["a/x\n\ndata: {}", "b/é"], lambda: False, wants_usage=False)
+    joint = Splice(
+        ChatClient(), "alias", Shown("x", identity=("x", 1)), Spent(), ["a/x\n\ndata: {}", "b/é"], lambda: False, wants_usage=False
+    )
     assert joint.feed(DONE) == b": carried on after a fault: a/x??data: {} -> b/?\n\n" + DONE
 
 
@@ -244,3 +252,11 @@ def test_every_split_of_the_frames_gives_the_same() -> None:
     for size in (1, 2, 7, 50):
         joint = splice("Hello there, ")
         assert b"".join(joint.feed(frames[at : at + size]) for at in range(0, len(frames), size)) == whole
+
+
+def test_what_only_the_protocol_knows_is_carried_on_and_notes_on_reasoning_are_not() -> None:
+    signed = {"index": 0, "id": "call_1", "extra": {"signature": "s"}, "function": {"name": "f", "arguments": "{}"}}
+    got = events(splice("").feed(THEIRS.delta({"audio": {"id": "x"}}) + THEIRS.delta({"tool_calls": [signed]})))
+    assert got[0]["choices"][0]["delta"] == {"audio": {"id": "x"}}
+    assert got[1]["choices"][0]["delta"]["tool_calls"][0]["extra"] == {"signature": "s"}
+    assert splice("Hello").feed(THEIRS.delta({"reasoning_details": [{"x": 1}]})) == b""

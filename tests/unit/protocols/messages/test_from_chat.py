@@ -108,9 +108,9 @@ HUGE = {
 @pytest.mark.parametrize("name", HUGE)
 def test_a_huge_request_costs_no_more_than_its_length(name: str) -> None:
     envelope = Envelope(written({"model": "claude", "messages": HUGE[name]}))
-    begun_s = time.monotonic()
+    begun_s = time.process_time()
     body = json.loads(TRANSLATOR.request(envelope, context(SONNET)).body)
-    assert time.monotonic() - begun_s < 8
+    assert time.process_time() - begun_s < 8
     calls = [block["id"] for message in body["messages"] for block in message["content"] if block["type"] == "tool_use"]
     results = [block["tool_use_id"] for message in body["messages"] for block in message["content"] if block["type"] == "tool_result"]
     assert len(set(calls)) == len(calls) == 20_000

@@ -329,7 +329,7 @@ def test_an_answer_without_end_is_the_upstreams_fault(opening: dict[str, Any], k
 
 
 def test_a_signature_in_a_hundred_thousand_pieces_costs_no_more_than_their_length() -> None:
-    begun_s = time.monotonic()
+    begun_s = time.process_time()
     signed = [
         {"type": "thinking", "thinking": "hm", "signature": "s" * 20 * 100_000},
         {"type": "tool_use", "id": "t", "name": "f", "input": {}},
@@ -341,4 +341,4 @@ def test_a_signature_in_a_hundred_thousand_pieces_costs_no_more_than_their_lengt
     feed(stream, [event_bytes([*events[:place], *[piece] * 100_000, *events[place + 1 :]])])
     assert stream.thinking is not None
     assert len(stream.thinking.blocks[0]["signature"]) == 20 * 100_000
-    assert time.monotonic() - begun_s < 5
+    assert time.process_time() - begun_s < 5
