@@ -11,6 +11,10 @@ from gevent import monkey
 
 monkey.patch_all()
 
+# Compiled modules are kept, whatever the environment says: else each of the processes compiles all of them, half the cost of a collection.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 WORKER = Path(__file__).with_name("worker.py")
 
 
