@@ -49,6 +49,7 @@ def upstream() -> Iterator[FakeUpstream]:
 both = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 
 
+@pytest.mark.slow
 @both
 @pytest.mark.parametrize(
     ("asked", "name", "words"),
@@ -106,6 +107,7 @@ def test_what_is_left_out_for_an_earlier_refusal_is_noted_in_every_call(
     assert next(iter(asked.keys() & {"reasoning_effort"}), name) in later.headers.get("x-compat-notes", "")
 
 
+@pytest.mark.slow
 @both
 def test_a_refusal_that_does_not_help_is_told_after_one_retry(start_gateway: Any, upstream: FakeUpstream, stream: bool) -> None:
     upstream.default = Moody("`temperature` is deprecated for this model.", lambda body: True)

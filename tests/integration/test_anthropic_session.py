@@ -84,6 +84,7 @@ def session_of(claude: AgentApi, effort: str | None, rounds: int, opening: dict[
     return KiloSession(effort=effort, tasks=TURNS // (rounds + 1), opening=opening)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("target", "effort", "rounds"), MODELS)
 def test_forty_turns_with_tools_and_thinking(
     start_gateway: Any, upstream: FakeUpstream, claude: AgentApi, target: str, effort: str | None, rounds: int
@@ -171,6 +172,7 @@ def test_a_recorded_request_is_refused_by_nobody(
     assert reply.text or reply.calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("target", "effort", "rounds"), MODELS)
 def test_forty_turns_that_begin_with_a_recorded_request(
     start_gateway: Any, upstream: FakeUpstream, claude: AgentApi, target: str, effort: str | None, rounds: int

@@ -56,6 +56,7 @@ def end(gateway: RunningGateway) -> None:
     gateway.close()
 
 
+@pytest.mark.slow
 @every_model
 def test_a_session_goes_on_after_a_restart(
     start_gateway: Any, upstream: FakeUpstream, claude: AgentApi, tmp_path: Path, target: str
@@ -168,6 +169,7 @@ def test_the_texts_of_thoughts_are_in_no_log(start_gateway: Any, upstream: FakeU
     assert gateway.gateway.vault.entries > 0
 
 
+@pytest.mark.slow
 @needs_redis
 @pytest.mark.heavy
 def test_a_session_goes_back_and_forth_between_two_gateways_with_one_redis(

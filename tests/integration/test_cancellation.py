@@ -89,6 +89,7 @@ def greenlets_serving(gateway: RunningGateway) -> int:
     return len(gateway.gateway.gauges.serving)
 
 
+@pytest.mark.slow
 def test_hundreds_of_clients_that_leave_at_random_moments_leave_nothing_running(start_gateway: Any) -> None:
     """They wait for a first byte, within a silent or a busy answer, in the queue, and backing off; some have an idempotency key."""
     answers = Upstream()
@@ -257,6 +258,7 @@ def test_a_client_that_does_not_read_holds_the_upstream_back(start_gateway: Any)
         assert gateway.calls()[0]["outcome"] == "cancelled"
 
 
+@pytest.mark.slow
 def test_a_fault_of_our_own_leaves_no_watch_on_the_connection(tmp_path: Path) -> None:
     """A connection is used again: what watches it for a call that is over would throw into the next one."""
     ours, theirs = socket.socketpair()

@@ -64,6 +64,7 @@ def test_urls_that_clients_join_work(gateway: RunningGateway, path: str) -> None
     assert bare.status_code == 200
 
 
+@pytest.mark.slow
 def test_a_whole_answer_to_a_streaming_request_becomes_a_stream(gateway: RunningGateway, upstream: FakeUpstream) -> None:
     upstream.script(openai.json_answer(openai.completion("All at once.", tool_calls=openai.TOOL_CALLS, finish_reason="tool_calls")))
     chunks = streamed(gateway, stream_options={"include_usage": True})
@@ -213,6 +214,7 @@ def test_keys_of_an_upstream_are_shared_out_by_conversation(start_gateway: Any, 
     assert set(keys) == {"Bearer key-a", "Bearer key-b"}
 
 
+@pytest.mark.slow
 def test_a_call_fails_over_before_content(start_gateway: Any, upstream: FakeUpstream) -> None:
     with FakeUpstream(default=openai.respond) as second:
         gateway = start_gateway(

@@ -22,6 +22,8 @@ from tests.fakes import openai_answers as openai
 from tests.fakes.upstream import Answer, FakeUpstream, Request
 from tests.unit.service.command_line import BOUND_S, CommandLine, Started
 
+pytestmark = pytest.mark.slow
+
 CANARY = "sk-canary-0123456789"
 QUIET = "discovery.enabled = false\nembedded.enabled = false\n"
 

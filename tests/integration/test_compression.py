@@ -129,6 +129,7 @@ def test_a_compressed_request_is_what_it_was(gateway: RunningGateway, upstream: 
     assert "content-encoding" not in upstream.requests[0].headers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_a_bomb_is_refused_and_costs_no_memory(start_gateway: Any, upstream: FakeUpstream, name: str) -> None:
     gateway = start_gateway(to_upstream(upstream, server={"max_body_bytes": 1_000_000}))

@@ -13,6 +13,8 @@ from tests.conftest import RunningGateway
 from tests.fakes import openai_answers as openai
 from tests.fakes.upstream import FakeUpstream, Request, Sleep
 
+pytestmark = pytest.mark.slow
+
 STREAMS = 500
 CHUNKS = 12
 GAP_S = 0.1

@@ -14,6 +14,8 @@ from tests.fakes.openai_answers import json_answer
 from tests.fakes.upstream import FakeUpstream
 from tests.unit.service.command_line import CommandLine
 
+pytestmark = pytest.mark.slow
+
 SOON = datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=30)
 WORDS = f"'claude-4-sonnet': claude-sonnet-4-6 retires on {SOON}, in 30 days; claude-opus-4-8 replaces it."
 

@@ -14,6 +14,8 @@ from tests.cases.faults import ARGUMENTS, FAULTS, TOOL, Ended, Fault, Right, See
 from tests.conftest import RunningGateway
 from tests.fakes.upstream import FakeUpstream
 
+pytestmark = pytest.mark.slow
+
 KEY = "sk-canary-0123456789"
 TARGET = "claude-sonnet-4-6"  # is asked to go on in words
 SPARE_TARGET = "claude-haiku-4-5"  # takes a prefill

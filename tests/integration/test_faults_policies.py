@@ -45,6 +45,7 @@ def opened(gateway: RunningGateway, upstream: FakeUpstream, *, faults: int = 10)
 # Circuits.
 
 
+@pytest.mark.slow
 @both
 def test_after_ten_faults_calls_are_answered_at_once_with_what_is_wrong(
     gateway: RunningGateway, upstream: FakeUpstream, stream: bool
@@ -297,6 +298,7 @@ def test_a_session_that_failed_over_stays_and_comes_back_by_priority(
 # Concurrency.
 
 
+@pytest.mark.slow
 def test_an_upstream_that_says_429_gets_fewer_calls_at_once(start_gateway: Any) -> None:
     """Six calls at once are one too many for it: the limit shrinks, and those who wait are answered in time."""
     running, most = [0], [0]
@@ -340,6 +342,7 @@ def test_a_full_queue_says_so_and_is_bounded(start_gateway: Any, upstream: FakeU
     wait_for(lambda: is_at_rest(gateway))
 
 
+@pytest.mark.slow
 def test_two_clients_at_one_upstream_get_near_equal_shares(start_gateway: Any) -> None:
     """One of them asks ten times as often."""
     served: list[str] = []

@@ -80,6 +80,7 @@ WAYS: dict[str, Callable[[RunningGateway], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("wire", ["openai", "anthropic"])
 def test_calls(start_gateway: Any, wire: Wire, way: str) -> None:
@@ -102,6 +103,7 @@ def test_clients_that_leave(start_gateway: Any, stream: bool, begun: bool) -> No
         assert not garbage
 
 
+@pytest.mark.slow
 @cells
 def test_failures(start_gateway: Any, fault: Fault, wire: Wire, is_stream: bool) -> None:
     other = OTHER[wire]

@@ -287,6 +287,7 @@ def command_lines(tmp_path: Path) -> Iterator[Any]:
             started.close()
 
 
+@pytest.mark.slow
 @needs_redis
 @pytest.mark.heavy
 def test_four_gateways_on_one_redis_pass_a_budget_by_one_call_at_most(command_lines: Any, upstream: FakeUpstream) -> None:
@@ -310,6 +311,7 @@ def test_four_gateways_on_one_redis_pass_a_budget_by_one_call_at_most(command_li
         assert [(answer.status_code, left(answer, "usd")) for answer in after] == [(402, "0")] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
 def test_a_budget_survives_the_end_of_the_gateway(command_lines: Any, upstream: FakeUpstream, end: signal.Signals) -> None:
     upstream.default = full_answer
@@ -359,6 +361,7 @@ def test_an_answer_carried_on_by_another_upstream_is_charged_with_its_first_part
 # Keys that come and go.
 
 
+@pytest.mark.slow
 def test_a_key_has_its_limit_its_budget_and_its_end_without_a_restart(command_lines: Any, upstream: FakeUpstream) -> None:
     upstream.default = full_answer
     line = command_lines()
@@ -387,6 +390,7 @@ def test_a_key_has_its_limit_its_budget_and_its_end_without_a_restart(command_li
     until(lambda: status(free) == 401, "it is revoked")
 
 
+@pytest.mark.slow
 def test_a_limit_that_is_none_is_told_and_nothing_of_its_file_counts(command_lines: Any, upstream: FakeUpstream) -> None:
     """Written by hand: it must neither break a call nor be taken for no limit."""
     line = command_lines()

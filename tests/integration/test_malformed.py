@@ -64,6 +64,7 @@ def test_a_malformed_body_is_refused_and_the_next_call_works(gateway: RunningGat
     assert gateway.chat().status_code == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "messages",
     [

@@ -23,7 +23,10 @@ IDLE_MB = 120
 READERS = 40
 HELD_BYTES = 256 * 1024
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system does not tell of a process's memory")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system does not tell of a process's memory"),
+]
 
 
 class Endless(FakeUpstream):

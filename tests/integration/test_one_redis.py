@@ -20,7 +20,7 @@ from tests.fakes.upstream import Answer, FakeUpstream, Request, Stall
 from tests.integration.services_folder import until
 from tests.unit.service.command_line import CommandLine, Started
 
-pytestmark = [pytest.mark.heavy, needs_redis]
+pytestmark = [pytest.mark.slow, pytest.mark.heavy, needs_redis]
 
 CONFIGURATION = """
 discovery.enabled = false

@@ -63,6 +63,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI
 
 
 class TestInFrontOfAScriptedUpstream:
+    @pytest.mark.slow
     def test_a_whole_answer(self, client: openai.OpenAI) -> None:
         answer = client.chat.completions.create(model=MODEL, messages=HELLO)
         assert answer.model == MODEL
@@ -136,6 +137,7 @@ class TestInFrontOfAScriptedUpstream:
 
 @pytest.mark.embedded
 class TestInFrontOfTheEmbeddedEngine:
+    @pytest.mark.slow
     def test_a_whole_answer(self, embedded: openai.OpenAI) -> None:
         answer = embedded.chat.completions.with_raw_response.create(model=MODEL, messages=HELLO, max_tokens=24)
         assert answer.headers["x-compat-upstream"].startswith("embedded/")
@@ -153,6 +155,7 @@ class TestInFrontOfTheEmbeddedEngine:
         assert {(chunk.id, chunk.model) for chunk in chunks} == {(chunks[0].id, MODEL)}
         assert chunks[-1].usage is not None
 
+    @pytest.mark.slow
     def test_a_schema_is_obeyed(self, embedded: openai.OpenAI) -> None:
         answer = embedded.chat.completions.create(model=MODEL, messages=HELLO, response_format=FORMAT, max_tokens=200)
         if answer.choices[0].finish_reason == "stop":
@@ -164,6 +167,7 @@ class TestInFrontOfTheEmbeddedEngine:
         answer = embedded.chat.completions.create(model=MODEL, messages=HELLO, tools=TOOLS, max_tokens=24)
         assert answer.choices[0].finish_reason in {"stop", "length", "tool_calls"}
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
     def test_a_call_that_is_demanded_is_made(self, embedded: openai.OpenAI, stream: bool) -> None:
         asked: dict[str, Any] = {"model": MODEL, "messages": HELLO, "tools": TOOLS, "max_tokens": 120}

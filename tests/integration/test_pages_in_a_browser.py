@@ -50,6 +50,7 @@ LANGUAGES = ["en", "zh"]
 PAGES = ["/", "/setup"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_opens_without_an_error_under_a_strict_policy(seen: Any, language: str, page: str) -> None:

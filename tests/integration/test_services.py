@@ -18,6 +18,8 @@ from compat.service.state import identity_of, is_alive, read_json, write_json
 from tests.fakes.upstream import FakeUpstream
 from tests.integration.services_folder import BOUND_S, QUIET, ServiceFolder, Upstream, behind, generations_of, until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[FakeUpstream]:

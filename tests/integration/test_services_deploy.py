@@ -27,6 +27,7 @@ def folder(tmp_path: Path) -> Iterator[ServiceFolder]:
     made.close()
 
 
+@pytest.mark.slow
 def test_in_the_foreground_it_tells_systemd_and_ends_when_it_is_told(folder: ServiceFolder) -> None:
     """As the unit and the container run it: one process in front, `READY` when it serves, exit code 0 after SIGTERM."""
     with FakeUpstream(default=Upstream()) as upstream, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
@@ -77,6 +78,7 @@ def tool(name: str) -> str | None:
     return shutil.which(name, path=os.pathsep.join(folders))
 
 
+@pytest.mark.slow
 @pytest.mark.heavy
 @pytest.mark.parametrize(("name", "file"), [("hadolint", "Dockerfile"), ("dclint", "compose.yaml")])
 def test_a_linter_has_nothing_to_say_of_the_container_files(name: str, file: str) -> None:

@@ -19,6 +19,8 @@ from tests.fakes.redis_server import RedisServer, needs_redis
 from tests.fakes.upstream import FakeUpstream
 from tests.integration.services_folder import QUIET, Load, ServiceFolder, Upstream, behind, generations_of, hold_streams, until
 
+pytestmark = pytest.mark.slow
+
 STREAMS = 200
 
 

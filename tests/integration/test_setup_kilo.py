@@ -17,6 +17,8 @@ from tests.fakes.openai_answers import chunk, json_answer, stream_answer, text_c
 from tests.fakes.upstream import Answer, FakeUpstream, Request
 from tests.unit.service.command_line import CommandLine
 
+pytestmark = pytest.mark.slow
+
 HAND_WRITTEN = (
     '{\n\t// mine\n\t"theme": "dark", /* dark */\n\t"provider": {\n\t\t"other": {"options": {"apiKey": "sk-other"}}, // keep\n\t},\n}\n'
 )

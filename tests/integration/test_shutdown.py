@@ -108,6 +108,7 @@ def test_a_call_in_the_queue_and_one_that_backs_off_are_told_too(start_gateway: 
     assert len(upstream.requests) == 2
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_still_being_written_counts_as_running(gateway: RunningGateway, upstream: FakeUpstream) -> None:
     """A whole answer of 40 MB to a client that reads slowly: the call is over long before its bytes have left."""
     text = "x" * 40_000_000

@@ -22,6 +22,8 @@ from tests.integration.services_folder import until
 from tests.integration.test_usage import NAME, chat, configuration, rows
 from tests.unit.service.command_line import CommandLine, Started
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def cli(tmp_path: Path) -> Iterator[CommandLine]:

@@ -16,6 +16,8 @@ from tests.fakes.upstream import FakeUpstream
 from tests.integration.services_folder import until
 from tests.unit.service.command_line import CommandLine
 
+pytestmark = pytest.mark.slow
+
 NAME = "claude-4-sonnet"
 
 

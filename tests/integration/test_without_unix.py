@@ -16,6 +16,8 @@ from tests.fakes.upstream import FakeUpstream
 from tests.integration.services_folder import Upstream, behind
 from tests.unit.service.command_line import CommandLine, Started
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = Path(__file__).parents[1] / "unit/engine/windows_program.py"
 BODY = {"model": "claude-4-sonnet", "messages": [{"role": "user", "content": "Hi"}]}
 

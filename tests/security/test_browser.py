@@ -87,6 +87,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             gateway.close()
 
 
+@pytest.mark.slow
 def test_a_page_of_another_site_reads_nothing(attacked: Any) -> None:
     told, gateway, _ = attacked
     by_gateway: dict[str, dict[str, str]] = {}

@@ -12,6 +12,7 @@ from tests.security.fuzz_translate import TRANSLATED
 CASES = 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROPERTIES)
 def test_hostile_input_does_no_harm(name: str) -> None:
     strategy, check = PROPERTIES[name]

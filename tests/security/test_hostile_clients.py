@@ -93,6 +93,7 @@ def test_promise_11_a_body_that_drips_ends_with_a_408(start_gateway: Any, upstre
     assert works(gateway)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", [b"host: 127.0.0.1", b"host: evil.example"], ids=["too slow", "refused"])
 def test_promise_11_a_body_that_nobody_waits_for_ends_with_its_connection(start_gateway: Any, upstream: FakeUpstream, field: bytes) -> None:
     """Else a client that announces much and sends little holds a connection for ever."""
@@ -105,6 +106,7 @@ def test_promise_11_a_body_that_nobody_waits_for_ends_with_its_connection(start_
         assert rest_of(sock).startswith(b"HTTP/1.1 4")
 
 
+@pytest.mark.slow
 def test_promise_11_a_client_that_says_nothing_is_dropped(gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compat.serve.gevent_server, "HEAD_TIMEOUT_S", 0.3)
     begun_s = time.monotonic()
@@ -144,6 +146,7 @@ def test_promise_11_a_client_that_does_not_read_loses_its_answer(
 # Many ones.
 
 
+@pytest.mark.slow
 def test_promise_11_a_thousand_idle_connections_keep_nobody_out(gateway: RunningGateway) -> None:
     raise_file_limit()
     count = 1000
@@ -159,6 +162,7 @@ def test_promise_11_a_thousand_idle_connections_keep_nobody_out(gateway: Running
     assert works(gateway)
 
 
+@pytest.mark.slow
 def test_promise_11_idle_connections_beyond_the_cap_make_others_wait_for_the_time_of_a_head_at_most(
     start_gateway: Any, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -140,6 +140,7 @@ DRIPS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DRIPS)
 def test_a_drip_ends_with_the_time_of_the_call(hostile: RunningGateway, upstream: FakeUpstream, name: str) -> None:
     steps, stream = DRIPS[name]
@@ -147,11 +148,13 @@ def test_a_drip_ends_with_the_time_of_the_call(hostile: RunningGateway, upstream
     assert error["code"] in {"upstream_timeout", "upstream_broken"}
 
 
+@pytest.mark.slow
 def test_silence_is_told(hostile: RunningGateway, upstream: FakeUpstream) -> None:
     assert told(hostile, upstream, [b"", Sleep(60)], stream=False)["code"] == "upstream_timeout"
     assert told(hostile, upstream, [EVENTS, Sleep(60)], stream=True)["code"] == "upstream_timeout"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 def test_a_decompression_bomb_is_broken_off(hostile: RunningGateway, upstream: FakeUpstream, stream: bool) -> None:
     bomb = gzip.compress(bytes(256 * MEGABYTE), 1)

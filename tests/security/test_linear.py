@@ -146,6 +146,7 @@ def settled(work: Callable[[Any], object]) -> Callable[[Any], None]:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REQUESTS)
 def test_a_request_is_translated_for_anthropic_in_line_with_its_size(name: str) -> None:
     check_growth(settled(lambda body: ANTHROPIC.request(Envelope(body), context(SONNET))), REQUESTS[name], SMALL_BYTES)

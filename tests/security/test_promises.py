@@ -77,6 +77,7 @@ def with_key(start_gateway: Any, upstream: FakeUpstream, key: str) -> RunningGat
 # 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "gateway.lan", "169.254.1.1", "0"])
 def test_promise_01_another_address_than_loopback_needs_client_keys(host: str, tmp_path: Path) -> None:
     assert Settings().server.host == "127.0.0.1"
@@ -104,6 +105,7 @@ def test_promise_01_holds_for_an_address_that_gunicorn_is_given(tmp_path: Path) 
     assert "client keys are required" in said
 
 
+@pytest.mark.slow
 def test_promise_01_holds_for_a_server_that_listens_where_we_did_not_say(tmp_path: Path) -> None:
     """Such as gunicorn with a configuration of somebody else's: other machines get nothing, unless there are client keys."""
     gateway = InProcess(tmp_path)
@@ -128,6 +130,7 @@ def test_promise_01_holds_behind_a_proxy_on_this_machine(gateway: RunningGateway
         load_settings(None, {}, {"server": {"allowed_hosts": ["gateway.example"]}})
 
 
+@pytest.mark.slow
 def test_promise_01_is_content_with_keys_of_the_key_file(tmp_path: Path) -> None:
     line = CommandLine(tmp_path)
     assert line.run("keys", "add", "laptop").returncode == 0
@@ -262,6 +265,7 @@ RUNS_COMMANDS = ("engine/", "service/", "setup/", "cli.py")
 FORBIDDEN_MODULES = {"pickle", "marshal", "shelve", "ctypes", "code", "runpy", "subprocess", "importlib", "yaml", "pty"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted((ROOT / "compat").rglob("*.py")), ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_promise_09_no_code_of_ours_runs_commands_or_loads_code_for_a_request(path: Path) -> None:
     name = path.relative_to(ROOT / "compat").as_posix()
@@ -307,6 +311,7 @@ def test_promise_10_what_the_gateway_keeps_is_its_owners_alone(start_gateway: An
     assert [path for path in state if stat.S_IMODE(path.stat().st_mode) & 0o077] == []
 
 
+@pytest.mark.slow
 def test_promise_10_a_file_with_keys_that_others_can_read_is_a_warning(tmp_path: Path) -> None:
     line = CommandLine(tmp_path)
     line.configure("embedded.enabled = false\ndiscovery.enabled = false\n")
@@ -323,6 +328,7 @@ def test_promise_10_a_file_with_keys_that_others_can_read_is_a_warning(tmp_path:
     assert f"warning: {tmp_path / 'data/keys.json'} holds keys" in line.run("--check").stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="files have no modes there")
 def test_promise_10_a_worker_writes_the_warning_into_the_log(tmp_path: Path) -> None:
     folder = ServiceFolder(tmp_path)

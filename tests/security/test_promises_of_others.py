@@ -50,6 +50,7 @@ def test_promise_12_no_url_in_a_prompt_is_fetched(start_gateway: Any, upstream: 
 # 14
 
 
+@pytest.mark.slow
 def test_promise_14_only_a_process_that_was_started_here_gets_a_signal(tmp_path: Path) -> None:
     """A file that names somebody else's process, by its id, start and command, or by its id alone, does not get it killed."""
     for name in ("app.py", "gunicorn.conf.py", "restart_services.py"):

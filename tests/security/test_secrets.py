@@ -233,6 +233,7 @@ def test_promise_06_a_client_key_is_neither_shown_nor_kept(start_gateway: Any, u
     assert [line["client"] for line in gateway.calls()] == ["ada"]
 
 
+@pytest.mark.slow
 def test_promise_06_the_command_line_shows_no_secret(tmp_path: Path, upstream: FakeUpstream) -> None:
     line = CommandLine(tmp_path)
     line.configure(
@@ -260,6 +261,7 @@ def test_promise_06_the_command_line_shows_no_secret(tmp_path: Path, upstream: F
     assert leaks((tmp_path / "logs/openai_compat.log").read_text()) == []
 
 
+@pytest.mark.slow
 def test_promise_06_gunicorn_shows_no_secret_whatever_it_is_told_to_log(tmp_path: Path, upstream: FakeUpstream) -> None:
     """With all that it can log, and under the watcher, whose words go into a file."""
     folder = ServiceFolder(tmp_path)

@@ -14,6 +14,8 @@ from tests.fakes import anthropic_answers as anthropic
 from tests.fakes import openai_answers as openai
 from tests.fakes.upstream import Answer, FakeUpstream, Request
 
+pytestmark = pytest.mark.slow
+
 SIZE = 1_000_000
 ROUNDS = 5
 """At most: other load makes gaps longer, never shorter."""

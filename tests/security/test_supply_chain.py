@@ -160,6 +160,7 @@ CONFIGURATION = (
 )
 
 
+@pytest.mark.slow
 def test_promise_13_with_the_network_blocked_everything_works_and_nobody_is_called(tmp_path: Path) -> None:
     """Everything at its default, discovery and the embedded model as well: nothing but the upstream is asked for anything."""
     line = CommandLine(tmp_path)
@@ -190,6 +191,7 @@ def test_promise_13_with_the_network_blocked_everything_works_and_nobody_is_call
     assert "Traceback" not in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", ["socket.create_connection(('192.0.2.1', 80), 1)", "socket.getaddrinfo('example.com', 80)"])
 def test_promise_13_is_tested_by_a_block_that_blocks(tmp_path: Path, program: str) -> None:
     (tmp_path / "calls_home.py").write_text(f"from gevent import monkey\nmonkey.patch_all()\nimport socket\n{program}\n")

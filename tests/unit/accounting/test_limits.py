@@ -526,6 +526,7 @@ def test_what_is_remembered_of_clients_is_bounded() -> None:
     assert len(bench.limits._known) == 1
 
 
+@pytest.mark.slow
 def test_counts_in_memory_are_bounded_and_told() -> None:
     """Without client keys each key is a client of its own, and a month's count stays for a month."""
     bench = Bench(url=MEMORY, client="5/day", budget={"month_usd": 1})
@@ -614,6 +615,7 @@ def test_redis_gone_and_back() -> None:
         assert (bench.events, bench.limits.fault) == (["limits.failed", "limits.recovered"], "")
 
 
+@pytest.mark.slow
 @needs_redis
 @pytest.mark.heavy
 @pytest.mark.parametrize(("before_usd", "admitted"), [(0.0, 34), (0.95, 2), (1.0, 0)])

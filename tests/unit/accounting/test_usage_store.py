@@ -250,6 +250,7 @@ def test_the_file_is_bounded_the_oldest_calls_go_first(bench: Any) -> None:
     assert sum(one.calls for one in at.usage.table(("day",))) == 9001
 
 
+@pytest.mark.slow
 def test_when_only_days_are_left_the_oldest_of_them_go(bench: Any) -> None:
     at = bench(max_mb=1)
     for number in range(9000):

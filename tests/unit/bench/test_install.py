@@ -45,6 +45,7 @@ def test_what_was_interrupted_is_made_anew(tmp_path: Path):
     assert environment.made == [folder, folder]
 
 
+@pytest.mark.slow
 def test_what_a_registry_says_no_to_is_told(tmp_path: Path):
     with pytest.raises(NotInstalled, match=r"python failed: .*nonsense"):
         Pip("./nonsense").make(tmp_path / "environment")

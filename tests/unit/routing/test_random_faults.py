@@ -151,6 +151,7 @@ def test_a_dead_deployment_is_not_asked_on_every_call() -> None:
     assert simulation.asked["up0/m"] < 2 * AT_ONCE + probes
 
 
+@pytest.mark.slow
 def test_where_all_are_dead_calls_end_at_once_and_nobody_is_asked() -> None:
     simulation = Simulation(1.0, 1.0)
     ends = simulation.run(2000)
@@ -165,6 +166,7 @@ def test_a_deployment_that_mostly_fails_is_passed_by_while_another_one_is_well()
     assert simulation.asked["up0/m"] < 300
 
 
+@pytest.mark.slow
 def test_where_all_mostly_fail_they_are_asked_all_the_same() -> None:
     """Six attempts of which 80 % fail give 74 % of right answers; circuits that shut everybody out would leave few of them."""
     simulation = Simulation(0.8, 0.8)

@@ -153,6 +153,7 @@ def remaining(original: str, changed: str) -> str:
     return original[start : len(original) - end]
 
 
+@pytest.mark.slow
 @given(documents, providers, st.data())
 def test_a_change_keeps_every_byte_outside_its_own_place(
     document: dict[str, Any], provider: dict[str, Any] | None, data: st.DataObject

@@ -231,6 +231,7 @@ def test_prompts_that_wait_are_bounded_and_what_is_lost_is_counted(bench: Any) -
     assert (log.log.queued, log.log.dropped) == (1, 2)
 
 
+@pytest.mark.slow
 def test_a_disk_that_takes_nothing_is_told_and_does_not_hold_up_the_end(bench: Any, tmp_path: Path) -> None:
     """A mount that hangs: nobody reads the pipe, so opening it waits for ever."""
     (tmp_path / "logs").mkdir()

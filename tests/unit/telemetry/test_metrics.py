@@ -207,6 +207,7 @@ def test_both_formats_are_spoken(bench: Bench, accept: str, content_type: str, e
     assert body.endswith(b"# EOF\n") is ends
 
 
+@pytest.mark.slow
 def test_names_of_strangers_cant_fill_the_memory(bench: Bench) -> None:
     for number in range(MAX_ROUTES + 50):
         bench.call(model=f"m{number}", client=f"c{number}")
@@ -224,6 +225,7 @@ def test_names_of_strangers_cant_fill_the_memory(bench: Bench) -> None:
     assert bench.value("openai_compat_cost_usd_total", {"client": OTHER, "upstream": OTHER}) == 12.5
 
 
+@pytest.mark.slow
 def test_outcomes_are_bounded(bench: Bench) -> None:
     for number in range(MAX_OUTCOMES + 3):
         bench.call(deployment=None, status=number)
@@ -277,6 +279,7 @@ def test_without_workers_nothing_is_shared(tmp_path: Path, monkeypatch: pytest.M
     assert metrics.render()[1] == b""
 
 
+@pytest.mark.slow
 def test_all_workers_are_in_whoever_is_asked(tmp_path: Path) -> None:
     environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
     pipes: dict[str, Any] = {"cwd": Path(__file__).parents[3], "env": environment, "text": True, "stdout": subprocess.PIPE}

@@ -124,6 +124,7 @@ def test_compressed_nothing_for_ever_gives_control_back() -> None:
         assert sock.reads <= before + 1
 
 
+@pytest.mark.slow
 def test_a_bomb_is_handed_out_in_steps_and_broken_off() -> None:
     packer = zlib.compressobj(9, wbits=31)
     bomb = packer.compress(bytes(2 * MAX_INFLATED_BYTES)) + packer.flush()

@@ -68,6 +68,7 @@ _values = st.recursive(
 _names = ["id", "name", "shutdown_date", "context_length", "max_tokens", "pricing", "top_provider"]
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         _values | st.dictionaries(st.sampled_from(_names), _values | st.dictionaries(st.sampled_from(["prompt", "completion"]), _values))

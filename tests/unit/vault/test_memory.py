@@ -852,6 +852,7 @@ def start_worker(bench: Bench) -> Iterator[Callable[[], Worker]]:
             worker.end()
 
 
+@pytest.mark.slow
 def test_processes_find_what_others_have_kept(bench: Bench, start_worker: Callable[[], Worker]) -> None:
     workers = [start_worker(), start_worker()]
     vault = bench.sqlite(busy_s=30.0)
@@ -869,6 +870,7 @@ def test_processes_find_what_others_have_kept(bench: Bench, start_worker: Callab
     assert bench.query("PRAGMA integrity_check") == [("ok",)]
 
 
+@pytest.mark.slow
 def test_a_killed_process_loses_only_what_it_kept_last(bench: Bench, start_worker: Callable[[], Worker]) -> None:
     worker = start_worker()
     names = [f"n{number}" for number in range(50)]

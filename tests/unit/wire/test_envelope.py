@@ -19,6 +19,7 @@ json_values = st.recursive(
 documents = st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), json_values, max_size=6)
 
 
+@pytest.mark.slow
 @given(documents, st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", "\t: ")]), st.booleans())
 def test_every_key_has_the_value_that_the_client_wrote(document: dict[str, object], separators: tuple[str, str], ascii_only: bool) -> None:
     body = f" {json.dumps(document, separators=separators, ensure_ascii=ascii_only)}\n".encode()
@@ -27,6 +28,7 @@ def test_every_key_has_the_value_that_the_client_wrote(document: dict[str, objec
     assert {key: json.loads(text) for key, text in envelope.items()} == document
 
 
+@pytest.mark.slow
 @given(documents, documents)
 def test_a_change_leaves_the_other_keys_as_they_were(document: dict[str, object], changes: dict[str, object]) -> None:
     body = json.dumps(document).encode()

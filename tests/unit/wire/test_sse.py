@@ -30,6 +30,7 @@ def test_byte_by_byte_gives_the_same(case: SseCase) -> None:
     assert split([bytes([byte]) for byte in case.text]) == split([case.text])
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_any_split_gives_the_same(data: st.DataObject) -> None:
     text = data.draw(

@@ -71,6 +71,7 @@ def deepened(frames: int, task: Callable[[], Any]) -> Any:
     return deepened(frames - 1, task) if frames else task()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", DEEP_PARTS.values(), ids=DEEP_PARTS)
 def test_a_request_as_deep_as_it_can_be_read_is_translated_or_refused_and_no_fault_of_ours(part: bytes) -> None:
     ctx, outcomes = context(SONNET), set[str]()
@@ -105,6 +106,7 @@ HUGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HUGE)
 def test_a_huge_request_costs_no_more_than_its_length(name: str) -> None:
     envelope = Envelope(written({"model": "claude", "messages": HUGE[name]}))
@@ -117,6 +119,7 @@ def test_a_huge_request_costs_no_more_than_its_length(name: str) -> None:
     assert set(results) == set(calls)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "messages",
     [

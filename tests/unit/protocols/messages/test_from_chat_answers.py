@@ -328,6 +328,7 @@ def test_an_answer_without_end_is_the_upstreams_fault(opening: dict[str, Any], k
     assert "more than 67108864 bytes" in error.message
 
 
+@pytest.mark.slow
 def test_a_signature_in_a_hundred_thousand_pieces_costs_no_more_than_their_length() -> None:
     begun_s = time.process_time()
     signed = [

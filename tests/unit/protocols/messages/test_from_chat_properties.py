@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +27,8 @@ from tests.cases.messages_checks import (
     unmarked,
 )
 from tests.fakes.anthropic_answers import event_bytes, message, stream_events
+
+pytestmark = pytest.mark.slow
 
 CTX = context(SONNET, is_stream=True)
 refused = st.frozensets(st.sampled_from(odd.REFUSABLE), max_size=2)
