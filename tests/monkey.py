@@ -29,3 +29,29 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
     for spec in specs:
         spec.python = shlex.join([sys.executable, str(WORKER), f"{spec.id}-worker"])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deals the modules with slow tests to the processes, each of which begins with its own: a long one started last would run alone.
+
+    xdist's `worksteal` gives each process an equal part of the list, and moves tests from the ends of these parts. Slow tests of a module
+    stay together, for their fixtures' sake.
+    """
+    count = getattr(config, "workerinput", {}).get("workercount", 1)
+    if count == 1:
+        return
+    slow: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("slow"):
+            slow.setdefault(item.nodeid.partition("::")[0], []).append(item)
+    dealt = {item for tests in slow.values() for item in tests}
+    rest = [item for item in items if item not in dealt]
+    modules = list(slow.values())
+    parts = [[item for tests in modules[number::count] for item in tests] for number in range(count)]
+    ordered = []
+    for number, part in enumerate(parts):
+        missing = len(items) * (number + 1) // count - len(ordered) - len(part)
+        ordered += part + rest[: max(0, missing)]
+        del rest[: max(0, missing)]
+    items[:] = ordered + rest

@@ -32,7 +32,7 @@ TOOL: Any = {
     },
 }
 
-pytestmark = pytest.mark.embedded
+pytestmark = [pytest.mark.embedded, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,6 @@ def client(gateway: RunningGateway) -> Iterator[openai.OpenAI]:
         yield client
 
 
-@pytest.mark.slow
 def test_the_engine_is_a_real_server_of_the_protocol(endpoint: Endpoint) -> None:
     with anthropic.Anthropic(base_url=endpoint.base_url, api_key=endpoint.api_key, max_retries=0, timeout=120) as client:
         message = client.messages.create(model=endpoint.model, max_tokens=8, messages=[{"role": "user", "content": "Say hello."}])
@@ -119,7 +118,6 @@ def test_sampling_reaches_a_server_that_is_not_anthropics(gateway: RunningGatewa
     assert "temperature" not in answer.headers.get("x-compat-notes", "")
 
 
-@pytest.mark.slow
 def test_a_stream_equals_the_whole_answer(start_gateway: Any, endpoint: Endpoint) -> None:
     settings = settings_of(endpoint)
     settings["models"][endpoint.model] = {"facts": {"messages": {"thinking": "none"}}}
@@ -139,7 +137,6 @@ def test_a_limit_is_a_finish_reason(client: openai.OpenAI) -> None:
     assert completion.choices[0].finish_reason == "length"
 
 
-@pytest.mark.slow
 def test_a_conversation_with_a_tool_round_is_taken(gateway: RunningGateway) -> None:
     call = {"id": "call_1", "type": "function", "function": {"name": "read_file", "arguments": '{"path": "a.py"}'}}
     messages = [

@@ -23,6 +23,8 @@ from tests.fakes.upstream import FakeUpstream, Sleep
 from tests.integration import test_openai_sdk as sdk
 from tests.integration.services_folder import BOUND_S, ServiceFolder, Upstream, behind, hold_streams, until
 
+pytestmark = pytest.mark.slow
+
 
 class Started:
     """A command in the folder that serves at `root`, with all its words in a file."""
@@ -152,7 +154,6 @@ def folder(tmp_path: Path) -> Iterator[ServiceFolder]:
     made.close()
 
 
-@pytest.mark.slow
 def test_a_reload_by_sighup_keeps_streams_and_refuses_a_broken_configuration(folder: ServiceFolder) -> None:
     """gunicorn alone would end the whole service over a typing error."""
     upstream_answers = Upstream(0.2)
@@ -179,7 +180,6 @@ def test_a_reload_by_sighup_keeps_streams_and_refuses_a_broken_configuration(fol
     assert not list(folder.run_folder.root.glob("gunicorn-*.json"))
 
 
-@pytest.mark.slow
 def test_sigterm_lets_a_stream_finish_and_then_all_is_gone(folder: ServiceFolder) -> None:
     upstream_answers = Upstream(0.2)
     with FakeUpstream(default=upstream_answers) as upstream:
@@ -206,7 +206,6 @@ def test_a_start_with_a_broken_configuration_ends_with_one_line(folder: ServiceF
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["-m", "gunicorn", "app:app"], ["app.py"]], ids=["gunicorn", "python app.py"])
 def test_more_connections_than_files_wait_for_their_turn(folder: ServiceFolder, arguments: list[str]) -> None:
     """With a low limit of open files fewer connections are taken; the others are served later, not dropped."""
@@ -240,7 +239,6 @@ def _generations(root: str, count: int) -> list[dict[str, Any]] | None:
     return rows if len(rows) == count and (count == 1 or rows[0]["state"] == "retiring") else None
 
 
-@pytest.mark.slow
 def test_whichever_worker_is_asked_for_metrics_tells_the_calls_of_all(folder: ServiceFolder) -> None:
     body = {"model": "claude-4-sonnet", "messages": [{"role": "user", "content": "Hi"}]}
     with FakeUpstream(default=answers.respond) as upstream:

@@ -27,6 +27,7 @@ __all__ = ["shared_upstream", "upstream"]
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/bin")
 OPENSSL = shutil.which("openssl")
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.heavy,
     pytest.mark.skipif(NGINX is None, reason="nginx is not installed (apt-get install nginx-light)"),
     pytest.mark.skipif(OPENSSL is None, reason="openssl is not installed, and the site wants a certificate"),
@@ -127,7 +128,6 @@ JSON = {"content-type": "application/json"}
 BODY = {"model": "claude-4-sonnet", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
 
 
-@pytest.mark.slow
 def test_events_pass_one_by_one_and_silence_is_filled(site: Site, upstream: FakeUpstream) -> None:
     """nginx holds nothing back: each event is there long before the next one is sent."""
     events = [answers.event(chunk) for chunk in answers.text_chunks()]
@@ -162,7 +162,6 @@ def test_large_bodies_names_and_refusals_are_the_gateways(site: Site, upstream: 
         assert statuses == [200, 421]
 
 
-@pytest.mark.slow
 def test_a_restart_behind_nginx_drops_no_call(site: Site, folder: ServiceFolder, upstream: FakeUpstream) -> None:
     """nginx keeps connections to the gateway, which the old workers let go of one by one."""
     body = {**BODY, "stream": False}

@@ -135,6 +135,7 @@ class TestInFrontOfAScriptedUpstream:
             client.models.retrieve("no-such-model")
 
 
+@pytest.mark.slow
 @pytest.mark.embedded
 class TestInFrontOfTheEmbeddedEngine:
     @pytest.mark.slow

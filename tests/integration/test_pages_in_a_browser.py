@@ -27,6 +27,7 @@ HAS_CHROMIUM = bool(os.environ.get("CHROMIUM") or shutil.which("chromium") or sh
 HAS_DRIVER = importlib.util.find_spec("playwright") is not None
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.heavy,
     pytest.mark.skipif(not HAS_DRIVER, reason="Playwright is not installed (pip install playwright)"),
     pytest.mark.skipif(not HAS_CHROMIUM, reason="Chromium is not installed (apt-get install chromium)"),
@@ -50,7 +51,6 @@ LANGUAGES = ["en", "zh"]
 PAGES = ["/", "/setup"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_opens_without_an_error_under_a_strict_policy(seen: Any, language: str, page: str) -> None:

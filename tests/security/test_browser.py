@@ -26,7 +26,11 @@ PAGE = Path(__file__).with_name("attack_page.html")
 BOUND_S = 90.0
 READS = {"json", "json with cookies", "text", "no type", "embeddings", "models", "health", "script", "style", "image", "websocket"}
 
-pytestmark = [pytest.mark.heavy, pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed (apt-get install chromium)")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.heavy,
+    pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed (apt-get install chromium)"),
+]
 
 
 class Attacker:
@@ -87,7 +91,6 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             gateway.close()
 
 
-@pytest.mark.slow
 def test_a_page_of_another_site_reads_nothing(attacked: Any) -> None:
     told, gateway, _ = attacked
     by_gateway: dict[str, dict[str, str]] = {}

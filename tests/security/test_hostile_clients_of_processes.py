@@ -36,6 +36,8 @@ from tests.security.test_hostile_clients import (
     statuses,
 )
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = {
     "python app.py": ["app.py"],
     "gunicorn app:app": ["-m", "gunicorn", "app:app"],
@@ -89,7 +91,6 @@ def asked(program: Program) -> Iterator[Any]:
     assert "Traceback" not in program.words()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", SMUGGLED)
 def test_a_request_that_could_be_two_is_refused_by_every_server(asked: Any, name: str) -> None:
     fields, body = SMUGGLED[name]
@@ -131,7 +132,6 @@ def test_another_sites_page_is_refused_by_every_server_before_the_body(asked: An
         assert statuses(first_answer(sock)) == [status]
 
 
-@pytest.mark.slow
 def test_every_server_bounds_the_time_and_the_size_of_a_body(asked: Any) -> None:
     with connected(asked) as sock:
         sock.settimeout(5)
@@ -148,7 +148,6 @@ def test_pipelined_requests_are_answered_in_their_order_by_every_server(program:
     assert statuses(said(program, CALL + GET + CALL + missing)) == [b"200", b"200", b"200", b"404"]
 
 
-@pytest.mark.slow
 def test_two_thousand_idle_connections_keep_nobody_out_of_any_server(asked: Any) -> None:
     raise_file_limit()
     with contextlib.ExitStack() as stack:
