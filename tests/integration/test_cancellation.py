@@ -103,6 +103,7 @@ def test_hundreds_of_clients_that_leave_at_random_moments_leave_nothing_running(
                 retry=retry,
                 circuit={"failures": 10_000, "unreachable": 10_000, "min_calls": 10_000},
                 pacing={"enabled": False},
+                timeouts={"connect_s": 60},
             )
         )
         dice = random.Random(11)

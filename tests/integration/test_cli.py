@@ -300,7 +300,11 @@ def test_under_nohup_a_closed_terminal_ends_nothing(cli: CommandLine, upstream: 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_it_in_good_order(cli: CommandLine, upstream: FakeUpstream, number: signal.Signals) -> None:
     cli.configure(behind(upstream))
-    started = cli.start()
+    inherited = signal.signal(number, signal.SIG_DFL)  # whoever runs the tests may have it ignored
+    try:
+        started = cli.start()
+    finally:
+        signal.signal(number, inherited)
     assert requests.get(f"{started.root}/healthz", timeout=BOUND_S).json()["status"] == "ok"
     started.process.send_signal(number)
     code, said = started.end()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import socket
 import time
+from typing import Any
 
 import gevent
 import pytest
 
-from tests.conftest import RunningGateway
+from tests.conftest import to_upstream
 from tests.fakes import openai_answers as openai
 from tests.fakes.upstream import FakeUpstream, Request, Sleep
 
@@ -45,7 +46,8 @@ def stream(port: int, word: str) -> tuple[str, float]:
 
 
 @pytest.mark.slow
-def test_five_hundred_slow_streams(gateway: RunningGateway, upstream: FakeUpstream) -> None:
+def test_five_hundred_slow_streams(start_gateway: Any, upstream: FakeUpstream) -> None:
+    gateway = start_gateway(to_upstream(upstream, timeouts={"connect_s": 60}))
     upstream.default = count_slowly
     jobs = [gevent.spawn(stream, gateway.port, f"w{number}") for number in range(STREAMS)]
     gevent.joinall(jobs, timeout=90)
