@@ -99,7 +99,7 @@ class ClientHalf(Protocol):
         ...
 
     def with_spent(self, told: Any, usage: Usage, cost_usd: float) -> Any:
-        """What is told of usage, with what earlier parts of the answer took."""
+        """The usage object of the last part, with what earlier parts of the answer took."""
         ...
 
 

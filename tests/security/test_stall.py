@@ -19,6 +19,8 @@ pytestmark = pytest.mark.slow
 SIZE = 1_000_000
 ROUNDS = 5
 """At most: other load makes gaps longer, never shorter."""
+BOUND_MS = 3 * MOST_GAP_MS
+"""Beside other tests on two cores. `bench.stall` holds a quiet machine to a third of it; what it guards against took seconds."""
 
 
 def answer(request: Request) -> Answer:
@@ -63,7 +65,7 @@ def longest_gap_ms(gateway: RunningGateway, body: bytes, path: str) -> float:
 def test_others_are_served_while_a_body_is_read_whatever_its_shape(both: RunningGateway, name: str) -> None:
     kind, shape = ROWS[name]
     body = b'{"model":%s,' % json.dumps(kind).encode() + shape(SIZE)[1:]
-    assert min(gaps_ms(both, body)) < MOST_GAP_MS
+    assert min(gaps_ms(both, body)) < BOUND_MS
 
 
 OTHERS = {
@@ -79,13 +81,13 @@ OTHERS = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_others_are_served_whichever_endpoint_a_body_is_for(both: RunningGateway, name: str) -> None:
     path, fields = OTHERS[name]
-    assert min(gaps_ms(both, json.dumps({"model": "mock", **fields}).encode(), path)) < MOST_GAP_MS
+    assert min(gaps_ms(both, json.dumps({"model": "mock", **fields}).encode(), path)) < BOUND_MS
 
 
 def gaps_ms(gateway: RunningGateway, body: bytes, path: str = "/chat/completions") -> list[float]:
     """The gaps of rounds until one is short."""
     gaps: list[float] = []
-    while len(gaps) < ROUNDS and (not gaps or gaps[-1] >= MOST_GAP_MS):
+    while len(gaps) < ROUNDS and (not gaps or gaps[-1] >= BOUND_MS):
         gaps.append(longest_gap_ms(gateway, body, path))
     return gaps
 
@@ -106,6 +108,6 @@ def test_several_at_once_keep_nobody_waiting_either(both: RunningGateway) -> Non
             ticking.kill()
 
     gaps = [gap_ms()]
-    while gaps[-1] >= MOST_GAP_MS and len(gaps) < ROUNDS:
+    while gaps[-1] >= BOUND_MS and len(gaps) < ROUNDS:
         gaps.append(gap_ms())
-    assert gaps[-1] < MOST_GAP_MS
+    assert gaps[-1] < BOUND_MS

@@ -28,5 +28,5 @@ class ChatClient:
         return ChatWriter.going_on(ctx)
 
     def with_spent(self, told: Any, usage: Usage, cost_usd: float) -> Mapping[str, Any]:
-        """What is told of usage, with what earlier parts of the answer took."""
+        """The usage object of the last part, with what earlier parts of the answer took."""
         return with_spent(told if isinstance(told, Mapping) else {}, usage, cost_usd)

@@ -55,7 +55,7 @@ class ChatWriter(FrameWriter):
 
     @classmethod
     def going_on(cls, ctx: TranslationContext) -> ChatWriter:
-        """The writer of a stream that has begun already: its role was told."""
+        """The writer of a stream that has begun already: its role is out."""
         writer = cls(ctx, Notes())
         writer._has_role = True
         return writer
