@@ -2,69 +2,90 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Literal
 
+from compat.calls.call import Call
 from compat.errors import GatewayError
 from compat.protocols.base import note_values
+from compat.wire.usage import Usage
 
-if TYPE_CHECKING:
-    from compat.calls.attempt import Attempt
-    from compat.calls.run import CallRun
+Result = Literal["ok", "error", "cancelled"]
 
 
-def record_of(run: CallRun, outcome: str, error: GatewayError | None) -> dict[str, object]:
-    """The record of a call that is over. `outcome` is `ok`, `error` or `cancelled`; times are milliseconds."""
-    call, attempt = run.call, run.attempt
-    now_s = run.gateway.clock.monotonic()
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a call ended, and what came of it.
+
+    `ended_s` and `first_content_s` are the clock's times, `attempts` counts all that were made. `deployment` is the last one that was
+    asked, `died` are those that died in the middle of the answer. `usage` and `cost_usd` are those of the whole answer. `cache` is the
+    answer cache's verdict, `cache_lost` the part of the prompt from which on the upstream's own cache did not hold.
+    """
+
+    call: Call
+    result: Result
+    error: GatewayError | None
+    ended_s: float
+    attempts: int
+    bytes_out: int
+    first_content_s: float | None = None
+    deployment: str | None = None
+    died: tuple[str, ...] = ()
+    usage: Usage | None = None
+    cost_usd: float = 0.0
+    finish_reason: str | None = None
+    notes: tuple[str, ...] = ()
+    cache: str = ""
+    cache_lost: str | None = None
+
+    @property
+    def status(self) -> int:
+        """The HTTP status that the client got, or would have got."""
+        return self.error.status if self.error else 499 if self.result == "cancelled" else 200
+
+
+def record_of(outcome: Outcome) -> dict[str, object]:
+    """The record of a call that is over; times are milliseconds."""
+    call, error = outcome.call, outcome.error
     record: dict[str, object] = {
         "request_id": call.request_id,
         "client": call.client,
         "model": call.model,
-        "deployment": attempt.deployment.name if attempt else None,
-        "attempts": run.attempts,
+        "deployment": outcome.deployment,
+        "attempts": outcome.attempts,
         "stream": call.is_stream,
-        "outcome": outcome,
-        "status": error.status if error else 499 if outcome == "cancelled" else 200,
-        "duration_ms": round((now_s - call.received_s) * 1000, 1),
+        "outcome": outcome.result,
+        "status": outcome.status,
+        "duration_ms": round((outcome.ended_s - call.received_s) * 1000, 1),
         "bytes_in": len(call.envelope.body),
-        "bytes_out": run.bytes_out,
+        "bytes_out": outcome.bytes_out,
     }
     if call.wire_api != "openai.chat":
         record["endpoint"] = call.wire_api.partition(".")[2]
-    if run.first_content_s is not None:
-        record["ttft_ms"] = round((run.first_content_s - call.received_s) * 1000, 1)
-    if run.died:
-        record["carried_on_from"] = [deployment.name for deployment in run.died]
-    if attempt is not None:
-        record |= _of_attempt(run, attempt)
-    if run.account.verdict:
-        record["cache"] = run.account.verdict
+    if outcome.first_content_s is not None:
+        record["ttft_ms"] = round((outcome.first_content_s - call.received_s) * 1000, 1)
+    if outcome.died:
+        record["carried_on_from"] = list(outcome.died)
+    if outcome.usage is not None:
+        record |= _counts(outcome.usage, outcome.cost_usd)
+    told = {
+        "cache_lost": outcome.cache_lost,
+        "finish_reason": outcome.finish_reason,
+        "notes": note_values(outcome.notes),
+        "cache": outcome.cache,
+    }
+    record |= {name: value for name, value in told.items() if value}
     if error is not None:
-        record["error"] = error.message
-        record["code"] = error.code
+        record |= {"error": error.message, "code": error.code}
     return record
 
 
-def _of_attempt(run: CallRun, attempt: Attempt) -> dict[str, object]:
-    """What is known of the attempt that ended the call; tokens and cost are those of the whole answer."""
-    record: dict[str, object] = {}
-    usage, cost_usd = run.used
-    if usage is not None:
-        record["prompt_tokens"] = usage.prompt_tokens
-        record["completion_tokens"] = usage.completion_tokens
-        record["cache_read_tokens"] = usage.cache_read_tokens
-        record["cache_write_tokens"] = usage.cache_write_tokens
-        record["cost_usd"] = cost_usd
-        if usage.is_estimate:
-            record["is_estimate"] = True
-        elif attempt.segments:
-            lost = run.gateway.cache_watch.first_change(
-                run.call.client, run.call.session_id, attempt.deployment.name, attempt.segments, usage
-            )
-            if lost is not None:
-                record["cache_lost"] = lost
-    if attempt.finish_reason:
-        record["finish_reason"] = attempt.finish_reason
-    if attempt.notes:
-        record["notes"] = note_values(attempt.notes)
-    return record
+def _counts(usage: Usage, cost_usd: float) -> dict[str, object]:
+    counts: dict[str, object] = {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "cache_read_tokens": usage.cache_read_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+        "cost_usd": cost_usd,
+    }
+    return {**counts, "is_estimate": True} if usage.is_estimate else counts

@@ -5,10 +5,9 @@
 
 A plan (`compat/routing/plan.py`) says where the call goes and what follows a failure; each place gets an attempt (`attempt.py`):
 translation may run again, for inputs are never changed. The *commit point* is the first content of the answer: before it another attempt
-may be made, after it the stream is carried on (`resume.py`, `splice.py`) or ended with an error event. Whatever happens, the
-upstream is closed, the circuit and the gate are notified, and one record goes to the log.
-
-Steps hand out a heartbeat whenever the client has got nothing for too long; `whole` drops them.
+may be made, after it the stream is carried on (`resume.py`, `splice.py`) or ended with an error event. Whatever happens, the upstream is
+closed, the circuit and the gate are notified, and one record goes to the log. Steps hand out a heartbeat whenever the client has got
+nothing for too long; `whole` drops them.
 """
 
 from __future__ import annotations
@@ -23,18 +22,19 @@ from compat.calls.attempt import Attempt
 from compat.calls.call import Call
 from compat.calls.gateway import Gateway
 from compat.calls.ledger import Account
-from compat.calls.record import record_of
+from compat.calls.record import Outcome, Result, record_of
 from compat.calls.resume import Shown, ShownSoFar, Spent, added_usage, can_rescue, estimate_of, rest_of, takes_prefill
 from compat.calls.splice import Splice
 from compat.errors import ClientGone, GatewayError, InternalError, NoUpstream, UpstreamRateLimit
 from compat.protocols import CLIENTS
 from compat.protocols.base import note_values
+from compat.protocols.notes import header_text
 from compat.routing.admission import Ticket, outcome_of
 from compat.routing.affinity import session_of
 from compat.routing.plan import CallPlan, Place
 from compat.routing.retry import CIRCUIT_OPEN
 from compat.routing.router import Deployment, Route
-from compat.streaming.heartbeat import Pulse, Steps, T
+from compat.streaming.heartbeat import Pulse, Steps, T, result_of
 from compat.streaming.relay import Outlet
 from compat.wire.usage import Usage, cost_of
 
@@ -92,7 +92,7 @@ class CallRun:
         """The body of the answer. Errors: any `GatewayError`, `ClientGone`."""
         self._begin()
         try:
-            body = _result(self._attempts(Attempt.whole))
+            body = result_of(self._attempts(Attempt.whole))
         except GatewayError as error:
             self._settle("error", error)
             raise
@@ -349,7 +349,7 @@ class CallRun:
         else:
             self._settle("error", InternalError(type(failure).__name__))
 
-    def _settle(self, outcome: str, error: GatewayError | None) -> None:
+    def _settle(self, result: Result, error: GatewayError | None) -> None:
         """Release everything, and write the record; the first call counts."""
         if self._is_settled:
             return
@@ -367,21 +367,35 @@ class CallRun:
             self._ticket.release()
         if self._place is not None and self._plan is not None:
             self._plan.left(self._place)
-        record = record_of(self, outcome, error)
-        self.account.close(record, *self.used)
-        gateway.log.write("call", record, "error" if outcome == "error" and error and error.status >= 500 else "info")
+        outcome = self._outcome(result, error)
+        record = record_of(outcome)
+        self.account.close(record, outcome.usage, outcome.cost_usd)
+        gateway.log.write("call", record, "error" if error is not None and error.status >= 500 else "info")
 
+    def _outcome(self, result: Result, error: GatewayError | None) -> Outcome:
+        attempt, (usage, cost_usd) = self.attempt, self.used
+        lost = self._cache_lost(attempt, usage) if attempt is not None and usage is not None else None
+        return Outcome(
+            self.call,
+            result,
+            error,
+            self.gateway.clock.monotonic(),
+            self.attempts,
+            self.bytes_out,
+            self.first_content_s,
+            attempt.deployment.name if attempt is not None else None,
+            tuple(deployment.name for deployment in self.died),
+            usage,
+            cost_usd,
+            attempt.finish_reason if attempt is not None else None,
+            attempt.notes if attempt is not None else (),
+            self.account.verdict,
+            lost,
+        )
 
-def _result(steps: Steps[T]) -> T:
-    """Run steps to their end, dropping their heartbeats."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            value: T = end.value
-            return value
-
-
-def header_text(text: str) -> str:
-    """`text` as a header can hold it: printable ASCII, bounded."""
-    return "".join(character if " " <= character <= "~" else "?" for character in text[:1000])
+    def _cache_lost(self, attempt: Attempt, usage: Usage) -> str | None:
+        """The part of the prompt from which on the upstream's cache did not hold, where that can be told."""
+        call, watch = self.call, self.gateway.cache_watch
+        if usage.is_estimate or not attempt.segments:
+            return None
+        return watch.first_change(call.client, call.session_id, attempt.deployment.name, attempt.segments, usage)

@@ -39,3 +39,8 @@ class Notes:
         told = [note if count == 1 else f"{note}({count})" for note, count in self._counts.items()]
         more = len(told) - _MAX_NOTES + self._uncounted
         return tuple(told) if more <= 0 else (*told[:_MAX_NOTES], f"more={more}")
+
+
+def header_text(text: str) -> str:
+    """`text` as a header can hold it: printable ASCII, bounded."""
+    return "".join(character if " " <= character <= "~" else "?" for character in text[:1000])

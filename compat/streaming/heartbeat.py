@@ -29,3 +29,13 @@ class Pulse:
         if now_s - self.last_frame_s >= self.heartbeat_s:
             self.last_frame_s = now_s
             yield KEEP_ALIVE
+
+
+def result_of(steps: Steps[T]) -> T:
+    """Run steps to their end, dropping their heartbeats."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            value: T = end.value
+            return value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compat.protocols.notes import Notes
+from compat.protocols.notes import Notes, header_text
 
 
 def test_equal_notes_are_counted_and_stay_in_the_order_of_their_first() -> None:
@@ -39,3 +39,8 @@ def test_of_a_flood_of_notes_it_is_known_how_many_there_were() -> None:
 
 def test_no_notes_are_none() -> None:
     assert Notes().told() == ()
+
+
+def test_a_header_holds_printable_ascii_and_not_too_much() -> None:
+    assert header_text("a=b; é\r\nx: y") == "a=b; ???x: y"
+    assert len(header_text("x" * 5000)) == 1000
