@@ -333,8 +333,6 @@ class CallRun:
         self.gateway.log.write(event, fields, "warning")
         self.account.note(event, fields)
 
-    # Begin and end.
-
     def _begin(self) -> None:
         self.gateway.gauges.enter()
         self.gateway.log.request(self.call.request_id, self.call.envelope.body)
