@@ -18,7 +18,7 @@ import msgspec
 
 from compat import jsonio
 from compat.errors import BadRequest
-from compat.wire.extent import WINDOW_BYTES, check_utf8, check_values
+from compat.wire.extent import WINDOW_BYTES, check_escapes, check_utf8, check_values
 
 MAX_KEYS = 1000
 """Of the top level: OpenAI's own requests know about fifty, and each is walked."""
@@ -132,6 +132,7 @@ class Envelope(Mapping[str, bytes]):
 def client_envelope(body: bytes) -> Envelope:
     """The envelope of a client's request, which has no more values than a request needs. Errors: `BadRequest`."""
     check_values(body)
+    check_escapes(body)
     envelope = Envelope(body)
     for key in _SHORT:
         if envelope.size_bytes(key) > MAX_SHORT_BYTES:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compat.errors import BadRequest
-from compat.wire.extent import MAX_VALUES, WINDOW_BYTES, check_values
+from compat.wire.envelope import client_envelope
+from compat.wire.extent import MAX_ESCAPES, MAX_VALUES, WINDOW_BYTES, check_escapes, check_values
 
 IN_STRINGS = {
     "marks": "[{,",
@@ -48,3 +49,11 @@ def test_a_request_may_have_as_many_values_as_it_needs() -> None:
     check_values(b"[" + b"1," * (MAX_VALUES - 1) + b"1]")
     with pytest.raises(BadRequest):
         check_values(b"[" + b"1," * MAX_VALUES + b"1]")
+
+
+def test_escaped_characters_are_bounded_and_plain_ones_are_not() -> None:
+    few, many = (b'{"a": "%s"}' % (b"\\u00e9" * count) for count in (MAX_ESCAPES - 10, MAX_ESCAPES + 10_000))
+    check_escapes(few)
+    check_escapes("é".encode() * (4 * MAX_ESCAPES))
+    with pytest.raises(BadRequest, match="2500000 escaped characters: send them as UTF-8"):
+        client_envelope(many)
