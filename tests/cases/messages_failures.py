@@ -114,7 +114,7 @@ STREAMS = [
     StreamRow(
         (19,),
         "nesting without end",
-        BEGUN + b'data: {"type":"ping","usage":' + b"[" * 3000 + b"]" * 3000 + b"}\n\n",
+        BEGUN + b'data: {"type":"ping","usage":' + b"[" * 50_000 + b"]" * 50_000 + b"}\n\n",
         "invalid event",
         SAID,
     ),

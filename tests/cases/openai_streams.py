@@ -99,7 +99,7 @@ CASES = [
     StreamCase("not an object", _raw("[1]"), "", "not a chunk"),
     StreamCase("choices of a wrong type", _raw('{"choices":{}}'), "", "not a chunk"),
     StreamCase("text of a wrong type", _raw('{"choices":[{"index":0,"delta":{"content":5}}]}'), "", "not a chunk"),
-    StreamCase("nested too deeply", _raw('{"x":' + "[" * 3000 + "]" * 3000 + "}"), "", "not a chunk"),
+    StreamCase("nested too deeply", _raw('{"x":' + "[" * 50_000 + "]" * 50_000 + "}"), "", "not a chunk"),
     StreamCase("broken UTF-8", b'data: {"choices":[{"index":0,"delta":{"content":"\xff"}}]}\n\n', "", "not a chunk"),
     StreamCase("half a surrogate pair", _raw('{"choices":[{"index":0,"delta":{"content":"\\ud83d"},"finish_reason":"stop"}]}'), "\ufffd"),
     StreamCase("HTML", b"<html>\n<p>Bad gateway</p>\n\n</html>", "", "without a finish_reason"),
