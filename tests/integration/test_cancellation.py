@@ -25,6 +25,8 @@ from tests.unit.builders import make_gateway
 CLIENTS = 300
 AT_ONCE = 60
 BOUND_S = 20.0
+CROWD_S = 5.0
+"""Hundreds that leave at once, beside other tests; one alone is gone within a second."""
 
 
 def wait_for(is_done: Callable[[], Any], bound_s: float = BOUND_S) -> None:
@@ -120,8 +122,8 @@ def test_hundreds_of_clients_that_leave_at_random_moments_leave_nothing_running(
         gevent.joinall([gevent.spawn(visit, number) for number in range(CLIENTS)], raise_error=True)
         transport = gateway.gateway.transport
         transport.close()
-        wait_for(lambda: upstream.connections >= transport.connections_opened and upstream.open_connections == 0, 1.0)
-        wait_for(lambda: is_at_rest(gateway), 1.0)
+        wait_for(lambda: upstream.connections >= transport.connections_opened and upstream.open_connections == 0, CROWD_S)
+        wait_for(lambda: is_at_rest(gateway), CROWD_S)
         asked = len(upstream.requests)
         assert asked >= AT_ONCE
         assert set(answers.kinds) == {"silent", "silent after its head", "between two words", "talks on and on", "busy"}
