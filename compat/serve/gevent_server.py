@@ -90,6 +90,8 @@ class ClientOutlet:
 
     def send(self, data: bytes) -> bytes:
         """Send what the socket takes at once; what it did not take. Errors: `OSError`."""
+        if owed := self._handler.owed:
+            data, self._handler.owed = owed + data, b""
         try:
             sent = self._handler.socket.send(data, 0, 0.0)
         except BlockingIOError:
@@ -112,17 +114,23 @@ class ClientOutlet:
         if self._is_within:
             return False
         if handler.headers_sent and handler.response_use_chunked:
-            self.send_frames(KEEP_ALIVE)
+            probe = b"%x\r\n%s\r\n" % (len(KEEP_ALIVE), KEEP_ALIVE)
         elif not handler.headers_sent and handler.request_version == "HTTP/1.1":
-            self.send(_CONTINUE)
+            probe = _CONTINUE
         else:
             return False
+        rest = self.send(probe)
+        self._is_within = False
+        if rest == probe:  # there was no room for it: nothing went out
+            return False
+        handler.owed = rest
         return True
 
 
 class Handler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
-    """One client's connection."""
+    """One client's connection. `owed` is what the socket did not take of a probe, and goes before whatever is sent next."""
 
+    owed = b""
     MessageClass = staticmethod(strict_headers)
     _head_bound: gevent.Timeout | None = None
     _came_with_head = 0
@@ -197,6 +205,8 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
 
     def _sendall(self, data: bytes) -> None:
         """Send as fast as the client reads; one that does not has left."""
+        if self.owed:
+            data, self.owed = self.owed + data, b""
         self.socket.settimeout(SEND_TIMEOUT_S)
         try:
             view = memoryview(data)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from gevent.pywsgi import WSGIServer
 from compat.calls.gateway import Gateway
 from compat.config.settings import load_settings
 from compat.factory import build_gateway
-from compat.serve.gevent_server import Handler, Server, open_listener
+from compat.serve.gevent_server import ClientOutlet, Handler, Server, open_listener
 
 BOUND_S = 10.0
 GET = b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"
@@ -311,3 +312,39 @@ def test_a_call_that_does_not_finish_is_ended_at_the_bound(slow: tuple[Slow, Run
             rest += data
         assert rest.endswith(b"\r\n\r\nslow")
     assert running.gateway.gauges.in_flight == 0
+
+
+class FullSocket:
+    """Takes as many bytes at a time as `room` says, and none where that is 0."""
+
+    def __init__(self, *room: int) -> None:
+        self.room = list(room)
+        self.taken = b""
+
+    def send(self, data: bytes, _flags: int, _timeout: float) -> int:
+        size = self.room.pop(0)
+        if not size:
+            raise BlockingIOError
+        self.taken += data[:size]
+        return min(size, len(data))
+
+
+def outlet_over(sock: FullSocket) -> ClientOutlet:
+    handler: Any = SimpleNamespace(socket=sock, headers_sent=True, response_use_chunked=True, owed=b"")
+    return ClientOutlet(handler)
+
+
+def test_a_probe_that_was_taken_in_part_goes_on_before_the_next_frame() -> None:
+    sock = FullSocket(5, 1000)
+    outlet = outlet_over(sock)
+    assert outlet.probe()
+    assert outlet.send_frames(b"data: x\n\n") == b""
+    assert sock.taken == b"e\r\n: keep-alive\n\n\r\n" + b"9\r\ndata: x\n\n\r\n"
+
+
+def test_a_probe_for_which_there_is_no_room_is_none() -> None:
+    sock = FullSocket(0, 1000)
+    outlet = outlet_over(sock)
+    assert not outlet.probe()
+    assert outlet.send_frames(b"data: x\n\n") == b""
+    assert sock.taken == b"9\r\ndata: x\n\n\r\n"
