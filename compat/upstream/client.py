@@ -46,7 +46,8 @@ class Secret:
 class Upstream:
     """A server that is called. `name` is the user's name for it, `kind` the row it follows; `headers` are added to every request.
 
-    `key_sources` say where the keys were found: names of environment variables or keys of the configuration.
+    `key_sources` say where the keys were found: names of environment variables or keys of the configuration. `unwanted_fields` are those
+    that the service of this kind refuses, at its own address; of another server of the same protocol they are learnt.
     """
 
     name: str
@@ -58,12 +59,12 @@ class Upstream:
     timeouts: TimeoutSettings = field(default_factory=TimeoutSettings)
     ca_file: str = ""
     key_sources: tuple[str, ...] = ()
+    unwanted_fields: frozenset[str] = field(init=False, repr=False, compare=False)
 
-    @property
-    def unwanted_fields(self) -> frozenset[str]:
-        """The fields that the service of this kind refuses, at its own address. Of another server of the same protocol they are learnt."""
+    def __post_init__(self) -> None:
         host, own = (urllib.parse.urlsplit(url).hostname or "" for url in (self.base_url, self.kind.base_url))
-        return self.kind.unwanted_fields if host == own or host.endswith(f".{own}") else frozenset()
+        is_own = host == own or host.endswith(f".{own}")
+        object.__setattr__(self, "unwanted_fields", self.kind.unwanted_fields if is_own else frozenset())
 
     def explain(self, error: GatewayError) -> None:
         """Make an error of this upstream fit for the client: without credentials, and a refused key with whose it is."""
