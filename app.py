@@ -31,11 +31,11 @@ def find_packages() -> None:
 if __name__ == "__main__":
     find_packages()
 
-from gevent import monkey  # noqa: E402
+from gevent import monkey  # noqa: E402  # of the environment that was found
 
 monkey.patch_all()  # before all that follows: sockets, locks and threads become cooperative
 
-from typing import Any  # noqa: E402
+from typing import Any  # noqa: E402  # patched, as all that follows
 
 
 def __getattr__(name: str) -> Any:

@@ -59,7 +59,9 @@ def with_engine(start_gateway: Any, engine: EmbeddedEngine) -> RunningGateway:
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-def test_calls_that_find_nobody_there_wait_for_the_next_engine(start_gateway: Any, after: FakeUpstream, stream: bool) -> None:
+def test_calls_that_find_nobody_there_wait_for_the_next_engine(
+    start_gateway: Any, after: FakeUpstream, stream: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine = RestartedEngine(NOWHERE, endpoint_of(after))
     gateway = with_engine(start_gateway, engine)
     looks = 0
@@ -71,7 +73,7 @@ def test_calls_that_find_nobody_there_wait_for_the_next_engine(start_gateway: An
         engine.is_killed = looks > 8  # its death is noticed when eight calls have failed
         return old(timeout_s)
 
-    engine.endpoint = endpoint  # type: ignore[method-assign]
+    monkeypatch.setattr(engine, "endpoint", endpoint)
     calls = [gevent.spawn(gateway.chat, stream=stream, messages=[{"role": "user", "content": str(n)}]) for n in range(8)]
     gevent.joinall(calls, timeout=20)
     assert [call.value.status_code for call in calls] == [200] * 8

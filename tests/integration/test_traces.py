@@ -18,7 +18,7 @@ from tests.fakes.upstream import Answer, FakeUpstream
 from tests.integration.services_folder import until
 from tests.unit.service.command_line import CommandLine
 
-pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
+pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="OpenTelemetry's exporter is not installed")
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 pytestmark = pytest.mark.slow

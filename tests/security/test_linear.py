@@ -12,6 +12,8 @@ import gzip
 import os
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
+from operator import mul
 from typing import Any
 
 import pytest
@@ -83,6 +85,14 @@ def nested(depth: int) -> Any:
     return value
 
 
+def run_of(mark: str, n: int) -> bytes:
+    return asked(mark * (n // len(jsonio.encode(mark)[1:-1])))
+
+
+def image_of(mark: str, n: int) -> bytes:
+    return asked([picture("data:image/png" + mark * n)])
+
+
 REQUESTS: dict[str, Shape] = {
     "parts of text": lambda n: asked(items(lambda _: {"type": "text", "text": "a"}, n)),
     "parts that are words": lambda n: asked(items(str, n)),
@@ -131,8 +141,8 @@ REQUESTS: dict[str, Shape] = {
     "a tool of alternatives": lambda n: chat(
         tools=[tool("a", {"anyOf": items(lambda k: {"properties": {"a": {"const": k}}, "required": ["a", f"b{k}"]}, n)})]
     ),
-    **{f"a run of {mark!a}": lambda n, mark=mark: asked(mark * (n // len(jsonio.encode(mark)[1:-1]))) for mark in SPECIAL},  # type: ignore[misc]
-    **{f"an image of {mark!a}": lambda n, mark=mark: asked([picture("data:image/png" + mark * n)]) for mark in SPECIAL},  # type: ignore[misc]
+    **{f"a run of {mark!a}": partial(run_of, mark) for mark in SPECIAL},
+    **{f"an image of {mark!a}": partial(image_of, mark) for mark in SPECIAL},
 }
 
 
@@ -199,7 +209,7 @@ BODIES: dict[str, Shape] = {
     "backslashes": lambda n: b'{"a":"' + b"\\\\" * (n // 2) + b'\\ud83d"}',
     "names of pictures": lambda n: b'{"messages":["' + b"data:image/png;base64," * (n // 22) + b'"]}',
     "halves of names of pictures": lambda n: b'{"messages":["' + b"data:image/;base64," * (n // 19) + b'"]}',
-    **{f"a body of {mark!a}": lambda n, mark=mark: mark.encode() * n for mark in SPECIAL},  # type: ignore[misc]
+    **{f"a body of {mark!a}": partial(mul, mark.encode()) for mark in SPECIAL},
 }
 
 

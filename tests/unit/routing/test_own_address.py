@@ -121,16 +121,15 @@ def test_a_start_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.Monk
         examine(tmp_path, tmp_path / "copies")  # what the watcher asks before it starts a generation
 
 
-class Sockets:
-    """A gunicorn worker's view of what it listens on."""
-
-    def __init__(self, *names: Any) -> None:
-        self.sockets = [SimpleNamespace(getsockname=lambda name=name: name) for name in names]
-        self.app = SimpleNamespace(app_uri="an_app:app")
+def listening_on(*names: Any) -> Any:
+    """What of a gunicorn worker is looked at: its sockets, and its application."""
+    sockets = [SimpleNamespace(getsockname=lambda name=name: name) for name in names]
+    return SimpleNamespace(sockets=sockets, app=SimpleNamespace(app_uri="an_app:app"))
 
 
 def test_a_worker_of_gunicorn_refuses_what_leads_back_to_its_own_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "an_app", SimpleNamespace(gateway=make_gateway(tmp_path, environment=LOOP)))  # type: ignore[arg-type]
-    GatewayWorker._refuse_itself(Sockets(("127.0.0.1", 9000), "/run/a.socket"))  # type: ignore[arg-type]
+    module: Any = SimpleNamespace(gateway=make_gateway(tmp_path, environment=LOOP))
+    monkeypatch.setitem(sys.modules, "an_app", module)
+    GatewayWorker._refuse_itself(listening_on(("127.0.0.1", 9000), "/run/a.socket"))
     with pytest.raises(SettingsError, match="OPENAI_BASE_URL"):
-        GatewayWorker._refuse_itself(Sockets("/run/a.socket", ("127.0.0.1", 28889)))  # type: ignore[arg-type]
+        GatewayWorker._refuse_itself(listening_on("/run/a.socket", ("127.0.0.1", 28889)))

@@ -10,7 +10,7 @@ import pytest
 from compat.telemetry.traces import INSTALL, Moment, NoTraces, SpanTraces, attributes_of, exporters_of, traces_from
 from tests.unit.builders import StillClock
 
-pytest.importorskip("opentelemetry.sdk")
+pytest.importorskip("opentelemetry.sdk", reason="OpenTelemetry's SDK is not installed")
 from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
