@@ -47,7 +47,7 @@ _PAUSED = "kept pausing its answer without any content; another attempt would co
 _ERROR_BODY_S = 5.0
 """How long the words of a refusal may take; its status is known by then."""
 _END_S = 5.0
-"""How long an upstream may be silent after a `finish_reason`, before its end mark."""
+"""How long an upstream may be silent after the reason of an answer's end, before its end mark."""
 
 
 @dataclass(slots=True)
@@ -74,7 +74,7 @@ class Attempt:
     account: Account | None = None
     upstream_calls: int = 0
     usage: Usage | None = None
-    finish_reason: str | None = None
+    stop_reason: str | None = None
     notes: tuple[str, ...] = ()
     segments: tuple[tuple[str, bytes], ...] = ()
     first_content_s: float | None = None
@@ -118,7 +118,7 @@ class Attempt:
         stream = self._stream = outflow.stream
         exchange = yield from self._parts(exchange, ctx, outflow, partial(self._relay, outflow, outlet, on_frames))
         last = outflow.rest(is_whole=exchange.is_whole)
-        self.usage, self.finish_reason = stream.usage, stream.finish_reason
+        self.usage, self.stop_reason = stream.usage, stream.stop_reason
         self._keep(stream.thinking)
         self.notes += tuple(stream.notes)
         self.is_complete = True
@@ -135,7 +135,7 @@ class Attempt:
             try:
                 yield from relay(exchange)
             except UpstreamError as error:
-                if stream.finish_reason is None:  # else all of the answer came, and only its end mark is missing
+                if stream.stop_reason is None:  # else all of the answer came, and only its end mark is missing
                     raise
                 error.forget_frames()
             finally:
@@ -180,7 +180,7 @@ class Attempt:
         found = self.account.kept(self.deployment, self.gateway.offload.request(self._translator, self.call.envelope, ctx)[0])
         if found is None:
             return None
-        self.usage, self.finish_reason, self.is_complete = Usage(), "stop", True
+        self.usage, self.stop_reason, self.is_complete = Usage(), "stop", True
         self._show()
         return answer_of(found, self.call.wire_api, completion_id=ctx.completion_id, created_s=ctx.created_s, model=ctx.alias)
 
@@ -194,7 +194,7 @@ class Attempt:
             answer = self.gateway.offload.run(body, partial(self._translator.response, body, replace(ctx, resumes=left > 0)))
             self.usage = answer.usage
             if answer.continuation is None:
-                self.finish_reason = answer.finish_reason
+                self.stop_reason = answer.stop_reason
                 self._keep(answer.thinking)
                 self.notes += answer.notes
                 return answer
@@ -233,7 +233,7 @@ class Attempt:
                 yield from self._heartbeat()
             if stream.failure is not None:
                 raise stream.failure
-            if stream.finish_reason is not None and self.call.envelope.value("n") in (None, 1):
+            if stream.stop_reason is not None and self.call.envelope.value("n") in (None, 1):
                 silence_s = min(silence_s, _END_S)
 
     def _show(self) -> None:

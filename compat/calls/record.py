@@ -33,7 +33,7 @@ class Outcome:
     died: tuple[str, ...] = ()
     usage: Usage | None = None
     cost_usd: float = 0.0
-    finish_reason: str | None = None
+    stop_reason: str | None = None
     notes: tuple[str, ...] = ()
     cache: str = ""
     cache_lost: str | None = None
@@ -70,7 +70,7 @@ def record_of(outcome: Outcome) -> dict[str, object]:
         record |= _counts(outcome.usage, outcome.cost_usd)
     told = {
         "cache_lost": outcome.cache_lost,
-        "finish_reason": outcome.finish_reason,
+        "finish_reason": outcome.stop_reason,
         "notes": note_values(outcome.notes),
         "cache": outcome.cache,
     }

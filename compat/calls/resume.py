@@ -36,7 +36,7 @@ _LIMITS = ("max_tokens", "max_completion_tokens")
 class Shown:
     """What the client has of an answer: its text, how much reasoning, and the stream's identity.
 
-    `is_plain` turns false with anything else than text and reasoning (a tool call, a refusal), `has_ended` true with a `finish_reason`.
+    `is_plain` turns false with anything else than text and reasoning (a tool call, a refusal), `has_ended` true with the answer's end.
     """
 
     text: str = ""

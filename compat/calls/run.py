@@ -385,7 +385,7 @@ class CallRun:
             tuple(deployment.name for deployment in self.died),
             usage,
             cost_usd,
-            attempt.finish_reason if attempt is not None else None,
+            attempt.stop_reason if attempt is not None else None,
             attempt.notes if attempt is not None else (),
             self.account.verdict,
             lost,

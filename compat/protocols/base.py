@@ -120,7 +120,7 @@ class TranslatedAnswer:
 
     body: bytes
     usage: Usage | None
-    finish_reason: str | None
+    stop_reason: str | None
     notes: tuple[str, ...] = ()
     thinking: ThinkingRecord | None = None
     continuation: Continuation | None = None
@@ -131,9 +131,9 @@ class StreamTranslator(abc.ABC):
 
     `is_committed` turns true with the first content (text, reasoning, a tool call, a refusal): from then on no other attempt may be made.
     `is_finished` turns true when the upstream's own end mark was seen. `is_flowing`: content came, and nothing but more of it is expected.
-    `usage`, `finish_reason`, `notes` and `thinking` are final once it is finished. `continuation` is set when it paused: then `resume` is
-    called, and the next part is fed, instead of `finish`. `is_whole` is what `finish` was called with. `failure` is an error that the
-    stream ended with: frames that came before it, in the same bytes, are still returned.
+    `usage`, `stop_reason` (in the client's words), `notes` and `thinking` are final once it is finished. `continuation` is set when it
+    paused: then `resume` is called, and the next part is fed, instead of `finish`. `is_whole` is what `finish` was called with.
+    `failure` is an error that the stream ended with: frames that came before it, in the same bytes, are still returned.
     """
 
     def __init__(self, ctx: TranslationContext) -> None:
@@ -143,7 +143,7 @@ class StreamTranslator(abc.ABC):
         self.is_flowing = False
         self.is_whole = False
         self.usage: Usage | None = None
-        self.finish_reason: str | None = None
+        self.stop_reason: str | None = None
         self.notes: list[str] = []
         self.thinking: ThinkingRecord | None = None
         self.failure: GatewayError | None = None
@@ -166,7 +166,7 @@ class StreamTranslator(abc.ABC):
             error.forget_frames()
             self.failure = error
         self.is_flowing = (
-            self.is_committed and self.finish_reason is None and self.failure is None and self.continuation is None and not self.is_finished
+            self.is_committed and self.stop_reason is None and self.failure is None and self.continuation is None and not self.is_finished
         )
         return b"".join(frames)
 

@@ -140,7 +140,7 @@ class JoinedStream(StreamTranslator):
         if not self.is_committed:
             self.is_committed = reader.has_content
         if reader.is_complete:
-            self.finish_reason = self.finish_reason or "complete"
+            self.stop_reason = self.stop_reason or "complete"
         if reader.is_finished:
             self.is_finished, self.usage, self.continuation = True, reader.usage, reader.continuation
         if len(events) == 1:
@@ -151,7 +151,7 @@ class JoinedStream(StreamTranslator):
         """See `StreamTranslator`."""
         frames = [self._write(event) for event in self._reader.end(is_whole=self.is_whole)]
         frames.append(self._writer.finish())
-        self.usage, self.finish_reason, self.thinking = self._reader.usage, self._writer.reason, self._reader.thinking
+        self.usage, self.stop_reason, self.thinking = self._reader.usage, self._writer.reason, self._reader.thinking
         self.notes = list(self._receipt.told())
         return b"".join(frames)
 

@@ -74,7 +74,7 @@ class Outflow:
         try:
             end = stream.finish(is_whole=is_whole)
         except UpstreamError:
-            if stream.finish_reason is None:
+            if stream.stop_reason is None:
                 raise
             end = stream.finish(is_whole=is_whole)  # without the part of an event that was left
         return bytes(self._held + end)

@@ -108,16 +108,16 @@ class CompletionEvents(StreamTranslator):
             raise UpstreamBroken("The upstream sent an event that is not a chunk of a completion.")
         self.is_committed = self.is_committed or bool(text)
         self._text_bytes += len(text or "")
-        self.finish_reason = reason if isinstance(reason, str) and reason else self.finish_reason
+        self.stop_reason = reason if isinstance(reason, str) and reason else self.stop_reason
         return data_frame(jsonio.encode({**head, **self._head, "choices": choices}))
 
     def translate_end(self) -> bytes:
         """The reason where it was left out, the usage chunk when it was asked for, and the end mark."""
         end = b""
-        if self.finish_reason is None:
+        if self.stop_reason is None:
             if not self.is_committed or not (self.is_finished or (self.is_whole and self._raw_usage)):
                 raise UpstreamBroken("The upstream ended its answer without a finish_reason.")
-            self.finish_reason = "stop"
+            self.stop_reason = "stop"
             self.notes.append(NOTE)
             choice = {"index": 0, "text": "", "logprobs": None, "finish_reason": "stop"}
             end = data_frame(jsonio.encode({**self._head, "choices": [choice]}))

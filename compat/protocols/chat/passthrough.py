@@ -149,7 +149,7 @@ class PassthroughStream(StreamTranslator):
         reason = self._calls.reason(index) if is_over and self.is_committed else None
         if reason is None:
             raise UpstreamBroken("The upstream ended its answer without a finish_reason.")
-        self.finish_reason = reason
+        self.stop_reason = reason
         if NOTE not in self.notes:
             self.notes.append(NOTE)
         choice = {"index": index, "delta": {}, "finish_reason": reason}
@@ -215,7 +215,7 @@ class PassthroughStream(StreamTranslator):
             frame = data_frame(data.replace(self._their_model, self._our_model))
         else:
             frame = data_frame(self._regular(data, adds_role=lacks_role))
-        if self._templates_left and self.is_committed and not lacks_role and chunk.usage is None and self.finish_reason is None:
+        if self._templates_left and self.is_committed and not lacks_role and chunk.usage is None and self.stop_reason is None:
             self._template = template_of(data, frame)
             self._templates_left -= 1
         return frame
@@ -234,7 +234,7 @@ class PassthroughStream(StreamTranslator):
             reason = choice.finish_reason
             if reason:
                 self._open_choices.discard(choice.index)
-                self.finish_reason = reason
+                self.stop_reason = reason
             if choice.delta is None or reason == "":  # some servers send an empty reason all along
                 are_whole = False
         return is_opening, are_whole

@@ -23,7 +23,7 @@ class Echo(StreamTranslator):
     def translate_event(self, block: bytes) -> bytes:
         self.is_committed = self.is_committed or b"text" in block or b"tool_calls" in block
         if block == b"stop":
-            self.finish_reason = "stop"
+            self.stop_reason = "stop"
         return block + b"\n\n"
 
     def translate_end(self) -> bytes:

@@ -105,7 +105,7 @@ def run(stream: PassthroughStream, pieces: list[bytes]) -> tuple[bytes, Any, Any
     out = b"".join(stream.feed(piece) for piece in pieces)
     if stream.failure is not None:
         return out, type(stream.failure), None
-    return out + stream.finish(), stream.usage, stream.finish_reason
+    return out + stream.finish(), stream.usage, stream.stop_reason
 
 
 class Undecided(PassthroughStream):

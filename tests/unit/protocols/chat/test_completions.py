@@ -83,7 +83,7 @@ def test_a_stream_is_forwarded_under_the_clients_name() -> None:
     assert {(item["id"], item["object"], item["created"], item["model"]) for item in events} == {("cmpl-1", "text_completion", 5, "coder")}
     assert [item["choices"][0]["finish_reason"] for item in events if item["choices"]] == [None, None, "length"]
     assert events[-1]["usage"] == {**COUNTS, "cost_details": {"upstream_inference_cost": pytest.approx(3.9e-05)}}
-    assert (stream.finish_reason, stream.usage, stream.notes) == ("length", Usage(9, 3), [])
+    assert (stream.stop_reason, stream.usage, stream.notes) == ("length", Usage(9, 3), [])
     assert stream.usage_so_far() == stream.usage
     assert translate(PIECES, CTX)[0] == events[:-1]
     assert stream.translate_event(event(row("late")).strip()) == b"", "after the end there is nothing"
@@ -144,7 +144,7 @@ def test_a_whole_answer_keeps_all_but_the_models_name() -> None:
     document = json.loads(answer.body)
     assert document.pop("usage")["total_tokens"] == 12
     assert document == {**row("1", "length"), "x": [1], "model": "coder"}
-    assert (answer.finish_reason, answer.usage, answer.notes) == ("length", Usage(9, 3), ())
+    assert (answer.stop_reason, answer.usage, answer.notes) == ("length", Usage(9, 3), ())
     bare = NATIVE.response(json.dumps(row("1")).encode(), CTX)
     assert (json.loads(bare.body)["choices"][0]["finish_reason"], bare.notes) == ("stop", ("finish_reason=inferred",))
 
@@ -154,7 +154,7 @@ def test_a_chat_that_a_server_answers_with_is_read_as_a_completion() -> None:
     assert json.loads(answer.body)["choices"] == [{"index": 0, "text": "1", "logprobs": None, "finish_reason": "stop"}]
     assert json.loads(answer.body)["object"] == "text_completion"
     events, stream = translate(event(chunk({"role": "assistant"})) + event(chunk({"content": "1"})) + event(chunk({}, "stop")), CTX)
-    assert (text_of(events), stream.finish_reason, stream.is_committed) == ("1", "stop", True)
+    assert (text_of(events), stream.stop_reason, stream.is_committed) == ("1", "stop", True)
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b'{"choices": []}', b'{"choices": [{"message": {"content": 5}}]}'])
@@ -192,7 +192,7 @@ def test_a_request_becomes_a_chat_and_its_answer_a_completion() -> None:
     assert json.loads(answer.body)["choices"][0]["text"] == "a = 1"
     chunks = [chunk({"role": "assistant", "content": ""}), chunk({"content": "1"}), chunk({}, "stop"), usage_chunk()]
     events, stream = translate(sse_bytes(chunks), ctx, CHAT)
-    assert (text_of(events), stream.finish_reason, stream.is_committed) == ("a = 1", "stop", True)
+    assert (text_of(events), stream.stop_reason, stream.is_committed) == ("a = 1", "stop", True)
     assert events[-1]["usage"]["total_tokens"] == 18
     assert stream.usage_so_far() == stream.usage
 
@@ -245,7 +245,7 @@ def test_the_end_of_a_chat_is_inferred_as_everywhere(upstream: bytes, is_whole: 
             translate(upstream, CTX, CHAT, is_whole=is_whole)
         return
     events, stream = translate(upstream, CTX, CHAT, is_whole=is_whole)
-    assert (stream.finish_reason, stream.notes[-1]) == (reason, "finish_reason=inferred")
+    assert (stream.stop_reason, stream.notes[-1]) == (reason, "finish_reason=inferred")
     assert events[-1]["choices"][0]["finish_reason"] == reason
     assert stream.thinking is None
     assert stream.translate_event(event(chunk({"content": "late"})).strip()) == b"", "after the end there is nothing"

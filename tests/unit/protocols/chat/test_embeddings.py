@@ -24,7 +24,7 @@ def test_only_the_models_name_is_changed() -> None:
 def test_the_answer_stays_as_it_is() -> None:
     body = b'{"data": [], "usage": {"prompt_tokens": 3}}'
     answer = OPENAI_EMBEDDINGS.response(body, CTX)
-    assert (answer.body, answer.usage, answer.finish_reason) == (body, Usage(3), None)
+    assert (answer.body, answer.usage, answer.stop_reason) == (body, Usage(3), None)
     assert OPENAI_EMBEDDINGS.response(b"{}", CTX).usage is None
 
 

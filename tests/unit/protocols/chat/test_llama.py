@@ -121,7 +121,7 @@ def answered(text: str | None, called: str, reason: str = "stop") -> dict[str, A
     ctx = dataclasses.replace(CTX, memory=AnswerMemory(called_tool=called))
     answer = TRANSLATOR.response(json.dumps(document).encode(), ctx)
     choice: dict[str, Any] = json.loads(answer.body)["choices"][0]
-    assert answer.finish_reason == choice["finish_reason"]
+    assert answer.stop_reason == choice["finish_reason"]
     return choice
 
 

@@ -187,14 +187,14 @@ def test_a_whole_answer_has_the_clients_name_its_cost_and_every_other_byte() -> 
     assert head == body.partition(b'"usage": ')[0].replace(b"their-model-2026", b"alias")
     assert rest.endswith(b',"z":1.0e1 }')
     assert answer.usage == Usage(10, 2, cache_read_tokens=4)
-    assert answer.finish_reason == "stop"
+    assert answer.stop_reason == "stop"
 
 
 def test_a_whole_answer_keeps_what_the_model_said() -> None:
     document = completion(None, finish_reason="tool_calls", tool_calls=TOOL_CALLS, reasoning_content="Hm.", annotations=[{"a": 1}])
     answer = TRANSLATOR.response(json.dumps(document).encode(), CTX)
     assert json.loads(answer.body)["choices"] == document["choices"]
-    assert answer.finish_reason == "tool_calls"
+    assert answer.stop_reason == "tool_calls"
     assert answer.usage == usage_of(USAGE)
 
 
@@ -205,7 +205,7 @@ def test_a_whole_answer_without_id_model_and_usage_gets_what_it_lacks() -> None:
         "model": "alias",
         "id": "chatcmpl-ours",
     }
-    assert (answer.usage, answer.finish_reason) == (None, "length")
+    assert (answer.usage, answer.stop_reason) == (None, "length")
 
 
 @pytest.mark.parametrize("their_id", ["null", "5", "{}"])
@@ -260,7 +260,7 @@ def test_a_whole_answer_without_a_reason_gets_the_one_that_it_must_have_had(mess
         return
     answer = TRANSLATOR.response(body, CTX)
     assert json.loads(answer.body)["choices"] == [{"index": 0, "message": message, "finish_reason": reason}]
-    assert (answer.finish_reason, answer.notes) == (reason, ("finish_reason=inferred",))
+    assert (answer.stop_reason, answer.notes) == (reason, ("finish_reason=inferred",))
 
 
 def test_a_refused_call_keeps_its_status_and_words() -> None:

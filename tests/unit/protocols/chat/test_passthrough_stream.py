@@ -146,7 +146,7 @@ def test_the_streamed_answer_equals_the_whole_one(chunks: list[dict[str, Any]], 
     message = document["choices"][0]["message"]
     assert "".join(choice["delta"].get("content") or "" for choice in choices) == (message["content"] or "")
     assert list(calls.values()) == message.get("tool_calls", [])
-    assert choices[-1]["finish_reason"] == stream.finish_reason == answer.finish_reason == document["choices"][0]["finish_reason"]
+    assert choices[-1]["finish_reason"] == stream.stop_reason == answer.stop_reason == document["choices"][0]["finish_reason"]
     assert items[-1]["usage"] == document["usage"]
     assert stream.usage == answer.usage
 
@@ -155,7 +155,7 @@ def test_the_end_leaves_the_counts_and_the_reason() -> None:
     stream = TRANSLATOR.stream(CTX)
     stream.feed(sse_bytes(text_chunks()))
     assert stream.is_finished
-    assert (stream.usage, stream.finish_reason, stream.failure) == (Usage(11, 7, 4, reasoning_tokens=2), "stop", None)
+    assert (stream.usage, stream.stop_reason, stream.failure) == (Usage(11, 7, 4, reasoning_tokens=2), "stop", None)
 
 
 @pytest.mark.parametrize(
@@ -303,8 +303,8 @@ def end_of(upstream: bytes, *, is_whole: bool = False) -> tuple[str | None, list
     stream = TRANSLATOR.stream(CTX)
     frames = stream.feed(upstream) + stream.finish(is_whole=is_whole)
     reasons = [choice["finish_reason"] for item in chunks_of(frames) for choice in item["choices"]]
-    assert reasons[-1] == stream.finish_reason
-    return stream.finish_reason, stream.notes
+    assert reasons[-1] == stream.stop_reason
+    return stream.stop_reason, stream.notes
 
 
 @pytest.mark.parametrize(("chunks", "reason"), [(text_chunks(), "stop"), (tool_chunks(), "tool_calls")], ids=["text", "tool calls"])

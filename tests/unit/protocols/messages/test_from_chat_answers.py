@@ -69,7 +69,7 @@ def test_a_whole_answer_is_translated_as_its_row_says(row: AnswerRow) -> None:
         17,
         "claude",
     )
-    assert answer.finish_reason == told.finish_reason == row.finish_reason
+    assert answer.stop_reason == told.finish_reason == row.finish_reason
     assert told.choice == row.choice
     assert {name: document["usage"][name] for name in row.usage} == row.usage
     assert answer.usage is not None
@@ -90,7 +90,7 @@ def test_the_streamed_answer_equals_the_whole_one_in_every_framing(row: AnswerRo
         assert frames == first, "every framing gives the same bytes"
         assert stream.is_finished
         assert stream.is_committed == bool(whole.content or whole.reasoning or whole.calls)
-        assert (stream.usage, stream.finish_reason, stream.thinking) == (answer.usage, answer.finish_reason, answer.thinking)
+        assert (stream.usage, stream.stop_reason, stream.thinking) == (answer.usage, answer.stop_reason, answer.thinking)
         assert tuple(stream.notes) == answer.notes
     assert first.endswith(DONE)
     assert told_by_chunks(chunks_of(first)) == whole
@@ -272,7 +272,7 @@ def test_a_pause_that_is_not_resumed_any_more_ends_with_length_whole_and_streame
     stream.settle()
     told = told_by_chunks(chunks_of(frames + stream.finish()))
     assert told == told_by_completion(json.loads(answer.body))
-    assert (answer.finish_reason, stream.finish_reason) == ("length", "length")
+    assert (answer.stop_reason, stream.stop_reason) == ("length", "length")
     assert answer.notes == tuple(stream.notes)
     assert "stop_reason=pause_turn" in answer.notes
 
