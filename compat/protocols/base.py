@@ -22,9 +22,9 @@ from compat.wire.envelope import Envelope
 from compat.wire.sse import EventSplitter, blocks_of
 from compat.wire.usage import Usage
 
-WireApi = Literal["openai.chat", "anthropic.messages", "llama.chat"]
+WireApi = Literal["openai.chat", "openai.responses", "anthropic.messages", "llama.chat"]
 """What an upstream speaks; `llama.chat` is OpenAI's chat as llama.cpp's own server has it."""
-ClientApi = Literal["openai.chat", "openai.completions", "openai.embeddings"]
+ClientApi = Literal["openai.chat", "openai.completions", "openai.embeddings", "openai.responses", "anthropic.messages"]
 """What a client asks for."""
 
 
