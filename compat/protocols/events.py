@@ -1,6 +1,6 @@
 """What an answer is made of, in no protocol's words: an upstream's half reads these events, a client's half writes them.
 
-    Start  (BlockStart  TextDelta | ThinkingDelta | RefusalDelta | ArgumentsDelta | Cited ...  BlockStop)*  Stop  Used
+    Start  (BlockStart  TextDelta | ThinkingDelta | Signature | RefusalDelta | ArgumentsDelta | Cited ...  BlockStop)*  Stop  Used
 
 Blocks are numbered by the reader; one may be open beside another. A whole answer is the same events, all at once: whole and streamed ones
 go through the same reader and the same writer, so that they can't differ. What no event can say is `Unknown`, with where it came from.
@@ -58,6 +58,14 @@ class ThinkingDelta(msgspec.Struct, frozen=True, gc=False):
     text: str
 
 
+class Signature(msgspec.Struct, frozen=True):
+    """What the upstream wants back with the thought of this block, as the wire API `origin` has it: a signature, an encrypted content."""
+
+    index: int
+    origin: str
+    value: Any
+
+
 class RefusalDelta(msgspec.Struct, frozen=True, gc=False):
     """More of a refusal."""
 
@@ -95,12 +103,14 @@ class Unknown(msgspec.Struct, frozen=True):
 
 
 class Stop(msgspec.Struct, frozen=True):
-    """The answer's end. `refusal` is the client's text on a refusal, `details` what the upstream said of it."""
+    """The answer's end. `refusal` is the client's text on a refusal, `details` what the upstream said of it; `sequence` is the stop
+    sequence that ended it, where that is known."""
 
     reason: StopReason
     refusal: str = ""
     details: Any = None
     choice: int = 0
+    sequence: str = ""
 
 
 class Used(msgspec.Struct, frozen=True):
@@ -110,4 +120,6 @@ class Used(msgspec.Struct, frozen=True):
     told: Any = None
 
 
-Event = Start | BlockStart | TextDelta | ThinkingDelta | RefusalDelta | ArgumentsDelta | Cited | BlockStop | Unknown | Stop | Used
+Event = (
+    Start | BlockStart | TextDelta | ThinkingDelta | Signature | RefusalDelta | ArgumentsDelta | Cited | BlockStop | Unknown | Stop | Used
+)

@@ -20,6 +20,7 @@ from compat.protocols.events import (
     Cited,
     Event,
     RefusalDelta,
+    Signature,
     Start,
     Stop,
     StopReason,
@@ -115,8 +116,8 @@ class Transcript:
         self._blocks[event.index].append(event.text)
         self.chars += len(event.text)
 
-    def _cited(self, _: Cited) -> None:
-        """Sources are no words."""
+    def _wordless(self, _: Cited | Signature) -> None:
+        """Sources and signatures are no words."""
 
     def _block_stop(self, event: BlockStop) -> None:
         self._blocks.pop(event.index, None)
@@ -141,7 +142,8 @@ _FOLDS: Mapping[type[Event], Callable[[Transcript, Any], None]] = {
     ThinkingDelta: Transcript._delta,
     RefusalDelta: Transcript._delta,
     ArgumentsDelta: Transcript._delta,
-    Cited: Transcript._cited,
+    Cited: Transcript._wordless,
+    Signature: Transcript._wordless,
     BlockStop: Transcript._block_stop,
     Unknown: Transcript._unknown,
     Stop: Transcript._stop,

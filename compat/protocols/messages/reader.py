@@ -23,6 +23,7 @@ from compat.protocols.events import (
     BlockStop,
     Cited,
     Event,
+    Signature,
     Start,
     Stop,
     TextDelta,
@@ -95,6 +96,7 @@ class MessagesReader(EventReader):
         self._open: dict[int, _Block] = {}
         self._stop_reason: str | None = None
         self._stop_details: Any = None
+        self._stop_sequence: str | None = None
 
     @property
     def thinking(self) -> ThinkingRecord | None:
@@ -135,13 +137,13 @@ class MessagesReader(EventReader):
             raise UpstreamBroken("The upstream ended its answer without a message_stop.")
         if self.continuation is not None:
             raise UpstreamBroken("The upstream kept pausing its answer.")
-        return self._end(self._stop_reason, self._stop_details)
+        return self._end(self._stop_reason, self._stop_details, self._stop_sequence)
 
-    def _end(self, stop_reason: str, details: Any) -> Sequence[Event]:
+    def _end(self, stop_reason: str, details: Any, sequence: str | None) -> Sequence[Event]:
         reason = stop_reason_of(stop_reason, has_calls=self._has_calls, notes=self.notes)
         assert self.usage is not None
         refusal = refusal_text(details) if reason == "refusal" else ""
-        return _START, Stop(reason, refusal, details), Used(self.usage)
+        return _START, Stop(reason, refusal, details, sequence=sequence or ""), Used(self.usage)
 
     def usage_so_far(self) -> Usage:
         """See `EventReader`. The prompt's count comes with the first event, the answer's with the last."""
@@ -173,12 +175,12 @@ class MessagesReader(EventReader):
             self.continuation = Continuation(blocks, counts)
             return _NOTHING
         texts = (*map(jsonio.encode, before.blocks), *map(bytes, answer.content))
-        return self._whole(zip(blocks, texts, strict=True), answer.stop_reason, answer.stop_details)
+        return self._whole(zip(blocks, texts, strict=True), answer.stop_reason, answer.stop_details, answer.stop_sequence)
 
-    def _whole(self, blocks: Iterable[tuple[Any, bytes]], stop_reason: str, details: Any) -> Iterator[Event]:
+    def _whole(self, blocks: Iterable[tuple[Any, bytes]], reason: str, details: Any, sequence: str | None) -> Iterator[Event]:
         for block, text in blocks:
             yield from self._whole_block(block, text)
-        yield from self._end(stop_reason, details)
+        yield from self._end(reason, details, sequence)
 
     def _whole_block(self, opening: Any, raw: bytes) -> list[Event]:
         """A block and its text: arguments keep the bytes that the model wrote. `UpstreamBroken` where it is not a block."""
@@ -237,6 +239,7 @@ class MessagesReader(EventReader):
         if event.delta is not None and event.delta.stop_reason is not None:
             self._stop_reason = event.delta.stop_reason
             self._stop_details = event.delta.stop_details
+            self._stop_sequence = event.delta.stop_sequence
         return _NOTHING
 
     def _message_stop(self, _: MessageEvent) -> Sequence[Event]:
@@ -316,7 +319,10 @@ class MessagesReader(EventReader):
             case "text":
                 return self._closed_text(block, whole)
             case "thinking":
-                self._carry({**block.opening, "thinking": whole, "signature": "".join(block.signature)}, keeps=True)
+                signature = "".join(block.signature)
+                self._carry({**block.opening, "thinking": whole, "signature": signature}, keeps=True)
+                if signature:
+                    return Signature(block.number, API, signature), BlockStop(block.number)
             case "redacted_thinking":
                 self._carry(block.opening, keeps=True)
             case "tool_use":

@@ -18,6 +18,7 @@ class Delta(msgspec.Struct):
     citation: Any = None
     stop_reason: str | None = None
     stop_details: Any = None
+    stop_sequence: str | None = None
 
 
 class MessageEvent(msgspec.Struct):
@@ -38,6 +39,7 @@ class Message(msgspec.Struct):
     content: list[msgspec.Raw] | None = None
     stop_reason: str | None = None
     stop_details: Any = None
+    stop_sequence: str | None = None
     usage: Any = None
     type: str = "message"
     error: Any = None
