@@ -28,7 +28,8 @@ from compat.storage.background import NativeThread
 from compat.storage.redis_link import LIMITER_ERRORS, Link, redis_client, redis_errors
 from compat.telemetry.calllog import CallLog
 from compat.telemetry.metrics import Metrics
-from compat.vault.memory import MemoryVault, ThinkingVault
+from compat.vault.buffered import ThinkingVault
+from compat.vault.memory import MemoryVault
 from compat.vault.redis import RedisVault
 from compat.vault.sqlite import SqliteVault
 

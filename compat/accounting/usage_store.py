@@ -14,12 +14,11 @@ No prompt, no answer and no key is here: records are built from named fields.
 
 from __future__ import annotations
 
-import collections
 import datetime
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from compat.config.sections import UsageSettings
 from compat.storage.background import Background, BackgroundWriter, OnEvent, StoreFailed
@@ -97,38 +96,6 @@ class UsageSum(NamedTuple):
     cost_usd: float
 
 
-class Usage(Protocol):
-    """What calls used. Nothing here raises."""
-
-    fault: str
-    dropped: int
-
-    @property
-    def queued(self) -> int:
-        """How many calls wait to be written."""
-        ...
-
-    def start(self) -> None:
-        """Begin to write in the background; in the process that serves, after any fork."""
-        ...
-
-    def add(self, record: Mapping[str, object]) -> None:
-        """Keep what `record` says of a call."""
-        ...
-
-    def spent(self, client: str, since_s: float) -> float:
-        """The dollars that a client's calls cost since the beginning of the day (UTC) that `since_s` is in."""
-        ...
-
-    def table(self, by: Sequence[Column], since_s: float = 0.0) -> list[UsageSum]:
-        """Sums by some columns, in their order, since the beginning of the day that `since_s` is in."""
-        ...
-
-    def close(self) -> None:
-        """Write what is left; further calls do nothing."""
-        ...
-
-
 class NoUsage:
     """Keeps nothing: where it is switched off."""
 
@@ -142,11 +109,11 @@ class NoUsage:
     def add(self, record: Mapping[str, object]) -> None:
         """Nothing to do."""
 
-    def spent(self, client: str, since_s: float) -> float:  # noqa: ARG002  # the protocol's
+    def spent(self, client: str, since_s: float) -> float:  # noqa: ARG002  # as `UsageStore` has it
         """Not known."""
         return 0.0
 
-    def table(self, by: Sequence[Column], since_s: float = 0.0) -> list[UsageSum]:  # noqa: ARG002  # the protocol's
+    def table(self, by: Sequence[Column], since_s: float = 0.0) -> list[UsageSum]:  # noqa: ARG002  # as `UsageStore` has it
         """Not known."""
         return []
 
@@ -154,12 +121,8 @@ class NoUsage:
         """Nothing to do."""
 
 
-class UsageStore(BackgroundWriter):
-    """Usage in a file. Mutable: the queue and the batch being written, the file's state.
-
-    `clock` is in seconds since 1970. `on_event` gets `usage.failed` and `usage.recovered`, also from the writing thread. Nothing is
-    opened before `start`, `flush` or a question. `connect` is `sqlite3.connect`.
-    """
+class UsageStore(BackgroundWriter[UsageCall]):
+    """Usage in a file, which is not opened before `start`, `flush` or a question. `connect` is `sqlite3.connect`."""
 
     def __init__(
         self,
@@ -172,38 +135,31 @@ class UsageStore(BackgroundWriter):
         busy_s: float = BUSY_S,
         connect: Connect = sqlite3.connect,
     ) -> None:
-        super().__init__("usage", background, clock=clock, on_event=on_event)
+        super().__init__("usage", background, clock=clock, on_event=on_event, max_queued=MAX_QUEUED, max_batch=MAX_BATCH)
         self._file = SqliteFile(base_dir / settings.path, _CREATE, _VERSION, busy_s=busy_s, connect=connect)
         self._keep_s = settings.keep_days * DAY_S
         self._max_bytes = settings.max_mb * 1024 * 1024
-        self._queue: collections.deque[UsageCall] = collections.deque()
-        self._batch: list[UsageCall] = []
-
-    @property
-    def queued(self) -> int:
-        """See `Usage`."""
-        return len(self._queue) + len(self._batch)
 
     def add(self, record: Mapping[str, object]) -> None:
-        """See `Usage`."""
-        if len(self._queue) >= MAX_QUEUED:
-            self.dropped += 1
-            return
-        self._queue.append(call_of(record, self._clock()))
+        """Keep what `record` says of a call."""
+        call = call_of(record, self._clock())
+        with self._lock:
+            self._enqueue(call)
 
     def spent(self, client: str, since_s: float) -> float:
-        """See `Usage`. What waits to be written counts."""
+        """The dollars that a client's calls cost since the beginning of the day (UTC) of `since_s`, what waits to be written included."""
         day, name = day_of(since_s), client[:_MAX_NAME_CHARS]
 
         def work(reader: sqlite3.Connection) -> int:
             return int(reader.execute("SELECT total(cost_nano) FROM days WHERE client = ? AND day >= ?", (name, day)).fetchone()[0])
 
-        waiting = [*self._queue, *self._batch]  # in this order: a call on its way from one to the other counts twice, not never
+        with self._lock:
+            waiting = [*self._queue, *self._batch]  # what is being written may count twice, not never
         queued = sum(call.cost_nano for call in waiting if call.client == name and day_of(call.time_s) >= day)
         return ((self._read(work) or 0) + queued) / _NANO
 
     def table(self, by: Sequence[Column], since_s: float = 0.0) -> list[UsageSum]:
-        """See `Usage`. What waits to be written does not count."""
+        """Sums by some columns, in their order, since the beginning of the day of `since_s`. What waits to be written does not count."""
         columns = ", ".join(by)
         sums = ", ".join(f"sum({name})" for name in _SUMS)
         query = f"SELECT {columns}, {sums} FROM days WHERE day >= ? GROUP BY {columns} ORDER BY {columns}"  # noqa: S608  # names of columns
@@ -215,11 +171,6 @@ class UsageStore(BackgroundWriter):
 
         return self._read(work) or []
 
-    def close(self) -> None:
-        """See `Usage`."""
-        self._failed_s = None
-        super().close()
-
     def _read(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
         if self._is_closed:
             return None
@@ -229,34 +180,32 @@ class UsageStore(BackgroundWriter):
             self._note_fault(error)
             return None
 
-    def _write_batch(self, now_s: float, *, is_tidy: bool) -> bool:
-        while self._queue and len(self._batch) < MAX_BATCH:
-            self._batch.append(self._queue.popleft())
-        if not self._batch and is_tidy:
-            return False
-        self._file.write(lambda writer: self._write(writer, now_s, tidies=not is_tidy))
-        self._batch = []
-        if not is_tidy:
-            self._file.shrink(self._max_bytes)
-            self._tidied_s = now_s
-        return True
+    def _write(self, batch: Sequence[UsageCall], now_s: float, *, tidies: bool) -> None:
+        def work(writer: sqlite3.Connection) -> None:
+            writer.executemany(_ADD_CALL, batch)
+            writer.executemany(_ADD_TO_DAY, [_day_row(call) for call in batch])
+            if tidies:
+                self._tidy(writer, now_s)
+
+        self._file.write(work)
+
+    def _tidy(self, writer: sqlite3.Connection, now_s: float) -> None:
+        writer.execute("DELETE FROM calls WHERE time_s < ?", (now_s - self._keep_s,))
+        while used_bytes(writer) > self._max_bytes:
+            count = writer.execute("SELECT count(*) FROM calls").fetchone()[0]
+            dropped = writer.execute(_DROP_CALLS, (1 + count // 50,)) if count else writer.execute(_DROP_DAY)
+            if not dropped.rowcount:
+                break
+
+    def _shrink(self) -> None:
+        self._file.shrink(self._max_bytes)
 
     def _close_store(self) -> None:
         self._file.close()
 
-    def _on_recovery(self) -> Mapping[str, Any]:
-        return {"dropped": self.dropped}
 
-    def _write(self, writer: sqlite3.Connection, now_s: float, *, tidies: bool) -> None:
-        writer.executemany(_ADD_CALL, self._batch)
-        writer.executemany(_ADD_TO_DAY, [_day_row(call) for call in self._batch])
-        if tidies:
-            writer.execute("DELETE FROM calls WHERE time_s < ?", (now_s - self._keep_s,))
-            while used_bytes(writer) > self._max_bytes:
-                count = writer.execute("SELECT count(*) FROM calls").fetchone()[0]
-                dropped = writer.execute(_DROP_CALLS, (1 + count // 50,)) if count else writer.execute(_DROP_DAY)
-                if not dropped.rowcount:
-                    break
+Usage = NoUsage | UsageStore
+"""What calls used. Nothing of it raises."""
 
 
 def call_of(record: Mapping[str, object], time_s: float) -> UsageCall:

@@ -30,7 +30,7 @@ from compat.telemetry.calllog import CallLog
 from compat.telemetry.metrics import Metrics
 from compat.telemetry.traces import NoTraces, Traces
 from compat.upstream.client import Transport
-from compat.vault.memory import ThinkingVault
+from compat.vault.buffered import ThinkingVault
 
 
 @dataclass(slots=True)

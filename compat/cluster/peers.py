@@ -8,8 +8,6 @@ commons.stop()                  # the last news
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import gevent
 import gevent.event
 
@@ -22,39 +20,18 @@ ROUND_S = 1.0
 _ROUNDS_PER_PUSH = 5
 
 
-class Commons(Protocol):
-    """The part of the gateway that knows of other gateways."""
-
-    @property
-    def fault(self) -> str:
-        """What is wrong now, for people; empty when all is well."""
-        ...
-
-    def start(self) -> None:
-        """Begin to exchange news."""
-        ...
-
-    def stop(self) -> None:
-        """Send the last news, and end."""
-        ...
-
-    def render(self, accept: str) -> tuple[str, bytes] | None:
-        """Content type and body of the metrics of all gateways."""
-        ...
-
-
 class NoCommons:
     """A gateway by itself."""
 
     fault = ""
 
     def start(self) -> None:
-        """Nothing to begin."""
+        """There is nothing to exchange."""
 
     def stop(self) -> None:
-        """Nothing to end."""
+        """There is nothing to end."""
 
-    def render(self, accept: str) -> tuple[str, bytes] | None:  # noqa: ARG002  # the protocol's signature
+    def render(self, accept: str) -> tuple[str, bytes] | None:  # noqa: ARG002  # as `RedisCommons` has it
         """There are no others."""
         return None
 
@@ -72,21 +49,21 @@ class RedisCommons:
 
     @property
     def fault(self) -> str:
-        """See `Commons`."""
+        """What is wrong now, for people; empty when all is well."""
         return self._link.fault
 
     def start(self) -> None:
-        """See `Commons`."""
+        """Begin to exchange news."""
         self._greenlet = gevent.spawn(self._run)
 
     def stop(self) -> None:
-        """See `Commons`."""
+        """Send the last news, and end."""
         if self._greenlet is not None:
             self._stopping.set()
             self._greenlet.join()
 
     def render(self, accept: str) -> tuple[str, bytes] | None:
-        """See `Commons`."""
+        """Content type and body of the metrics of all gateways; `None` while Redis can't be used."""
         return self._metrics.render(accept)
 
     def _run(self) -> None:
@@ -100,3 +77,7 @@ class RedisCommons:
                 return
             number += 1
             self._stopping.wait(ROUND_S)
+
+
+Commons = NoCommons | RedisCommons
+"""The part of the gateway that knows of other gateways."""

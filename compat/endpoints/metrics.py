@@ -18,7 +18,7 @@ from compat.routing.plan import Policies
 from compat.telemetry.calllog import CallLog
 from compat.telemetry.metrics import Metrics, Readings
 from compat.upstream.client import Transport
-from compat.vault.memory import ThinkingVault
+from compat.vault.buffered import ThinkingVault
 
 
 class Measured(Protocol):

@@ -1,16 +1,17 @@
 """Writing beside the calls, for a store that is slow or can fail.
 
-BackgroundWriter    writes what its owner has queued, says once that the store fails, and tries again
+BackgroundWriter    a bounded queue, and what writes it: says once that the store fails, and tries again
 Background          how that is done: NativeThread here, or a greenlet (`compat/vault/redis.py`)
 """
 
 from __future__ import annotations
 
 import abc
+import collections
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from gevent import monkey
 
@@ -21,6 +22,7 @@ new_lock: Callable[[], Any] = monkey.get_original("_thread", "allocate_lock")
 _start_thread = monkey.get_original("_thread", "start_new_thread")
 
 OnEvent = Callable[[str, Mapping[str, Any]], None]
+T = TypeVar("T")
 
 
 class StoreFailed(Exception):
@@ -71,21 +73,39 @@ class NativeThread:
         self._bell.acquire(timeout=timeout_s)
 
 
-class BackgroundWriter(abc.ABC):
-    """Writes the queue of a subclass every `IDLE_S`, or, while the store fails, whenever `RETRY_S` have passed. Mutable: how the store
-    does.
+class BackgroundWriter(abc.ABC, Generic[T]):
+    """Writes what a subclass has queued every `IDLE_S`, or, while the store fails, whenever `RETRY_S` have passed.
 
     It is not woken for each call: a thread that has to be given the interpreter in the middle of one costs more than the call's own work.
+    A quiet store is looked at every `TIDY_S`. A queue of more than `max_queued` loses its oldest items (`dropped`), and `max_batch` are
+    written at once, by their sizes. `fault` is what is wrong now, for people. `on_event` gets `<name>.failed`, once, and
+    `<name>.recovered`, also from the writing thread. `clock` is in seconds since 1970.
 
-    A quiet store is looked at every `TIDY_S`. `fault` is what is wrong now, for people; `dropped` counts what the queue
-    had no room for. `on_event` gets `<name>.failed`, once, and `<name>.recovered`. `clock` is in seconds since 1970.
+    Mutable: the queue and the batch that is being written (under `_lock`, never held during I/O), and how the store does.
     """
 
-    def __init__(self, name: str, background: Background, *, clock: Callable[[], float], on_event: OnEvent) -> None:
+    def __init__(
+        self,
+        name: str,
+        background: Background,
+        *,
+        clock: Callable[[], float],
+        on_event: OnEvent,
+        max_queued: int,
+        max_batch: int,
+        size_of: Callable[[T], int] = lambda _: 1,
+    ) -> None:
         self._name = name
         self._background = background
         self._clock = clock
         self._on_event = on_event
+        self._max_queued = max_queued
+        self._max_batch = max_batch
+        self._size_of = size_of
+        self._lock = new_lock()
+        self._queue: collections.deque[T] = collections.deque()
+        self._queued_size = 0
+        self._batch: list[T] = []
         self._failed_s: float | None = None
         self._tidied_s: float | None = None
         self._is_closed = False
@@ -93,19 +113,20 @@ class BackgroundWriter(abc.ABC):
         self.fault = ""
 
     @abc.abstractmethod
-    def _write_batch(self, now_s: float, *, is_tidy: bool) -> bool:
-        """Write one batch, an empty one to see that all is well; `False`, and nothing is done, where it is empty and all `is_tidy`.
+    def _write(self, batch: Sequence[T], now_s: float, *, tidies: bool) -> None:
+        """Write a batch; where it `tidies`, an empty one too, to see that all is well. Errors: `StoreFailed`, when nothing is written."""
 
-        Sets `_tidied_s`. Errors: `StoreFailed`, with the batch still to be written.
-        """
+    def _shrink(self) -> None:
+        """Give back room that a store has no use for; called after it was tidied. Errors: `StoreFailed`."""
 
     @abc.abstractmethod
     def _close_store(self) -> None:
         """Close it."""
 
-    def _on_recovery(self) -> Mapping[str, Any]:
-        """What there is to say when the store is well again."""
-        return {}
+    @property
+    def queued(self) -> int:
+        """How many items wait to be written."""
+        return len(self._queue) + len(self._batch)
 
     def start(self) -> None:
         """Begin to write in the background; a store that can't be used is reported right away."""
@@ -126,7 +147,8 @@ class BackgroundWriter(abc.ABC):
                     was_mended = True
 
     def close(self) -> None:
-        """Write what is left and close the store; further calls do nothing."""
+        """Write what is left, also to a store that has just failed, and close it; further calls do nothing."""
+        self._failed_s = None
         self.flush()
         with self._background.lock:
             self._is_closed = True
@@ -138,22 +160,56 @@ class BackgroundWriter(abc.ABC):
             self.flush()
             self._background.wait(IDLE_S)
 
+    def _enqueue(self, item: T) -> None:
+        """Queue an item; the caller holds `_lock`."""
+        self._queue.append(item)
+        self._queued_size += self._size_of(item)
+        while self._queued_size > self._max_queued:
+            self._queued_size -= self._size_of(self._queue.popleft())
+            self.dropped += 1
+
+    def _take_batch(self) -> list[T]:
+        size = 0
+        with self._lock:
+            while self._queue and size < self._max_batch:
+                self._batch.append(self._queue.popleft())
+                size += self._size_of(self._batch[-1])
+            self._queued_size -= size
+        return self._batch
+
+    def _put_back(self) -> None:
+        with self._lock:
+            items = [*self._batch, *self._queue]
+            self._batch = []
+            self._queue.clear()
+            self._queued_size = 0
+            for item in items:
+                self._enqueue(item)
+
     def _write_some(self) -> bool:
         """Write one batch; whether there may be more. Errors: `StoreFailed`."""
         now_s = self._clock()
         if self._failed_s is not None and abs(now_s - self._failed_s) < RETRY_S:  # abs: the clock of the wall may be set back
             return False
-        is_tidy = self._tidied_s is not None and abs(now_s - self._tidied_s) < TIDY_S
+        tidies = self._tidied_s is None or abs(now_s - self._tidied_s) >= TIDY_S
+        batch = self._take_batch()
+        if not batch and not tidies:
+            return False
         try:
-            if not self._write_batch(now_s, is_tidy=is_tidy):
-                return False
-        except StoreFailed as error:
-            self._note_fault(error)
+            self._write(batch, now_s, tidies=tidies)
+            self._batch = []  # written once, whatever follows
+            if tidies:
+                self._shrink()
+        except BaseException as error:
+            self._put_back()
+            if isinstance(error, StoreFailed):
+                self._note_fault(error)
             raise
+        self._tidied_s = now_s if tidies else self._tidied_s
         self._failed_s = None
         if self.fault:
             self.fault = ""
-            self._on_event(f"{self._name}.recovered", self._on_recovery())
+            self._on_event(f"{self._name}.recovered", {"dropped": self.dropped})
         return True
 
     def _note_fault(self, error: StoreFailed) -> None:

@@ -5,7 +5,7 @@ signed and verbatim. They are kept under (client, model, tool-call id): nobody f
 A record that is lost, expired or damaged is missing, never an error: the translator goes on without it.
 
     MemoryVault                     this process, until it ends; with no room at all it is the vault that is switched off
-    buffered.BufferedVault          memory in front of a store, written in the background
+    buffered.BufferedVault          memory in front of a store, which is written in the background:
         sqlite.SqliteVault          a file, shared by the workers of one machine
         redis.RedisVault            a Redis server, shared by several machines
 
@@ -20,7 +20,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -30,54 +30,6 @@ from compat.storage.background import new_lock
 MAX_IDS = 4096
 _KINDS = ("thinking", "redacted_thinking", "tool_use")
 _ENTRY_BYTES = 1024  # what an entry weighs besides its texts
-
-
-class ThinkingVault(Protocol):
-    """Keeps the thinking of assistant turns. Nothing here raises, and only `find` and `close` may wait for a disk or a server."""
-
-    @property
-    def fault(self) -> str:
-        """What is wrong now, for people; empty when all is well."""
-        ...
-
-    @property
-    def entries(self) -> int:
-        """How many records there are, as far as is known."""
-        ...
-
-    @property
-    def size_bytes(self) -> int:
-        """How much room they take."""
-        ...
-
-    @property
-    def queued(self) -> int:
-        """How many changes wait to be written."""
-        ...
-
-    @property
-    def dropped(self) -> int:
-        """How many records and changes there was no room for."""
-        ...
-
-    def start(self) -> None:
-        """Begin to write in the background; in the process that serves, after any fork."""
-        ...
-
-    def keep(self, client: str, model: str, record: ThinkingRecord) -> None:
-        """Keep `record`; it can be found at once."""
-        ...
-
-    def find(self, client: str, model: str, tool_call_ids: Iterable[str]) -> dict[str, ThinkingRecord]:
-        """The records of those tool calls that have one, in the order of the ids; each is good for another time to live.
-
-        Of more than `MAX_IDS` ids the last ones count. Records are shared: don't change them.
-        """
-        ...
-
-    def close(self) -> None:
-        """Write what is left and close everything; further calls do nothing."""
-        ...
 
 
 def call_keys(client: str, model: str, tool_call_ids: Iterable[str]) -> dict[str, str]:
@@ -182,9 +134,14 @@ class Memory:
 
 
 class MemoryVault:
-    """Keeps records in this process only: for tests, and with `max_bytes=0` for a vault that is switched off."""
+    """Keeps the thinking of assistant turns in this process only: for tests, and with `max_bytes=0` for a vault that is switched off.
+
+    Nothing of any vault raises, and only `find` and `close` may wait for a disk or a server.
+    """
 
     fault = ""
+    queued = 0
+    dropped = 0
 
     def __init__(self, *, max_bytes: int, ttl_s: float, clock: Callable[[], float]) -> None:
         self._memory = Memory(max_bytes, ttl_s)
@@ -201,21 +158,11 @@ class MemoryVault:
         """How much memory they take."""
         return self._memory.size_bytes
 
-    @property
-    def queued(self) -> int:
-        """None: there is nowhere to write them."""
-        return 0
-
-    @property
-    def dropped(self) -> int:
-        """None: what there is no room for replaces an older one."""
-        return 0
-
     def start(self) -> None:
         """Nothing to do."""
 
     def keep(self, client: str, model: str, record: ThinkingRecord) -> None:
-        """See `ThinkingVault`."""
+        """Keep `record`; it can be found at once."""
         keys = tuple(call_keys(client, model, record.tool_call_ids).values())
         if keys:
             now_s = self._clock()
@@ -223,7 +170,10 @@ class MemoryVault:
                 self._memory.put(Entry(keys, record, now_s, now_s))
 
     def find(self, client: str, model: str, tool_call_ids: Iterable[str]) -> dict[str, ThinkingRecord]:
-        """See `ThinkingVault`."""
+        """The records of those tool calls that have one, in the order of the ids; each is good for another time to live.
+
+        Of more than `MAX_IDS` ids the last ones count. Records are shared: don't change them.
+        """
         keys = call_keys(client, model, tool_call_ids)
         now_s = self._clock()
         with self._lock:

@@ -6,9 +6,10 @@ redis-py client works on gevent's sockets, which belong to one thread, so writin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any
 
 import gevent
 import gevent.event
@@ -19,42 +20,6 @@ from compat.vault.buffered import BufferedVault, Change, Row
 
 KEY_PREFIX = "openai-compat:thinking:"
 MAX_RECORD_BYTES = 8 * 1024 * 1024
-
-
-class RedisClient(Protocol):
-    """The part of `redis.Redis` that is used. It answers in bytes (no `decode_responses`) and has a short `socket_timeout`."""
-
-    def mget(self, keys: Any, /) -> Any:
-        """The values of `keys`, `None` where there is none."""
-        ...
-
-    def set(self, name: Any, value: Any, /, *, ex: Any) -> Any:
-        """Set a value that expires after `ex` seconds."""
-        ...
-
-    def expire(self, name: Any, time: Any, /) -> Any:
-        """Let a value expire `time` seconds from now."""
-        ...
-
-    def ping(self) -> Any:
-        """Fail if the server does not answer."""
-        ...
-
-
-class RedisVault(BufferedVault):
-    """Keeps records in Redis for `ttl_s` after their last use. `errors` are what `client` raises: `(redis.RedisError, OSError)`."""
-
-    def __init__(
-        self,
-        client: RedisClient,
-        *,
-        ttl_s: float,
-        clock: Callable[[], float],
-        errors: tuple[type[Exception], ...],
-        on_event: OnEvent = lambda _name, _fields: None,
-    ) -> None:
-        store = RedisStore(client, ttl_s, errors)
-        super().__init__(store, Greenlet(), ttl_s=ttl_s, clock=clock, on_event=on_event, max_record_bytes=MAX_RECORD_BYTES)
 
 
 class Greenlet:
@@ -78,29 +43,37 @@ class Greenlet:
         self._bell.clear()
 
 
-class RedisStore:
-    """Records in Redis."""
+class RedisVault(BufferedVault):
+    """Keeps records in Redis for `ttl_s` after their last use.
 
-    def __init__(self, client: RedisClient, ttl_s: float, errors: tuple[type[Exception], ...]) -> None:
+    `client` is a `redis.Redis` that answers in bytes, has a short `socket_timeout`, and belongs to the one who made it. `errors` are what
+    it raises: `(redis.RedisError, OSError)`.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        *,
+        ttl_s: float,
+        clock: Callable[[], float],
+        errors: tuple[type[Exception], ...],
+        on_event: OnEvent = lambda _name, _fields: None,
+    ) -> None:
+        super().__init__(Greenlet(), ttl_s=ttl_s, clock=clock, on_event=on_event, max_record_bytes=MAX_RECORD_BYTES)
         self._client = client
         self._expire_s = max(1, round(ttl_s))
         self._errors = errors
 
-    def gauges(self) -> None:
-        """Not known: Redis keeps them."""
-
-    def read(self, keys: Sequence[str], since_s: float) -> list[Row]:  # noqa: ARG002  # Redis drops what is too old
-        """See `Store`: one round trip."""
-        try:
+    def _read_rows(self, keys: Sequence[str], since_s: float) -> list[Row]:  # noqa: ARG002  # Redis drops what is too old
+        """One round trip."""
+        with self._mapped():
             values = self._client.mget([KEY_PREFIX + key for key in keys])
-        except self._errors as error:
-            raise StoreFailed(_words(error)) from error
         rows = zip(keys, values, strict=True)
         return [Row(key, value, 0.0) for key, value in rows if isinstance(value, bytes) and len(value) <= MAX_RECORD_BYTES]
 
-    def write(self, changes: Sequence[Change], now_s: float) -> None:  # noqa: ARG002  # Redis has its own clock
-        """See `Store`; writing a change twice does no harm, so there is no transaction."""
-        try:
+    def _write_changes(self, changes: Sequence[Change], now_s: float) -> None:  # noqa: ARG002  # Redis has its own clock
+        """Writing a change twice does no harm, so there is no transaction."""
+        with self._mapped():
             if not changes:
                 self._client.ping()
             for change in changes:
@@ -109,13 +82,14 @@ class RedisStore:
                         self._client.set(KEY_PREFIX + key, change.packed, ex=self._expire_s)
                     else:
                         self._client.expire(KEY_PREFIX + key, self._expire_s)
+
+    @contextlib.contextmanager
+    def _mapped(self) -> Iterator[None]:
+        """Errors of the client as `StoreFailed`, with the kind only: their text may name the server's address with a password."""
+        try:
+            yield
         except self._errors as error:
-            raise StoreFailed(_words(error)) from error
+            raise StoreFailed(f"Redis can't be used: {type(error).__name__}") from error
 
-    def close(self) -> None:
-        """The client belongs to the one who made it."""
-
-
-def _words(error: Exception) -> str:
-    """The kind of error only: its text may name the server's address with a password."""
-    return f"Redis can't be used: {type(error).__name__}"
+    def _close_store(self) -> None:
+        """The client is not ours."""

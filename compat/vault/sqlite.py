@@ -33,7 +33,6 @@ _DROP_OLDEST = "DELETE FROM turns WHERE id IN (SELECT id FROM turns ORDER BY use
 class SqliteVault(BufferedVault):
     """Keeps records in the file at `path`, which holds at most `max_bytes`; each for `ttl_s` after its last use.
 
-    `clock` is in seconds since 1970. `on_event` gets `vault.failed` and `vault.recovered`, also from the writing thread.
     Nothing is opened before `start`, `flush` or `find`.
     """
 
@@ -47,54 +46,47 @@ class SqliteVault(BufferedVault):
         on_event: OnEvent = lambda _name, _fields: None,
         busy_s: float = BUSY_S,
     ) -> None:
-        store = SqliteStore(path, max_bytes, ttl_s, busy_s)
-        super().__init__(store, NativeThread(), ttl_s=ttl_s, clock=clock, on_event=on_event, max_record_bytes=max_bytes // 4)
-
-
-class SqliteStore:
-    """Records in a file. Mutable: the file's connections, the gauges after the last write."""
-
-    def __init__(self, path: Path, max_bytes: int, ttl_s: float, busy_s: float) -> None:
+        super().__init__(NativeThread(), ttl_s=ttl_s, clock=clock, on_event=on_event, max_record_bytes=max_bytes // 4)
         self._file = SqliteFile(path, _CREATE, _VERSION, busy_s=busy_s, absent=(FileNotFoundError,))
         self._max_bytes = max_bytes
-        self._ttl_s = ttl_s
-        self._gauges = (0, 0)
+        self._in_store = (0, 0)
 
-    def gauges(self) -> tuple[int, int]:
-        """Records, and bytes in use in the file, after the last write."""
-        return self._gauges
-
-    def read(self, keys: Sequence[str], since_s: float) -> list[Row]:
-        """See `Store`: one query. No rows when there is no file, or when it is locked for longer than a moment."""
+    def _read_rows(self, keys: Sequence[str], since_s: float) -> list[Row]:
+        """One query. No rows when there is no file, or when it is locked for longer than a moment."""
 
         def work(reader: sqlite3.Connection) -> list[Row]:
             return [Row(*row) for row in reader.execute(_READ, (json.dumps(keys), since_s)).fetchall()]
 
         return self._file.read(work) or []
 
-    def write(self, changes: Sequence[Change], now_s: float) -> None:
-        """See `Store`: one transaction."""
-        self._gauges = self._file.write(lambda writer: self._write(writer, changes, now_s))
-        if not changes:
-            self._file.shrink(self._max_bytes)
+    def _write_changes(self, changes: Sequence[Change], now_s: float) -> None:
+        """One transaction."""
 
-    def close(self) -> None:
-        """See `Store`."""
+        def work(writer: sqlite3.Connection) -> tuple[int, int]:
+            for change in changes:
+                _apply(writer, change)
+            writer.execute("DELETE FROM turns WHERE used_s <= ?", (now_s - self._ttl_s,))
+            count, size = _gauge(writer)
+            while count and size > self._max_bytes:
+                writer.execute(_DROP_OLDEST, (1 + count // 100,))
+                count, size = _gauge(writer)
+            return count, size
+
+        self._in_store = self._file.write(work)
+
+    def _shrink(self) -> None:
+        self._file.shrink(self._max_bytes)
+
+    def _close_store(self) -> None:
         self._file.close()
 
-    def _write(self, writer: sqlite3.Connection, changes: Sequence[Change], now_s: float) -> tuple[int, int]:
-        for change in changes:
-            if change.packed:
-                turn = writer.execute("INSERT INTO turns (used_s, body) VALUES (?, ?)", (change.used_s, change.packed)).lastrowid
-                writer.executemany("INSERT OR REPLACE INTO calls (key, turn) VALUES (?, ?)", [(key, turn) for key in change.keys])
-            else:
-                writer.execute(_USE, (change.used_s, json.dumps(change.keys)))
-        writer.execute("DELETE FROM turns WHERE used_s <= ?", (now_s - self._ttl_s,))
-        count, size = _gauge(writer)
-        while count and size > self._max_bytes:
-            writer.execute(_DROP_OLDEST, (1 + count // 100,))
-            count, size = _gauge(writer)
-        return count, size
+
+def _apply(writer: sqlite3.Connection, change: Change) -> None:
+    if change.packed:
+        turn = writer.execute("INSERT INTO turns (used_s, body) VALUES (?, ?)", (change.used_s, change.packed)).lastrowid
+        writer.executemany("INSERT OR REPLACE INTO calls (key, turn) VALUES (?, ?)", [(key, turn) for key in change.keys])
+    else:
+        writer.execute(_USE, (change.used_s, json.dumps(change.keys)))
 
 
 def _gauge(connection: sqlite3.Connection) -> tuple[int, int]:

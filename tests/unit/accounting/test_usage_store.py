@@ -16,7 +16,7 @@ import pytest
 from compat.accounting.usage_report import print_usage
 from compat.accounting.usage_store import MAX_BATCH, MAX_QUEUED, NoUsage, UsageStore, UsageSum, call_of, day_of
 from compat.config.sections import UsageSettings
-from compat.storage.background import RETRY_S, TIDY_S, NativeThread
+from compat.storage.background import RETRY_S, TIDY_S, NativeThread, StoreFailed
 
 NOON_S = 1_699_963_200.0  # 2023-11-14 12:00:00 UTC
 DAY_S = 86_400
@@ -443,6 +443,22 @@ def test_a_file_that_cant_be_read_is_told_of(bench: Any, tmp_path: Path) -> None
     at.add()
     at.flush()
     assert at.usage.fault == "usage.sqlite: is not a file"
+
+
+def test_what_is_written_is_not_written_again_when_the_file_cant_be_made_smaller(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = bench()
+
+    def fails(_: int) -> None:
+        raise StoreFailed("usage.sqlite: disk I/O error")
+
+    monkeypatch.setattr(at.usage._file, "shrink", fails)
+    at.add()
+    at.flush()
+    assert (at.usage.fault, at.usage.queued) == ("usage.sqlite: disk I/O error", 0)
+    monkeypatch.undo()
+    at.now_s += RETRY_S
+    at.flush()
+    assert (at.rows(), at.usage.fault) == ([(1,)], "")
 
 
 def test_a_file_that_breaks_again_and_again_is_left_alone_for_a_while(bench: Any) -> None:

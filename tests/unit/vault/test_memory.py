@@ -23,8 +23,8 @@ import pytest
 import compat
 from compat.protocols.base import ThinkingRecord
 from compat.storage.background import RETRY_S, TIDY_S, NativeThread
-from compat.vault.buffered import MAX_BATCH_BYTES, MAX_PENDING_BYTES, MEMORY_BYTES, BufferedVault
-from compat.vault.memory import MAX_IDS, MemoryVault, ThinkingVault, call_keys, pack, unpack
+from compat.vault.buffered import MAX_BATCH_BYTES, MAX_PENDING_BYTES, MEMORY_BYTES, BufferedVault, ThinkingVault
+from compat.vault.memory import MAX_IDS, MemoryVault, call_keys, pack, unpack
 from compat.vault.redis import KEY_PREFIX, RedisVault
 from compat.vault.sqlite import SqliteVault
 from tests.unit.upstream.proxy import wait_until
@@ -582,7 +582,7 @@ def test_a_file_that_breaks_again_at_once_waits_for_its_time(bench: Bench, monke
     vault = bench.sqlite()
     bench.path.parent.mkdir()
     damage_all(bench)
-    file = vault._store._file
+    file = vault._file
     real = file._set_aside
 
     def and_break_again(broken: tuple[int, int]) -> None:
@@ -916,6 +916,18 @@ def test_redis_gone_is_said_once_and_asked_again_after_a_while_only(bench: Bench
     assert found(again, "a", "b") == ["a", "b"]
     assert bench.events.names == ["vault.failed", "vault.recovered"]
     assert found(bench.over_redis(), "b") == ["b"]
+
+
+def test_redis_that_is_back_before_its_time_gets_what_is_left_at_the_end(bench: Bench) -> None:
+    vault = bench.over_redis()
+    bench.redis.gone = True
+    vault.keep("ada", "claude-x", turn("a"))
+    vault.flush()
+    bench.redis.gone = False
+    vault.flush()
+    assert vault.queued == 1
+    vault.close()
+    assert (found(bench.over_redis(), "a"), vault.queued) == (["a"], 0)
 
 
 def test_redis_without_anything_to_write_is_asked_whether_it_is_there(bench: Bench) -> None:
