@@ -26,7 +26,7 @@ ROOMS: dict[str, frozenset[str]] = {
     "telemetry": frozenset({"gevent", "msgspec", "opentelemetry", "prometheus_client"}),
     "wire": frozenset({"msgspec"}),
     "accounting": frozenset({"gevent", "limits", "msgspec"}),
-    "protocols": frozenset({"msgspec"}),
+    "protocols": frozenset({"itsdangerous", "msgspec"}),
     "setup": frozenset({"requests"}),
     "service": frozenset(
         {"dotenv", "msgspec", "prometheus_client", "setproctitle"}

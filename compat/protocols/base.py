@@ -18,6 +18,7 @@ from compat.config.catalog import Model
 from compat.errors import GatewayError
 from compat.protocols.chat.chunks import completion_frames
 from compat.protocols.refusals import refused_parameter
+from compat.protocols.sealed import Sealer
 from compat.wire.envelope import Envelope
 from compat.wire.sse import EventSplitter, blocks_of
 from compat.wire.usage import Usage
@@ -46,13 +47,14 @@ class AnswerMemory:
 
     `client_names` maps the upstream's names of tools to the client's where they differ; `answer_tool` is the tool whose input is the
     answer's text, if there is one; `called_tool` is the other way round the tool of which the answer's text is the call. `echo` is what
-    the client wants to read before the answer.
+    the client wants to read before the answer. `hides_thinking`: it wants to read no thoughts, and keeps what seals them.
     """
 
     client_names: Mapping[str, str] = field(default_factory=dict)
     answer_tool: str = ""
     called_tool: str = ""
     echo: str = ""
+    hides_thinking: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,8 @@ class TranslationContext:
     `resumes`: whether another one would be.
     `sends_usage_option`: whether this upstream knows `stream_options`, `unwanted_fields` are fields of messages and tools that it
     refuses. `upstream_name` is the user's name for it, for error messages. `count_prompt` estimates the tokens of the request, for an
-    upstream that reports no usage.
+    upstream that reports no usage. `sealer` signs what an upstream wants back with a thought; without one it is only marked as not the
+    model's own.
     """
 
     alias: str
@@ -97,6 +100,7 @@ class TranslationContext:
     continuation: Continuation | None = None
     resumes: bool = True
     count_prompt: Callable[[], int] | None = None
+    sealer: Sealer | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,8 @@ _DELTAS: Mapping[BlockKind, type[TextDelta | ThinkingDelta | RefusalDelta]] = {
 }
 _OF_CALL = frozenset({"index", "id", "type", "function"})
 _THINKING = ("reasoning_content", "reasoning")
+_IN_ORDER: Mapping[str, int] = {"reasoning_content": -3, "reasoning": -2, "content": -1, "refusal": -1}
+"""Fields that lie beside each other: the model thought first, and called tools last."""
 _OF_CHOICE = frozenset({"index", "finish_reason", "native_finish_reason", "stop_reason", "delta", "message", "text"})
 _decode = msgspec.json.Decoder().decode
 
@@ -102,7 +104,7 @@ class ChunkReader:
             said = {"content": text, **said}
         if said.get("reasoning_content"):  # some servers tell it under both names
             said = {name: value for name, value in said.items() if name != "reasoning"}
-        for name, value in said.items():
+        for name, value in said.items() if len(said) < 2 else sorted(said.items(), key=_place):
             yield from self._field(number, name, value)
         for name, value in choice.items():
             if name not in _OF_CHOICE and value not in _NOTHING:
@@ -152,6 +154,10 @@ class ChunkReader:
         arguments = function.get("arguments")
         if isinstance(arguments, str) and arguments:
             yield ArgumentsDelta(self._blocks[key], arguments)
+
+
+def _place(field: tuple[str, Any]) -> int:
+    return _IN_ORDER.get(field[0], 0)
 
 
 def whole_events(body: bytes) -> Iterator[Event]:
