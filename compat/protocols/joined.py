@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from compat.protocols.base import Continuation, StreamTranslator, ThinkingRecord, TranslatedAnswer, TranslationContext
-from compat.protocols.events import Event
+from compat.protocols.events import ArgumentsDelta, Event, TextDelta, ThinkingDelta
 from compat.protocols.notes import Notes
+from compat.protocols.raw_text import text_of
 from compat.wire.usage import Usage
+
+DeltaKind = type[TextDelta] | type[ThinkingDelta] | type[ArgumentsDelta]
+
+
+class RawDeltas(NamedTuple):
+    """Deltas of one kind and of one block, each as what a JSON string holds."""
+
+    kind: DeltaKind
+    block: int
+    values: Sequence[bytes]
 
 
 class EventReader(abc.ABC):
@@ -37,6 +48,10 @@ class EventReader(abc.ABC):
     @abc.abstractmethod
     def read(self, block: bytes) -> Sequence[Event]:
         """The events in one SSE event."""
+
+    def known(self, text: bytes) -> RawDeltas | None:  # noqa: ARG002  # for those who know any
+        """The deltas in the text of some events, where a look at its bytes shows that these are nothing else."""
+        return None
 
     @abc.abstractmethod
     def end(self, *, is_whole: bool) -> Sequence[Event]:
@@ -67,6 +82,11 @@ class FrameWriter(abc.ABC):
     @abc.abstractmethod
     def write(self, event: Event) -> bytes:
         """The frames for one event, which may be none."""
+
+    def write_raw(self, deltas: RawDeltas) -> bytes:
+        """The frames for deltas as their upstream wrote them: the same as for the events that they stand for."""
+        kind, index, values = deltas
+        return b"".join(self.write(kind(index, text_of((value,)))) for value in values)
 
     @abc.abstractmethod
     def finish(self) -> bytes:
@@ -132,6 +152,13 @@ class JoinedStream(StreamTranslator):
         self._writer = writer(ctx, self._receipt)
         self._read = self._reader.read
         self._write = self._writer.write
+        self._known = self._reader.known
+        self._write_raw = self._writer.write_raw
+
+    def translate_known(self, text: bytes) -> bytes | None:
+        """See `StreamTranslator`."""
+        deltas = self._known(text)
+        return None if deltas is None else self._write_raw(deltas)
 
     def translate_event(self, block: bytes) -> bytes:
         """See `StreamTranslator`."""

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import re
 
-_VALUE = rb'[^"\\\x00-\x1f]*(?:\\(?:["\\/bfnrt]|u(?![dD][89a-fA-F])[0-9a-fA-F]{4})[^"\\\x00-\x1f]*)*'
-"""What a JSON string holds (RFC 8259, section 7), but for surrogates, of which a lone half would have to be mended."""
+from compat.protocols.raw_text import is_utf8, is_value, value_at
 
 _TEXT = re.compile(rb'"(?:content|reasoning_content|reasoning|arguments)"\s*:\s*"')
-_value = re.compile(_VALUE).fullmatch
-_value_at = re.compile(_VALUE + rb'(?=")').match
 _MAX_CHUNK_BYTES = 16 * 1024
 """Of a chunk that a template is made of: longer ones are few, and cost more to look at than to decode."""
 
@@ -39,13 +36,13 @@ class ChunkTemplate:
         before, after = self._before, self._after
         if not (text.startswith(before) and text.endswith(after)):
             return None
-        if not text.isascii() and not _is_utf8(text):
+        if not text.isascii() and not is_utf8(text):
             return None
         value = text[len(before) : -len(after)]
-        if _value(value) is not None:
+        if is_value(value) is not None:
             return self._our_before + value + self._our_after, len(value)
         values = value.split(self._between)
-        if not all(map(_value, values)):
+        if not all(map(is_value, values)):
             return None
         return self._our_before + self._our_between.join(values) + self._our_after, sum(map(len, values))
 
@@ -63,16 +60,8 @@ def template_of(data: bytes, frame: bytes) -> ChunkTemplate | None:
 def _around(event: bytes) -> tuple[bytes, bytes, bytes] | None:
     """What stands before the text, the text, and what stands after it."""
     key = _TEXT.search(event)
-    value = key and _value_at(event, key.end())
+    value = key and value_at(event, key.end())
     if value is None or not key:
         return None
     before, after = event[: value.start()], event[value.end() :]
     return before, value[0], after
-
-
-def _is_utf8(data: bytes) -> bool:
-    try:
-        str(data, "utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True

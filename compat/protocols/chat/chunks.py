@@ -28,12 +28,13 @@ def begins_call(data: bytes) -> bool:
 class ChunkWriter:
     """Frames of one stream: one id, one `created`, one model. Pure; every method returns whole frames."""
 
-    __slots__ = ("_delta_head", "_head")
+    __slots__ = ("_delta_head", "_head", "_ready_head")
 
     def __init__(self, completion_id: str, created_s: int, model: str) -> None:
         head = {"id": completion_id, "object": "chat.completion.chunk", "created": created_s, "model": model}
         self._head = b"data: " + jsonio.encode(head)[:-1]
         self._delta_head = self._head + b',"choices":[{"index":0,"delta":{'
+        self._ready_head = self._delta_head.replace(b"%", b"%%")
 
     def role(self) -> bytes:
         """The opening chunk."""
@@ -45,20 +46,16 @@ class ChunkWriter:
 
     def ready(self, field: bytes) -> bytes:
         """A frame with a piece of such text, for `%` with the piece as a JSON string."""
-        return (self._delta_head + b'"%s":' % field).replace(b"%", b"%%") + b'%s},"finish_reason":null}]}\n\n'
+        return self._ready_head + b'"%s":%%s},"finish_reason":null}]}\n\n' % field
 
     def tool_call(self, index: int, call_id: str, name: str, more: Mapping[str, Any] | None = None) -> bytes:
         """The opening of a tool call: its id, type, name and no arguments yet; `more` are further fields of it."""
         call = {"index": index, "id": call_id, "type": "function", "function": {"name": name, "arguments": ""}, **(more or {})}
         return b'%s"tool_calls":[%s]},"finish_reason":null}]}\n\n' % (self._delta_head, jsonio.encode(call))
 
-    def arguments(self, index: int, piece: str) -> bytes:
-        """A piece of a tool call's arguments."""
-        return b'%s"tool_calls":[{"index":%d,"function":{"arguments":%s}}]},"finish_reason":null}]}\n\n' % (
-            self._delta_head,
-            index,
-            jsonio.encode(piece),
-        )
+    def ready_arguments(self, index: int) -> bytes:
+        """A frame with a piece of a tool call's arguments, for `%` with the piece as a JSON string."""
+        return self._ready_head + b'"tool_calls":[{"index":%d,"function":{"arguments":%%s}}]},"finish_reason":null}]}\n\n' % index
 
     def delta(self, delta: Mapping[str, Any]) -> bytes:
         """Any other delta."""

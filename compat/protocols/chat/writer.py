@@ -31,8 +31,9 @@ from compat.protocols.events import (
     Unknown,
     Used,
 )
-from compat.protocols.joined import FrameWriter
+from compat.protocols.joined import FrameWriter, RawDeltas
 from compat.protocols.notes import Notes
+from compat.protocols.raw_text import text_of
 from compat.wire.sse import DONE
 from compat.wire.usage import Usage, cost_of
 
@@ -53,6 +54,7 @@ class ChatWriter(FrameWriter):
         self._calls: dict[int, int] = {}
         self._text_starts: dict[int, int] = {}
         self._text_chars = 0
+        self._uncounted: list[bytes] = []
 
     @classmethod
     def going_on(cls, ctx: TranslationContext) -> ChatWriter:
@@ -64,6 +66,20 @@ class ChatWriter(FrameWriter):
     def write(self, event: Event) -> bytes:
         """See `FrameWriter`."""
         return _FRAMES[type(event)](self, event)
+
+    def write_raw(self, deltas: RawDeltas) -> bytes:
+        """See `FrameWriter`."""
+        kind, index, values = deltas
+        if kind is ArgumentsDelta:
+            frame = self._chunks.ready_arguments(self._calls[index])
+        elif kind is TextDelta:
+            self._uncounted += values
+            frame = self._content
+        else:
+            frame = self._reasoning
+        if len(values) == 1:
+            return frame % (b'"' + values[0] + b'"')
+        return b"".join([frame % (b'"' + value + b'"') for value in values])
 
     def finish(self) -> bytes:
         """See `FrameWriter`."""
@@ -80,11 +96,18 @@ class ChatWriter(FrameWriter):
 
     def _block_start(self, event: BlockStart) -> bytes:
         if event.kind == "text":
-            self._text_starts[event.index] = self._text_chars
+            self._text_starts[event.index] = self._count()
         if event.kind != "tool_call":
             return b""
         number = self._calls[event.index] = len(self._calls)
         return self._role() + self._chunks.tool_call(number, event.call_id, event.name, event.more)
+
+    def _count(self) -> int:
+        """How many characters of text there are so far."""
+        if self._uncounted:
+            self._text_chars += len(text_of(self._uncounted))
+            self._uncounted.clear()
+        return self._text_chars
 
     def _text(self, event: TextDelta) -> bytes:
         text = event.text
@@ -100,13 +123,17 @@ class ChatWriter(FrameWriter):
         return self._role() + self._chunks.text(b"refusal", event.text)
 
     def _arguments(self, event: ArgumentsDelta) -> bytes:
-        return self._chunks.arguments(self._calls[event.index], event.text)
+        return self._chunks.ready_arguments(self._calls[event.index]) % _encode(event.text)
 
     def _cited(self, event: Cited) -> bytes:
-        annotations = annotations_of(event.citations, self._text_starts[event.index], self._text_chars, self._notes)
+        annotations = annotations_of(event.citations, self._text_starts[event.index], self._count(), self._notes)
         return self._role() + self._chunks.delta({"annotations": annotations}) if annotations else b""
 
     def _nothing(self, _: Event) -> bytes:
+        return b""
+
+    def _block_stop(self, _: BlockStop) -> bytes:
+        self._count()
         return b""
 
     def _unknown(self, event: Unknown) -> bytes:
@@ -196,7 +223,7 @@ _FRAMES: Mapping[type[Event], Callable[[ChatWriter, Any], bytes]] = {
     RefusalDelta: ChatWriter._refusal,
     ArgumentsDelta: ChatWriter._arguments,
     Cited: ChatWriter._cited,
-    BlockStop: ChatWriter._nothing,
+    BlockStop: ChatWriter._block_stop,
     Signature: ChatWriter._nothing,
     Unknown: ChatWriter._unknown,
     Stop: ChatWriter._stop,

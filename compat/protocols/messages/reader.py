@@ -8,8 +8,9 @@ a bound here as a whole one has. Rules are those of docs/translation.md.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -31,12 +32,14 @@ from compat.protocols.events import (
     Unknown,
     Used,
 )
-from compat.protocols.joined import EventReader
+from compat.protocols.joined import DeltaKind, EventReader, RawDeltas
+from compat.protocols.messages.open_block import OpenBlock
 from compat.protocols.messages.shapes import MessageEvent, decode_answer, decode_event, decode_input
 from compat.protocols.messages.words import (
     PAUSED,
     ThinkingKeeper,
     add_counts,
+    is_said,
     loaded,
     read_counts,
     refusal_text,
@@ -45,6 +48,7 @@ from compat.protocols.messages.words import (
     words_of,
 )
 from compat.protocols.notes import Notes
+from compat.protocols.raw_text import EventShape, shape_of
 from compat.protocols.upstream_errors import event_error
 from compat.wire.estimate import estimated_usage
 from compat.wire.sse import parse_event
@@ -54,25 +58,13 @@ API = "anthropic.messages"
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """Of events: more than half a million tokens, however finely they are cut."""
 
+_SHAPES = 4
+"""How many deltas of a block are looked at, for those that follow to be known by their bytes."""
+_MAX_SHAPE_BYTES = 16 * 1024
+_TEXT_KEY = re.compile(rb'"(?:text|thinking|partial_json)"\s*:\s*"')
+
 _NOTHING: tuple[Event, ...] = ()
 _START = Start()
-
-
-@dataclass(slots=True)
-class _Block:
-    """An open content block: its number among all parts of the answer, as it began, and the pieces that came since."""
-
-    number: int
-    opening: dict[str, Any]
-    pieces: list[str] = field(default_factory=list)
-    signature: list[str] = field(default_factory=list)
-    citations: list[Any] = field(default_factory=list)
-    is_answer: bool = False
-
-    @property
-    def kind(self) -> str:
-        """The block's type."""
-        return str(self.opening.get("type"))
 
 
 class MessagesReader(EventReader):
@@ -88,12 +80,14 @@ class MessagesReader(EventReader):
         before = ctx.continuation or Continuation()
         self._before: Mapping[str, int] = before.counts
         self._carried: list[Any] = []
+        self._shapes_left = 0
         self._begin()
 
     def _begin(self) -> None:
         self._has_begun = False
         self._counts: dict[str, int] = {}
-        self._open: dict[int, _Block] = {}
+        self._open: dict[int, OpenBlock] = {}
+        self._known: tuple[EventShape, OpenBlock, DeltaKind] | None = None
         self._stop_reason: str | None = None
         self._stop_details: Any = None
         self._stop_sequence: str | None = None
@@ -119,7 +113,7 @@ class MessagesReader(EventReader):
             return _NOTHING
         self._bytes += len(data)
         if self._bytes > MAX_ANSWER_BYTES:
-            raise UpstreamBroken(f"The upstream sent an answer of more than {MAX_ANSWER_BYTES} bytes.")
+            raise _too_long()
         try:
             event = decode_event(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -129,7 +123,33 @@ class MessagesReader(EventReader):
             if event.error is not None:  # an error in OpenAI's shape, from a server that speaks both
                 raise event_error(event.error, self.ctx.upstream_name)
             return _NOTHING
-        return handler(self, event)
+        events = handler(self, event)
+        if self._shapes_left and handler is MessagesReader._block_delta and events:
+            self._learn_shape(block, events[0], self._open[event.index])
+        return events
+
+    def known(self, text: bytes) -> RawDeltas | None:
+        """See `EventReader`. Only deltas of the block whose last one was decoded are known."""
+        known = self._known
+        values = known[0].values(text) if known is not None else None
+        if values is None or known is None:
+            return None
+        self._bytes += len(text)
+        if self._bytes > MAX_ANSWER_BYTES:
+            raise _too_long()
+        if b"" in values:
+            values = [value for value in values if value]
+        known[1].raw += values
+        return RawDeltas(known[2], known[1].number, values)
+
+    def _learn_shape(self, block: bytes, event: Event, into: OpenBlock) -> None:
+        """Know deltas like this one by their bytes; a few that look otherwise are decoded, and looked at in their turn."""
+        self._known = None
+        if isinstance(event, TextDelta | ThinkingDelta | ArgumentsDelta) and len(block) <= _MAX_SHAPE_BYTES:
+            self._shapes_left -= 1
+            shape = shape_of(block, _TEXT_KEY, event.text)
+            if shape is not None:
+                self._known = shape, into, type(event)
 
     def end(self, *, is_whole: bool) -> Sequence[Event]:  # noqa: ARG002  # this protocol has an end mark of its own
         """See `EventReader`."""
@@ -147,6 +167,7 @@ class MessagesReader(EventReader):
 
     def usage_so_far(self) -> Usage:
         """See `EventReader`. The prompt's count comes with the first event, the answer's with the last."""
+        self._written_chars += sum(block.decode() for block in self._open.values())
         counts = add_counts(self._before, self._counts)
         prompt = self.ctx.count_prompt() if not counts and self.ctx.count_prompt is not None else 0
         estimate = estimated_usage(prompt, self._written_chars)
@@ -171,7 +192,7 @@ class MessagesReader(EventReader):
         counts = add_counts(before.counts, read_counts(answer.usage))
         blocks = (*before.blocks, *(loaded(block) for block in answer.content))
         self.usage = usage_of(counts)
-        if answer.stop_reason == PAUSED and (self.ctx.resumes or not any(map(_is_said, blocks))):
+        if answer.stop_reason == PAUSED and (self.ctx.resumes or not any(map(is_said, blocks))):
             self.continuation = Continuation(blocks, counts)
             return _NOTHING
         texts = (*map(jsonio.encode, before.blocks), *map(bytes, answer.content))
@@ -186,7 +207,7 @@ class MessagesReader(EventReader):
         """A block and its text: arguments keep the bytes that the model wrote. `UpstreamBroken` where it is not a block."""
         if not isinstance(opening, dict):
             raise UpstreamBroken("The upstream's answer holds something that is not a content block.")
-        block = _Block(self._next_number(), opening)
+        block = OpenBlock(self._next_number(), opening)
         events = list(self._opened(block))
         if opening["type"] == "tool_use":
             arguments = str(bytes(decode_input(raw).input), "utf-8")
@@ -205,13 +226,15 @@ class MessagesReader(EventReader):
     def _block_start(self, event: MessageEvent) -> Sequence[Event]:
         if event.content_block is None:
             raise UpstreamBroken("The upstream sent a content_block_start without a block.")
-        block = self._open[event.index] = _Block(self._next_number(), event.content_block)
+        block = self._open[event.index] = OpenBlock(self._next_number(), event.content_block)
+        self._known, self._shapes_left = None, _SHAPES
         return self._opened(block)
 
     def _block_delta(self, event: MessageEvent) -> Sequence[Event]:
         block, delta = self._open.get(event.index), event.delta
         if block is None or delta is None:
             raise UpstreamBroken("The upstream sent a delta for a content block that is not open.")
+        self._written_chars += block.decode()
         match delta.type:
             case "text_delta":
                 return self._text(block, delta.text)
@@ -231,6 +254,8 @@ class MessagesReader(EventReader):
         block = self._open.pop(event.index, None)
         if block is None:
             raise UpstreamBroken("The upstream ended a content block that is not open.")
+        self._known = None
+        self._written_chars += block.decode()
         return self._closed(block)
 
     def _message_delta(self, event: MessageEvent) -> Sequence[Event]:
@@ -264,7 +289,7 @@ class MessagesReader(EventReader):
         self._blocks += 1
         return self._blocks - 1
 
-    def _opened(self, block: _Block) -> Sequence[Event]:
+    def _opened(self, block: OpenBlock) -> Sequence[Event]:
         match block.opening:
             case {"type": "text"}:
                 return BlockStart(block.number, "text"), *self._text(block, words_of(block.opening, "text"))
@@ -279,7 +304,7 @@ class MessagesReader(EventReader):
                 return (Unknown(API, kind),)
         raise UpstreamBroken("The upstream sent something that is not a content block.")
 
-    def _text(self, block: _Block, text: str) -> Sequence[Event]:
+    def _text(self, block: OpenBlock, text: str) -> Sequence[Event]:
         if not text:
             return _NOTHING
         self.has_content = True
@@ -287,7 +312,7 @@ class MessagesReader(EventReader):
         block.pieces.append(text)
         return (TextDelta(block.number, text),)
 
-    def _thinking(self, block: _Block, thinking: str) -> Sequence[Event]:
+    def _thinking(self, block: OpenBlock, thinking: str) -> Sequence[Event]:
         if not thinking:
             return _NOTHING
         self.has_content = True
@@ -295,7 +320,7 @@ class MessagesReader(EventReader):
         block.pieces.append(thinking)
         return (ThinkingDelta(block.number, thinking),)
 
-    def _tool_use(self, block: _Block, call_id: str, name: str) -> Sequence[Event]:
+    def _tool_use(self, block: OpenBlock, call_id: str, name: str) -> Sequence[Event]:
         self.has_content = True
         if name == self.ctx.memory.answer_tool:
             block.is_answer = True
@@ -303,7 +328,7 @@ class MessagesReader(EventReader):
         self._has_calls = True
         return (BlockStart(block.number, "tool_call", call_id, self.ctx.memory.client_names.get(name, name)),)
 
-    def _arguments(self, block: _Block, piece: str) -> Sequence[Event]:
+    def _arguments(self, block: OpenBlock, piece: str) -> Sequence[Event]:
         if not piece:
             return _NOTHING
         self._written_chars += len(piece)
@@ -312,7 +337,7 @@ class MessagesReader(EventReader):
             return (TextDelta(block.number, piece),)
         return (ArgumentsDelta(block.number, piece),) if block.kind == "tool_use" else _NOTHING
 
-    def _closed(self, block: _Block) -> Sequence[Event]:
+    def _closed(self, block: OpenBlock) -> Sequence[Event]:
         """The end of a block, which is kept: for the resumption of a pause, and thinking for the turns that follow."""
         whole = "".join(block.pieces)
         match block.kind:
@@ -332,7 +357,7 @@ class MessagesReader(EventReader):
                 return _NOTHING
         return (BlockStop(block.number),)
 
-    def _closed_text(self, block: _Block, whole: str) -> Sequence[Event]:
+    def _closed_text(self, block: OpenBlock, whole: str) -> Sequence[Event]:
         self._kept.text(whole)
         opened = block.opening.get("citations")
         citations = (*(opened if isinstance(opened, list) else ()), *block.citations)
@@ -340,7 +365,7 @@ class MessagesReader(EventReader):
         end = BlockStop(block.number)
         return (Cited(block.number, citations), end) if citations else (end,)
 
-    def _closed_tool_use(self, block: _Block, whole: str) -> Sequence[Event]:
+    def _closed_tool_use(self, block: OpenBlock, whole: str) -> Sequence[Event]:
         """Without pieces the input is what the opening held: nothing, or, from some servers, all of it."""
         events: Sequence[Event] = _NOTHING
         if not whole:
@@ -358,10 +383,8 @@ class MessagesReader(EventReader):
             self._kept.thinking(block)
 
 
-def _is_said(block: Any) -> bool:
-    """Whether the block gives the client anything."""
-    kind = block.get("type") if isinstance(block, dict) else None
-    return kind == "tool_use" or (kind in {"text", "thinking"} and bool(block.get(kind)))
+def _too_long() -> UpstreamBroken:
+    return UpstreamBroken(f"The upstream sent an answer of more than {MAX_ANSWER_BYTES} bytes.")
 
 
 _HANDLERS: Mapping[str, Callable[[MessagesReader, MessageEvent], Sequence[Event]]] = {

@@ -139,3 +139,9 @@ def _is_welcome(block: Any) -> bool:
         case {"type": "thinking"}:
             return bool(block.get("signature"))
     return True
+
+
+def is_said(block: Any) -> bool:
+    """Whether the block gives the client anything."""
+    kind = block.get("type") if isinstance(block, dict) else None
+    return kind == "tool_use" or (kind in {"text", "thinking"} and bool(block.get(kind)))

@@ -198,7 +198,7 @@ def test_what_is_held_back_comes_before_the_end() -> None:
 def test_what_is_held_back_comes_before_a_tool_call() -> None:
     joint = splice("so and so and so on")
     assert joint.feed(THEIRS.text(b"content", "so ")) == b""
-    got = events(joint.feed(THEIRS.tool_call(0, "call_1", "f") + THEIRS.arguments(0, "{}") + THEIRS.finish("tool_calls")))
+    got = events(joint.feed(THEIRS.tool_call(0, "call_1", "f") + THEIRS.ready_arguments(0) % b'"{}"' + THEIRS.finish("tool_calls")))
     assert got[0]["choices"][0]["delta"] == {"content": "so "}
     assert [list(chunk["choices"][0]["delta"]) for chunk in got[1:]] == [["tool_calls"], ["tool_calls"], []]
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from compat import jsonio
 from compat.errors import UpstreamBroken
 from compat.protocols.chat.chunks import ChunkWriter, completion_frames
 from tests.fakes.openai_answers import TOOL_CALLS, USAGE, completion
@@ -27,7 +28,7 @@ CASES: list[tuple[str, Callable[[ChunkWriter], bytes], dict[str, Any], str | Non
     ),
     (
         "arguments",
-        lambda writer: writer.arguments(2, '{"a": '),
+        lambda writer: writer.ready_arguments(2) % jsonio.encode('{"a": '),
         {"tool_calls": [{"index": 2, "function": {"arguments": '{"a": '}}]},
         None,
     ),
@@ -59,7 +60,8 @@ def test_the_usage_chunk_has_no_choice() -> None:
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_text_arrives_as_it_is(text: str) -> None:
     assert chunks_of(writer().text(b"content", text))[0]["choices"][0]["delta"]["content"] == text
-    assert chunks_of(writer().arguments(0, text))[0]["choices"][0]["delta"]["tool_calls"][0]["function"]["arguments"] == text
+    arguments = writer().ready_arguments(0) % jsonio.encode(text)
+    assert chunks_of(arguments)[0]["choices"][0]["delta"]["tool_calls"][0]["function"]["arguments"] == text
 
 
 def frames(document: dict[str, Any], wants_usage: bool = False) -> list[Any]:
