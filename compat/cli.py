@@ -39,7 +39,7 @@ from compat.routing.own_address import OwnAddress
 from compat.serve.gevent_server import Server, open_listener
 from compat.serve.open_files import raise_file_limit
 from compat.service.configuration import find_sources, read_configuration
-from compat.setup.clients import CLIENTS
+from compat.setup.clients import clients
 from compat.setup.command import ANY_KEY, SetupOrder, gateway_url, run_setup
 from compat.storage.shared_log_file import give_up
 from compat.upstream.client import MIN_SECRET_CHARS
@@ -239,7 +239,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands, instead of serving")
     commands.add_parser("doctor", help="check every alias: is its model still offered, and until when?")
     client = commands.add_parser("setup", help="set up a client (kilo, opencode, roo, ...) and prove that it works")
-    client.add_argument("client", choices=list(CLIENTS), help="which client")
+    client.add_argument("client", choices=list(clients()), help="which client")
     client.add_argument("--print", action="store_true", help="print the configuration, and change nothing")
     client.add_argument("--url", help="address of the gateway (default: that of this configuration)")
     client.add_argument(

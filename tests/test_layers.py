@@ -27,7 +27,7 @@ ROOMS: dict[str, frozenset[str]] = {
     "wire": frozenset({"msgspec"}),
     "accounting": frozenset({"gevent", "limits", "msgspec"}),
     "protocols": frozenset({"itsdangerous", "msgspec"}),
-    "setup": frozenset({"requests"}),
+    "setup": frozenset({"msgspec", "requests"}),
     "service": frozenset(
         {"dotenv", "msgspec", "prometheus_client", "setproctitle"}
     ),  # the watcher and gunicorn's master load nothing heavy

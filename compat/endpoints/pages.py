@@ -8,7 +8,7 @@ from compat import __version__
 from compat.calls.gateway import Gateway
 from compat.endpoints.health import health_report, is_admitted, route_text
 from compat.setup.clients import Language
-from compat.setup.texts import START_TEXTS
+from compat.setup.texts import page_texts
 
 KEY_PLACEHOLDER = "YOUR-CLIENT-KEY"
 """Stands for the key where there are client keys; no page knows one."""
@@ -25,6 +25,7 @@ PAGE_HEADERS = {
 def pages_blueprint(gateway: Gateway) -> flask.Blueprint:
     """The pages over `gateway`; Jinja escapes whatever they show."""
     blueprint = flask.Blueprint("pages", __name__)
+    texts = page_texts("start")
 
     @blueprint.get("/")
     def index() -> flask.Response:
@@ -36,7 +37,7 @@ def pages_blueprint(gateway: Gateway) -> flask.Blueprint:
             "index.html",
             language=language,
             other=other_language(language),
-            text=START_TEXTS[language],
+            text=texts[language],
             base_url=base_url,
             is_open=is_open,
             routes=routes,

@@ -16,10 +16,10 @@ from compat.endpoints.health import is_admitted
 from compat.endpoints.models import model_rows
 from compat.endpoints.pages import KEY_PLACEHOLDER, PAGE_HEADERS, asked_language, other_language
 from compat.errors import NotFound
-from compat.setup.clients import CLIENTS, ClientSetup, client_setup
+from compat.setup.clients import ClientSetup, client_setup, clients
 from compat.setup.command import ANY_KEY
 from compat.setup.offers import read_offers
-from compat.setup.texts import TEXTS
+from compat.setup.texts import page_texts
 
 _ENVIRONMENT_KEY = "{env:OPENAI_COMPAT_KEY}"
 """Kilo Code and opencode read the variable themselves."""
@@ -29,6 +29,7 @@ _MEDIA_TYPES = {".json": "application/json", ".jsonc": "text/plain", ".yaml": "t
 def setup_blueprint(gateway: Gateway) -> flask.Blueprint:
     """The pages over `gateway`; Jinja escapes whatever they show."""
     blueprint = flask.Blueprint("setup", __name__)
+    texts = page_texts("setup")
 
     def made(client: str) -> ClientSetup:
         base_url = f"{flask.request.scheme}://{flask.request.host}/v1"
@@ -40,11 +41,11 @@ def setup_blueprint(gateway: Gateway) -> flask.Blueprint:
         language = asked_language(flask.request)
         page = flask.render_template(
             "setup.html",
-            clients=[made(client) for client in CLIENTS] if is_admitted(gateway, flask.request.environ) else [],
+            clients=[made(client) for client in clients()] if is_admitted(gateway, flask.request.environ) else [],
             key=KEY_PLACEHOLDER if gateway.keys.are_required else "",
             language=language,
             other=other_language(language),
-            text=TEXTS[language],
+            text=texts[language],
             base_url=f"{flask.request.scheme}://{flask.request.host}/v1",
             root_url=f"{flask.request.scheme}://{flask.request.host}",
             is_embedded=not gateway.router.upstreams,
@@ -60,7 +61,7 @@ def setup_blueprint(gateway: Gateway) -> flask.Blueprint:
     def file(name: str) -> flask.Response:
         environ = flask.request.environ
         gateway.keys.client_of(environ.get("HTTP_AUTHORIZATION", ""), environ.get("HTTP_X_API_KEY", ""))
-        for client in CLIENTS:
+        for client in clients():
             setup = made(client)
             for item, url in zip(setup.files, file_urls(setup), strict=True):
                 if url == f"/setup/{name}":
@@ -68,7 +69,7 @@ def setup_blueprint(gateway: Gateway) -> flask.Blueprint:
                     response = flask.Response(item.text, content_type=f"{media_type}; charset=utf-8")
                     response.headers.update(PAGE_HEADERS)
                     return response
-        known = ", ".join(url for client in CLIENTS for url in file_urls(made(client)))
+        known = ", ".join(url for client in clients() for url in file_urls(made(client)))
         raise NotFound(f"There is no file '{name[:100]}'; there are: {known}.")
 
     return blueprint

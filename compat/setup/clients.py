@@ -2,27 +2,35 @@
 
     client_setup(name, offers, base_url, key) -> ClientSetup
 
-kilo             https://kilo.ai/docs/code-with-ai/agents/custom-models: merged into the file that is there
-opencode         https://opencode.ai/docs/providers: the same
-roo              https://docs.roocode.com/features/settings-management: a file to import; the same for Kilo Code 5.x
-cline            https://docs.cline.bot/cline-cli/installation and /provider-config/openai-compatible: no file, one command or four fields
-continue         https://docs.continue.dev/reference: config.yaml
-aider            https://aider.chat/docs/llms/openai-compat.html, /docs/config/adv-model-settings.html
-openai           https://github.com/openai/openai-python#readme: two environment variables, which many other tools read as well
+What is the same for everybody is data (`compat/data/clients.toml`); here are the files, which depend on what the gateway offers.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from types import MappingProxyType
 from typing import Any, Literal
+
+import msgspec
 
 from compat.setup.kilo import kilo_config, kilo_text
 from compat.setup.offers import Offer, main_model
 
 Language = Literal["en", "zh"]
+Offers = Sequence[Offer]
+
+
+class ClientRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A client in the data."""
+
+    title: str
+    steps: dict[Language, tuple[str, ...]]
+    files: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,41 +53,32 @@ class ClientSetup:
     steps: Mapping[Language, tuple[str, ...]]
 
 
-def client_setup(client: str, offers: Sequence[Offer], base_url: str, key: str) -> ClientSetup:
-    """What `client` (a key of `CLIENTS`) needs to use the gateway at `base_url`, which ends with `/v1`, under `key`."""
-    return CLIENTS[client](offers, base_url, key)
+@functools.cache
+def clients() -> Mapping[str, ClientRow]:
+    """Every client, in the order in which they are shown."""
+    data = resources.files("compat").joinpath("data/clients.toml").read_bytes()
+    return MappingProxyType(msgspec.toml.decode(data, type=dict[str, ClientRow]))
 
 
-def _kilo(offers: Sequence[Offer], base_url: str, key: str) -> ClientSetup:
-    document = kilo_config(offers, base_url, key)
-    steps: Mapping[Language, tuple[str, ...]] = {
-        "en": (
-            "Run the command, or save the file as ~/.config/kilo/kilo.jsonc (for one project: kilo.jsonc in its folder).",
-            "Reload the window of your editor, or restart `kilo`: the models are under openai-compat.",
-        ),
-        "zh": (
-            "运行该命令，或把文件保存为 ~/.config/kilo/kilo.jsonc（仅用于一个项目时：保存为项目目录下的 kilo.jsonc）。",
-            "重新加载编辑器窗口，或重新启动 `kilo`：模型列在 openai-compat 之下。",
-        ),
-    }
-    file = ClientFile("~/.config/kilo/kilo.jsonc", kilo_text(document), document)
-    return ClientSetup("kilo", "Kilo Code", (file,), ("python app.py setup kilo",), steps)
+def client_setup(client: str, offers: Offers, base_url: str, key: str) -> ClientSetup:
+    """What `client` (a key of `clients()`) needs to use the gateway at `base_url`, which ends with `/v1`, under `key`."""
+    row = clients()[client]
+    values = {"base_url": base_url, "root_url": base_url.removesuffix("/v1"), "key": key, "model": main_model(offers)}
+
+    def filled(lines: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(line.format_map(values) for line in lines)
+
+    contents = _CONTENTS[client](offers, base_url, key) if row.files else ()
+    files = tuple(ClientFile(path, *content) for path, content in zip(row.files, contents, strict=True))
+    return ClientSetup(client, row.title, files, filled(row.commands), {language: filled(steps) for language, steps in row.steps.items()})
 
 
-def _opencode(offers: Sequence[Offer], base_url: str, key: str) -> ClientSetup:
-    document = kilo_config(offers, base_url, key, "opencode")
-    steps: Mapping[Language, tuple[str, ...]] = {
-        "en": (
-            "Run the command, or save the file as ~/.config/opencode/opencode.jsonc.",
-            "Start `opencode`; `/models` lists openai-compat.",
-        ),
-        "zh": ("运行该命令，或把文件保存为 ~/.config/opencode/opencode.jsonc。", "启动 `opencode`；`/models` 会列出 openai-compat。"),
-    }
-    file = ClientFile("~/.config/opencode/opencode.jsonc", kilo_text(document, "opencode"), document)
-    return ClientSetup("opencode", "opencode", (file,), ("python app.py setup opencode",), steps)
+def _kilo(client: str, offers: Offers, base_url: str, key: str) -> Sequence[tuple[Any, ...]]:
+    document = kilo_config(offers, base_url, key, client)
+    return [(kilo_text(document, client), document)]
 
 
-def _roo(offers: Sequence[Offer], base_url: str, key: str) -> ClientSetup:
+def _roo(offers: Offers, base_url: str, key: str) -> Sequence[tuple[Any, ...]]:
     main = main_model(offers)
     offer = next((offer for offer in offers if offer.id == main), Offer(main, main))
     profile = {
@@ -102,37 +101,10 @@ def _roo(offers: Sequence[Offer], base_url: str, key: str) -> ClientSetup:
         },
     }
     profiles = {"currentApiConfigName": "openai-compat", "apiConfigs": {"openai-compat": profile}}
-    text = json.dumps({"providerProfiles": profiles, "globalSettings": {}}, indent=2) + "\n"
-    root = base_url.removesuffix("/v1")
-    steps: Mapping[Language, tuple[str, ...]] = {
-        "en": (
-            "Save the file, then import it: Roo Code or Kilo Code 5.x, Settings, About, Import.",
-            f"For all models at once choose the provider LiteLLM: base URL {root}, the same key; limits and prices are read from it.",
-        ),
-        "zh": (
-            "保存文件，然后导入：Roo Code 或 Kilo Code 5.x，设置 → 关于 → 导入。",
-            f"若要一次得到所有模型，请改选提供商 LiteLLM：Base URL 为 {root}，密钥相同；上下文与价格会自动读取。",
-        ),
-    }
-    return ClientSetup("roo", "Roo Code, Kilo Code 5.x", (ClientFile("openai-compat-roo.json", text),), ("python app.py setup roo",), steps)
+    return [(json.dumps({"providerProfiles": profiles, "globalSettings": {}}, indent=2) + "\n",)]
 
 
-def _cline(offers: Sequence[Offer], base_url: str, key: str) -> ClientSetup:
-    main = main_model(offers)
-    steps: Mapping[Language, tuple[str, ...]] = {
-        "en": (
-            "The command sets up the Cline CLI. In the editor open Cline's settings, API Provider: OpenAI Compatible.",
-            f"Base URL: {base_url}  API key: {key}  Model ID: {main}",
-        ),
-        "zh": (
-            "该命令配置 Cline CLI。在编辑器中打开 Cline 设置，API Provider 选择 OpenAI Compatible。",
-            f"Base URL：{base_url}  API key：{key}  Model ID：{main}",
-        ),
-    }
-    return ClientSetup("cline", "Cline", (), (f"cline auth -p openai -k {key} -b {base_url} -m {main}",), steps)
-
-
-def _continue(offers: Sequence[Offer], base_url: str, key: str) -> ClientSetup:
+def _continue(offers: Offers, base_url: str, key: str) -> Sequence[tuple[Any, ...]]:
     lines = ["name: openai-compat", "version: 1.0.0", "schema: v1", "models:"]
     for offer in offers:
         abilities = [*(["tool_use"] if offer.tools else []), *(["image_input"] if offer.images else [])]
@@ -148,17 +120,11 @@ def _continue(offers: Sequence[Offer], base_url: str, key: str) -> ClientSetup:
             f"      contextLength: {offer.context}",
             f"      maxTokens: {offer.output}",
         ]
-    steps: Mapping[Language, tuple[str, ...]] = {
-        "en": ("Save the file as ~/.continue/config.yaml; if you have one, add the entries below its `models:`.",),
-        "zh": ("把文件保存为 ~/.continue/config.yaml；如果已有该文件，请把这些条目加到其 `models:` 之下。",),
-    }
-    file = ClientFile("~/.continue/config.yaml", "\n".join(lines) + "\n")
-    return ClientSetup("continue", "Continue", (file,), ("python app.py setup continue",), steps)
+    return [("\n".join(lines) + "\n",)]
 
 
-def _aider(offers: Sequence[Offer], base_url: str, key: str) -> ClientSetup:
-    main = main_model(offers)
-    settings = [f"openai-api-base: {json.dumps(base_url)}", f"openai-api-key: {json.dumps(key)}", f"model: {json.dumps(f'openai/{main}')}"]
+def _aider(offers: Offers, base_url: str, key: str) -> Sequence[tuple[Any, ...]]:
+    settings = {"openai-api-base": base_url, "openai-api-key": key, "model": f"openai/{main_model(offers)}"}
     metadata = {
         f"openai/{offer.id}": {
             "max_tokens": offer.output,
@@ -172,36 +138,8 @@ def _aider(offers: Sequence[Offer], base_url: str, key: str) -> ClientSetup:
         }
         for offer in offers
     }
-    files = (
-        ClientFile("~/.aider.conf.yml", "\n".join(settings) + "\n"),
-        ClientFile("~/.aider.model.metadata.json", json.dumps(metadata, ensure_ascii=False, indent=2) + "\n"),
-    )
-    command = f"aider --openai-api-base {base_url} --openai-api-key {key} --model openai/{main}"
-    steps: Mapping[Language, tuple[str, ...]] = {
-        "en": (
-            "Save both files in your home folder: the first names the gateway, the second limits and prices.",
-            "Or run the command once.",
-        ),
-        "zh": ("把两个文件保存到主目录：第一个指定网关，第二个是上下文与价格。", "或者直接运行一次该命令。"),
-    }
-    return ClientSetup("aider", "aider", files, (command,), steps)
-
-
-def _openai(offers: Sequence[Offer], base_url: str, key: str) -> ClientSetup:
-    main = main_model(offers)
-    steps: Mapping[Language, tuple[str, ...]] = {
-        "en": (
-            "The OpenAI SDKs, and many tools on top of them, read these two variables.",
-            "Set them in the client's shell only: a gateway that is started with them takes itself for its upstream, and refuses to start.",
-            f"In code: OpenAI(base_url='{base_url}', api_key='{key}'), model='{main}'.",
-        ),
-        "zh": (
-            "OpenAI SDK 以及基于它的许多工具会读取这两个变量。",
-            "只在客户端的 shell 中设置：网关若带着它们启动，会把自己当作上游，因而拒绝启动。",
-            f"代码中：OpenAI(base_url='{base_url}', api_key='{key}')，model='{main}'。",
-        ),
-    }
-    return ClientSetup("openai", "OpenAI SDK", (), (f"export OPENAI_BASE_URL={base_url}", f"export OPENAI_API_KEY={key}"), steps)
+    written = "".join(f"{name}: {json.dumps(value)}\n" for name, value in settings.items())
+    return [(written,), (json.dumps(metadata, ensure_ascii=False, indent=2) + "\n",)]
 
 
 def per_token(dollars_per_million: float) -> float:
@@ -209,15 +147,13 @@ def per_token(dollars_per_million: float) -> float:
     return float(f"{dollars_per_million / 1_000_000:.12g}")
 
 
-CLIENTS: Mapping[str, Callable[[Sequence[Offer], str, str], ClientSetup]] = MappingProxyType(
+_CONTENTS: Mapping[str, Callable[[Offers, str, str], Sequence[tuple[Any, ...]]]] = MappingProxyType(
     {
-        "kilo": _kilo,
-        "opencode": _opencode,
+        "kilo": functools.partial(_kilo, "kilo"),
+        "opencode": functools.partial(_kilo, "opencode"),
         "roo": _roo,
-        "cline": _cline,
         "continue": _continue,
         "aider": _aider,
-        "openai": _openai,
     }
 )
-"""Client -> what makes its set-up, in the order in which they are shown."""
+"""Client -> what makes the texts of its files, each with the document where it is merged."""

@@ -13,9 +13,10 @@ from compat.calls.gateway import Gateway
 from compat.factory import create_app
 from compat.routing.discovery import UpstreamState
 from compat.setup.clients import Language
-from compat.setup.texts import START_TEXTS, TEXTS
+from compat.setup.texts import page_texts
 from tests.unit.builders import KEY, make_gateway
 
+TEXTS, START_TEXTS = page_texts("setup"), page_texts("start")
 UPSTREAMS = {"up": {"kind": "openai", "base_url": "http://up.example/v1", "api_keys": [KEY]}}
 
 

@@ -11,11 +11,12 @@ from werkzeug.test import Client
 
 from compat.accounting.keys import new_key
 from compat.factory import create_app
-from compat.setup.clients import CLIENTS
+from compat.setup.clients import clients
 from compat.setup.jsonc import parse
-from compat.setup.texts import TEXTS
+from compat.setup.texts import page_texts
 from tests.unit.builders import KEY, make_gateway
 
+TEXTS = page_texts("setup")
 UPSTREAM = {"up": {"kind": "openai", "base_url": "http://up.example/v1", "models": ["<b>"], "api_keys": [KEY]}}
 
 
@@ -26,7 +27,7 @@ def client_of(folder: Path, settings: dict[str, Any] | None = None) -> Client:
 def test_the_page_shows_every_client_with_this_gateways_address(tmp_path: Path) -> None:
     answer = client_of(tmp_path).get("/setup", base_url="http://localhost:1234")
     assert answer.content_type == "text/html; charset=utf-8"
-    for client in CLIENTS:
+    for client in clients():
         assert f'id="{client}"' in answer.text
     assert html.unescape(answer.text).count('"baseURL": "http://localhost:1234/v1"') == 2
     assert "default-src 'none'" in answer.headers["content-security-policy"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from compat.setup.clients import CLIENTS, client_setup
+from compat.setup.clients import client_setup, clients
 from compat.setup.jsonc import JsoncError, parse
 from compat.setup.kilo import config_path, kilo_config, kilo_text, merged
 from compat.setup.offers import Offer
@@ -125,7 +125,7 @@ def test_clients_without_a_file_get_commands() -> None:
     assert len(setup.steps["en"]) == len(setup.steps["zh"])
 
 
-@pytest.mark.parametrize("client", list(CLIENTS))
+@pytest.mark.parametrize("client", list(clients()))
 def test_every_client_has_steps_in_both_languages_also_without_a_model(client: str) -> None:
     for offers in (OFFERS, ()):
         setup = client_setup(client, offers, URL, KEY)
