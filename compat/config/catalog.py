@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import difflib
 import fnmatch
+import functools
 import math
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -205,8 +206,7 @@ def load_catalog(overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Ca
 
     A model may name `like`, a family whose fields it starts from. `msgspec.ValidationError` names a wrong field.
     """
-    data = resources.files("compat").joinpath("data/catalog.toml").read_bytes()
-    file = msgspec.toml.decode(data, type=_CatalogFile, strict=True)
+    file = _packaged()
     models: dict[str, Model] = {}
     rows = {name: dict(row) for name, row in file.models.items()}
     for name, row in (overrides or {}).items():
@@ -215,6 +215,13 @@ def load_catalog(overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Ca
         models[name] = msgspec.convert({"id": name, "display_name": name, **_whole(file, row)}, Model)
     families = {pattern: msgspec.convert({"id": pattern, **_whole(file, row)}, Model) for pattern, row in file.families.items()}
     return Catalog(models, file.aliases, families)
+
+
+@functools.cache
+def _packaged() -> _CatalogFile:
+    """The packaged data, which nobody changes. It is read once: a configuration's facts are checked row by row."""
+    data = resources.files("compat").joinpath("data/catalog.toml").read_bytes()
+    return msgspec.toml.decode(data, type=_CatalogFile, strict=True)
 
 
 def _whole(file: _CatalogFile, row: Mapping[str, Any]) -> dict[str, Any]:
