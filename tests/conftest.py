@@ -18,7 +18,9 @@ from compat.clock import Clock
 from compat.config.settings import load_settings, merge
 from compat.factory import build_gateway, create_app
 from compat.serve.gevent_server import Server, open_listener
+from compat.upstream.client import UpstreamClient
 from tests.fakes.authority import Authority, made_in
+from tests.fakes.memory import Network
 from tests.fakes.openai_answers import respond
 from tests.fakes.upstream import FakeUpstream
 
@@ -30,11 +32,16 @@ class RunningGateway:
     """A gateway that serves on `url`; `log_lines` are the records it wrote, `settings` nest as in the configuration file."""
 
     def __init__(
-        self, settings: dict[str, Any], base_dir: Path, environment: dict[str, str] | None = None, clock: Clock | None = None
+        self,
+        settings: dict[str, Any],
+        base_dir: Path,
+        environment: dict[str, str] | None = None,
+        clock: Clock | None = None,
+        transport: UpstreamClient | None = None,
     ) -> None:
         quiet = {"server": {"port": 0}, "discovery": {"enabled": False}, "embedded": {"enabled": False}, "log": {"terminal": False}}
         loaded = load_settings(None, environment or {}, merge(quiet, settings))
-        self.gateway: Gateway = build_gateway(loaded, environment or {}, base_dir, clock=clock)
+        self.gateway: Gateway = build_gateway(loaded, environment or {}, base_dir, clock=clock, transport=transport)
         listener = open_listener("127.0.0.1", 0)
         self.port = listener.getsockname()[1]
         self.server = Server(listener, create_app(self.gateway), self.gateway)
@@ -89,15 +96,34 @@ def upstream() -> Iterator[FakeUpstream]:
 def start_gateway(tmp_path: Path) -> Iterator[Any]:
     running: list[RunningGateway] = []
 
-    def start(settings: dict[str, Any], environment: dict[str, str] | None = None, clock: Clock | None = None) -> RunningGateway:
+    def start(settings: dict[str, Any], environment: dict[str, str] | None = None, **more: Any) -> RunningGateway:
         folder = tmp_path / f"gateway{len(running)}"
         folder.mkdir()
-        running.append(RunningGateway(settings, folder, environment, clock))
+        running.append(RunningGateway(settings, folder, environment, **more))
         return running[-1]
 
     yield start
     for gateway in running:
         gateway.close()
+
+
+class InMemory:
+    """Upstreams without sockets (`tests/fakes/memory.py`), and gateways that reach them."""
+
+    def __init__(self, start_gateway: Any) -> None:
+        self._network = Network()
+        self._start = start_gateway
+        self.upstream = self._network.upstream
+
+    def start(self, settings: dict[str, Any]) -> RunningGateway:
+        network = self._network
+        gateway: RunningGateway = self._start(settings, clock=network.clock, transport=UpstreamClient(network.pool))
+        return gateway
+
+
+@pytest.fixture
+def in_memory(start_gateway: Any) -> InMemory:
+    return InMemory(start_gateway)
 
 
 def to_upstream(upstream: FakeUpstream, **more: Any) -> dict[str, Any]:

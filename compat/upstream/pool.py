@@ -64,10 +64,19 @@ class ConnectionPool:
     to another greenlet. Errors of making one: `UpstreamUnreachable` when `ca_file` can't be used.
     """
 
-    def __init__(self, origin: Origin, *, connect_s: float, ca_file: str = "", clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        origin: Origin,
+        *,
+        connect_s: float,
+        ca_file: str = "",
+        clock: Callable[[], float] = time.monotonic,
+        connect: Callable[..., socket.socket] = socket.create_connection,
+    ) -> None:
         self._origin = origin
         self._connect_s = connect_s
         self._clock = clock
+        self._connect_to = connect
         self._idle: list[Connection] = []
         self._is_closed = False
         self._tls = tls_context(ca_file) if origin.scheme == "https" else None
@@ -163,7 +172,7 @@ class ConnectionPool:
             return left
 
         origin = self._origin
-        sock = socket.create_connection(self._address(), timeout=left_s())
+        sock = self._connect_to(self._address(), timeout=left_s())
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

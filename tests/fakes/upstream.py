@@ -85,8 +85,8 @@ class Request:
 Responder = Callable[[Request], Answer]
 
 
-class _Hangup(Exception):
-    pass
+class Hangup(Exception):
+    """The connection ends here."""
 
 
 @dataclass
@@ -101,9 +101,11 @@ class FakeUpstream:
     abandoned: list[float] = field(default_factory=list)
     _script: list[Answer | Responder] = field(default_factory=list)
     _sockets: set[socket.socket] = field(default_factory=set)
+    _stopping: threading.Event = field(default_factory=threading.Event)
+    port: int = 0
 
     def __enter__(self) -> FakeUpstream:
-        self._stopping = threading.Event()
+        self._stopping.clear()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -150,7 +152,7 @@ class FakeUpstream:
                     self._answer(sock, answer)
                     if not answer.keeps_alive or answer.framing == "close":
                         return
-        except (OSError, ValueError, _Hangup):
+        except (OSError, ValueError, Hangup):
             return
         finally:
             self._sockets.discard(sock)
@@ -204,13 +206,13 @@ class FakeUpstream:
                 assert step.event.wait(20)
             elif isinstance(step, Cut):
                 self._say_goodbye(sock)
-                raise _Hangup
+                raise Hangup
             elif isinstance(step, Reset):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                raise _Hangup
+                raise Hangup
             else:
                 self._wait(sock, 600)
-                raise _Hangup
+                raise Hangup
 
     def _say_goodbye(self, sock: socket.socket) -> None:
         """TLS ends with an alert of its own (RFC 8446, section 6.1), which servers send also where their answer is cut."""

@@ -1,9 +1,14 @@
-"""The fault matrix (`tests/cases/faults.py`) over real sockets: what the client sees, how many calls were made, what was recorded."""
+"""The fault matrix (`tests/cases/faults.py`): what the client sees, how many calls were made, what was recorded.
+
+Every cell runs over a network in memory (`tests/fakes/memory.py`), alone and with a healthy upstream next; each kind of fault runs over
+real sockets once as well.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,8 +16,8 @@ import requests
 
 from compat.config.settings import merge
 from tests.cases.faults import ARGUMENTS, FAULTS, TOOL, Ended, Fault, Right, Seen, Told, Wire, healthy
-from tests.conftest import RunningGateway
-from tests.fakes.upstream import FakeUpstream
+from tests.conftest import InMemory, RunningGateway
+from tests.fakes.upstream import Answer, FakeUpstream, Responder
 
 pytestmark = pytest.mark.slow
 
@@ -53,14 +58,28 @@ class NoTls:
         raise ConnectionAbortedError
 
 
-def faulty_upstream(fault: Fault, wire: Wire, is_stream: bool) -> FakeUpstream:
-    return FakeUpstream(default=fault.make(wire, is_stream), tls=NoTls() if fault.has_tls else None)
+def tls_of(fault: Fault) -> NoTls | None:
+    return NoTls() if fault.has_tls else None
+
+
+class OverSockets:
+    """Upstreams with real sockets, which end with `stack`; the counterpart of `InMemory`."""
+
+    def __init__(self, start_gateway: Any, stack: contextlib.ExitStack) -> None:
+        self.start = start_gateway
+        self._stack = stack
+
+    def upstream(self, default: Answer | Responder, tls: Any = None) -> FakeUpstream:
+        return self._stack.enter_context(FakeUpstream(default, tls))
+
+
+Ground = InMemory | OverSockets
 
 
 @pytest.fixture
-def faulty(fault: Fault, wire: Wire, is_stream: bool) -> Iterator[FakeUpstream]:
-    with faulty_upstream(fault, wire, is_stream) as running:
-        yield running
+def over_sockets(start_gateway: Any) -> Iterator[OverSockets]:
+    with contextlib.ExitStack() as stack:
+        yield OverSockets(start_gateway, stack)
 
 
 def ask(gateway: RunningGateway, fault: Fault, is_stream: bool) -> requests.Response:
@@ -132,27 +151,81 @@ def check_record(gateway: RunningGateway, seen: Seen, attempts: int) -> None:
     assert all(row["in_flight"] == row["waiting"] == 0 for row in gateway.gateway.policies.gates.report().values())
 
 
-@cells
-def test_with_one_deployment(start_gateway: Any, faulty: FakeUpstream, fault: Fault, wire: Wire, is_stream: bool) -> None:
+Checks = Callable[[Ground, Fault, Wire, bool], None]
+Cell = tuple[Fault, Wire, bool]
+
+
+def check_alone(ground: Ground, fault: Fault, wire: Wire, is_stream: bool) -> None:
+    """With one deployment."""
+    faulty = ground.upstream(fault.make(wire, is_stream), tls_of(fault))
     settings = merge(
         SETTINGS, {"upstreams": {"a": faulty_row(fault, faulty, wire)}, "models": {"claude-4-sonnet": {"route": [f"a/{TARGET}"]}}}
     )
-    gateway = start_gateway(settings)
+    gateway = ground.start(settings)
     answer = ask(gateway, fault, is_stream)
     check(fault.alone, answer, is_call=fault.place == "mid-call")
     assert len(faulty.requests) == fault.calls[0]
     check_record(gateway, fault.alone, fault.attempts)
 
 
-@cells
-def test_with_a_healthy_one_next(start_gateway: Any, faulty: FakeUpstream, fault: Fault, wire: Wire, is_stream: bool) -> None:
+def check_spared(ground: Ground, fault: Fault, wire: Wire, is_stream: bool) -> None:
+    """With a healthy one next."""
     other = OTHER[wire]
-    with FakeUpstream(default=healthy(other)) as spare:
-        upstreams = {"a": faulty_row(fault, faulty, wire), "b": row_of(spare, other)}
-        route = [f"a/{TARGET}", f"b/{SPARE_TARGET}"]
-        gateway = start_gateway(merge(SETTINGS, {"upstreams": upstreams, "models": {"claude-4-sonnet": {"route": route}}}))
-        answer = ask(gateway, fault, is_stream)
-        check(fault.spared, answer, is_call=fault.place == "mid-call")
-        assert (len(faulty.requests), len(spare.requests)) == (fault.calls[1], fault.spare)
-        reached_nobody = int(fault.calls == (0, 0))
-        check_record(gateway, fault.spared, fault.calls[1] + fault.spare + reached_nobody)
+    faulty = ground.upstream(fault.make(wire, is_stream), tls_of(fault))
+    spare = ground.upstream(healthy(other))
+    upstreams = {"a": faulty_row(fault, faulty, wire), "b": row_of(spare, other)}
+    route = [f"a/{TARGET}", f"b/{SPARE_TARGET}"]
+    gateway = ground.start(merge(SETTINGS, {"upstreams": upstreams, "models": {"claude-4-sonnet": {"route": route}}}))
+    answer = ask(gateway, fault, is_stream)
+    check(fault.spared, answer, is_call=fault.place == "mid-call")
+    assert (len(faulty.requests), len(spare.requests)) == (fault.calls[1], fault.spare)
+    reached_nobody = int(fault.calls == (0, 0))
+    check_record(gateway, fault.spared, fault.calls[1] + fault.spare + reached_nobody)
+
+
+@cells
+def test_with_one_deployment(in_memory: InMemory, fault: Fault, wire: Wire, is_stream: bool) -> None:
+    check_alone(in_memory, fault, wire, is_stream)
+
+
+@cells
+def test_with_a_healthy_one_next(in_memory: InMemory, fault: Fault, wire: Wire, is_stream: bool) -> None:
+    check_spared(in_memory, fault, wire, is_stream)
+
+
+def kind_of(fault: Fault) -> str:
+    """Faults of one kind differ in the place only, or in how a wait of an hour is written."""
+    return fault.name.partition(" before ")[0].partition(" (")[0]
+
+
+def on_sockets() -> Iterator[Any]:
+    """One cell for each kind of fault: wire APIs, ways of asking, places and routes take turns."""
+    kinds: dict[str, list[Cell]] = {}
+    for fault, wire, is_stream in (cell.values for cell in CELLS):
+        kinds.setdefault(kind_of(fault), []).append((fault, wire, is_stream))
+    for number, (kind, its_cells) in enumerate(kinds.items()):
+        fault, wire, is_stream = its_cells[(number // 2) % len(its_cells)]
+        way = "streamed" if is_stream else "whole"
+        yield pytest.param((check_alone, check_spared)[number % 2], fault, wire, is_stream, id=f"{kind}-{fault.place}-{wire}-{way}")
+
+
+ON_SOCKETS = list(on_sockets())
+
+
+def policy_of(fault: Fault) -> object:
+    """What the gateway does about a fault."""
+    is_carried_on = isinstance(fault.spared, Right) and fault.spared.is_carried_on
+    return type(fault.alone), fault.calls, fault.spare, fault.attempts, is_carried_on
+
+
+@pytest.mark.parametrize("checks", [check_alone, check_spared])
+def test_cells_on_sockets_are_of_every_policy_place_wire_and_way(checks: Checks) -> None:
+    every = [cell.values for cell in CELLS]
+    mine = [cell.values[1:] for cell in ON_SOCKETS if cell.values[0] is checks]
+    for feature in (lambda f, _, __: policy_of(f), lambda f, _, __: f.place, lambda _, wire, __: wire, lambda _, __, is_stream: is_stream):
+        assert {feature(*cell) for cell in mine} == {feature(*cell) for cell in every}
+
+
+@pytest.mark.parametrize(("checks", "fault", "wire", "is_stream"), ON_SOCKETS)
+def test_over_sockets(over_sockets: OverSockets, checks: Checks, fault: Fault, wire: Wire, is_stream: bool) -> None:
+    checks(over_sockets, fault, wire, is_stream)

@@ -16,10 +16,10 @@ import pytest
 
 from compat.config.settings import merge
 from tests.cases.faults import Fault, Wire, healthy, opening, said, streamed
-from tests.conftest import RunningGateway
+from tests.conftest import InMemory, RunningGateway
 from tests.fakes.upstream import FakeUpstream, Stall
 from tests.integration.test_cancellation import Client, wait_for
-from tests.integration.test_faults import OTHER, SETTINGS, ask, cells, faulty_row, faulty_upstream, row_of
+from tests.integration.test_faults import OTHER, SETTINGS, ask, cells, faulty_row, row_of, tls_of
 
 ROUTE = {"claude-4-sonnet": {"route": ["a/claude-sonnet-4-6", "b/claude-haiku-4-5"]}}
 
@@ -105,11 +105,11 @@ def test_clients_that_leave(start_gateway: Any, stream: bool, begun: bool) -> No
 
 @pytest.mark.slow
 @cells
-def test_failures(start_gateway: Any, fault: Fault, wire: Wire, is_stream: bool) -> None:
+def test_failures(in_memory: InMemory, fault: Fault, wire: Wire, is_stream: bool) -> None:
     other = OTHER[wire]
-    with faulty_upstream(fault, wire, is_stream) as faulty, FakeUpstream(default=healthy(other)) as spare:
-        rows = {"a": faulty_row(fault, faulty, wire), "b": row_of(spare, other)}
-        gateway = start_gateway(merge(SETTINGS, {"upstreams": rows, "models": ROUTE}))
-        with garbage_of(gateway) as garbage:
-            ask(gateway, fault, is_stream)
-        assert not garbage
+    faulty = in_memory.upstream(fault.make(wire, is_stream), tls_of(fault))
+    rows = {"a": faulty_row(fault, faulty, wire), "b": row_of(in_memory.upstream(healthy(other)), other)}
+    gateway = in_memory.start(merge(SETTINGS, {"upstreams": rows, "models": ROUTE}))
+    with garbage_of(gateway) as garbage:
+        ask(gateway, fault, is_stream)
+    assert not garbage
