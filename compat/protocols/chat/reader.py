@@ -49,7 +49,7 @@ _DELTAS: Mapping[BlockKind, type[TextDelta | ThinkingDelta | RefusalDelta]] = {
 }
 _OF_CALL = frozenset({"index", "id", "type", "function"})
 _THINKING = ("reasoning_content", "reasoning")
-_IN_ORDER: Mapping[str, int] = {"reasoning_content": -3, "reasoning": -2, "content": -1, "refusal": -1}
+_IN_ORDER: Mapping[str, int] = {"reasoning_content": -1, "reasoning": -1, "tool_calls": 1}
 """Fields that lie beside each other: the model thought first, and called tools last."""
 _OF_CHOICE = frozenset({"index", "finish_reason", "native_finish_reason", "stop_reason", "delta", "message", "text"})
 _decode = msgspec.json.Decoder().decode

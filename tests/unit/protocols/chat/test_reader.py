@@ -9,7 +9,7 @@ import pytest
 
 from compat.errors import GatewayError, UpstreamBroken, UpstreamOverloaded
 from compat.protocols.chat.reader import ChunkReader, whole_events
-from compat.protocols.events import Stop, Unknown
+from compat.protocols.events import BlockStart, Stop, Unknown
 from compat.protocols.transcript import Transcript
 from compat.wire.sse import EventSplitter
 from compat.wire.usage import Usage
@@ -58,6 +58,16 @@ def test_a_stream_says_what_its_whole_answer_says(chunks: list[dict[str, Any]], 
 def test_reasoning_under_two_names_counts_once_and_under_either() -> None:
     assert read(event(chunk({"reasoning_content": "a", "reasoning": "a"})))[0].turn().thinking == "a"
     assert read(event(chunk({"reasoning": "a"})))[0].turn().thinking == "a"
+
+
+def test_of_fields_beside_each_other_thoughts_come_first_and_calls_last() -> None:
+    message = {"tool_calls": TOOL_CALLS, "content": "a", "reasoning_content": "b"}
+    starts = [
+        one.kind
+        for one in whole_events(json.dumps({"choices": [{"index": 0, "message": message}]}).encode())
+        if isinstance(one, BlockStart)
+    ]
+    assert starts == ["thinking", "text", "tool_call", "tool_call"]
 
 
 def test_a_plain_completion_is_read_as_well() -> None:
