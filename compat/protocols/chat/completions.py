@@ -13,20 +13,20 @@ from types import MappingProxyType
 from typing import Any
 
 from compat import jsonio
-from compat.errors import BadRequest, ContextTooLong, GatewayError, GatewayLoop, UpstreamBroken, UpstreamRefusal
-from compat.protocols.base import StreamTranslator, TranslatedAnswer, TranslatedRequest, TranslationContext, Translator
+from compat.errors import ContextTooLong, GatewayError, GatewayLoop, UpstreamBroken, UpstreamRefusal
+from compat.protocols.base import TranslatedAnswer, TranslatedRequest, TranslationContext, Translator
 from compat.protocols.chat.inferred_end import NOTE
 from compat.protocols.chat.infill import CompletionWriter, chat_body, read_completion, replayed
-from compat.protocols.chat.passthrough import translate_error, translate_request
+from compat.protocols.chat.passthrough import Chunk, PassthroughStream, translate_error, translate_request
+from compat.protocols.chat.reader import decoded
 from compat.protocols.chat.upstream import ChatReader
 from compat.protocols.chat.usage import usage_of, with_cost
 from compat.protocols.joined import JoinedStream, MakeReader, answer_translator
 from compat.protocols.refusals import refused_parameter
-from compat.protocols.upstream_errors import error_fields, event_error
+from compat.protocols.upstream_errors import event_error
 from compat.wire.envelope import Envelope
 from compat.wire.estimate import estimated_usage, usage_object
-from compat.wire.sse import DONE, data_frame, parse_event
-from compat.wire.usage import Usage
+from compat.wire.sse import data_frame
 
 _LONGEST_OF_NONE = len(b"false")
 _NOT_THERE = frozenset({400, 404, 405, 422, 501})
@@ -49,14 +49,15 @@ def endpoint_mark(endpoint: str) -> str:
 
 def translate_answer(body: bytes, ctx: TranslationContext) -> TranslatedAnswer:
     """A whole completion, its model's name replaced (see `Translator.response`). Errors: any `UpstreamError`."""
-    try:
-        document = jsonio.decode(body, "The answer")
-    except BadRequest as error:
-        raise UpstreamBroken(f"The upstream's answer is not a completion: {error.message}") from error
-    choices = _choices(document, ctx)
-    if choices and "message" in choices[0]:  # some servers answer with a chat, whatever they were asked for
+    document = decoded(body)
+    if document.get("error") is not None:
+        raise event_error(document["error"], ctx.upstream_name)
+    choices = document.get("choices")
+    if not isinstance(choices, list) or not choices or not all(isinstance(choice, dict) for choice in choices):
+        raise UpstreamBroken("The upstream's answer has no choices.")
+    if "message" in choices[0]:  # some servers answer with a chat, whatever they were asked for
         return answer_translator(ChatReader, CompletionWriter)(body, ctx)
-    if not choices or not all(isinstance(choice.get("text"), str) for choice in choices):
+    if not all(isinstance(choice.get("text"), str) for choice in choices):
         raise UpstreamBroken("The upstream's answer has no text.")
     usage = document.get("usage")
     counted = usage_of(usage) if isinstance(usage, dict) else None
@@ -70,83 +71,26 @@ def translate_answer(body: bytes, ctx: TranslationContext) -> TranslatedAnswer:
     return TranslatedAnswer(jsonio.encode(whole), counted, choices[0]["finish_reason"], notes)
 
 
-class CompletionEvents(StreamTranslator):
-    """Events of an upstream's own completion, forwarded under the client's name of the model."""
+class CompletionEvents(PassthroughStream):
+    """Events of an upstream's own completion, or of the chat that it answers with, forwarded under the client's name of the model."""
 
-    def __init__(self, ctx: TranslationContext) -> None:
-        super().__init__(ctx)
-        self._head: dict[str, Any] = {}
-        self._raw_usage: dict[str, Any] | None = None
-        self._text_bytes = 0
+    OBJECT = "text_completion"
+    ENDING: Mapping[str, Any] = {"text": "", "logprobs": None}
 
-    def translate_event(self, block: bytes) -> bytes:
-        """One chunk, or nothing for a comment, a usage chunk or the end mark. Errors: any `UpstreamError`."""
-        name, data = parse_event(block)
-        if not data or self.is_finished:
-            return b""
-        if data == b"[DONE]":
-            self.is_finished = True
-            return b""
-        if name == b"error":
-            raise event_error(error_fields(data), self.ctx.upstream_name)
-        try:
-            chunk = jsonio.decode(data)
-        except BadRequest as error:
-            raise UpstreamBroken(f"The upstream sent an event that is not a chunk: {error.message}") from error
-        choices = _choices(chunk, self.ctx)
-        usage = chunk.pop("usage", None)
-        if isinstance(usage, dict):
-            self._raw_usage, self.usage = usage, usage_of(usage)
-        head = {key: value for key, value in chunk.items() if key != "choices"} | {"model": self.ctx.alias}
-        self._head = self._head or {key: head[key] for key in ("id", "object", "created", "model") if key in head}
-        if not choices:
-            return b""
-        if isinstance(delta := choices[0].pop("delta", None), dict):  # a chat's
-            choices[0]["text"] = delta.get("content") or ""
-        text, reason = choices[0].get("text"), choices[0].get("finish_reason")
-        if text is not None and not isinstance(text, str):
-            raise UpstreamBroken("The upstream sent an event that is not a chunk of a completion.")
-        self.is_committed = self.is_committed or bool(text)
-        self._text_bytes += len(text or "")
-        self.stop_reason = reason if isinstance(reason, str) and reason else self.stop_reason
-        return data_frame(jsonio.encode({**head, **self._head, "choices": choices}))
-
-    def translate_end(self) -> bytes:
-        """The reason where it was left out, the usage chunk when it was asked for, and the end mark."""
-        end = b""
-        if self.stop_reason is None:
-            if not self.is_committed or not (self.is_finished or (self.is_whole and self._raw_usage)):
-                raise UpstreamBroken("The upstream ended its answer without a finish_reason.")
-            self.stop_reason = "stop"
-            self.notes.append(NOTE)
-            choice = {"index": 0, "text": "", "logprobs": None, "finish_reason": "stop"}
-            end = data_frame(jsonio.encode({**self._head, "choices": [choice]}))
-        self.is_finished = True
-        usage = self._raw_usage
-        if not (self.usage and self.usage.prompt_tokens):
-            self.usage = self.usage_so_far()
-            usage = usage_object(self.usage)
-        if usage is not None and self.ctx.wants_usage:
-            end += data_frame(jsonio.encode({**self._head, "choices": [], "usage": with_cost(usage, self.ctx)}))
-        return end + DONE
-
-    def usage_so_far(self) -> Usage:
-        """See `StreamTranslator`."""
-        if self.usage is not None and self.usage.prompt_tokens:
-            return self.usage
-        return estimated_usage(self.ctx.count_prompt() if self.ctx.count_prompt is not None else 0, self._text_bytes)
-
-
-def _choices(document: Any, ctx: TranslationContext) -> list[dict[str, Any]]:
-    """The choices of an answer or a chunk. Errors: `UpstreamBroken`, and what an error in it stands for."""
-    if not isinstance(document, dict):
-        raise UpstreamBroken("The upstream's answer is not a completion.")
-    if document.get("error") is not None:
-        raise event_error(document["error"], ctx.upstream_name)
-    choices = document.get("choices") or []
-    if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
-        raise UpstreamBroken("The upstream's answer is not a completion.")
-    return choices
+    def _frame(self, data: bytes, chunk: Chunk) -> bytes:
+        """The frame for a chunk that has choices."""
+        document = decoded(data)
+        self._count_choices(chunk.choices or ())
+        for choice in document["choices"]:
+            if isinstance(delta := choice.pop("delta", None), dict):  # a chat's
+                choice["text"] = delta.get("content") or ""
+            text = choice.get("text") or ""
+            if not isinstance(text, str):
+                raise UpstreamBroken("The upstream sent an event that is not a chunk of a completion.")
+            self.is_committed = self.is_committed or bool(text)
+            self._scale.add_weighed(len(text))
+        document.pop("usage", None)
+        return data_frame(jsonio.encode({**document, **self._head()}))
 
 
 def _refused(endpoint: str, error: GatewayError) -> str | None:

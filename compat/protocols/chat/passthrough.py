@@ -90,6 +90,8 @@ class _Chunk(_ChunkHead):
     choices: list[_Choice] | None = None
 
 
+Chunk = _FirstChunk | _Chunk
+
 MAX_CHOICES = 1024
 """Of a stream, which remembers them; OpenAI's own bound of `n` is 128."""
 
@@ -103,6 +105,10 @@ _decode_choices = msgspec.json.Decoder(list[_WholeChoice]).decode
 
 class PassthroughStream(StreamTranslator):
     """Chunks of an OpenAI-compatible upstream, forwarded event by event."""
+
+    OBJECT = "chat.completion.chunk"
+    ENDING: Mapping[str, Any] = {"delta": {}}
+    """Of a choice that ends and says nothing."""
 
     def __init__(self, ctx: TranslationContext) -> None:
         super().__init__(ctx)
@@ -152,8 +158,7 @@ class PassthroughStream(StreamTranslator):
         self.stop_reason = reason
         if NOTE not in self.notes:
             self.notes.append(NOTE)
-        choice = {"index": index, "delta": {}, "finish_reason": reason}
-        return data_frame(jsonio.encode({**self._head(), "choices": [choice]}))
+        return data_frame(jsonio.encode({**self._head(), "choices": [{"index": index, **self.ENDING, "finish_reason": reason}]}))
 
     def usage_so_far(self) -> Usage:
         """See `StreamTranslator`; some upstreams send their counts with every chunk."""
@@ -184,7 +189,7 @@ class PassthroughStream(StreamTranslator):
             raise event_error(error_fields(data), self.ctx.upstream_name)
         return self._chunk(data, chunk)
 
-    def _decoded(self, data: bytes) -> _FirstChunk | _Chunk:
+    def _decoded(self, data: bytes) -> Chunk:
         try:
             if not data.isascii():
                 str(data, "utf-8")  # the decoder looks at the fields that it knows only
@@ -192,24 +197,29 @@ class PassthroughStream(StreamTranslator):
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UpstreamBroken(f"The upstream sent an event that is not a chunk: {error}.") from error
 
-    def _chunk(self, data: bytes, chunk: _FirstChunk | _Chunk) -> bytes:
+    def _chunk(self, data: bytes, chunk: Chunk) -> bytes:
         if chunk.usage is not None:
             self._raw_usage = chunk.usage
             self.usage = usage_of(chunk.usage)
         if not chunk.choices:  # a usage chunk, or one without a choice (Azure's filter results): sent at the end, or not at all
             return b""
+        if self._identity is None:
+            self._identity = (chunk.id or self.ctx.completion_id, int(chunk.created or self.ctx.created_s))
+            self._their_model = _written_model(data, chunk.model)
+        return self._frame(data, chunk)
+
+    def _frame(self, data: bytes, chunk: Chunk) -> bytes:
+        """The frame for a chunk that has choices."""
+        choices = chunk.choices or ()
         self._scale.add(data)
         if self._calls.has_begun or begins_call(data):
             self._calls.add(b"data: " + data)
-        is_opening, are_whole = self._count_choices(chunk.choices)
+        is_opening, are_whole = self._count_choices(choices)
         lacks_role = False
         if isinstance(chunk, _FirstChunk):
             deltas = [choice.delta for choice in chunk.choices or ()]
             self.is_committed = any(delta is not None and delta.has_content() for delta in deltas)
             lacks_role = is_opening and any(delta is None or not delta.role for delta in deltas)
-        if self._identity is None:
-            self._identity = (chunk.id or self.ctx.completion_id, int(chunk.created or self.ctx.created_s))
-            self._their_model = _written_model(data, chunk.model)
         is_regular = are_whole and chunk.usage is None and not lacks_role and (chunk.id, chunk.created) == self._identity
         if is_regular and self._their_model and self._their_model in data:
             frame = data_frame(data.replace(self._their_model, self._our_model))
@@ -255,7 +265,7 @@ class PassthroughStream(StreamTranslator):
 
     def _head(self) -> dict[str, Any]:
         assert self._identity is not None
-        return dict(zip(_IDENTITY_KEYS, (self._identity[0], "chat.completion.chunk", self._identity[1], self.ctx.alias), strict=True))
+        return dict(zip(_IDENTITY_KEYS, (self._identity[0], self.OBJECT, self._identity[1], self.ctx.alias), strict=True))
 
     def _usage_chunk(self, usage: Mapping[str, Any]) -> bytes:
         return jsonio.encode({**self._head(), "choices": [], "usage": with_cost(usage, self.ctx)})

@@ -89,6 +89,14 @@ def test_a_stream_is_forwarded_under_the_clients_name() -> None:
     assert stream.translate_event(event(row("late")).strip()) == b"", "after the end there is nothing"
 
 
+def test_what_a_chunk_says_besides_is_kept() -> None:
+    odd = {**row("1", "stop"), "system_fingerprint": "x", "usage": COUNTS}
+    odd["choices"][0]["logprobs"] = {"tokens": ["1"]}
+    events, stream = translate(event(odd))
+    assert events[0] == {name: value for name, value in {**odd, "model": "coder"}.items() if name != "usage"}
+    assert stream.usage == Usage(9, 3)
+
+
 def test_every_cut_gives_the_same() -> None:
     whole = translate(PIECES)[0]
     for cut in range(1, len(PIECES)):
@@ -102,7 +110,7 @@ def test_usage_that_lacks_is_estimated() -> None:
     events, stream = translate(b": hi\n\n" + event(row("1234567")) + event(row(None, "stop")) + event("[DONE]"), ctx)
     assert events[-1]["usage"]["prompt_tokens"] == 7
     assert stream.usage == Usage(7, 2, is_estimate=True)
-    assert translate(event(row("1", "stop")))[1].usage == Usage(0, 1, is_estimate=True)
+    assert translate(event(row("1", "stop")), dataclasses.replace(ASKED, count_prompt=lambda: 0))[1].usage == Usage(0, 1, is_estimate=True)
     body = json.dumps(row("1234567", "stop")).encode()
     assert NATIVE.response(body, ctx).usage == Usage(7, 2, is_estimate=True)
 
@@ -125,9 +133,9 @@ def test_an_end_without_a_reason_is_one(upstream: bytes, is_whole: bool) -> None
         (event("[DONE]"), True, UpstreamBroken, "without a finish_reason"),
         (b"data: {\n\n", True, UpstreamBroken, "not a chunk"),
         (event({"choices": [], "x": 1}) + event({"choices": None}), True, UpstreamBroken, "without a finish_reason"),
-        (b"data: [1]\n\n", True, UpstreamBroken, "not a completion"),
-        (event({"choices": 5}), True, UpstreamBroken, "not a completion"),
-        (event({"choices": [5]}), True, UpstreamBroken, "not a completion"),
+        (b"data: [1]\n\n", True, UpstreamBroken, "not a chunk"),
+        (event({"choices": 5}), True, UpstreamBroken, "not a chunk"),
+        (event({"choices": [5]}), True, UpstreamBroken, "not a chunk"),
         (event({"choices": [{"text": 5}]}), True, UpstreamBroken, "not a chunk of a completion"),
         (event({"error": {"type": "overloaded_error", "message": "No"}}), True, UpstreamOverloaded, "fake: No"),
         (b'event: error\ndata: {"type": "overloaded_error", "message": "No"}\n\n', True, UpstreamOverloaded, "fake: No"),
@@ -157,10 +165,26 @@ def test_a_chat_that_a_server_answers_with_is_read_as_a_completion() -> None:
     assert (text_of(events), stream.stop_reason, stream.is_committed) == ("1", "stop", True)
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b'{"choices": []}', b'{"choices": [{"message": {"content": 5}}]}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"choices": []}',
+        b'{"choices": [5]}',
+        b'{"choices": [{"text": 5}]}',
+        b'{"choices": [{"message": {"content": 5}}]}',
+    ],
+)
 def test_a_whole_answer_that_is_none_is_the_upstreams_fault(body: bytes) -> None:
     with pytest.raises(UpstreamBroken):
         NATIVE.response(body, CTX)
+
+
+def test_an_error_in_place_of_a_whole_answer_is_the_one_it_stands_for() -> None:
+    with pytest.raises(UpstreamOverloaded, match="fake: No"):
+        NATIVE.response(b'{"error": {"type": "overloaded_error", "message": "No"}}', CTX)
 
 
 @pytest.mark.parametrize(
