@@ -35,7 +35,7 @@ from compat.protocols.events import (
     Unknown,
     Used,
 )
-from compat.protocols.joined import FrameWriter
+from compat.protocols.joined import FrameWriter, RawDeltas
 from compat.protocols.notes import Notes
 from compat.protocols.sealed import PREFIX, Sealed
 from compat.protocols.sequenced import Sequenced
@@ -104,6 +104,14 @@ class MessagesWriter(FrameWriter):
         if type(event) is TextDelta and event.index == self._order.open_index:
             return self._ready % _encode(event.text)
         return b"".join([_FRAMES[type(one)](self, one) for one in self._order.take(event)])
+
+    def write_raw(self, deltas: RawDeltas) -> bytes:
+        """See `FrameWriter`."""
+        kind, index, values = deltas
+        if index != self._order.open_index or kind is ArgumentsDelta or (self._is_thought and self._ctx.memory.hides_thinking):
+            return super().write_raw(deltas)
+        ready = self._ready
+        return b"".join([ready % (b'"' + value + b'"') for value in values])
 
     def finish(self) -> bytes:
         """See `FrameWriter`."""

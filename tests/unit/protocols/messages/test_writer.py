@@ -26,7 +26,7 @@ from compat.protocols.events import (
     Unknown,
     Used,
 )
-from compat.protocols.joined import JoinedStream, answer_translator
+from compat.protocols.joined import JoinedStream, RawDeltas, answer_translator
 from compat.protocols.messages.writer import PING, MessagesWriter, call_id_of, fit_call_id, usage_object
 from compat.protocols.notes import Notes
 from compat.protocols.sealed import PREFIX, Sealed, Sealer
@@ -295,3 +295,18 @@ def test_many_pieces_cost_the_same_each() -> None:
 
     small = min(cost(2_000) for _ in range(3))
     assert min(cost(8_000) for _ in range(3)) < 10 * small
+
+
+def test_pieces_that_nobody_decoded_are_the_same_frames() -> None:
+    starts = [BlockStart(0, "thinking"), BlockStart(1, "text"), BlockStart(2, "tool_call", "a", "f")]
+    for ctx in (CTX, dataclasses.replace(CTX, memory=AnswerMemory(hides_thinking=True))):
+        raw, decoded = MessagesWriter(ctx, Notes()), MessagesWriter(ctx, Notes())
+        for start, kind in zip(starts, (ThinkingDelta, TextDelta, ArgumentsDelta), strict=True):
+            values = (b'a\\"', b"\\u00e4%", b"\xc3\xa4")
+            told = (
+                raw.write(start) + raw.write_raw(RawDeltas(kind, start.index, values)) + raw.write_raw(RawDeltas(kind, start.index, values))
+            )
+            pieces = [kind(start.index, piece) for piece in ('a"', "ä%", "ä")]
+            told_again = b"".join(map(decoded.write, [start, *pieces, *pieces]))
+            assert events_of(told) == events_of(told_again)
+        assert raw.finish() == decoded.finish()
