@@ -34,7 +34,8 @@ class Start(msgspec.Struct, frozen=True, gc=False):
 
 class BlockStart(msgspec.Struct, frozen=True):
     """A block begins. `call_id` and `name` are those of a tool call, as the client knows them; `choice` is the answer that it is a part of,
-    where the client asked for several, `more` is what else the upstream's protocol says of a call."""
+    where the client asked for several, `more` is what else the upstream's protocol says of a call. A call of a `is_freeform` tool has raw
+    text for its arguments."""
 
     index: int
     kind: BlockKind
@@ -42,6 +43,7 @@ class BlockStart(msgspec.Struct, frozen=True):
     name: str = ""
     choice: int = 0
     more: Any = None
+    is_freeform: bool = False
 
 
 class TextDelta(msgspec.Struct, frozen=True, gc=False):

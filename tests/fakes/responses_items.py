@@ -121,6 +121,9 @@ def _summary_events(item: Item, place: Mapping[str, Any]) -> Iterator[Item]:
 
 def _part_events(place: Mapping[str, Any], part: Item) -> Iterator[Item]:
     kind = part["type"]
+    if kind not in {"output_text", "refusal"}:
+        yield from ({"type": f"response.content_part.{step}", **place, "part": part} for step in ("added", "done"))
+        return
     key, more = ("text", {"logprobs": []}) if kind == "output_text" else ("refusal", {})
     yield {"type": "response.content_part.added", **place, "part": {**part, key: "", **({"annotations": []} if more else {})}}
     yield from _deltas(f"response.{kind}", place, key, part[key], **more)

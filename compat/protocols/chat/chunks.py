@@ -48,14 +48,15 @@ class ChunkWriter:
         """A frame with a piece of such text, for `%` with the piece as a JSON string."""
         return self._ready_head + b'"%s":%%s},"finish_reason":null}]}\n\n' % field
 
-    def tool_call(self, index: int, call_id: str, name: str, more: Mapping[str, Any] | None = None) -> bytes:
+    def tool_call(self, index: int, call_id: str, name: str, more: Mapping[str, Any] | None = None, *, is_freeform: bool = False) -> bytes:
         """The opening of a tool call: its id, type, name and no arguments yet; `more` are further fields of it."""
-        call = {"index": index, "id": call_id, "type": "function", "function": {"name": name, "arguments": ""}, **(more or {})}
+        call = {"index": index, "id": call_id, **called(name, "", is_freeform=is_freeform), **(more or {})}
         return b'%s"tool_calls":[%s]},"finish_reason":null}]}\n\n' % (self._delta_head, jsonio.encode(call))
 
-    def ready_arguments(self, index: int) -> bytes:
-        """A frame with a piece of a tool call's arguments, for `%` with the piece as a JSON string."""
-        return self._ready_head + b'"tool_calls":[{"index":%d,"function":{"arguments":%%s}}]},"finish_reason":null}]}\n\n' % index
+    def ready_arguments(self, index: int, *, is_freeform: bool = False) -> bytes:
+        """A frame with a piece of a tool call's arguments, or of a freeform call's text, for `%` with the piece as a JSON string."""
+        place = b'"custom":{"input":' if is_freeform else b'"function":{"arguments":'
+        return self._ready_head + b'"tool_calls":[{"index":%d,%s%%s}}]},"finish_reason":null}]}\n\n' % (index, place)
 
     def delta(self, delta: Mapping[str, Any]) -> bytes:
         """Any other delta."""
@@ -69,6 +70,13 @@ class ChunkWriter:
     def usage(self, usage: Mapping[str, Any]) -> bytes:
         """The usage chunk, which has no choice."""
         return b'%s,"choices":[],"usage":%s}\n\n' % (self._head, jsonio.encode(usage))
+
+
+def called(name: str, arguments: str, *, is_freeform: bool) -> dict[str, Any]:
+    """Type, name and arguments of a tool call."""
+    if is_freeform:
+        return {"type": "custom", "custom": {"name": name, "input": arguments}}
+    return {"type": "function", "function": {"name": name, "arguments": arguments}}
 
 
 def completion_frames(body: bytes, wants_usage: bool) -> bytes:  # one of `Translator.replay`

@@ -14,7 +14,7 @@ import msgspec
 
 from compat import jsonio
 from compat.protocols.base import TranslationContext
-from compat.protocols.chat.chunks import ChunkWriter
+from compat.protocols.chat.chunks import ChunkWriter, called
 from compat.protocols.events import (
     ArgumentsDelta,
     BlockStart,
@@ -52,6 +52,7 @@ class ChatWriter(FrameWriter):
         self._content, self._reasoning = self._chunks.ready(b"content"), self._chunks.ready(b"reasoning_content")
         self._has_role = False
         self._calls: dict[int, int] = {}
+        self._freeform: set[int] = set()
         self._text_starts: dict[int, int] = {}
         self._text_chars = 0
         self._uncounted: list[bytes] = []
@@ -71,7 +72,7 @@ class ChatWriter(FrameWriter):
         """See `FrameWriter`."""
         kind, index, values = deltas
         if kind is ArgumentsDelta:
-            frame = self._chunks.ready_arguments(self._calls[index])
+            frame = self._ready_arguments(index)
         elif kind is TextDelta:
             self._uncounted += values
             frame = self._content
@@ -100,7 +101,9 @@ class ChatWriter(FrameWriter):
         if event.kind != "tool_call":
             return b""
         number = self._calls[event.index] = len(self._calls)
-        return self._role() + self._chunks.tool_call(number, event.call_id, event.name, event.more)
+        if event.is_freeform:
+            self._freeform.add(event.index)
+        return self._role() + self._chunks.tool_call(number, event.call_id, event.name, event.more, is_freeform=event.is_freeform)
 
     def _count(self) -> int:
         """How many characters of text there are so far."""
@@ -123,7 +126,10 @@ class ChatWriter(FrameWriter):
         return self._role() + self._chunks.text(b"refusal", event.text)
 
     def _arguments(self, event: ArgumentsDelta) -> bytes:
-        return self._chunks.ready_arguments(self._calls[event.index]) % _encode(event.text)
+        return self._ready_arguments(event.index) % _encode(event.text)
+
+    def _ready_arguments(self, block: int) -> bytes:
+        return self._chunks.ready_arguments(self._calls[block], is_freeform=block in self._freeform)
 
     def _cited(self, event: Cited) -> bytes:
         annotations = annotations_of(event.citations, self._text_starts[event.index], self._count(), self._notes)
@@ -158,16 +164,15 @@ class ChatWriter(FrameWriter):
 
     def body(self, events: Iterable[Event]) -> bytes:
         """See `FrameWriter`."""
-        texts: dict[str, list[str]] = {"content": [], "reasoning_content": []}
-        calls: dict[int, dict[str, Any]] = {}
+        texts: dict[str, list[str]] = {"content": [], "reasoning_content": [], "refusal": []}
+        calls: dict[int, BlockStart] = {}
         pieces: dict[int, list[str]] = {}
         annotations: list[dict[str, Any]] = []
         stop, usage = Stop("end"), Usage()
         for event in events:
             match event:
-                case BlockStart(index, "tool_call", call_id, name):
-                    pieces[index] = []
-                    calls[index] = {"id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}
+                case BlockStart(index, "tool_call"):
+                    calls[index], pieces[index] = event, []
                 case BlockStart():
                     self._block_start(event)
                 case TextDelta():
@@ -175,6 +180,8 @@ class ChatWriter(FrameWriter):
                     self._text_chars += len(event.text)
                 case ThinkingDelta():
                     texts["reasoning_content"].append(event.text)
+                case RefusalDelta():
+                    texts["refusal"].append(event.text)
                 case ArgumentsDelta():
                     pieces[event.index].append(event.text)
                 case Cited():
@@ -185,10 +192,11 @@ class ChatWriter(FrameWriter):
                     stop = event
                 case Used():
                     usage = event.usage
-        for index, parts in pieces.items():
-            calls[index]["function"]["arguments"] = "".join(parts)
         said = {name: "".join(parts) for name, parts in texts.items()}
-        return self._document(_message(said, list(calls.values()), annotations, stop), stop, usage)
+        made = [
+            {"id": call.call_id, **called(call.name, "".join(pieces[index]), is_freeform=call.is_freeform)} for index, call in calls.items()
+        ]
+        return self._document(_message(said, made, annotations, stop), stop, usage)
 
     def _document(self, message: Mapping[str, Any], stop: Stop, usage: Usage) -> bytes:
         ctx = self._ctx
@@ -208,8 +216,9 @@ def _message(said: Mapping[str, str], calls: Sequence[Any], annotations: Sequenc
         message["tool_calls"] = calls
     if annotations:
         message["annotations"] = annotations
-    if stop.reason == "refusal":
-        message["refusal"] = stop.refusal
+    refusal = said["refusal"] or (stop.refusal if stop.reason == "refusal" else "")
+    if refusal or stop.reason == "refusal":
+        message["refusal"] = refusal
     elif not said["content"] and not calls:
         message["content"] = ""
     return message
