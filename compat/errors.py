@@ -1,7 +1,7 @@
 """Every error a client can meet, as a tree whose classes carry their own data.
 
-Nothing outside this file decides what an error means: the pipeline reads the class attributes, the endpoints read `status`
-and `body()`. Foreign exceptions (sockets, TLS, parsers) are mapped to these in one place, `compat/upstream/`.
+Nothing outside this file decides what an error means: a call reads the class attributes, and a client's protocol writes them in its own
+shape (`ClientProtocol.error_body`). Foreign exceptions (sockets, TLS, parsers) are mapped to these in one place, `compat/upstream/`.
 
     GatewayError
     ├── ClientError                 the request can't be served as it is
@@ -43,16 +43,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-import msgspec
-
 MAX_RETRY_AFTER_S = 30
 """The longest wait a client is asked for: Kilo Code obeys `retry-after` without a cap of its own."""
 
 
 class GatewayError(Exception):
-    """An error that can be shown to a client in OpenAI's shape.
+    """An error that can be shown to a client.
 
-    `status` is the HTTP status for the client, `type` and `code` the machine-readable words of OpenAI's error object.
+    `status` is the HTTP status for the client, `type` and `code` are machine-readable words, as OpenAI has them.
     `retryable`: another attempt may succeed; `trips_circuit`: the circuit counts it.
     """
 
@@ -106,22 +104,6 @@ class GatewayError(Exception):
             seen.add(id(error))
             error.__traceback__ = None
             error = error.__cause__ or error.__context__
-
-    def fields(self) -> dict[str, str | None]:
-        """OpenAI's error object: message, type, param, code."""
-        return {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
-
-    def body(self) -> bytes:
-        """The JSON body of an error answer, `{"error": {...}}`."""
-        return msgspec.json.encode({"error": self.fields()})
-
-    def frame(self) -> bytes:
-        """The event that ends a stream which can't be carried on.
-
-        Kilo Code and the `openai` SDK both read this shape as an error of the running answer.
-        """
-        event = {"type": "error", "error": {"code": self.code or self.type, "message": self.message, "type": self.type}}
-        return b"data: " + msgspec.json.encode(event) + b"\n\n"
 
 
 class ClientError(GatewayError):

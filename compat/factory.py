@@ -24,9 +24,8 @@ from compat.cluster.circuits import CircuitBoard
 from compat.config.catalog import Catalog, Model, load_catalog
 from compat.config.settings import Settings
 from compat.endpoints.boundary import attach_boundary, fault_of
-from compat.endpoints.chat import ChatEndpoint, chat_blueprint
-from compat.endpoints.completions import completions_blueprint
 from compat.endpoints.compression import attach_compression
+from compat.endpoints.doors import doors_blueprint, doors_of
 from compat.endpoints.embeddings import embeddings_blueprint
 from compat.endpoints.front import Front
 from compat.endpoints.health import health_blueprint
@@ -115,11 +114,10 @@ def create_app(gateway: Gateway) -> Front:
     app.url_map.merge_slashes = False
     attach_boundary(app, gateway)
     attach_compression(app)
-    chat = ChatEndpoint(gateway)
-    app.register_blueprint(chat_blueprint(chat))
-    app.wsgi_app = HotPath(app, chat, partial(fault_of, gateway))  # type: ignore[method-assign]  # as Flask's documentation has it
+    doors = doors_of(gateway)
+    app.register_blueprint(doors_blueprint(doors))
+    app.wsgi_app = HotPath(app, doors, partial(fault_of, gateway))  # type: ignore[method-assign]  # as Flask's documentation has it
     for make_blueprint in (
-        completions_blueprint,
         embeddings_blueprint,
         models_blueprint,
         model_info_blueprint,

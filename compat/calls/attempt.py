@@ -23,9 +23,8 @@ from compat.calls.ledger import Account
 from compat.errors import GatewayError, NoUpstream, UpstreamBroken, UpstreamError, UpstreamTimeout
 from compat.protocols import translator_for
 from compat.protocols.base import StreamTranslator, ThinkingRecord, TranslatedAnswer, TranslationContext, Translator
-from compat.protocols.chat.check import check_messages
+from compat.protocols.client_protocol import Identity
 from compat.protocols.refusals import PASSING
-from compat.reuse.whole_answer import answer_of
 from compat.routing.pacing import Sent
 from compat.routing.router import Deployment
 from compat.streaming.heartbeat import Pulse, Steps
@@ -104,17 +103,17 @@ class Attempt:
         """
         ctx = self._context()
         if (kept := self._kept(ctx)) is not None:
-            yield self._translator.replay(kept, self.call.wants_usage)
+            yield self.call.protocol.replay(kept, self.call.wants_usage)
             return
         exchange, ctx, head = yield from self._open(ctx)
         if _media_type(head) == "application/json":  # a whole answer to a streaming request becomes a stream
             answer = yield from self._answer(ctx, exchange)
-            frames = self._translator.replay(answer.body, self.call.wants_usage)
+            frames = self.call.protocol.replay(answer.body, self.call.wants_usage)
             self.is_complete = True
             self._show()
             yield frames
             return
-        outflow = Outflow(self._translator.stream(ctx), self.hold_bytes, self._show)
+        outflow = Outflow(self.call.protocol, self._translator.stream(ctx), self.hold_bytes, self._show)
         stream = self._stream = outflow.stream
         exchange = yield from self._parts(exchange, ctx, outflow, partial(self._relay, outflow, outlet, on_frames))
         last = outflow.rest(is_whole=exchange.is_whole)
@@ -180,9 +179,9 @@ class Attempt:
         found = self.account.kept(self.deployment, self.gateway.offload.request(self._translator, self.call.envelope, ctx)[0])
         if found is None:
             return None
-        self.usage, self.stop_reason, self.is_complete = Usage(), "stop", True
+        self.usage, self.stop_reason, self.is_complete = Usage(), self.call.protocol.end_reason, True
         self._show()
-        return answer_of(found, self.call.wire_api, completion_id=ctx.completion_id, created_s=ctx.created_s, model=ctx.alias)
+        return self.call.protocol.again(found.said, Identity(ctx.completion_id, ctx.created_s, ctx.alias))
 
     # Answers.
 
@@ -211,7 +210,7 @@ class Attempt:
         is_shown = has_ended = False
         while not (stream.is_finished or has_ended):
             if is_shown and outlet is not None and outflow.is_flowing and exchange.watchable is not None:
-                bounds = Bounds(self.pulse.heartbeat_s, silence_s, self.deadline_s)
+                bounds = Bounds(self.pulse.heartbeat_s, silence_s, self.pulse.heartbeat, self.deadline_s)
                 relay = Relay(exchange, outlet, outflow, on_frames, clock, bounds, self.gateway.gathering)
                 has_ended, last_data_s, frames = relay.run(), relay.last_data_s, relay.left
                 self.pulse.last_frame_s = relay.last_sent_s
@@ -233,7 +232,7 @@ class Attempt:
                 yield from self._heartbeat()
             if stream.failure is not None:
                 raise stream.failure
-            if stream.stop_reason is not None and self.call.envelope.value("n") in (None, 1):
+            if stream.stop_reason is not None and self.call.answers_wanted == 1:
                 silence_s = min(silence_s, _END_S)
 
     def _show(self) -> None:
@@ -247,10 +246,10 @@ class Attempt:
     def _open(self, ctx: TranslationContext) -> Steps[tuple[Exchange, TranslationContext, Head]]:
         """Send the call and wait for a 200; a refused parameter that the call can do without is left out."""
         deployment = self.deployment
-        if deployment.upstream.kind.is_lenient and self.call.wire_api == "openai.chat":
+        if deployment.upstream.kind.is_lenient and (check := self.call.protocol.check) is not None:
             takes_images = deployment.model.images or not deployment.is_embedded
             envelope = self.call.envelope
-            self.gateway.offload.run(envelope.body, partial(check_messages, envelope, takes_images=takes_images))
+            self.gateway.offload.run(envelope.body, partial(check, envelope, takes_images=takes_images))
         for _ in range(MAX_LEARNT):
             request, ctx = self.gateway.offload.request(self._translator, self.call.envelope, ctx)
             self.notes = (*request.notes, *self._learnt)
@@ -305,7 +304,7 @@ class Attempt:
         """How the call gets to the deployment, which refuses these. `NoUpstream` where there is no way."""
         upstream, call = self.deployment.upstream, self.call
         kind = upstream.kind
-        found = translator_for(call.wire_api, kind.wire_api, call.envelope, kind.paths.keys(), refused)
+        found = translator_for(call.protocol.api, kind.wire_api, call.envelope, kind.paths.keys(), refused)
         if found is None:
             raise NoUpstream(f"No translation to the wire API {kind.wire_api} of {upstream.name}.")
         return found
@@ -317,7 +316,7 @@ class Attempt:
             alias=call.model,
             target=deployment.target,
             model=deployment.model,
-            completion_id=f"chatcmpl-{clock.new_id()}",
+            completion_id=call.protocol.answer_id(clock.new_id()),
             created_s=int(clock.now()),
             is_stream=call.is_stream,
             wants_usage=call.wants_usage,
@@ -326,7 +325,7 @@ class Attempt:
             upstream_name=deployment.upstream.name,
             refused_parameters=self.gateway.refusals.of(deployment.name),
             find_thinking=partial(self.gateway.vault.find, call.client, deployment.target),
-            count_prompt=partial(prompt_tokens, call.envelope),
+            count_prompt=partial(prompt_tokens, call.envelope, call.protocol.prompt),
         )
 
     def _await_engine(self, upstream: Upstream, deadline_s: float) -> Steps[Upstream]:

@@ -10,7 +10,7 @@ account.close(record, usage, cost_usd) # the end: what was reserved becomes what
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -55,19 +55,20 @@ class Account:
             return
         gateway, call = self.gateway, self.call
         self._begin()
-        if call.wire_api != "openai.embeddings":
-            self._decision = gateway.offload.run(call.envelope.body, partial(gateway.answers.decide, call.envelope, call.cache_wish))
+        self._decision = gateway.offload.run(
+            call.envelope.body, partial(gateway.answers.decide, call.protocol, call.envelope, call.cache_wish)
+        )
         estimate = estimate_of(len(call.envelope.body), call.most_output(route.model.max_output), route.model.price.at(gateway.clock.now()))
         self._has_asked = True  # a refusal has the headers with it
         self._reservation = gateway.limits.admit(call.client, route.name, estimate)
 
     def kept(self, deployment: Deployment, request: TranslatedRequest) -> Kept | None:
         """The answer to the same request, if there is one; if not, this one's may be kept."""
-        answers = self.gateway.answers
-        key = self.gateway.offload.run(request.body, partial(answers.key, self.call.client, deployment, request, self.call.wire_api))
+        answers, protocol = self.gateway.answers, self.call.protocol
+        key = self.gateway.offload.run(request.body, partial(answers.key, self.call.client, deployment, request, protocol))
         found = answers.lookup(self._decision, key)
         self.is_hit = found is not None
-        self._recording = None if self.is_hit else answers.recording(self._decision, key)
+        self._recording = None if self.is_hit else answers.recording(self._decision, key, protocol)
         return found
 
     def whole(self, body: bytes) -> None:
@@ -79,6 +80,12 @@ class Account:
         """Frames of the answer, as they go to the client."""
         if self._recording is not None:
             self._recording.feed(frames)
+
+    def cache_lost(self, deployment: Deployment, segments: Sequence[tuple[str, bytes]], usage: Usage | None) -> str | None:
+        """The part of the prompt from which on the upstream's cache did not hold, where that can be told."""
+        if usage is None or usage.is_estimate or not segments:
+            return None
+        return self.gateway.cache_watch.first_change(self.call.client, self.call.session_id, deployment.name, segments, usage)
 
     def note(self, name: str, fields: Mapping[str, object]) -> None:
         """Something that happened on the way, for whoever follows the call: an attempt that failed, an answer that was carried on."""

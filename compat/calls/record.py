@@ -8,6 +8,7 @@ from typing import Literal
 from compat.calls.call import Call
 from compat.errors import GatewayError
 from compat.protocols.base import note_values
+from compat.telemetry.fields import STOP_REASON, USUAL_ENDPOINT
 from compat.wire.usage import Usage
 
 Result = Literal["ok", "error", "cancelled"]
@@ -60,8 +61,8 @@ def record_of(outcome: Outcome) -> dict[str, object]:
         "bytes_in": len(call.envelope.body),
         "bytes_out": outcome.bytes_out,
     }
-    if call.wire_api != "openai.chat":
-        record["endpoint"] = call.wire_api.partition(".")[2]
+    if call.protocol.endpoint != USUAL_ENDPOINT:
+        record["endpoint"] = call.protocol.endpoint
     if outcome.first_content_s is not None:
         record["ttft_ms"] = round((outcome.first_content_s - call.received_s) * 1000, 1)
     if outcome.died:
@@ -70,7 +71,7 @@ def record_of(outcome: Outcome) -> dict[str, object]:
         record |= _counts(outcome.usage, outcome.cost_usd)
     told = {
         "cache_lost": outcome.cache_lost,
-        "finish_reason": outcome.stop_reason,
+        STOP_REASON: outcome.stop_reason,
         "notes": note_values(outcome.notes),
         "cache": outcome.cache,
     }

@@ -11,12 +11,10 @@ An answer that must be JSON is not carried on either: a second attempt would dec
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from compat import jsonio
 from compat.calls.call import Call
 from compat.config.catalog import Price
-from compat.protocols.joined import ClientHalf
+from compat.protocols.client_protocol import ClientProtocol
 from compat.protocols.transcript import Transcript
 from compat.routing.router import Deployment
 from compat.wire.sse import EventSplitter
@@ -29,7 +27,11 @@ _CHARS_PER_TOKEN = 4
 LEFT_ALONE = frozenset({"annotations", "reasoning_details"})
 """What a rescue may leave as it is: sources of the text, and the upstream's own notes on its reasoning."""
 
-_LIMITS = ("max_tokens", "max_completion_tokens")
+_PLEA = (
+    "The connection failed in the middle of your last message. What arrived of it ends with the characters between these marks:\n"
+    "<<<%s>>>\n\n"
+    "Go on with the very next character, also within a word or a line. Repeat nothing, and say nothing about the interruption."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +56,10 @@ class Shown:
 class ShownSoFar:
     """What the client was shown of one answer. Mutable: everything. Frames are kept as they are until they are many, and then read."""
 
-    def __init__(self, client: ClientHalf) -> None:
+    def __init__(self, protocol: ClientProtocol) -> None:
         self._unread: list[bytes] = []
         self._unread_bytes = 0
-        self._reader = client.reader()
+        self._reader = protocol.reader()
         self._transcript: Transcript | None = Transcript()
 
     def add(self, frames: bytes) -> None:
@@ -94,39 +96,23 @@ def _shown(transcript: Transcript) -> Shown:
 
 def can_rescue(call: Call, shown: Shown) -> bool:
     """Whether the rest of the answer can be asked for honestly."""
-    wanted = call.envelope.value("response_format")
-    is_free = not isinstance(wanted, dict) or wanted.get("type") in (None, "text")
-    is_one = call.envelope.value("n") in (None, 1)
-    return is_free and is_one and shown.is_plain and not shown.has_ended and shown.identity is not None
+    rescue = call.protocol.rescue
+    return rescue is not None and rescue.may(call.envelope) and shown.is_plain and not shown.has_ended and shown.identity is not None
 
 
 def takes_prefill(call: Call, deployment: Deployment) -> bool:
     """Whether the deployment goes on with a trailing assistant message by itself."""
     if deployment.upstream.kind.wire_api != "anthropic.messages" or not deployment.model.messages.prefill:
         return False
-    return call.envelope.value("reasoning_effort") in (None, "none") and not call.envelope.value("reasoning")
+    return call.protocol.rescue is not None and not call.protocol.rescue.asks_thinking(call.envelope)
 
 
 def rest_of(call: Call, shown: Shown, deployment: Deployment) -> Call:
     """The call that asks for the rest. Without any text so far it is the call itself."""
-    if not shown.text.strip():
+    if not shown.text.strip() or call.protocol.rescue is None:
         return call
-    turns: list[dict[str, Any]] = [{"role": "assistant", "content": shown.text}]
-    if not takes_prefill(call, deployment):
-        end = shown.text[-_QUOTED_CHARS:]
-        words = (
-            "The connection failed in the middle of your last message. What arrived of it ends with the characters between these marks:\n"
-            f"<<<{end}>>>\n\n"
-            "Go on with the very next character, also within a word or a line. Repeat nothing, and say nothing about the interruption."
-        )
-        turns.append({"role": "user", "content": words})
-    messages = call.envelope["messages"].rstrip()
-    changes = {"messages": messages[:-1] + b"," + jsonio.encode(turns)[1:]}
-    for name in _LIMITS:
-        limit = call.envelope.value(name)
-        if isinstance(limit, int) and limit > 0:
-            changes[name] = jsonio.encode(max(limit - shown.tokens, 1))
-    return replace(call, envelope=type(call.envelope)(call.envelope.replaced(changes)), wants_usage=True)
+    words = "" if takes_prefill(call, deployment) else _PLEA % shown.text[-_QUOTED_CHARS:]
+    return replace(call, envelope=call.protocol.rescue.rest(call.envelope, shown.text, shown.tokens, words), wants_usage=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from functools import partial
 
 import gevent
 
@@ -26,7 +27,6 @@ from compat.calls.record import Outcome, Result, record_of
 from compat.calls.resume import Shown, ShownSoFar, Spent, added_usage, can_rescue, estimate_of, rest_of, takes_prefill
 from compat.calls.splice import Splice
 from compat.errors import ClientGone, GatewayError, InternalError, NoUpstream, UpstreamRateLimit
-from compat.protocols import CLIENTS
 from compat.protocols.base import note_values
 from compat.protocols.notes import header_text
 from compat.routing.admission import Ticket, outcome_of
@@ -70,8 +70,8 @@ class CallRun:
 
     def __post_init__(self) -> None:
         self.account = Account(self.gateway, self.call)
-        self._pulse = Pulse(self.call.received_s, self.gateway.settings.server.heartbeat_s)
-        self._shown = ShownSoFar(CLIENTS[self.call.wire_api]) if self._may_rescue() and self.gateway.settings.retry.attempts > 1 else None
+        self._pulse = Pulse(self.call.received_s, self.gateway.settings.server.heartbeat_s, self.call.protocol.heartbeat)
+        self._shown = ShownSoFar(self.call.protocol) if self._may_rescue() and self.gateway.settings.retry.attempts > 1 else None
 
     @property
     def attempts(self) -> int:
@@ -120,7 +120,7 @@ class CallRun:
             self._settle("error", error)
             if not has_begun:
                 raise
-            yield error.frame()
+            yield self.error_frame(error)
         finally:
             self._settle_early()
 
@@ -148,6 +148,10 @@ class CallRun:
     def request_id(self) -> str:
         """The call's id."""
         return self.call.request_id
+
+    def error_frame(self, error: GatewayError) -> bytes:
+        """The frame that ends the answer with an error."""
+        return self.call.protocol.error_frame(error)
 
     def note_shared(self, request_id: str) -> None:
         """The record of a call that was never begun, since it shares the answer of another one."""
@@ -234,7 +238,9 @@ class CallRun:
         gateway, call = self.gateway, self.call
         route = self.route or gateway.router.resolve(call.model)
         has_session = route.has_choice and gateway.settings.affinity.enabled
-        session = session_of(call.envelope, call.client, call.session_id) if has_session else call.request_id
+        session = (
+            session_of(call.client, call.session_id, partial(call.protocol.opening, call.envelope)) if has_session else call.request_id
+        )
         self.account.admit(route)
         total_s = max(deployment.upstream.timeouts.total_s for deployment in route.deployments)
         return CallPlan(gateway.policies, route, session, call.received_s + total_s)
@@ -301,7 +307,7 @@ class CallRun:
 
         names = [deployment.name for deployment in (*self.died, attempt.deployment)]
         splice = Splice(
-            CLIENTS[self.call.wire_api],
+            self.call.protocol,
             self.call.model,
             shown,
             self.spent or Spent(),
@@ -325,7 +331,7 @@ class CallRun:
         settings = self.gateway.settings
         row = settings.models.get(self.call.model)
         wanted = row.rescue if row is not None and row.rescue is not None else settings.rescue.enabled
-        return wanted and self.call.is_stream and self.call.wire_api in CLIENTS
+        return wanted and self.call.is_stream and self.call.protocol.rescue is not None
 
     def _tell(self, event: str, attempt: Attempt, error: GatewayError, reason: str) -> None:
         fields = {"request_id": self.call.request_id, "deployment": attempt.deployment.name, "attempt": self.attempts}
@@ -372,7 +378,7 @@ class CallRun:
 
     def _outcome(self, result: Result, error: GatewayError | None) -> Outcome:
         attempt, (usage, cost_usd) = self.attempt, self.used
-        lost = self._cache_lost(attempt, usage) if attempt is not None and usage is not None else None
+        lost = self.account.cache_lost(attempt.deployment, attempt.segments, usage) if attempt is not None else None
         return Outcome(
             self.call,
             result,
@@ -390,10 +396,3 @@ class CallRun:
             self.account.verdict,
             lost,
         )
-
-    def _cache_lost(self, attempt: Attempt, usage: Usage) -> str | None:
-        """The part of the prompt from which on the upstream's cache did not hold, where that can be told."""
-        call, watch = self.call, self.gateway.cache_watch
-        if usage.is_estimate or not attempt.segments:
-            return None
-        return watch.first_change(call.client, call.session_id, attempt.deployment.name, attempt.segments, usage)

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from compat.calls.resume import LEFT_ALONE, Shown, Spent, added_usage
+from compat.protocols.client_protocol import ClientProtocol, Identity
 from compat.protocols.events import BlockStart, Event, Start, TextDelta, ThinkingDelta, Unknown, Used
-from compat.protocols.joined import ClientHalf
 from compat.wire.sse import EventSplitter, parse_event
 
 MIN_OVERLAP = 12
@@ -78,7 +78,7 @@ class Splice:
 
     def __init__(
         self,
-        client: ClientHalf,
+        protocol: ClientProtocol,
         alias: str,
         shown: Shown,
         spent: Spent,
@@ -87,9 +87,12 @@ class Splice:
         *,
         wants_usage: bool,
     ) -> None:
-        self._client = client
-        self._reader = client.reader()
-        self._writer = client.going_on(shown.identity or ("", 0), alias, wants_usage=wants_usage)
+        assert protocol.rescue is not None
+        answer_id, created_s = shown.identity or ("", 0)
+        self._heartbeat = protocol.heartbeat.rstrip(b"\n")
+        self._with_spent = protocol.rescue.with_spent
+        self._reader = protocol.reader()
+        self._writer = protocol.rescue.going_on(Identity(answer_id, created_s, alias), wants_usage)
         self._shown = shown
         self._spent = spent
         self._names = names
@@ -106,8 +109,8 @@ class Splice:
         return b"".join(out for block in self._splitter.feed(frames) for out in self._block(block))
 
     def _block(self, block: bytes) -> Iterator[bytes]:
-        if not parse_event(block).data:
-            yield block + b"\n\n"  # a heartbeat
+        if block == self._heartbeat or not parse_event(block).data:
+            yield block + b"\n\n"
             return
         for event in self._reader.read(block):
             for one in self._fitting(event):
@@ -134,7 +137,7 @@ class Splice:
                     yield TextDelta(index, joined)
             case Used(usage, told):
                 spent = self._spent
-                yield Used(added_usage(spent.usage, usage), self._client.with_spent(told, spent.usage, spent.cost_usd))
+                yield Used(added_usage(spent.usage, usage), self._with_spent(told, spent.usage, spent.cost_usd))
             case _:
                 if not self._is_joined and (rest := self._joined("", is_last=True)):
                     yield TextDelta(self._text_index, rest)

@@ -72,6 +72,10 @@ class Led:
         """The headers that say how that call was made."""
         return list(self.head.headers) if self.head is not None else self.own.headers()
 
+    def error_frame(self, error: GatewayError) -> bytes:
+        """The frame that ends the answer with an error, in the protocol of both."""
+        return self.own.error_frame(error)
+
 
 class Head(msgspec.Struct, frozen=True):
     """The headers of the leader's call."""

@@ -1,4 +1,4 @@
-"""Answers of the API: JSON bodies, errors in OpenAI's shape, event streams."""
+"""Answers of the API: JSON bodies, errors in the shape of the client's protocol, event streams."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 import flask
 
 from compat.errors import MAX_RETRY_AFTER_S, GatewayError
+from compat.protocols import protocol_at
+from compat.protocols.client_protocol import ClientProtocol
 
 _STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in http.HTTPStatus}
 
@@ -44,9 +46,10 @@ def json_body(body: bytes, status: int = 200, headers: Iterable[tuple[str, str]]
     return Answer(body, [("content-type", "application/json"), *headers], status)
 
 
-def error_body(error: GatewayError, headers: Iterable[tuple[str, str]] = ()) -> Answer:
-    """The answer for `error`; a wait that the client is asked for is never longer than `MAX_RETRY_AFTER_S`."""
-    answer = json_body(error.body(), error.status, [*headers, *error.headers])
+def error_body(error: GatewayError, headers: Iterable[tuple[str, str]] = (), protocol: ClientProtocol | None = None) -> Answer:
+    """The answer for `error`, in the usual shape without a `protocol`; a wait that the client is asked for is never longer than
+    `MAX_RETRY_AFTER_S`."""
+    answer = json_body((protocol or protocol_at("")).error_body(error), error.status, [*headers, *error.headers])
     if error.retry_after_s is not None:
         answer.headers.append(("retry-after", str(math.ceil(min(error.retry_after_s, MAX_RETRY_AFTER_S)))))
     return answer
@@ -57,6 +60,6 @@ def json_answer(body: bytes, status: int = 200, headers: Iterable[tuple[str, str
     return json_body(body, status, headers).response()
 
 
-def error_answer(error: GatewayError, headers: Iterable[tuple[str, str]] = ()) -> flask.Response:
+def error_answer(error: GatewayError, headers: Iterable[tuple[str, str]] = (), protocol: ClientProtocol | None = None) -> flask.Response:
     """`error_body` for a view."""
-    return error_body(error, headers).response()
+    return error_body(error, headers, protocol).response()

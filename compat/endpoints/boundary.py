@@ -1,4 +1,4 @@
-"""The error boundary: whatever leaves a view becomes an answer in OpenAI's shape."""
+"""The error boundary: whatever leaves a view becomes an answer in the shape of the protocol that is spoken at its URL."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from compat.calls.gateway import Gateway
 from compat.endpoints.answers import error_answer
 from compat.endpoints.front import REQUEST_ID
 from compat.errors import BadRequest, GatewayError, InternalError, MethodNotAllowed, NotFound
+from compat.protocols import protocol_at
 
 
 def attach_boundary(app: flask.Flask, gateway: Gateway) -> None:
     """Register the handlers: our own errors, the framework's, and everything that should not have happened."""
 
+    def answer(error: GatewayError) -> flask.Response:
+        return error_answer(error, protocol=protocol_at(flask.request.path))
+
     @app.errorhandler(GatewayError)
     def ours(error: GatewayError) -> flask.Response:
-        return error_answer(error)
+        return answer(error)
 
     @app.errorhandler(werkzeug.exceptions.HTTPException)
     def frameworks(error: werkzeug.exceptions.HTTPException) -> flask.Response:
@@ -26,14 +30,14 @@ def attach_boundary(app: flask.Flask, gateway: Gateway) -> None:
         if isinstance(error, werkzeug.exceptions.MethodNotAllowed):
             allowed = ", ".join(sorted(error.valid_methods or ()))
             words = f"{request.method} is not allowed on {request.path[:200]}; allowed: {allowed}."
-            return error_answer(MethodNotAllowed(words, headers=(("allow", allowed),)))
+            return answer(MethodNotAllowed(words, headers=(("allow", allowed),)))
         if isinstance(error, werkzeug.exceptions.NotFound):
-            return error_answer(NotFound(f"Unknown URL: {request.method} {request.path[:200]}. The API is at /v1/chat/completions."))
-        return error_answer(BadRequest(error.description or error.name, status=error.code))
+            return answer(NotFound(f"Unknown URL: {request.method} {request.path[:200]}. The API is at /v1/chat/completions."))
+        return answer(BadRequest(error.description or error.name, status=error.code))
 
     @app.errorhandler(Exception)
     def unexpected(error: Exception) -> flask.Response:
-        return error_answer(fault_of(gateway, flask.request.environ.get(REQUEST_ID, ""), error))
+        return answer(fault_of(gateway, flask.request.environ.get(REQUEST_ID, ""), error))
 
 
 def fault_of(gateway: Gateway, request_id: str, error: Exception) -> InternalError:

@@ -44,7 +44,7 @@ def whole_answer(run: CallRun, watch: ClientWatch, reader: Reader[Told] | None =
         with watch:
             body = run.whole() if reader is None else next(reader)
     except GatewayError as error:
-        return error_body(error, _headers(run, leader))
+        return error_body(error, _headers(run, leader), run.call.protocol)
     except ClientGone:
         return GONE
     finally:
@@ -65,12 +65,17 @@ def streamed_answer(run: CallRun, watch: ClientWatch, reader: Reader[Told] | Non
             with watch:
                 first = next(frames)
         except GatewayError as error:
-            return error_body(error, _headers(run, leader))
+            return error_body(error, _headers(run, leader), run.call.protocol)
         except ClientGone:
             return GONE
         unless_begun.pop_all()
-    body = WatchedFrames(first, frames, watch, partial(fault_of, run.gateway, run.call.request_id))
+    body = WatchedFrames(first, frames, watch, partial(_last_frame, run))
     return Answer(body, [*_SSE_HEADERS, *_headers(run, leader)])
+
+
+def _last_frame(run: CallRun, fault: Exception) -> bytes:
+    """What ends an answer after a fault of ours."""
+    return run.error_frame(fault_of(run.gateway, run.call.request_id, fault))
 
 
 def _headers(run: CallRun, leader: Told) -> list[tuple[str, str]]:

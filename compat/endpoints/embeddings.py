@@ -18,7 +18,7 @@ from typing import Any
 import flask
 
 from compat import jsonio
-from compat.calls.call import Origin, embeddings_call
+from compat.calls.call import Origin, call_from
 from compat.calls.gateway import Gateway
 from compat.calls.run import CallRun
 from compat.endpoints.answers import error_answer, json_answer
@@ -26,6 +26,7 @@ from compat.endpoints.body import read_envelope
 from compat.endpoints.calls import GONE, read_origin
 from compat.endpoints.hangup import ClientWatch
 from compat.errors import BadRequest, ClientGone, GatewayError, ModelNotFound, UpstreamBroken, UpstreamRefusal
+from compat.protocols.chat.embeddings import EMBEDDINGS
 from compat.routing.router import Deployment, Group, Route
 from compat.wire.envelope import Envelope
 
@@ -56,7 +57,7 @@ def embeddings_blueprint(gateway: Gateway) -> flask.Blueprint:
             with watch:
                 rows = batch.rows(ask.inputs)
         except GatewayError as error:
-            return error_answer(error, batch.headers)
+            return error_answer(error, batch.headers, EMBEDDINGS)
         except ClientGone:
             return GONE.response()
         finally:
@@ -140,7 +141,7 @@ class _Batch:
         envelope = self.envelope
         if len(inputs) != len(self.ask.inputs):
             envelope = Envelope(envelope.replaced({"input": jsonio.encode(list(inputs))}))
-        run = CallRun(self.gateway, embeddings_call(envelope, **self.origin), route=self.route)
+        run = CallRun(self.gateway, call_from(EMBEDDINGS, envelope, **self.origin), route=self.route)
         try:
             body = run.whole()
         except UpstreamRefusal as error:

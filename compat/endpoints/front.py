@@ -19,6 +19,7 @@ from typing import Any
 from compat.config.sections import ServerSettings
 from compat.config.settings import is_loopback
 from compat.errors import ForbiddenClient, ForbiddenOrigin, GatewayError, MisdirectedHost
+from compat.protocols import CLIENT_PROTOCOLS, protocol_at
 from compat.wire.hops import HOPS_VARIABLE, hops_of
 
 Environ = dict[str, Any]
@@ -40,7 +41,8 @@ _OWN_SITES = frozenset({"", "none", "same-origin", "same-site"})
 """Values of `Sec-Fetch-Site` that are harmless; a field that is there twice comes as a list from some servers, and is none of them."""
 _SANE_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _MODELS = "/models"
-_ENDINGS = ("/chat/completions", "/completions", "/embeddings", "/model/info", _MODELS)
+_SPOKEN = (path.removeprefix("/v1") for protocol in CLIENT_PROTOCOLS.values() for path in protocol.paths)
+_ENDINGS = tuple(sorted((*_SPOKEN, "/model/info", _MODELS), key=len, reverse=True))
 """Of the paths of endpoints; the longer one first where one ends with another."""
 
 
@@ -80,7 +82,7 @@ class Front:
         self._origins = frozenset(origin.lower().rstrip("/") for origin in settings.allowed_origins)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Serve one request; a refused one is answered here, in OpenAI's shape."""
+        """Serve one request; a refused one is answered here."""
         asked_id = environ.get("HTTP_X_REQUEST_ID", "")
         request_id = asked_id if _SANE_ID.fullmatch(asked_id) else self._new_id()
         environ[REQUEST_ID] = request_id
@@ -99,7 +101,7 @@ class Front:
             if hops := environ.get(HOPS_VARIABLE):
                 hops_of(hops)
         except GatewayError as error:
-            body = error.body()
+            body = protocol_at(canonical_path(environ.get("PATH_INFO", ""))).error_body(error)
             start(
                 f"{error.status} Refused",
                 [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")],

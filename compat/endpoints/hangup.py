@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import gevent
 from gevent import get_hub
 
-from compat.errors import ClientGone, GatewayError
+from compat.errors import ClientGone
 
 _READ = 1
 _FIRST_LOOK_S = 0.001
@@ -138,9 +138,9 @@ class WatchedFrames:
     """An answer's frames for the WSGI server: work on them is done under the watch, and whatever happens they are closed."""
 
     def __init__(
-        self, first: bytes, frames: Iterator[bytes], watch: ClientWatch, on_fault: Callable[[Exception], GatewayError] | None = None
+        self, first: bytes, frames: Iterator[bytes], watch: ClientWatch, on_fault: Callable[[Exception], bytes] | None = None
     ) -> None:
-        """`on_fault` notes a fault of ours and makes the error that the client gets; without it a fault leaves as it is."""
+        """`on_fault` notes a fault of ours and makes the frame that the client gets; without it a fault leaves as it is."""
         self._on_fault = on_fault
         self._first: bytes | None = first
         self._frames = frames
@@ -165,7 +165,7 @@ class WatchedFrames:
             self.close()
             if self._on_fault is None:
                 raise
-            return self._on_fault(error).frame()  # the generator has ended: nothing follows
+            return self._on_fault(error)  # the generator has ended: nothing follows
 
     def close(self) -> None:
         """End the call: called by the server after the last frame, or when it could not write one."""

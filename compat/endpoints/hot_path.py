@@ -1,18 +1,18 @@
-"""Chat calls go past Flask's dispatch: a fifth of the work of a small call, for a single URL whose answer is no Flask response.
+"""Calls go past Flask's dispatch: a fifth of the work of a small call, for a few URLs whose answers are no Flask responses.
 
-Everything else is Flask's, also for this URL: other methods, and the compression of a whole answer. What Flask's error handlers do for
+Everything else is Flask's, also for these URLs: other methods, and the compression of a whole answer. What Flask's error handlers do for
 views is done here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import flask
 
 from compat.endpoints.answers import Answer, error_body
-from compat.endpoints.chat import CHAT_PATH
 from compat.endpoints.compression import MIN_SIZE_BYTES
+from compat.endpoints.doors import Door
 from compat.endpoints.front import REQUEST_ID, Environ, StartResponse
 from compat.errors import GatewayError, InternalError
 
@@ -20,24 +20,25 @@ _UNCOMPRESSED = frozenset({"", "identity"})
 
 
 class HotPath:
-    """A WSGI application over those of `app` and of the endpoint `chat`. `on_fault` gets a request's id and a fault of ours."""
+    """A WSGI application over that of `app` and the doors, by their paths. `on_fault` gets a request's id and a fault of ours."""
 
-    def __init__(self, app: flask.Flask, chat: Callable[[Environ], Answer], on_fault: Callable[[str, Exception], InternalError]) -> None:
+    def __init__(self, app: flask.Flask, doors: Mapping[str, Door], on_fault: Callable[[str, Exception], InternalError]) -> None:
         self._app = app
         self._dispatch = app.wsgi_app
-        self._chat = chat
+        self._doors = doors
         self._on_fault = on_fault
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
-        if environ["PATH_INFO"] != CHAT_PATH or environ["REQUEST_METHOD"] != "POST":
+        door = self._doors.get(environ["PATH_INFO"])
+        if door is None or environ["REQUEST_METHOD"] != "POST":
             return self._dispatch(environ, start_response)
         try:
-            answer = self._chat(environ)
+            answer = door(environ)
         except GatewayError as error:
-            answer = error_body(error)
+            answer = error_body(error, protocol=door.protocol)
         except Exception as error:  # noqa: BLE001  # the error boundary, as in `attach_boundary`
-            answer = error_body(self._on_fault(environ.get(REQUEST_ID, ""), error))
+            answer = error_body(self._on_fault(environ.get(REQUEST_ID, ""), error), protocol=door.protocol)
         if isinstance(answer.body, bytes) and len(answer.body) >= MIN_SIZE_BYTES:
             if environ.get("HTTP_ACCEPT_ENCODING", "") not in _UNCOMPRESSED:
                 return self._processed(environ, answer)(environ, start_response)

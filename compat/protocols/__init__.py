@@ -6,13 +6,14 @@ from collections.abc import Collection, Mapping
 from types import MappingProxyType
 
 from compat.protocols.base import ClientApi, Translator, WireApi
-from compat.protocols.chat.client import ChatClient
+from compat.protocols.chat.client import CHAT
 from compat.protocols.chat.completions import OPENAI_COMPLETIONS, endpoint_mark, endpoint_of, over_chat
-from compat.protocols.chat.embeddings import OPENAI_EMBEDDINGS
+from compat.protocols.chat.completions_client import COMPLETIONS
+from compat.protocols.chat.embeddings import EMBEDDINGS, OPENAI_EMBEDDINGS
 from compat.protocols.chat.llama import OPENAI_LLAMA
 from compat.protocols.chat.passthrough import OPENAI_OPENAI
 from compat.protocols.chat.upstream import ChatReader
-from compat.protocols.joined import ClientHalf
+from compat.protocols.client_protocol import ClientProtocol
 from compat.protocols.messages.from_chat import OPENAI_ANTHROPIC
 from compat.protocols.messages.reader import MessagesReader
 from compat.wire.envelope import Envelope
@@ -31,8 +32,16 @@ TRANSLATORS: Mapping[tuple[ClientApi, WireApi], Translator] = MappingProxyType(
 """(client's wire API, upstream's wire API) -> how to get from one to the other."""
 
 
-CLIENTS: Mapping[ClientApi, ClientHalf] = MappingProxyType({"openai.chat": ChatClient()})
-"""Clients' protocols in which an answer that was begun can be carried on."""
+CLIENT_PROTOCOLS: Mapping[ClientApi, ClientProtocol] = MappingProxyType({one.api: one for one in (CHAT, COMPLETIONS, EMBEDDINGS)})
+"""What the core asks of each client's protocol."""
+
+
+_BY_PATH: Mapping[str, ClientProtocol] = MappingProxyType({path: one for one in CLIENT_PROTOCOLS.values() for path in one.paths})
+
+
+def protocol_at(path: str) -> ClientProtocol:
+    """The protocol that is spoken at a URL; errors of all others have OpenAI's shape."""
+    return _BY_PATH.get(path, CHAT)
 
 
 def translator_for(

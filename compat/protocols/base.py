@@ -16,7 +16,6 @@ from typing import Any, Literal
 
 from compat.config.catalog import Model
 from compat.errors import GatewayError
-from compat.protocols.chat.chunks import completion_frames
 from compat.protocols.refusals import refused_parameter
 from compat.protocols.sealed import Sealer
 from compat.wire.envelope import Envelope
@@ -175,7 +174,7 @@ class StreamTranslator(abc.ABC):
         return b"".join(frames)
 
     def finish(self, *, is_whole: bool = False) -> bytes:
-        """The upstream closed the stream, or said that it is at its end; the last frames with `[DONE]`. Errors: any `UpstreamError`.
+        """The upstream closed the stream, or said that it is at its end; the last frames and the end mark. Errors: any `UpstreamError`.
 
         `is_whole`: the body came to the end of its framing, so nothing was cut off.
         """
@@ -215,8 +214,7 @@ class Translator:
     """Pure functions for one pair of wire APIs.
 
     `request` never changes its input. `error` maps a refused call (status, lower-case headers, body) to the error tree, and `refused` names
-    what of the call the upstream refused, where the call can do without. `replay(body, wants_usage)` is a whole answer as the stream that
-    it could have been. `endpoint` is the upstream's, by its name in `UpstreamKind.paths`.
+    what of the call the upstream refused, where the call can do without. `endpoint` is the upstream's, by its name in `UpstreamKind.paths`.
     """
 
     request: Callable[[Envelope, TranslationContext], TranslatedRequest]
@@ -224,7 +222,6 @@ class Translator:
     stream: Callable[[TranslationContext], StreamTranslator]
     error: Callable[[int, Mapping[str, str], bytes, TranslationContext], GatewayError]
     refused: Callable[[GatewayError], str | None] = refused_parameter
-    replay: Callable[[bytes, bool], bytes] = completion_frames
     endpoint: str = "chat"
 
 

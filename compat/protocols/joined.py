@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from compat.protocols.base import Continuation, StreamTranslator, ThinkingRecord, TranslatedAnswer, TranslationContext
 from compat.protocols.events import ArgumentsDelta, Event, TextDelta, ThinkingDelta
@@ -104,22 +104,6 @@ class FrameReader(Protocol):
 
     def read(self, block: bytes) -> Iterable[Event]:
         """The events in one SSE event. Errors: any `UpstreamError`."""
-        ...
-
-
-class ClientHalf(Protocol):
-    """What the core asks of a client's protocol to carry an answer on."""
-
-    def reader(self) -> FrameReader:
-        """A reader of the frames that a client is shown."""
-        ...
-
-    def going_on(self, identity: tuple[str, int], alias: str, *, wants_usage: bool) -> FrameWriter:
-        """A writer that carries on the stream with this identity, under the client's name of the model."""
-        ...
-
-    def with_spent(self, told: Any, usage: Usage, cost_usd: float) -> Any:
-        """The usage object of the last part, with what earlier parts of the answer took."""
         ...
 
 

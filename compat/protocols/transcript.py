@@ -4,7 +4,7 @@
     for event in events: transcript.add(event)
     transcript.turns[0].text, .thinking, .calls, .reason
 
-An answer has one turn, or several where the client asked for several choices.
+An answer has one turn, or several where the client asked for several answers.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """The cache of whole answers: off unless asked for, exact, and honest about what it did.
 
-    decision = cache.decide(call.envelope, asked)               # asked: the header x-compat-cache: on, off, refresh, or nothing
-    key = cache.key(client, deployment, request)                # the translated request
+    decision = cache.decide(protocol, envelope, asked)          # asked: the header x-compat-cache: on, off, refresh, or nothing
+    key = cache.key(client, deployment, request, protocol)      # the translated request
     kept = cache.lookup(decision, key)                          # decision.verdict is the header x-cache from here on
-    answer_of(kept, ...), completion_frames(...)                # a hit, whole or as a stream
-    recording = cache.recording(decision, key)                  # a miss: recording.whole(body), or .feed(frames) ... .ended()
+    protocol.again(kept.said, ...), protocol.replay(...)        # a hit, whole or as a stream
+    recording = cache.recording(decision, key, protocol)        # a miss: recording.whole(body), or .feed(frames) ... .ended()
 
 The same question, from the same client, at the same deployment, gets the same answer again; whether it is streamed makes no difference.
 Neither looked for nor kept: calls with tools or tool results, for what an agent does next depends on a world that has changed. Never kept:
@@ -22,10 +22,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from compat import jsonio
 from compat.config.sections import CacheSettings
 from compat.errors import BadRequest
 from compat.protocols.base import TranslatedRequest
+from compat.protocols.client_protocol import ClientProtocol
 from compat.reuse.whole_answer import Assembly, Kept, kept_of, pack, unpack
 from compat.routing.router import Deployment
 from compat.storage.redis_link import KEY_PREFIX, Link
@@ -33,7 +33,6 @@ from compat.wire.envelope import Envelope
 
 KB = 1024
 _TRANSPORT_KEYS = frozenset({"stream", "stream_options"})
-_NOTHING: tuple[Any, ...] = (None, [], {}, "")
 _ENTRY_BYTES = 512  # what an entry weighs besides its text
 
 
@@ -80,8 +79,10 @@ class AnswerCache:
         self._settings = settings
         self.shelf = shelf
 
-    def decide(self, envelope: Envelope, asked: str = "") -> Decision:
+    def decide(self, protocol: ClientProtocol, envelope: Envelope, asked: str = "") -> Decision:
         """What to do for a call. `BadRequest` for a header that says neither `on`, `off` nor `refresh`."""
+        if protocol.obstacle is None:
+            return Decision("")
         wish = asked.strip().lower()
         if wish not in {"", "on", "off", "refresh"}:
             raise BadRequest("The header 'x-compat-cache' is 'on', 'off' or 'refresh'.")
@@ -89,18 +90,18 @@ class AnswerCache:
             return Decision("bypass;off")
         if not wish and not self._settings.enabled:
             return Decision("")
-        reason = _obstacle(envelope)
+        reason = protocol.obstacle(envelope)
         if reason:
             return Decision(f"bypass;{reason}")
         if wish == "refresh":
             return Decision("bypass;refresh", keeps=True)
         return Decision("miss", looks=True, keeps=True)
 
-    def key(self, client: str, deployment: Deployment, request: TranslatedRequest, api: str = "openai.chat") -> str:
+    def key(self, client: str, deployment: Deployment, request: TranslatedRequest, protocol: ClientProtocol) -> str:
         """Where the answer to a translated request is kept: for this client and this deployment alone, in the words of one wire API."""
         digest = hashlib.blake2b(digest_size=32)
         headers = "".join(f"{name}: {value}\n" for name, value in sorted(request.headers.items()))
-        words = (client, deployment.name, deployment.upstream.base_url, headers, api, request.memory.echo)
+        words = (client, deployment.name, deployment.upstream.base_url, headers, protocol.api, request.memory.echo)
         parts = [part.encode("utf-8", "surrogatepass") for part in words]
         document = Envelope(request.body)
         for name in sorted(document.keys() - _TRANSPORT_KEYS):
@@ -118,24 +119,25 @@ class AnswerCache:
         decision.verdict = "miss" if kept is None else "hit"
         return kept
 
-    def recording(self, decision: Decision, key: str) -> Recording:
+    def recording(self, decision: Decision, key: str, protocol: ClientProtocol) -> Recording:
         """What takes the answer of a call, and keeps it if it may."""
-        return Recording(self.shelf, key, self._settings.max_entry_kb * KB) if decision.keeps else Recording(self.shelf, key, 0)
+        return Recording(self.shelf, key, self._settings.max_entry_kb * KB if decision.keeps else 0, protocol)
 
 
 class Recording:
     """One answer on its way to the shelf: whole, or frame by frame. A stream that was not `ended` is not kept. Mutable: the assembly."""
 
-    def __init__(self, shelf: Shelf, key: str, max_bytes: int) -> None:
+    def __init__(self, shelf: Shelf, key: str, max_bytes: int, protocol: ClientProtocol) -> None:
         self._shelf = shelf
         self._key = key
         self._max_bytes = max_bytes
-        self._assembly = Assembly() if max_bytes else None
+        self._protocol = protocol
+        self._assembly = Assembly(protocol) if max_bytes else None
 
     def whole(self, body: bytes) -> None:
         """The whole answer."""
         if self._max_bytes:
-            self._keep(kept_of(body))
+            self._keep(kept_of(self._protocol, body))
 
     def feed(self, frames: bytes) -> None:
         """Frames of a stream, as they go to the client."""
@@ -231,16 +233,3 @@ class RedisShelf:
 
 def _redis_key(key: str) -> str:
     return f"{KEY_PREFIX}:answer:{key}"
-
-
-def _obstacle(envelope: Envelope) -> str:
-    """Why a call is not cacheable; empty when it is."""
-    if any(envelope.value(name) not in _NOTHING for name in ("tools", "functions")):
-        return "tools"
-    messages = jsonio.decode(envelope.get("messages", b"[]"))  # a plain completion has none
-    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
-        return "messages"
-    for message in messages:
-        if message.get("role") in ("tool", "function") or any(message.get(key) not in _NOTHING for key in ("tool_calls", "function_call")):
-            return "tool-results"
-    return ""

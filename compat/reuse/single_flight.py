@@ -1,6 +1,6 @@
 """Identical calls in flight share one upstream call: a client that asks again gets the answer that is under way.
 
-    key = flight_key(call.client, body, idempotency_key=..., retry_count=...)    # None: nobody can share this call
+    key = flight_key(call.client, api, body, idempotency_key=..., retry_count=...)    # None: nobody can share this call
     reader = flights.join(key, run, run.frames())
     reader.leader      # the run whose frames these are: this call's own, or that of the call it has joined
     for frame in reader:
@@ -30,11 +30,11 @@ from gevent.event import Event
 from compat.config.sections import SingleFlightSettings
 from compat.errors import GatewayError, InternalError, RequestTimeout
 
-T = TypeVar("T")
+T = TypeVar("T", bound="Told")
 
 
-def flight_key(client: str, body: bytes, *, idempotency_key: str = "", retry_count: str = "") -> str | None:
-    """What calls must have in common to share an answer: the client, every byte of the body, and the idempotency key.
+def flight_key(client: str, api: str, body: bytes, *, idempotency_key: str = "", retry_count: str = "") -> str | None:
+    """What calls must have in common to share an answer: the client, its protocol, every byte of the body, and the idempotency key.
 
     `retry_count` is `x-stainless-retry-count`, which OpenAI's SDKs send: a number above 0 marks a call that was made before. `None` for a
     call with neither: it stands alone.
@@ -43,7 +43,7 @@ def flight_key(client: str, body: bytes, *, idempotency_key: str = "", retry_cou
     if not (idempotency_key or is_retry):
         return None
     digest = hashlib.sha256(body)
-    for part in (client, idempotency_key):
+    for part in (client, api, idempotency_key):
         words = part.encode("utf-8", "surrogatepass")
         digest.update(b"\0%d\0" % len(words) + words)
     return digest.hexdigest()
@@ -59,6 +59,10 @@ class Told(Protocol):
 
     def headers(self) -> list[tuple[str, str]]:
         """The headers that say how that call was made."""
+        ...
+
+    def error_frame(self, error: GatewayError, /) -> bytes:
+        """The frame that ends the answer with an error."""
         ...
 
 
@@ -77,7 +81,7 @@ class Flights(Protocol):
 class SingleFlight(Generic[T]):
     """The flights that can be joined. Mutable: the flights, changed in single steps, without a switch.
 
-    `T` is what belongs to a call besides its frames, such as the object that knows its headers.
+    `T` is what belongs to a call besides its frames: the object that knows its headers.
     """
 
     def __init__(self, settings: SingleFlightSettings) -> None:
@@ -248,7 +252,7 @@ class Reader(Generic[T]):
             self.close()
             if self.position == 0:
                 raise
-            return error.frame()
+            return self.leader.error_frame(error)
         except BaseException:
             self.close()
             raise

@@ -1,12 +1,12 @@
 """Which deployment and key a conversation goes to: the same ones as before, so that its prompt cache holds.
 
-    session = session_of(call.envelope, call.client, x_session_id)
+    session = session_of(call.client, x_session_id, opening)
     candidates = affinity.plan(session, route)      # tried in this order
     affinity.keep(session, route, candidates[0])    # the one that answered
 
 A session is what the client says it is (`x-session-id`), else what the conversation began with: the text of its first system and user
 messages, which stay the same while it grows. Only they are decoded, never the whole list, and markers that clients move about
-(`cache_control`) don't count.
+(`cache_control`) don't count (`compat/protocols/opening.py`).
 
 New sessions are spread by weighted rendezvous hashing: every worker comes to the same choice by itself, shares follow the weights, and when
 a deployment comes or goes only its own sessions move. A session that a failover has moved is remembered. Priorities stay above all that: a
@@ -17,26 +17,15 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from compat import jsonio
 from compat.config.sections import AffinitySettings
 from compat.errors import GatewayError, NoUpstream, UpstreamUnreachable
 from compat.routing.retry import is_key_at_fault
 from compat.routing.router import Deployment, Route
 from compat.upstream.client import Secret
-from compat.wire.envelope import Envelope
-
-MAX_HEAD_BYTES = 128 * 1024
-"""How much of the messages is looked at; what is longer counts by its beginning."""
-
-_MAX_TOKENS = 4096
-_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},"]', re.DOTALL)
-_ROLES = ("system", "developer", "user")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +120,11 @@ def may_help(error: GatewayError, failed: Candidate, other: Candidate) -> bool:
     return other.deployment != failed.deployment and not isinstance(error, UpstreamUnreachable | NoUpstream)
 
 
-def session_of(envelope: Envelope, client: str, session_id: str = "") -> str:
-    """The session of a call: 32 hexadecimal digits that no two clients share. `session_id` is the client's own word (`x-session-id`)."""
+def session_of(client: str, session_id: str, opening: Callable[[], Sequence[bytes]]) -> str:
+    """The session of a call: 32 hexadecimal digits that no two clients share. `session_id` is the client's own word (`x-session-id`),
+    without which `opening` is asked what the conversation began with."""
     digest = hashlib.sha256(client.encode("utf-8", "surrogatepass"))
-    parts = [b"id", session_id.encode("utf-8", "surrogatepass")] if session_id else _beginning(envelope)
+    parts = [b"id", session_id.encode("utf-8", "surrogatepass")] if session_id else opening()
     for part in parts:
         digest.update(b"\0%d\0" % len(part))
         digest.update(part)
@@ -166,50 +156,3 @@ def _with_keys(session: str, deployment: Deployment, placement: _Placement | Non
 
 def _first(position: int, order: list[int]) -> list[int]:
     return [position, *(other for other in order if other != position)]
-
-
-def _beginning(envelope: Envelope) -> list[bytes]:
-    """The texts a conversation began with: those of its first two messages that are not answers."""
-    head = envelope.get("messages", b"")[:MAX_HEAD_BYTES]
-    elements, seen = first_elements(head, 2)
-    parts: list[bytes] = []
-    for element in elements:
-        message = jsonio.decode(element)
-        if isinstance(message, dict) and message.get("role") in _ROLES:
-            parts += [str(message["role"]).encode(), *_texts(message.get("content"))]
-    return parts or elements[:1] or [head[:seen]]
-
-
-def _texts(content: Any) -> Iterator[bytes]:
-    """A message's text, the same whether it is written as a string or as parts; other parts count as they are."""
-    if not isinstance(content, list):
-        yield content.encode() if isinstance(content, str) else jsonio.encode(content)
-        return
-    for part in content:
-        is_text = isinstance(part, dict) and isinstance(part.get("text"), str)
-        yield part["text"].encode() if is_text else jsonio.encode(part)
-
-
-def first_elements(array: bytes, count: int) -> tuple[list[bytes], int]:
-    """The JSON texts of the first `count` elements of an array that may be cut off, and how many bytes were looked at.
-
-    There are none when the array ends, or has more brackets and commas than are worth counting, before they are whole.
-    """
-    elements: list[bytes] = []
-    depth = start = 0
-    for number, token in enumerate(_TOKEN.finditer(array)):
-        mark = array[token.start()]
-        if number >= _MAX_TOKENS or token[0] == b'"':
-            return [], token.start()
-        if mark in b"[{":
-            depth += 1
-            start = start or token.end()
-        is_end = depth == 1 and mark in b",]"
-        if is_end and array[start : token.start()].strip():
-            elements.append(array[start : token.start()])
-            start = token.end()
-        if is_end and (mark == ord("]") or len(elements) == count):
-            return elements, token.end()
-        if mark in b"]}":
-            depth -= 1
-    return [], len(array)

@@ -18,7 +18,9 @@ import gevent
 from gevent.pywsgi import WSGIHandler, WSGIServer
 
 from compat.calls.gateway import Gateway
+from compat.endpoints.front import canonical_path
 from compat.errors import BadRequest, GatewayError, RequestTimeout, ShuttingDown
+from compat.protocols import protocol_at
 from compat.serve.open_files import connection_bound
 from compat.serve.request_guard import Body, strict_headers
 from compat.wire.sse import KEEP_ALIVE
@@ -155,7 +157,7 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
         if not self.is_first:
             gevent.sleep(0)
         self.socket.settimeout(HEAD_TIMEOUT_S if self.is_first else IDLE_TIMEOUT_S)
-        self.is_first = False
+        self.is_first, self.path = False, None
         begun = self.rfile.peek(1)  # the time of the head begins with its first byte
         head_end = begun.find(b"\r\n\r\n")
         self._came_with_head = len(begun) - head_end - 4
@@ -228,15 +230,15 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
 
     def _handle_client_error(self, ex: Exception) -> tuple[str, bytes]:
         kind = RequestTimeout if isinstance(ex, TimeoutError) else BadRequest
-        return _refusal(kind(f"The request could not be read: {ex or type(ex).__name__}."[:500]))
+        return _refusal(kind(f"The request could not be read: {ex or type(ex).__name__}."[:500]), (self.path or "").partition("?")[0])
 
     def log_request(self) -> None:
         """The call log has the record."""
 
 
-def _refusal(error: GatewayError) -> tuple[str, bytes]:
-    """The status and the whole answer to a request that could not be read; the connection ends with it."""
-    body = error.body()
+def _refusal(error: GatewayError, path: str = "") -> tuple[str, bytes]:
+    """The status and the whole answer to a request that could not be read, at a path that is known or not; the connection ends with it."""
+    body = protocol_at(canonical_path(path)).error_body(error)
     head = (
         f"HTTP/1.1 {error.status} {http.HTTPStatus(error.status).phrase}\r\nconnection: close\r\n"
         f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"

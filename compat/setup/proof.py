@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from compat.errors import GatewayError, UpstreamBroken
-from compat.protocols.chat.reader import ChunkReader
+from compat.protocols.chat.client import CHAT
 from compat.protocols.events import BlockStart
+from compat.protocols.joined import FrameReader
 from compat.protocols.transcript import ToolCall, Transcript
 from compat.wire.sse import EventSplitter
 from compat.wire.usage import Usage
@@ -37,7 +38,8 @@ _TOOL = {
         },
     },
 }
-_GATEWAY = "the gateway"
+_SPEAKER = "the upstream: "
+"""Whose words an error of a stream is; here they are the gateway's own."""
 _TASK = f"Call the tool `note` with the word '{_WORD}'. Don't write anything before the call."
 
 
@@ -107,20 +109,20 @@ def _ask(send: Send, model: str, messages: Sequence[Mapping[str, Any]]) -> Trans
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    answer, reader, splitter = Transcript(), ChunkReader(_GATEWAY), EventSplitter()
+    answer, reader, splitter = Transcript(), CHAT.reader(), EventSplitter()
     for data in send(body):
         for block in splitter.feed(data):
             _take(answer, reader, block)
     for block in splitter.finish():
         _take(answer, reader, block)
     if answer.turn().reason is None:
-        raise ProofError("the stream ended without a finish_reason: it was cut off", "See the gateway's log.")
+        raise ProofError(f"the stream ended without a {CHAT.stream_end[0]}: it was cut off", "See the gateway's log.")
     if not reader.is_done:
-        raise ProofError("the stream ended without [DONE]", "See the gateway's log.")
+        raise ProofError(f"the stream ended without {CHAT.stream_end[1]}", "See the gateway's log.")
     return answer
 
 
-def _take(answer: Transcript, reader: ChunkReader, block: bytes) -> None:
+def _take(answer: Transcript, reader: FrameReader, block: bytes) -> None:
     """One event of the stream."""
     try:
         for event in reader.read(block):
@@ -130,9 +132,7 @@ def _take(answer: Transcript, reader: ChunkReader, block: bytes) -> None:
     except UpstreamBroken as error:
         raise ProofError(f"an event of the stream is not a chunk: {block[:80]!r}") from error
     except GatewayError as error:
-        raise ProofError(
-            f"the stream ended with an error: {error.message.removeprefix(_GATEWAY + ': ')}", "See the gateway's log."
-        ) from error
+        raise ProofError(f"the stream ended with an error: {error.message.removeprefix(_SPEAKER)}", "See the gateway's log.") from error
 
 
 def _only_call(answer: Transcript) -> ToolCall:

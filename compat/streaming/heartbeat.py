@@ -6,8 +6,6 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from compat.wire.sse import KEEP_ALIVE
-
 T = TypeVar("T")
 Steps = Generator[bytes, None, T]
 """Work that hands out frames while it goes on, and returns a `T`."""
@@ -15,20 +13,21 @@ Steps = Generator[bytes, None, T]
 
 @dataclass(slots=True)
 class Pulse:
-    """When the client last got something, in the clock's seconds; a heartbeat is due `heartbeat_s` later."""
+    """When the client last got something, in the clock's seconds; `heartbeat` is due `heartbeat_s` later. Mutable: `last_frame_s`."""
 
     last_frame_s: float
     heartbeat_s: float
+    heartbeat: bytes
 
     def left_s(self, now_s: float) -> float:
         """Seconds until a heartbeat is due, at least a moment."""
         return max(self.last_frame_s + self.heartbeat_s - now_s, 0.001)
 
     def beat(self, now_s: float) -> Iterator[bytes]:
-        """A comment, if it is due."""
+        """What says nothing, if it is due."""
         if now_s - self.last_frame_s >= self.heartbeat_s:
             self.last_frame_s = now_s
-            yield KEEP_ALIVE
+            yield self.heartbeat
 
 
 def result_of(steps: Steps[T]) -> T:

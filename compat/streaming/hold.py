@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from compat.errors import UpstreamError
 from compat.protocols.base import StreamTranslator
-from compat.protocols.chat.chunks import CALLS_KEY, begins_call
+from compat.protocols.client_protocol import ClientProtocol
 
 
 class Outflow:
@@ -19,8 +19,9 @@ class Outflow:
     `hold_bytes` is how much of a tool call may be held back; `on_show` is called before the first frames are given out.
     """
 
-    def __init__(self, stream: StreamTranslator, hold_bytes: int, on_show: Callable[[], None]) -> None:
+    def __init__(self, protocol: ClientProtocol, stream: StreamTranslator, hold_bytes: int, on_show: Callable[[], None]) -> None:
         self.stream = stream
+        self._call_key, self._is_begun_by = protocol.call_key, protocol.begins_call
         self._hold_bytes = hold_bytes
         self._on_show = on_show
         self._held = bytearray()  # which grows in place: a long call comes in thousands of pieces
@@ -36,7 +37,7 @@ class Outflow:
     def take(self, data: bytes) -> bytes:
         """Take bytes of the upstream; the frames that are to be shown now, which may be none."""
         frames = self.stream.feed(data)
-        if not self._shows_calls and (self._held or CALLS_KEY in frames):
+        if not self._shows_calls and (self._held or self._call_key in frames):
             return self._held_with(frames)
         if not self.stream.is_committed:
             self._held += frames
@@ -50,7 +51,7 @@ class Outflow:
 
     def _held_with(self, frames: bytes) -> bytes:
         """Take frames while a tool call may be held back."""
-        self._begins_call = self._begins_call or begins_call(frames)
+        self._begins_call = self._begins_call or self._is_begun_by(frames)
         self._held += frames
         if not self.stream.is_committed:
             return b""

@@ -22,7 +22,6 @@ from gevent.threadpool import ThreadPool
 from compat.errors import GatewayError
 from compat.protocols.base import ThinkingRecord, TranslatedRequest, TranslationContext, Translator
 from compat.wire.envelope import Envelope
-from compat.wire.estimate import prompt_tokens
 
 T = TypeVar("T")
 
@@ -88,7 +87,7 @@ class Offload:
             else:
                 break
         if ctx.count_prompt is not None:
-            tokens = self.in_thread(partial(prompt_tokens, envelope))
+            tokens = self.in_thread(ctx.count_prompt)
             ctx = replace(ctx, count_prompt=lambda: tokens)
         return request, ctx
 

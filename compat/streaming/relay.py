@@ -25,7 +25,6 @@ from gevent.hub import Waiter
 
 from compat.errors import ClientGone, GatewayError
 from compat.streaming.coalesce import Gathering
-from compat.wire.sse import KEEP_ALIVE
 
 _READ = 1
 _WRITE = 2
@@ -98,12 +97,13 @@ class Source(Protocol):
 class Bounds:
     """How long things may last, in seconds.
 
-    After `heartbeat_s` without a frame a comment is sent. `silence_s` without bytes of the upstream, and the clock's time `deadline_s`, end
-    the relay.
+    After `heartbeat_s` without a frame `heartbeat` is sent. `silence_s` without bytes of the upstream, and the clock's time `deadline_s`,
+    end the relay.
     """
 
     heartbeat_s: float
     silence_s: float
+    heartbeat: bytes
     deadline_s: float = math.inf
 
 
@@ -289,7 +289,7 @@ class Relay:
             if idle_s >= self._outlet.patience_s:
                 raise ClientGone
         elif idle_s >= bounds.heartbeat_s:
-            self._hand_over(KEEP_ALIVE, now_s)
+            self._hand_over(bounds.heartbeat, now_s)
         self._set_timer()
         return True
 

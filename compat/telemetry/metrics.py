@@ -26,6 +26,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from compat.storage.background import OnEvent
+from compat.telemetry.fields import USUAL_ENDPOINT
 from compat.telemetry.metrics_files import use_solid_files
 
 MAX_ROUTES = 200
@@ -210,7 +211,7 @@ class Metrics:
             if record.get("code") in _LIMIT_CODES:
                 self._refusals.labels(record["code"]).inc()
             return
-        route = (record["model"], deployment, record.get("endpoint", "chat"))
+        route = (record["model"], deployment, record.get("endpoint", USUAL_ENDPOINT))
         series = self._routes.get(route)
         if series is None:
             series = _known(self._routes, route, MAX_ROUTES, self._series_of)

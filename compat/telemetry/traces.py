@@ -24,6 +24,7 @@ import gevent
 
 from compat import __version__
 from compat.storage.background import OnEvent
+from compat.telemetry.fields import STOP_REASON, USUAL_ENDPOINT
 from compat.telemetry.metrics import OPERATIONS
 
 CLOSE_S = 2.0
@@ -256,7 +257,7 @@ class _Telling:
 def attributes_of(record: Mapping[str, Any], provider_of: Callable[[str], str], conversation: str = "") -> dict[str, Any]:
     """The attributes of a call's span."""
     upstream, _, target = (record.get("deployment") or "").partition("/")
-    endpoint = record.get("endpoint", "chat")
+    endpoint = record.get("endpoint", USUAL_ENDPOINT)
     attributes: dict[str, Any] = {
         "gen_ai.operation.name": OPERATIONS.get(endpoint, endpoint),
         "gen_ai.request.model": _clean(record["model"]),
@@ -270,8 +271,8 @@ def attributes_of(record: Mapping[str, Any], provider_of: Callable[[str], str], 
     attributes |= {attribute: _clean(record[name]) for name, attribute in _FIELDS.items() if record.get(name) is not None}
     if "ttft_ms" in record:
         attributes["gen_ai.response.time_to_first_chunk"] = record["ttft_ms"] / 1000
-    if record.get("finish_reason"):
-        attributes["gen_ai.response.finish_reasons"] = (_clean(record["finish_reason"]),)
+    if record.get(STOP_REASON):
+        attributes["gen_ai.response.finish_reasons"] = (_clean(record[STOP_REASON]),)
     if record["outcome"] != "ok":
         attributes["error.type"] = _clean(record.get("code") or record["outcome"])
     return attributes

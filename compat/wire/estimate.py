@@ -1,9 +1,8 @@
 """Token counts of our own, for upstreams that leave usage out: an estimate, and marked as one.
 
-    prompt_tokens(envelope)        -> tokens of a request
+    prompt_tokens(envelope, keys)  -> tokens of a request
     text_tokens(text)              -> tokens of what was written
     estimated_usage(prompt, size)  -> Usage(..., is_estimate=True)
-    usage_object(usage)            -> OpenAI's usage object
     StreamScale().add(event)       -> how much text a stream of chunks holds
 
 Without counts Kilo Code sees 0 tokens, and never compacts a conversation before it overflows. So what matters is that a long conversation
@@ -14,8 +13,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from compat.wire.extent import WINDOW_BYTES
 from compat.wire.usage import Usage
@@ -37,15 +35,15 @@ _MAX_PICTURES = 10_000
 _ESCAPED = re.compile(rb"(?:\\u[0-9a-fA-F]{4})+")
 _ESCAPE_BYTES = 6
 _ROLE = b'"role"'
-_BESIDE_MESSAGES = ("tools", "prompt", "suffix", "input")
 _CONTINUATION = bytes(range(0x80, 0xC0))
 
 
-def prompt_tokens(request: Mapping[str, bytes]) -> int:
-    """Tokens of a request, whose top-level values are JSON texts: messages and tools as they are written, pictures by their number."""
-    messages = request.get("messages", b"")
-    text, pictures = _without_pictures(b"".join((messages, *(request.get(name, b"") for name in _BESIDE_MESSAGES))))
-    return text_tokens(text) + TOKENS_PER_MESSAGE * messages.count(_ROLE) + TOKENS_PER_IMAGE * pictures
+def prompt_tokens(request: Mapping[str, bytes], keys: Sequence[str]) -> int:
+    """Tokens of a request, whose top-level values are JSON texts: those of `keys` as they are written, the conversation first, pictures by
+    their number."""
+    values = [request.get(name, b"") for name in keys]
+    text, pictures = _without_pictures(b"".join(values))
+    return text_tokens(text) + TOKENS_PER_MESSAGE * values[0].count(_ROLE) + TOKENS_PER_IMAGE * pictures
 
 
 def _without_pictures(text: bytes) -> tuple[bytes, int]:
@@ -115,10 +113,3 @@ class StreamScale:
 def estimated_usage(prompt: int, answer_bytes: int) -> Usage:
     """The usage of a call with so many tokens of prompt, and so much text, reasoning, names and arguments of tool calls in its answer."""
     return Usage(prompt_tokens=prompt, completion_tokens=math.ceil(answer_bytes / CHARS_PER_TOKEN), is_estimate=True)
-
-
-def usage_object(usage: Usage) -> dict[str, Any]:
-    """OpenAI's usage object for counts of our own; `is_estimate` marks them."""
-    total = usage.prompt_tokens + usage.completion_tokens
-    counts = {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens, "total_tokens": total}
-    return {**counts, "is_estimate": usage.is_estimate}

@@ -18,7 +18,6 @@ from compat.errors import UpstreamBroken
 _BOM = b"\xef\xbb\xbf"
 DEFAULT_MAX_EVENT_BYTES = 32 * 1024 * 1024
 KEEP_ALIVE = b": keep-alive\n\n"
-DONE = b"data: [DONE]\n\n"
 
 
 class Event(NamedTuple):

@@ -16,8 +16,8 @@ from pydantic import TypeAdapter
 from compat.errors import GatewayError
 from compat.protocols import TRANSLATORS
 from compat.protocols.base import AnswerMemory, StreamTranslator, ThinkingRecord, TranslatedRequest, TranslationContext
+from compat.protocols.chat.chunks import DONE
 from compat.wire.envelope import Envelope
-from compat.wire.sse import DONE
 from tests.cases.messages import ABSENT
 from tests.fakes.anthropic_rules import model_of, violations
 

@@ -14,9 +14,10 @@ import openai
 import pytest
 import requests
 
-from compat.calls.call import embeddings_call
+from compat.calls.call import call_from
 from compat.calls.run import CallRun
 from compat.endpoints.embeddings import embedding_route
+from compat.protocols.chat.embeddings import EMBEDDINGS
 from compat.wire.envelope import Envelope
 from tests.conftest import RunningGateway, to_upstream
 from tests.fakes.openai_answers import completion, error_answer, json_answer
@@ -251,7 +252,7 @@ def test_a_fault_of_our_own_leaves_nothing_taken(start_gateway: Any, upstream: F
     route = embedding_route(gateway.gateway, MODEL)
     broken = dataclasses.replace(gateway.gateway, transport=Broken())
     envelope = Envelope(json.dumps({"model": MODEL, "input": "a"}).encode())
-    call = embeddings_call(envelope, request_id="r", client="c", received_s=gateway.gateway.clock.monotonic())
+    call = call_from(EMBEDDINGS, envelope, request_id="r", client="c", received_s=gateway.gateway.clock.monotonic())
     with pytest.raises(ZeroDivisionError):
         CallRun(broken, call, route=route).whole()
     until(lambda: dict(gateway.gateway.limits.headers("c", MODEL))["x-ratelimit-remaining-requests"] == "3", "it is given back")

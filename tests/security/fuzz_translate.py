@@ -14,10 +14,10 @@ from compat.errors import ClientError, GatewayError, UpstreamError
 from compat.protocols import TRANSLATORS
 from compat.protocols.base import TranslationContext, Translator, WireApi
 from compat.protocols.chat.check import check_messages
-from compat.protocols.chat.chunks import completion_frames
+from compat.protocols.chat.chunks import DONE, completion_frames
+from compat.protocols.chat.errors import error_body, error_frame
 from compat.protocols.upstream_errors import refusal_of
 from compat.wire.envelope import Envelope
-from compat.wire.sse import DONE
 from tests.cases import messages_strategies as odd
 from tests.cases.messages_checks import feed
 from tests.security import fuzz_cases as cases
@@ -47,7 +47,7 @@ def call_is_translated_or_refused_as_the_clients_fault(translator: Translator) -
         except ClientError as error:
             assert 400 <= error.status < 500
             assert error.message
-            error.body()
+            error_body(error)
 
     return check
 
@@ -71,7 +71,7 @@ def stream_is_frames_or_the_upstreams_fault(translator: Translator) -> Callable[
         assert len(frames) <= (len(sent[0]) + 300) * GROWTH
         if error is not None:
             assert isinstance(error, UpstreamError | ClientError), error
-            frames_are_frames(error.frame())
+            frames_are_frames(error_frame(error))
 
     return check
 
@@ -87,7 +87,7 @@ def answer_is_a_completion_or_the_upstreams_fault(translator: Translator) -> Cal
                 frames_are_frames(completion_frames(answer.body, wants_usage=True))
         except GatewayError as error:
             assert isinstance(error, UpstreamError | ClientError), error
-            error.body()
+            error_body(error)
 
     return check
 
@@ -99,8 +99,8 @@ def refusal_is_told(sent: tuple[int, Mapping[str, str], bytes]) -> None:
     assert len(error.message) < 5000
     assert all(letter.isprintable() or letter == "\n" for letter in error.message), error.message
     assert error.retry_after_s is None or error.retry_after_s >= 0
-    json.loads(error.body())
-    frames_are_frames(error.frame())
+    json.loads(error_body(error))
+    frames_are_frames(error_frame(error))
 
 
 WAITS = ("0", "-5", "1e400", "nan", "inf", "9" * 400, "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 99 Oct 9999 99:28:00", "\x00", "½", "0x5", "")

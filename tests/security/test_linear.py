@@ -30,7 +30,7 @@ from compat.errors import GatewayError
 from compat.protocols import TRANSLATORS, translator_for
 from compat.protocols.base import StreamTranslator, TranslationContext
 from compat.protocols.chat.check import check_messages
-from compat.protocols.chat.client import ChatClient
+from compat.protocols.chat.client import CHAT
 from compat.protocols.chat.inferred_end import CallEvents
 from compat.protocols.chat.infill import CompletionWriter, read_completion, unfenced
 from compat.protocols.events import TextDelta
@@ -166,8 +166,8 @@ OTHER_REQUESTS: dict[str, Callable[[Envelope], object]] = {
     "passed on, less what is not wanted": lambda envelope: OPENAI.request(envelope, WITHOUT_MARKERS),
     "checked": check_messages,
     "counted": prompt_tokens,
-    "read as a call": lambda envelope: call_from(envelope, request_id="r", client="c", received_s=0.0),
-    "placed in a session": lambda envelope: session_of(envelope, "c"),
+    "read as a call": lambda envelope: call_from(CHAT, envelope, request_id="r", client="c", received_s=0.0),
+    "placed in a session": lambda envelope: session_of("c", "", lambda: CHAT.opening(envelope)),
     "looked at by the cache": lambda envelope: AnswerCache(CacheSettings(enabled=True), SHELF).decide(envelope),
     "put into another body": lambda envelope: envelope.replaced({"model": b'"x"', "new": b"1"}),
     "read as a completion": read_completion,
@@ -215,7 +215,7 @@ BODIES: dict[str, Shape] = {
 
 @pytest.mark.parametrize("name", BODIES)
 def test_a_body_is_read_in_line_with_its_size(name: str) -> None:
-    check_growth(settled(lambda body: prompt_tokens(Envelope(body))), BODIES[name], SMALL_BYTES * 4)
+    check_growth(settled(lambda body: prompt_tokens(Envelope(body), CHAT.prompt)), BODIES[name], SMALL_BYTES * 4)
 
 
 @pytest.mark.parametrize("name", BODIES)
@@ -305,8 +305,8 @@ def fed(stream: Callable[[TranslationContext], StreamTranslator]) -> Callable[[l
     """All of the events one by one through everything that a streamed answer goes through."""
 
     def run(events: list[bytes]) -> None:
-        outflow = Outflow(stream(context(SONNET, is_stream=True)), 1 << 30, lambda: None)
-        shown, assembly = ShownSoFar(ChatClient()), Assembly()
+        outflow = Outflow(CHAT, stream(context(SONNET, is_stream=True)), 1 << 30, lambda: None)
+        shown, assembly = ShownSoFar(CHAT), Assembly(CHAT)
         for event in events:
             frames = outflow.take(event)
             shown.add(frames)
@@ -354,7 +354,7 @@ ANSWERS: dict[str, tuple[Any, Shape]] = {
 @pytest.mark.parametrize("name", ANSWERS)
 def test_a_whole_answer_grows_in_line_with_its_size(name: str) -> None:
     translator, make = ANSWERS[name]
-    check_growth(settled(lambda body: kept_of(translator.response(body, context(SONNET)).body)), make, SMALL_BYTES * 2)
+    check_growth(settled(lambda body: kept_of(CHAT, translator.response(body, context(SONNET)).body)), make, SMALL_BYTES * 2)
 
 
 @pytest.mark.parametrize("translator", [OPENAI, ANTHROPIC], ids=["OpenAI", "Anthropic"])
@@ -427,7 +427,7 @@ class Echo(StreamTranslator):
 
 def test_a_call_is_held_back_in_line_with_its_events() -> None:
     def hold(events: list[bytes]) -> None:
-        outflow = Outflow(Echo(context(SONNET)), 1 << 30, lambda: None)
+        outflow = Outflow(CHAT, Echo(context(SONNET)), 1 << 30, lambda: None)
         for event in events:
             outflow.take(event)
         outflow.rest()
@@ -476,7 +476,7 @@ def test_a_body_takes_a_few_times_its_size_in_memory(name: str) -> None:
 
     def work(body: bytes) -> None:
         envelope = client_envelope(body)
-        prompt_tokens(envelope)
+        prompt_tokens(envelope, CHAT.prompt)
         ANTHROPIC.request(envelope, context(SONNET))
 
     settled(work)(body)  # what is made once is there

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pytest
 
 from compat import errors
 from compat.errors import GatewayError
+from compat.protocols.chat.errors import error_object
 
 # class -> status, type, code, retryable, trips_circuit
 TABLE: dict[type[GatewayError], tuple[int, str, str | None, bool, bool]] = {
@@ -66,23 +66,6 @@ def test_a_class_carries_its_own_data(error_class: type[GatewayError]) -> None:
     assert (error.status, error.type, error.code, error.retryable, error.trips_circuit) == TABLE[error_class]
 
 
-@CLASSES
-def test_a_body_has_openais_shape(error_class: type[GatewayError]) -> None:
-    error = error_class('wörds "quoted"\n', param="model")
-    _, type_, code, _, _ = TABLE[error_class]
-    assert json.loads(error.body()) == {"error": {"message": 'wörds "quoted"\n', "type": type_, "param": "model", "code": code}}
-
-
-@CLASSES
-def test_a_frame_is_one_event_that_clients_read_as_an_error(error_class: type[GatewayError]) -> None:
-    frame = error_class("two\nlines").frame()
-    _, type_, code, _, _ = TABLE[error_class]
-    assert frame.startswith(b"data: ")
-    assert frame.endswith(b"\n\n")
-    assert frame.count(b"\n") == 2
-    assert json.loads(frame[6:]) == {"type": "error", "error": {"code": code or type_, "message": "two\nlines", "type": type_}}
-
-
 def test_only_an_upstreams_fault_trips_the_circuit_and_all_that_trips_is_retryable() -> None:
     assert {error_class for error_class, row in TABLE.items() if row[4]} == set(tree(errors.UpstreamFault))
     assert all(row[3] for row in TABLE.values() if row[4])
@@ -103,7 +86,7 @@ def test_the_words_are_those_of_the_exception() -> None:
 def test_a_secret_is_taken_out_of_every_word() -> None:
     error = errors.UpstreamRefusal("up: no KEY, KEY", type="KEY", param="a.KEY", code="x_KEY")
     error.redact(lambda text: text.replace("KEY", "***"))
-    assert error.fields() == {"message": "up: no ***, ***", "type": "***", "param": "a.***", "code": "x_***"}
+    assert error_object(error) == {"message": "up: no ***, ***", "type": "***", "param": "a.***", "code": "x_***"}
     assert "KEY" not in repr(error)
     bare = errors.UpstreamRefusal("no KEY")
     bare.redact(lambda text: text.replace("KEY", "***"))

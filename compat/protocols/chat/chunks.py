@@ -13,7 +13,10 @@ from typing import Any
 
 from compat import jsonio
 from compat.errors import UpstreamBroken
-from compat.wire.sse import DONE, data_frame
+from compat.wire.sse import data_frame
+
+DONE = b"data: [DONE]\n\n"
+"""The event after the last chunk."""
 
 CALLS_KEY = b'"tool_calls"'
 _CALL_MARK = re.compile(CALLS_KEY + rb"\s*:\s*\[\s*\{")
@@ -79,7 +82,7 @@ def called(name: str, arguments: str, *, is_freeform: bool) -> dict[str, Any]:
     return {"type": "function", "function": {"name": name, "arguments": arguments}}
 
 
-def completion_frames(body: bytes, wants_usage: bool) -> bytes:  # one of `Translator.replay`
+def completion_frames(body: bytes, wants_usage: bool) -> bytes:  # one of `ClientProtocol.replay`
     """A whole completion (in our own words: checked, with the client's model name) as the stream that it could have been.
 
     `UpstreamBroken` when a choice is not one.

@@ -16,16 +16,16 @@ from compat import jsonio
 from compat.errors import ContextTooLong, GatewayError, GatewayLoop, UpstreamBroken, UpstreamRefusal
 from compat.protocols.base import TranslatedAnswer, TranslatedRequest, TranslationContext, Translator
 from compat.protocols.chat.inferred_end import NOTE
-from compat.protocols.chat.infill import CompletionWriter, chat_body, read_completion, replayed
+from compat.protocols.chat.infill import CompletionWriter, chat_body, read_completion
 from compat.protocols.chat.passthrough import Chunk, PassthroughStream, translate_error, translate_request
 from compat.protocols.chat.reader import decoded
 from compat.protocols.chat.upstream import ChatReader
-from compat.protocols.chat.usage import usage_of, with_cost
+from compat.protocols.chat.usage import estimate_object, usage_of, with_cost
 from compat.protocols.joined import JoinedStream, MakeReader, answer_translator
 from compat.protocols.refusals import refused_parameter
 from compat.protocols.upstream_errors import event_error
 from compat.wire.envelope import Envelope
-from compat.wire.estimate import estimated_usage, usage_object
+from compat.wire.estimate import estimated_usage
 from compat.wire.sse import data_frame
 
 _LONGEST_OF_NONE = len(b"false")
@@ -63,7 +63,7 @@ def translate_answer(body: bytes, ctx: TranslationContext) -> TranslatedAnswer:
     counted = usage_of(usage) if isinstance(usage, dict) else None
     if not (counted and counted.prompt_tokens) and ctx.count_prompt is not None:
         counted = estimated_usage(ctx.count_prompt(), sum(len(choice["text"]) for choice in choices))
-        usage = usage_object(counted)
+        usage = estimate_object(counted)
     reason = choices[0].get("finish_reason")
     notes = () if isinstance(reason, str) and reason else (NOTE,)
     choices[0] |= {"finish_reason": "stop"} if notes else {}
@@ -110,7 +110,6 @@ OPENAI_COMPLETIONS: Mapping[str, Translator] = MappingProxyType(
             stream=CompletionEvents,
             error=translate_error,
             refused=partial(_refused, endpoint),
-            replay=replayed,
             endpoint=endpoint,
         )
         for endpoint in ("completions", "infill")
@@ -134,5 +133,4 @@ def over_chat(chat: Translator, reader: MakeReader) -> Translator:
         response=answer_translator(reader, CompletionWriter),
         stream=lambda ctx: JoinedStream(ctx, reader, CompletionWriter),
         error=chat.error,
-        replay=replayed,
     )

@@ -8,7 +8,9 @@ from typing import Never
 from compat import jsonio
 from compat.errors import BadRequest, GatewayError, UpstreamBroken
 from compat.protocols.base import TranslatedAnswer, TranslatedRequest, TranslationContext, Translator
+from compat.protocols.chat.client import CHAT
 from compat.protocols.chat.usage import usage_of
+from compat.protocols.client_protocol import Ask, ClientProtocol, model_of
 from compat.protocols.upstream_errors import refusal_of
 from compat.wire.envelope import Envelope
 
@@ -46,4 +48,25 @@ OPENAI_EMBEDDINGS = Translator(
     error=translate_error,
     refused=lambda _: None,
     endpoint="embeddings",
+)
+
+EMBEDDINGS = ClientProtocol(
+    api="openai.embeddings",
+    endpoint="embeddings",
+    paths=("/v1/embeddings",),
+    read=lambda envelope, _: Ask(model_of(envelope), output_limit=0),
+    prompt=("input",),
+    opening=lambda _: [b""],
+    error_body=CHAT.error_body,
+    error_frame=CHAT.error_frame,
+    answer_id=CHAT.answer_id,
+    reader=CHAT.reader,
+    whole_events=CHAT.whole_events,
+    again=CHAT.again,
+    replay=CHAT.replay,
+    call_key=CHAT.call_key,
+    begins_call=CHAT.begins_call,
+    stream_end=CHAT.stream_end,
+    end_reason=CHAT.end_reason,
+    is_served=False,
 )

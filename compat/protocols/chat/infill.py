@@ -17,14 +17,14 @@ from typing import Any
 from compat import jsonio
 from compat.errors import BadRequest
 from compat.protocols.base import TranslationContext
-from compat.protocols.chat.usage import with_cost
+from compat.protocols.chat.chunks import DONE
+from compat.protocols.chat.usage import estimate_object, with_cost
 from compat.protocols.chat.writer import REASONS, usage_object
 from compat.protocols.events import Event, Start, Stop, TextDelta, Unknown, Used
 from compat.protocols.joined import FrameWriter
 from compat.protocols.notes import Notes
 from compat.wire.envelope import Envelope
-from compat.wire.estimate import usage_object as estimate_object
-from compat.wire.sse import DONE, data_frame
+from compat.wire.sse import data_frame
 
 _PASSED = ("temperature", "top_p", "stop", "seed", "presence_penalty", "frequency_penalty", "user")
 _MAX_TOKENS = 256
@@ -112,7 +112,12 @@ def _without_end(inner: str) -> str:
     return bare.removesuffix(_FENCE).removesuffix("\n") if bare.endswith(_FENCE) else inner
 
 
-def replayed(body: bytes, wants_usage: bool) -> bytes:  # one of `Translator.replay`
+def completion_id(answer_id: str) -> str:
+    """The id of a completion for that of the chat it was."""
+    return answer_id.replace("chatcmpl-", "cmpl-", 1)
+
+
+def replayed(body: bytes, wants_usage: bool) -> bytes:  # one of `ClientProtocol.replay`
     """A whole completion as the stream that it could have been."""
     document = jsonio.decode(body)
     head = {key: value for key, value in document.items() if key != "usage"}
@@ -193,8 +198,12 @@ class CompletionWriter(FrameWriter):
 
 
 def _head(ctx: TranslationContext, answer_id: str, created_s: int) -> dict[str, Any]:
-    identity = (answer_id or ctx.completion_id).replace("chatcmpl-", "cmpl-", 1)
-    return {"id": identity, "object": "text_completion", "created": created_s or ctx.created_s, "model": ctx.alias}
+    return {
+        "id": completion_id(answer_id or ctx.completion_id),
+        "object": "text_completion",
+        "created": created_s or ctx.created_s,
+        "model": ctx.alias,
+    }
 
 
 def _usage(event: Used, ctx: TranslationContext) -> dict[str, Any]:

@@ -27,14 +27,14 @@ from compat.protocols.base import (
     Translator,
 )
 from compat.protocols.chat.chunk_template import ChunkTemplate, template_of
-from compat.protocols.chat.chunks import begins_call
+from compat.protocols.chat.chunks import DONE, begins_call
 from compat.protocols.chat.inferred_end import NOTE, CallEvents, reason_of_message
-from compat.protocols.chat.usage import usage_of, with_cost
+from compat.protocols.chat.usage import estimate_object, usage_of, with_cost
 from compat.protocols.refusals import NESTED
 from compat.protocols.upstream_errors import error_fields, event_error, refusal_of
 from compat.wire.envelope import Envelope, repaired
-from compat.wire.estimate import StreamScale, estimated_usage, usage_object
-from compat.wire.sse import DONE, data_frame, parse_event
+from compat.wire.estimate import StreamScale, estimated_usage
+from compat.wire.sse import data_frame, parse_event
 from compat.wire.usage import Usage
 
 
@@ -146,7 +146,7 @@ class PassthroughStream(StreamTranslator):
         usage = self._raw_usage
         if not (self.usage and self.usage.prompt_tokens) and self.ctx.count_prompt is not None:
             self.usage = self.usage_so_far()
-            usage = usage_object(self.usage)
+            usage = estimate_object(self.usage)
         return inferred + (data_frame(self._usage_chunk(usage)) if usage is not None and self.ctx.wants_usage else b"") + DONE
 
     def _inferred_end(self, index: int) -> bytes:
@@ -357,7 +357,7 @@ def translate_answer(body: bytes, ctx: TranslationContext) -> TranslatedAnswer:
     counted = usage_of(usage) if isinstance(usage, dict) else None
     if not (counted and counted.prompt_tokens) and ctx.count_prompt is not None:
         counted = estimated_usage(ctx.count_prompt(), len(answer["choices"]))
-        usage = usage_object(counted)
+        usage = estimate_object(counted)
     if isinstance(usage, dict):
         changes["usage"] = jsonio.encode(with_cost(usage, ctx))
     return TranslatedAnswer(answer.replaced(changes), counted, reason, notes)

@@ -53,3 +53,10 @@ def with_spent(raw: Mapping[str, Any], usage: Usage, cost_usd: float) -> dict[st
     if isinstance(details, dict) and isinstance(cost, int | float):
         told["cost_details"] = {**details, "upstream_inference_cost": cost + cost_usd}
     return told
+
+
+def estimate_object(usage: Usage) -> dict[str, Any]:
+    """The usage object for counts of our own; `is_estimate` marks them."""
+    total = usage.prompt_tokens + usage.completion_tokens
+    counts = {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens, "total_tokens": total}
+    return {**counts, "is_estimate": usage.is_estimate}

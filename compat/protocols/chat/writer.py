@@ -14,7 +14,7 @@ import msgspec
 
 from compat import jsonio
 from compat.protocols.base import TranslationContext
-from compat.protocols.chat.chunks import ChunkWriter, called
+from compat.protocols.chat.chunks import DONE, ChunkWriter, called
 from compat.protocols.events import (
     ArgumentsDelta,
     BlockStart,
@@ -34,7 +34,6 @@ from compat.protocols.events import (
 from compat.protocols.joined import FrameWriter, RawDeltas
 from compat.protocols.notes import Notes
 from compat.protocols.raw_text import text_of
-from compat.wire.sse import DONE
 from compat.wire.usage import Usage, cost_of
 
 _encode = msgspec.json.Encoder().encode

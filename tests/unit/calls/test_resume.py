@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from compat.calls.call import Call, call_from
 from compat.calls.resume import MAX_SHOWN_CHARS, Shown, ShownSoFar, Spent, can_rescue, estimate_of, rest_of, takes_prefill
 from compat.config.catalog import MessagesFacts, Model, Price
-from compat.protocols.chat.chunks import ChunkWriter
-from compat.protocols.chat.client import ChatClient
+from compat.protocols.chat.chunks import DONE, ChunkWriter
+from compat.protocols.chat.client import CHAT
 from compat.routing.router import Deployment
 from compat.wire.envelope import Envelope
-from compat.wire.sse import DONE, KEEP_ALIVE
+from compat.wire.sse import KEEP_ALIVE
 from compat.wire.usage import Usage
 from tests.unit.builders import make_upstream
 
@@ -28,7 +28,7 @@ HELLO = Shown("Hello the", identity=IDENTITY)
 
 def call(**more: Any) -> Call:
     body = {"model": "alias", "messages": [{"role": "user", "content": "Hi"}], "stream": True, **more}
-    return call_from(Envelope(json.dumps(body).encode()), request_id="r", client="c", received_s=0.0)
+    return call_from(CHAT, Envelope(json.dumps(body).encode()), request_id="r", client="c", received_s=0.0)
 
 
 def deployment(kind: str = "openai", *, prefill: bool = False) -> Deployment:
@@ -43,7 +43,7 @@ OPENAI, CLAUDE, OLD_CLAUDE = deployment(), deployment("anthropic"), deployment("
 
 def read_shown(frames: Sequence[bytes]) -> Shown:
     """What these frames show."""
-    so_far = ShownSoFar(ChatClient())
+    so_far = ShownSoFar(CHAT)
     for frame in frames:
         so_far.add(frame)
     shown = so_far.read()
@@ -90,7 +90,7 @@ def test_an_answer_that_has_its_finish_reason_has_ended() -> None:
 @given(st.lists(st.text(max_size=20), max_size=30), st.integers(1, 7))
 def test_it_is_all_the_same_when_frames_are_read(texts: list[str], every: int) -> None:
     frames = [WRITER.text(b"content", text) for text in texts]
-    so_far = ShownSoFar(ChatClient())
+    so_far = ShownSoFar(CHAT)
     for number, frame in enumerate(frames):
         so_far.add(frame)
         if number % every == 0:
@@ -101,7 +101,7 @@ def test_it_is_all_the_same_when_frames_are_read(texts: list[str], every: int) -
 
 
 def test_a_long_answer_is_kept_as_its_text_only() -> None:
-    so_far = ShownSoFar(ChatClient())
+    so_far = ShownSoFar(CHAT)
     frame = WRITER.text(b"content", "four")
     for _ in range(20_000):
         so_far.add(frame)
@@ -112,7 +112,7 @@ def test_a_long_answer_is_kept_as_its_text_only() -> None:
 
 
 def test_a_text_beyond_the_bound_is_given_up() -> None:
-    so_far = ShownSoFar(ChatClient())
+    so_far = ShownSoFar(CHAT)
     frame = WRITER.text(b"content", "x" * 100_000)
     for _ in range(MAX_SHOWN_CHARS // 100_000 + 1):
         so_far.add(frame)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from compat.calls.resume import Shown, Spent
 from compat.calls.splice import MIN_OVERLAP, Splice, _are_words, new_part, overlap_of
-from compat.protocols.chat.chunks import ChunkWriter
-from compat.protocols.chat.client import ChatClient
-from compat.wire.sse import DONE, KEEP_ALIVE
+from compat.protocols.chat.chunks import DONE, ChunkWriter
+from compat.protocols.chat.client import CHAT
+from compat.wire.sse import KEEP_ALIVE
 from compat.wire.usage import Usage
 
 THEIRS = ChunkWriter("chatcmpl-2", 8, "alias")
@@ -177,7 +177,7 @@ def events(frames: bytes) -> list[Any]:
 
 def splice(text: str = "Hello the", *, is_prefilled: bool = False, wants_usage: bool = True, spent: Spent | None = None) -> Splice:
     shown = Shown(text, identity=("chatcmpl-1", 7))
-    return Splice(ChatClient(), "alias", shown, spent or Spent(), ["a/x", "b/y"], lambda: is_prefilled, wants_usage=wants_usage)
+    return Splice(CHAT, "alias", shown, spent or Spent(), ["a/x", "b/y"], lambda: is_prefilled, wants_usage=wants_usage)
 
 
 def test_the_stream_keeps_its_identity_and_has_no_second_role() -> None:
@@ -228,9 +228,7 @@ def test_a_comment_before_the_end_mark_names_the_deployments() -> None:
 
 
 def test_no_name_can_break_the_comment() -> None:
-    joint = Splice(
-        ChatClient(), "alias", Shown("x", identity=("x", 1)), Spent(), ["a/x\n\ndata: {}", "b/é"], lambda: False, wants_usage=False
-    )
+    joint = Splice(CHAT, "alias", Shown("x", identity=("x", 1)), Spent(), ["a/x\n\ndata: {}", "b/é"], lambda: False, wants_usage=False)
     assert joint.feed(DONE) == b": carried on after a fault: a/x??data: {} -> b/?\n\n" + DONE
 
 

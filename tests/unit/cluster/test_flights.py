@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Generator, Iterator
+from typing import Any
 
 import gevent
 import msgspec
@@ -11,6 +12,7 @@ import pytest
 
 from compat.cluster.flights import FOLLOWED, Head, SharedFlights, read_head
 from compat.config.sections import SingleFlightSettings
+from compat.errors import GatewayError
 from compat.reuse.single_flight import SingleFlight
 from compat.storage.redis_link import KEY_PREFIX, Link, redis_client, redis_errors
 from tests.fakes.redis_server import RedisServer, needs_redis
@@ -29,13 +31,16 @@ class Call:
     def headers(self) -> list[tuple[str, str]]:
         return [("x", "own")]
 
+    def error_frame(self, error: GatewayError) -> bytes:
+        return b"failed: %s\n\n" % error.message.encode()
+
 
 class Desk:
     """One gateway's flights; names count up from `own0`."""
 
     def __init__(self, redis: RedisServer) -> None:
         self.client = redis_client(redis.url)
-        self.local: SingleFlight[object] = SingleFlight(SingleFlightSettings())
+        self.local: SingleFlight[Any] = SingleFlight(SingleFlightSettings())
         numbers = itertools.count()
         self.events: list[str] = []
         link = Link("commons", lambda: 0.0, lambda name, _fields: self.events.append(name), redis_errors())

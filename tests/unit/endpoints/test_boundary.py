@@ -17,6 +17,7 @@ from compat.endpoints.answers import error_answer
 from compat.endpoints.boundary import attach_boundary
 from compat.endpoints.front import Front
 from compat.errors import GatewayError, ShuttingDown, UpstreamRateLimit
+from compat.protocols.chat.errors import error_body
 from tests.unit.builders import make_gateway
 
 
@@ -88,4 +89,4 @@ def test_headers_of_an_error_and_of_its_call_are_sent() -> None:
     error: GatewayError = ShuttingDown("w", headers=(("connection", "close"),))
     answer = error_answer(error, [("x-compat-attempts", "2")])
     assert (answer.headers["connection"], answer.headers["x-compat-attempts"]) == ("close", "2")
-    assert (answer.data, answer.content_type) == (error.body(), "application/json")
+    assert (answer.data, answer.content_type) == (error_body(error), "application/json")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from compat import errors
 from compat.errors import GatewayError
+from compat.protocols.chat.errors import error_body, error_object
 from compat.protocols.upstream_errors import MAX_MESSAGE_CHARS, error_fields, event_error, refusal_of, retry_after_s
 from tests.cases.refusals import BODIES, DATE, NOT_OVERFLOWS, OVERFLOWS, WAITS
 
@@ -62,7 +63,7 @@ def test_a_refused_key_in_a_running_stream_is_one_by_its_code_alone() -> None:
 
 def test_the_upstreams_own_words_win() -> None:
     error = refused(400, "No.", type="their_type", code="their_code", param="tools[0]")
-    assert error.fields() == {"message": "fake: No.", "type": "their_type", "param": "tools[0]", "code": "their_code"}
+    assert error_object(error) == {"message": "fake: No.", "type": "their_type", "param": "tools[0]", "code": "their_code"}
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,7 @@ def test_the_upstreams_own_words_win() -> None:
 )
 def test_words_of_a_wrong_type_are_passed_over(fields: dict[str, Any]) -> None:
     error = refused(400, "No.", **fields)
-    assert error.fields() == {"message": "fake: No.", "type": "invalid_request_error", "param": None, "code": None}
+    assert error_object(error) == {"message": "fake: No.", "type": "invalid_request_error", "param": None, "code": None}
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 307, 308, 399])
@@ -171,7 +172,7 @@ def test_words_are_bounded_and_hold_no_control_characters() -> None:
 def test_no_body_breaks_it(body: bytes, status: int) -> None:
     error = refusal_of(status, {}, body, "fake")
     assert error.message.startswith("fake")
-    json.loads(error.body())
+    json.loads(error_body(error))
 
 
 @pytest.mark.parametrize(("headers", "wait_s"), WAITS, ids=[str(headers)[:70] for headers, _ in WAITS])

@@ -14,8 +14,9 @@ from compat.config.sections import CacheSettings
 from compat.errors import BadRequest
 from compat.protocols.base import TranslatedRequest
 from compat.protocols.chat.chunks import completion_frames
+from compat.protocols.chat.client import CHAT
+from compat.protocols.client_protocol import Identity
 from compat.reuse.answer_cache import KB, AnswerCache, Decision, MemoryShelf, RedisShelf
-from compat.reuse.whole_answer import answer_of
 from compat.routing.router import Deployment
 from compat.storage.redis_link import RETRY_S, Link, redis_client, redis_errors
 from compat.upstream.client import Upstream
@@ -52,13 +53,13 @@ class Bench:
         self.cache = AnswerCache(self.settings, self.shelf)
 
     def keep(self, key: str, content: str = "Hello") -> None:
-        self.cache.recording(self.cache.decide(envelope(), "on"), key).whole(answer(content))
+        self.cache.recording(self.cache.decide(CHAT, envelope(), "on"), key, CHAT).whole(answer(content))
 
     def find(self, key: str) -> str | None:
-        decision = self.cache.decide(envelope(), "on")
+        decision = self.cache.decide(CHAT, envelope(), "on")
         kept = self.cache.lookup(decision, key)
         assert decision.verdict == ("miss" if kept is None else "hit")
-        return kept.choices[0].message["content"] if kept else None
+        return kept.said[0].text if kept else None
 
 
 @pytest.mark.parametrize(
@@ -76,13 +77,13 @@ class Bench:
     ],
 )
 def test_it_is_off_unless_asked_for(enabled: bool, asked: str, decision: Decision) -> None:
-    assert Bench(enabled=enabled).cache.decide(envelope(), asked) == decision
+    assert Bench(enabled=enabled).cache.decide(CHAT, envelope(), asked) == decision
 
 
 @pytest.mark.parametrize("asked", ["yes", "1", "on, off", "\x1b"])
 def test_a_wish_that_is_none_is_refused(asked: str) -> None:
     with pytest.raises(BadRequest, match="'on', 'off' or 'refresh'"):
-        Bench().cache.decide(envelope(), asked)
+        Bench().cache.decide(CHAT, envelope(), asked)
 
 
 TOOL = {"type": "function", "function": {"name": "f"}}
@@ -108,7 +109,7 @@ CALL = {"role": "assistant", "content": None, "tool_calls": [{"id": "1", **TOOL}
 )
 @pytest.mark.parametrize("asked", ["on", "refresh"])
 def test_calls_with_tools_or_tool_results_pass_it_by(changes: dict[str, Any], verdict: str, asked: str) -> None:
-    decision = Bench().cache.decide(envelope(**changes), asked)
+    decision = Bench().cache.decide(CHAT, envelope(**changes), asked)
     assert decision.verdict == ("bypass;refresh" if (verdict, asked) == ("miss", "refresh") else verdict)
     assert decision.keeps is (verdict == "miss")
     assert decision.looks is (verdict == "miss" and asked == "on")
@@ -116,7 +117,7 @@ def test_calls_with_tools_or_tool_results_pass_it_by(changes: dict[str, Any], ve
 
 def test_escapes_hide_no_tool_result() -> None:
     body = rb'{"model": "m", "messages": [{"\u0072ole": "\u0074ool", "content": "x"}]}'
-    assert Bench().cache.decide(Envelope(body), "on").verdict == "bypass;tool-results"
+    assert Bench().cache.decide(CHAT, Envelope(body), "on").verdict == "bypass;tool-results"
 
 
 def test_a_kept_answer_is_found_again() -> None:
@@ -129,9 +130,9 @@ def test_a_kept_answer_is_found_again() -> None:
 def test_a_refresh_replaces_what_is_there_and_does_not_look() -> None:
     bench = Bench()
     bench.keep("key", "old")
-    decision = bench.cache.decide(envelope(), "refresh")
+    decision = bench.cache.decide(CHAT, envelope(), "refresh")
     assert bench.cache.lookup(decision, "key") is None
-    bench.cache.recording(decision, "key").whole(answer("new"))
+    bench.cache.recording(decision, "key", CHAT).whole(answer("new"))
     assert (decision.verdict, bench.find("key"), bench.shelf.entries) == ("bypass;refresh", "new", 1)
 
 
@@ -139,9 +140,9 @@ def test_a_refresh_replaces_what_is_there_and_does_not_look() -> None:
 def test_without_a_wish_nothing_is_looked_for_or_kept(asked: str) -> None:
     bench = Bench()
     bench.keep("key")
-    decision = bench.cache.decide(envelope(), asked)
+    decision = bench.cache.decide(CHAT, envelope(), asked)
     assert bench.cache.lookup(decision, "key") is None
-    recording = bench.cache.recording(decision, "other")
+    recording = bench.cache.recording(decision, "other", CHAT)
     recording.whole(answer())
     recording.feed(completion_frames(answer(), wants_usage=False))
     recording.ended()
@@ -152,7 +153,7 @@ def test_a_stream_that_ended_is_kept_and_one_that_did_not_is_not() -> None:
     bench = Bench()
     frames = completion_frames(answer(), wants_usage=True)
     for key, ends in (("ended", True), ("left", False)):
-        recording = bench.cache.recording(MISS, key)
+        recording = bench.cache.recording(MISS, key, CHAT)
         recording.feed(frames[:40])
         recording.feed(frames[40:])
         if ends:
@@ -164,7 +165,7 @@ def test_a_stream_that_ended_is_kept_and_one_that_did_not_is_not() -> None:
 @pytest.mark.parametrize("body", [answer(reason="length"), answer(""), b'{"error": {"message": "x"}}'])
 def test_what_is_no_whole_answer_is_not_kept(body: bytes) -> None:
     bench = Bench()
-    bench.cache.recording(MISS, "key").whole(body)
+    bench.cache.recording(MISS, "key", CHAT).whole(body)
     assert bench.shelf.entries == 0
 
 
@@ -173,7 +174,7 @@ def test_a_hit_is_a_whole_answer_and_a_valid_stream() -> None:
     bench.keep("key")
     kept = bench.cache.lookup(Decision("miss", looks=True), "key")
     assert kept is not None
-    body = answer_of(kept, completion_id="chatcmpl-9", created_s=7, model="alias")
+    body = CHAT.again(kept.said, Identity("chatcmpl-9", 7, "alias"))
     frames = completion_frames(body, wants_usage=True)
     chunks = [json.loads(block[6:]) for block in frames.split(b"\n\n") if block and block != b"data: [DONE]"]
     assert frames.endswith(b"data: [DONE]\n\n")
@@ -199,19 +200,19 @@ def test_the_key_is_the_whole_question_the_client_and_the_deployment() -> None:
         ("au", deployment("p"), request()),
         ("a", deployment("up", "m\n"), request()),
     ]
-    keys = [cache.key(*variant) for variant in variants]
+    keys = [cache.key(*variant, CHAT) for variant in variants]
     assert len(set(keys)) == len(keys)
     assert all(len(key) == 64 for key in keys)
-    assert keys[0] == cache.key(*variants[0])
+    assert keys[0] == cache.key(*variants[0], CHAT)
 
 
 def test_the_same_question_streamed_is_the_same_question() -> None:
     cache = Bench().cache
     streamed = request(stream=True, stream_options={"include_usage": True})
     assert (
-        cache.key("a", deployment(), request())
-        == cache.key("a", deployment(), streamed)
-        == cache.key("a", deployment(), request(stream=False))
+        cache.key("a", deployment(), request(), CHAT)
+        == cache.key("a", deployment(), streamed, CHAT)
+        == cache.key("a", deployment(), request(stream=False), CHAT)
     )
 
 
@@ -239,7 +240,7 @@ def test_memory_is_bounded_and_the_least_used_go_first() -> None:
 def test_an_entry_that_is_too_large_is_not_kept(as_stream: bool) -> None:
     bench = Bench(max_entry_kb=4)
     for size, count in ((3 * KB, 1), (5 * KB, 1)):
-        recording = bench.cache.recording(MISS, str(size))
+        recording = bench.cache.recording(MISS, str(size), CHAT)
         if as_stream:
             for frame in itertools.repeat(completion_frames(answer("a" * size), wants_usage=False), 1):
                 recording.feed(frame)

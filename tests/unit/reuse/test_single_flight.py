@@ -77,15 +77,28 @@ def settle() -> None:
         gevent.idle()
 
 
+class Run:
+    """A call, which writes errors in the shape of its own protocol."""
+
+    def __init__(self, request_id: str) -> None:
+        self.request_id = request_id
+
+    def headers(self) -> list[tuple[str, str]]:
+        return []
+
+    def error_frame(self, error: GatewayError) -> bytes:
+        return b"failed: %s\n\n" % error.message.encode()
+
+
 class Setting:
     def __init__(self, **settings: Any) -> None:
-        self.flights: SingleFlight[str] = SingleFlight(SingleFlightSettings(**settings))
+        self.flights: SingleFlight[Run] = SingleFlight(SingleFlightSettings(**settings))
         self.sources: list[Source] = []
 
-    def join(self, key: str = "key") -> Reader[str]:
+    def join(self, key: str = "key") -> Reader[Run]:
         source = Source()
         self.sources.append(source)
-        return self.flights.join(key, f"run {len(self.sources)}", source.frames())
+        return self.flights.join(key, Run(f"run {len(self.sources)}"), source.frames())
 
     @property
     def source(self) -> Source:
@@ -117,25 +130,28 @@ def setting() -> Setting:
     ],
 )
 def test_a_call_is_shared_with_an_idempotency_key_or_a_retry_marker(idempotency_key: str, retry_count: str, is_shared: bool) -> None:
-    assert (flight_key("ada", BODY, idempotency_key=idempotency_key, retry_count=retry_count) is not None) is is_shared
+    assert (flight_key("ada", "openai.chat", BODY, idempotency_key=idempotency_key, retry_count=retry_count) is not None) is is_shared
 
 
 def test_only_identical_calls_of_one_client_share() -> None:
     keys = [
-        flight_key("ada", BODY, idempotency_key="k"),
-        flight_key("eve", BODY, idempotency_key="k"),
-        flight_key("ada", b"{}", idempotency_key="k"),
-        flight_key("ada", BODY, idempotency_key="other"),
-        flight_key("adak", BODY, retry_count="1"),
-        flight_key("ada", BODY, retry_count="1"),
-        flight_key("\udcff", BODY, retry_count="1"),
+        flight_key("ada", "openai.chat", BODY, idempotency_key="k"),
+        flight_key("eve", "openai.chat", BODY, idempotency_key="k"),
+        flight_key("ada", "openai.chat", b"{}", idempotency_key="k"),
+        flight_key("ada", "openai.chat", BODY, idempotency_key="other"),
+        flight_key("ada", "openai.completions", BODY, idempotency_key="k"),
+        flight_key("adak", "openai.chat", BODY, retry_count="1"),
+        flight_key("ada", "openai.chat", BODY, retry_count="1"),
+        flight_key("\udcff", "openai.chat", BODY, retry_count="1"),
     ]
     assert len(set(keys)) == len(keys)
 
 
 def test_two_retries_share_and_so_do_two_calls_with_the_same_key() -> None:
-    assert flight_key("ada", BODY, retry_count="1") == flight_key("ada", BODY, retry_count="2")
-    assert flight_key("ada", BODY, idempotency_key="k", retry_count="0") == flight_key("ada", BODY, idempotency_key="k", retry_count="1")
+    assert flight_key("ada", "openai.chat", BODY, retry_count="1") == flight_key("ada", "openai.chat", BODY, retry_count="2")
+    assert flight_key("ada", "openai.chat", BODY, idempotency_key="k", retry_count="0") == flight_key(
+        "ada", "openai.chat", BODY, idempotency_key="k", retry_count="1"
+    )
 
 
 # Reading together.
@@ -163,7 +179,8 @@ def test_a_second_call_gets_all_from_the_start_and_then_what_comes(setting: Sett
 
 
 def test_a_reader_knows_whose_frames_it_reads(setting: Setting) -> None:
-    assert (setting.join().leader, setting.join().leader, setting.join("other").leader) == ("run 1", "run 1", "run 3")
+    leaders = [setting.join().leader, setting.join().leader, setting.join("other").leader]
+    assert [leader.request_id for leader in leaders] == ["run 1", "run 1", "run 3"]
 
 
 def test_different_keys_do_not_share(setting: Setting) -> None:
@@ -272,7 +289,7 @@ def test_a_later_error_is_the_last_frame(setting: Setting) -> None:
     clients = [Client(setting.join()), Client(setting.join())]
     setting.source.give(b"one", error)
     for client in clients:
-        assert (client.got, client.end) == ([b"one", error.frame()], "end")
+        assert (client.got, client.end) == ([b"one", b"failed: fire\n\n"], "end")
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -353,7 +370,7 @@ def test_a_reader_that_falls_too_far_behind_is_let_go_and_the_other_reads_on() -
     setting.source.give(*[b"x"] * 100)
     read(slow, 3)
     drain(quick, 40)
-    assert next(slow).startswith(b'data: {"type":"error"')
+    assert next(slow).startswith(b"failed: This client read too slowly")
     assert list(slow) == []
     assert Client(silent).end == "error 408"
     assert len(quick._flight._recorded) <= 12

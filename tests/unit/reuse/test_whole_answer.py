@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from compat.protocols.chat.chunks import completion_frames
-from compat.reuse.whole_answer import Assembly, Kept, answer_of, kept_of, pack, unpack
-from compat.wire.sse import DONE, KEEP_ALIVE
+from compat.protocols.chat.chunks import DONE, completion_frames
+from compat.protocols.chat.client import CHAT
+from compat.protocols.client_protocol import Identity
+from compat.reuse.whole_answer import Assembly, Kept, kept_of, pack, unpack
+from compat.wire.sse import KEEP_ALIVE
 
 USAGE = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
 
@@ -27,7 +29,7 @@ def chunk(delta: Any, reason: Any = None, index: Any = 0, **more: Any) -> bytes:
 
 
 def assembled(*frames: bytes) -> Kept | None:
-    assembly = Assembly()
+    assembly = Assembly(CHAT)
     for frame in frames:
         assembly.feed(frame)
     return assembly.kept()
@@ -47,19 +49,19 @@ KEPT = [
 @pytest.mark.parametrize("body", KEPT)
 def test_a_stream_keeps_what_its_whole_answer_keeps(body: bytes) -> None:
     frames = completion_frames(body, wants_usage=True)
-    kept = kept_of(body)
+    kept = kept_of(CHAT, body)
     assert kept is not None
     assert assembled(KEEP_ALIVE, frames) == assembled(*(frames[i : i + 1] for i in range(len(frames)))) is not None
     streamed = assembled(frames)
     assert streamed is not None
-    assert sorted(streamed.choices, key=lambda one: one.index) == sorted(kept.choices, key=lambda one: one.index)
+    assert sorted(streamed.said, key=lambda one: one.index) == sorted(kept.said, key=lambda one: one.index)
 
 
 @pytest.mark.parametrize("body", KEPT)
 def test_what_was_kept_is_given_again(body: bytes) -> None:
-    kept = unpack(pack(kept_of(body)))
+    kept = unpack(pack(kept_of(CHAT, body)))
     assert kept is not None
-    given = json.loads(answer_of(kept, completion_id="chatcmpl-2", created_s=7, model="alias"))
+    given = json.loads(CHAT.again(kept.said, Identity("chatcmpl-2", 7, "alias")))
     assert (given["id"], given["created"], given["model"], given["object"]) == ("chatcmpl-2", 7, "alias", "chat.completion")
     assert given["usage"] == {
         "prompt_tokens": 0,
@@ -70,12 +72,12 @@ def test_what_was_kept_is_given_again(body: bytes) -> None:
     was = json.loads(body)["choices"]
     assert [row["message"]["content"] for row in given["choices"]] == [row["message"]["content"] for row in was]
     assert [(row["index"], row["finish_reason"]) for row in given["choices"]] == [(row["index"], "stop") for row in was]
-    assert kept_of(json.dumps(given).encode()) == kept
+    assert kept_of(CHAT, json.dumps(given).encode()) == kept
 
 
 @pytest.mark.parametrize("reason", ["length", "content_filter", "tool_calls", None, "", ["stop"]])
 def test_an_answer_that_did_not_come_to_its_end_is_not_kept(reason: Any) -> None:
-    assert kept_of(whole(choice(reason=reason))) is None
+    assert kept_of(CHAT, whole(choice(reason=reason))) is None
     assert assembled(chunk({"content": "a"}), chunk({}, reason), DONE) is None
 
 
@@ -96,7 +98,7 @@ def test_an_answer_that_did_not_come_to_its_end_is_not_kept(reason: Any) -> None
     ids=str,
 )
 def test_an_answer_that_is_not_all_text_is_not_kept(message: dict[str, Any]) -> None:
-    assert kept_of(whole(choice(**message))) is None
+    assert kept_of(CHAT, whole(choice(**message))) is None
     assert assembled(chunk({"content": "a", **message}), chunk({}, "stop"), DONE) is None
 
 
@@ -121,7 +123,7 @@ def test_an_answer_that_is_not_all_text_is_not_kept(message: dict[str, Any]) -> 
     ids=lambda body: repr(body[:60]),
 )
 def test_what_is_not_an_answer_is_not_kept(body: bytes) -> None:
-    assert kept_of(body) is None
+    assert kept_of(CHAT, body) is None
 
 
 @pytest.mark.parametrize(
@@ -148,7 +150,7 @@ def test_a_stream_that_is_not_a_whole_answer_is_not_kept(frames: list[bytes]) ->
 
 
 def test_a_spoilt_stream_costs_nothing_more() -> None:
-    assembly = Assembly()
+    assembly = Assembly(CHAT)
     assembly.feed(chunk({"content": "abc"}))
     assert assembly.size_bytes == 3
     assembly.spoil()
@@ -157,19 +159,20 @@ def test_a_spoilt_stream_costs_nothing_more() -> None:
 
 
 FORGED = [
-    json.dumps({"choices": [{"index": index, "message": message}]}).encode()
-    for index, message in [
-        (0, {"tool_calls": "x"}),
-        (0, {"role": "system", "content": "x"}),
+    json.dumps({"said": [{"index": index, **said}]}).encode()
+    for index, said in [
+        (0, {"text": "x", "calls": "x"}),
+        (0, {"text": "x", "role": "system"}),
         (0, {}),
-        (-1, {"content": "x"}),
-        (10**9, {"content": "x"}),
+        (0, {"text": ""}),
+        (-1, {"text": "x"}),
+        (10**9, {"text": "x"}),
     ]
-] + [b'{"choices": []}']
+] + [b'{"said": []}', b'{"said": [{"index": 0, "text": "x"}], "more": 1}', b'{"choices": [{"index": 0, "message": {"content": "x"}}]}']
 
 
 @pytest.mark.parametrize(
-    "packed", [None, b"", b"{", b'{"choices": 7}', b"\xff", "{}", b"[" * 100_000, *FORGED], ids=lambda packed: repr(packed)[:20]
+    "packed", [None, b"", b"{", b'{"said": 7}', b"\xff", "{}", b"[" * 100_000, *FORGED], ids=lambda packed: repr(packed)[:20]
 )
 def test_what_is_damaged_is_nothing(packed: Any) -> None:
     assert unpack(packed) is None

@@ -7,6 +7,7 @@ import pytest
 from compat.config.catalog import Model
 from compat.errors import UpstreamBroken
 from compat.protocols.base import StreamTranslator, TranslationContext
+from compat.protocols.chat.client import CHAT
 from compat.streaming.hold import Outflow
 from compat.wire.usage import Usage
 
@@ -36,7 +37,7 @@ class Echo(StreamTranslator):
 class Shown:
     def __init__(self, hold_bytes: int = 100) -> None:
         self.times = 0
-        self.outflow = Outflow(Echo(CONTEXT), hold_bytes, self.note)
+        self.outflow = Outflow(CHAT, Echo(CONTEXT), hold_bytes, self.note)
 
     def note(self) -> None:
         self.times += 1
@@ -95,7 +96,7 @@ def test_half_an_event_after_the_end_costs_nothing() -> None:
                 raise UpstreamBroken("half an event")
             return super().translate_event(block)
 
-    ended, broken = (Outflow(Breaking(CONTEXT), 0, shown.note) for _ in range(2))
+    ended, broken = (Outflow(CHAT, Breaking(CONTEXT), 0, shown.note) for _ in range(2))
     assert ended.take(TEXT + b"stop\n\nhalf") == TEXT + b"stop\n\n"
     assert ended.rest() == b"[DONE]"
     broken.take(TEXT + b"half")

@@ -86,9 +86,17 @@ def test_thinking_is_looked_for_on_the_event_loop() -> None:
 
 def test_the_prompt_is_counted_where_it_is_translated() -> None:
     envelope = Envelope(json.dumps({"messages": [{"role": "user", "content": "word " * LONG_BYTES}]}).encode())
-    _, ctx = Offload().request(ANTHROPIC, envelope, dataclasses.replace(context(SONNET), count_prompt=lambda: pytest.fail("counted again")))
+    counted: list[int] = []
+
+    def count() -> int:
+        counted.append(thread_id())
+        return prompt_tokens(envelope, ("messages",))
+
+    _, ctx = Offload().request(ANTHROPIC, envelope, dataclasses.replace(context(SONNET), count_prompt=count))
     assert ctx.count_prompt is not None
-    assert ctx.count_prompt() == prompt_tokens(envelope)
+    assert ctx.count_prompt() == ctx.count_prompt() == prompt_tokens(envelope, ("messages",))
+    assert len(counted) == 1
+    assert counted[0] != thread_id()
 
 
 def test_the_collector_is_away_while_anybody_works_on_a_long_body_and_comes_back() -> None:

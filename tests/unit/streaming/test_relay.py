@@ -93,7 +93,7 @@ class Pair:
         self.client, theirs = socket.socketpair()
         self.exchange, self.outlet, self.source = FakeExchange(ours), FakeOutlet(theirs), Doubling()
         self.noted: list[bytes] = []
-        self.bounds = Bounds(**{"heartbeat_s": 60, "silence_s": 60, **bounds})
+        self.bounds = Bounds(**{"heartbeat_s": 60, "silence_s": 60, "heartbeat": KEEP_ALIVE, **bounds})
         self.client.settimeout(5)
 
     def start(self) -> Any:

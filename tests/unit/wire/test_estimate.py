@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compat.wire.envelope import Envelope
-from compat.wire.estimate import TOKENS_PER_IMAGE, estimated_usage, prompt_tokens, text_tokens, usage_object
+from compat.wire.estimate import TOKENS_PER_IMAGE, TOKENS_PER_MESSAGE, estimated_usage, prompt_tokens, text_tokens
+from compat.wire.usage import Usage
 from tests.integration.kilo_session import KiloSession
 
 
 def tokens_of(*contents: object, ascii_only: bool = False) -> int:
     body = {"model": "x", "messages": [{"role": "user", "content": content} for content in contents]}
-    return prompt_tokens(Envelope(json.dumps(body, ensure_ascii=ascii_only).encode()))
+    return prompt_tokens(Envelope(json.dumps(body, ensure_ascii=ascii_only).encode()), ("messages",))
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,7 @@ def test_text_counts_about_as_much_as_tokenizers_say(text: str, low: int, high: 
 
 def test_a_first_request_of_an_agent_counts_in_the_ten_thousands() -> None:
     body = json.dumps(KiloSession().body()).encode()
-    assert len(body) / 5 < prompt_tokens(Envelope(body)) < len(body) / 2.5
+    assert len(body) / 5 < prompt_tokens(Envelope(body), ("messages", "tools")) < len(body) / 2.5
 
 
 def test_escaped_and_plain_characters_count_the_same() -> None:
@@ -60,5 +61,14 @@ def test_more_text_never_counts_less(one: str, more: str) -> None:
 
 
 def test_an_estimate_says_that_it_is_one() -> None:
-    usage = estimated_usage(100, 10)
-    assert usage_object(usage) == {"prompt_tokens": 100, "completion_tokens": 3, "total_tokens": 103, "is_estimate": True}
+    assert estimated_usage(100, 10) == Usage(prompt_tokens=100, completion_tokens=3, is_estimate=True)
+
+
+@pytest.mark.parametrize("key", ["messages", "input", "contents"])
+def test_a_conversation_counts_wherever_its_protocol_has_it_and_so_does_what_stands_beside_it(key: str) -> None:
+    turns, beside = [{"role": "user", "content": "What is it?"}] * 3, "You are an agent. " * 20
+    body = Envelope(json.dumps({key: turns, "system": beside, "other": beside * 50}).encode())
+    alone = prompt_tokens(body, (key,))
+    assert alone > 3 * TOKENS_PER_MESSAGE
+    assert prompt_tokens(body, (key, "system")) - alone == pytest.approx(text_tokens(beside.encode()), abs=2)
+    assert prompt_tokens(body, (key, "system", "missing")) == prompt_tokens(body, (key, "system"))

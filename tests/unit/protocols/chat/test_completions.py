@@ -12,9 +12,9 @@ from compat.config.catalog import Model, Price
 from compat.errors import ContextTooLong, GatewayError, UpstreamBroken, UpstreamOverloaded, UpstreamRefusal
 from compat.protocols import TRANSLATORS, translator_for
 from compat.protocols.base import Continuation, TranslationContext, Translator
+from compat.protocols.chat.chunks import DONE
 from compat.protocols.chat.completions import OPENAI_COMPLETIONS
 from compat.wire.envelope import Envelope
-from compat.wire.sse import DONE
 from compat.wire.usage import Usage
 from tests.fakes import anthropic_answers
 from tests.fakes.openai_answers import chunk, completion, event, sse_bytes, usage_chunk

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from compat.config.catalog import Model, Price
 from compat.errors import BadRequest
 from compat.protocols.base import AnswerMemory, TranslationContext
+from compat.protocols.chat.chunks import DONE
 from compat.protocols.chat.infill import CompletionWriter, chat_body, read_completion, replayed, unfenced
 from compat.protocols.events import BlockStart, Event, Start, Stop, TextDelta, Unknown, Used
 from compat.protocols.notes import Notes
 from compat.wire.envelope import Envelope
-from compat.wire.sse import DONE
 from compat.wire.usage import Usage
 
 ASKED: dict[str, Any] = {"model": " coder ", "prompt": "def f(", "suffix": "): pass"}

@@ -16,8 +16,8 @@ from compat.config.catalog import Model, Price
 from compat.errors import GatewayError, UpstreamBroken, UpstreamError, UpstreamFailure, UpstreamRateLimit
 from compat.protocols import TRANSLATORS
 from compat.protocols.base import TranslationContext
+from compat.protocols.chat.chunks import DONE
 from compat.protocols.chat.inferred_end import MAX_CALL_BYTES
-from compat.wire.sse import DONE
 from compat.wire.usage import Usage
 from tests.cases.openai_streams import CASES, StreamCase, spaced
 from tests.fakes.openai_answers import TOOL_CALLS, USAGE, chunk, completion, event, sse_bytes, text_chunks, tool_chunks, usage_chunk

@@ -13,7 +13,7 @@ import pytest
 
 from compat.errors import GatewayError, UpstreamBroken
 from compat.protocols.base import Continuation, TranslatedAnswer
-from compat.wire.sse import DONE
+from compat.protocols.chat.chunks import DONE
 from compat.wire.usage import Usage
 from tests.cases.messages import OPUS5, SONNET, AnswerRow, StreamRow, call, chat, said, text, user
 from tests.cases.messages_answers import ANSWERS

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from compat.errors import GatewayError, UpstreamError
 from compat.protocols.base import Continuation, ThinkingRecord, TranslationContext
+from compat.protocols.chat.chunks import DONE
 from compat.wire.envelope import Envelope
-from compat.wire.sse import DONE
 from tests.cases import messages_strategies as odd
 from tests.cases.messages import SONNET
 from tests.cases.messages_checks import (

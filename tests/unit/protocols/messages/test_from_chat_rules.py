@@ -11,6 +11,7 @@ from compat.config.catalog import Model
 from compat.errors import MAX_RETRY_AFTER_S
 from compat.protocols import TRANSLATORS
 from compat.protocols.base import TranslationContext
+from compat.protocols.chat.errors import error_body
 from compat.wire.envelope import Envelope
 from tests.cases.messages import SONNET, call, chat, result, said, tool
 from tests.cases.messages_answers import ANSWERS
@@ -48,7 +49,7 @@ def test_a_refused_call_keeps_status_and_words(row: ErrorRow) -> None:
     error = TRANSLATOR.error(row.status, headers, body, context(SONNET))
     assert type(error) is row.error
     assert (error.status, error.message, error.retry_after_s) == (row.client_status, f"fake: {row.words}", row.wait_s)
-    fields = json.loads(error.body())["error"]
+    fields = json.loads(error_body(error))["error"]
     assert (fields["message"], fields["code"]) == (f"fake: {row.words}", error.code)
     assert set(fields) == {"message", "type", "param", "code"}
     assert (row.wait_s or 0) <= MAX_RETRY_AFTER_S

@@ -1,0 +1,87 @@
+"""`POST` to the URLs of the client protocols: one door for each, and behind every door the same house.
+
+A call is either this client's alone, or, with an idempotency key or a retry marker, one that shares the answer of an identical call in
+flight (`compat/reuse/single_flight.py`); `x-compat-single-flight: off` switches that off for a call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from functools import partial
+from typing import Any
+
+import flask
+
+from compat.calls.call import Call, Origin, call_from
+from compat.calls.gateway import Gateway
+from compat.calls.run import CallRun
+from compat.endpoints.answers import Answer
+from compat.endpoints.body import read_envelope
+from compat.endpoints.calls import read_origin, streamed_answer, whole_answer
+from compat.endpoints.hangup import ClientWatch
+from compat.protocols import CLIENT_PROTOCOLS
+from compat.protocols.client_protocol import ClientProtocol
+from compat.reuse.single_flight import flight_key
+from compat.wire.envelope import Envelope
+
+
+class Door:
+    """Where clients of one protocol come in: a request's environ in, its answer out."""
+
+    def __init__(self, gateway: Gateway, protocol: ClientProtocol) -> None:
+        self.protocol = protocol
+        self._gateway = gateway
+        self._variables = {name: f"HTTP_{name.upper().replace('-', '_')}" for name in protocol.headers}
+
+    def __call__(self, environ: dict[str, Any]) -> Answer:
+        """Answer one request. Errors: any `GatewayError`, before a call was made of it."""
+        gateway = self._gateway
+        origin = read_origin(gateway, environ)
+        origin["headers"] = {name: environ[variable] for name, variable in self._variables.items() if variable in environ}
+        call = self._call(read_envelope(environ, gateway.settings.server, gateway.offload), origin)
+        key = self._flight_key(call, environ)
+        run = CallRun(gateway, call, environ.get("compat.outlet") if key is None else None)
+        watch = ClientWatch(environ)
+        reader = gateway.flights.join(key, run, run.frames() if call.is_stream else _once(run)) if key is not None else None
+        answer = streamed_answer if call.is_stream else whole_answer
+        return answer(run, watch, reader)
+
+    def _call(self, envelope: Envelope, origin: Origin) -> Call:
+        if not self.protocol.reads_all:
+            return call_from(self.protocol, envelope, **origin)
+        return self._gateway.offload.run(envelope.body, lambda: call_from(self.protocol, envelope, **origin))
+
+    def _flight_key(self, call: Call, environ: dict[str, Any]) -> str | None:
+        """What the call may share its answer by; `None` where it stands alone."""
+        is_off = environ.get("HTTP_X_COMPAT_SINGLE_FLIGHT", "").lower() == "off"
+        if is_off or not (self.protocol.shares and self._gateway.settings.single_flight.enabled):
+            return None
+        return flight_key(
+            call.client,
+            self.protocol.api,
+            call.envelope.body,
+            idempotency_key=environ.get("HTTP_IDEMPOTENCY_KEY", ""),
+            retry_count=environ.get("HTTP_X_STAINLESS_RETRY_COUNT", ""),
+        )
+
+
+def doors_of(gateway: Gateway) -> Mapping[str, Door]:
+    """Path -> the door there."""
+    return {path: Door(gateway, one) for one in CLIENT_PROTOCOLS.values() if one.is_served for path in one.paths}
+
+
+def doors_blueprint(doors: Mapping[str, Door]) -> flask.Blueprint:
+    """The doors' place among the endpoints of Flask."""
+    blueprint = flask.Blueprint("doors", __name__)
+    for path, door in doors.items():
+        blueprint.add_url_rule(path, path.removeprefix("/").replace("/", "_"), partial(_answered, door), methods=["POST"])
+    return blueprint
+
+
+def _answered(door: Door) -> flask.Response:
+    return door(flask.request.environ).response()
+
+
+def _once(run: CallRun) -> Generator[bytes, None, None]:
+    """A whole answer as its only frame."""
+    yield run.whole()

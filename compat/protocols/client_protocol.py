@@ -1,0 +1,132 @@
+"""What the core asks of a client's protocol: one record of small functions for each that clients may speak.
+
+The core reads a request's envelope and never what is in it: which model, how long an answer, what opens a conversation, how an error looks
+and what keeps a silent stream alive is all said here. A new protocol is a row of `CLIENT_PROTOCOLS` (`compat/protocols/__init__.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from compat.errors import BadRequest, GatewayError
+from compat.protocols.base import ClientApi
+from compat.protocols.events import Event
+from compat.protocols.joined import FrameReader, FrameWriter
+from compat.wire.envelope import Envelope
+from compat.wire.sse import KEEP_ALIVE
+from compat.wire.usage import Usage
+
+MAX_MODEL_CHARS = 500
+
+Headers = Mapping[str, str]
+"""The header fields that a protocol reads (`ClientProtocol.headers`), by their names in lower case; one that was not sent is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What the gateway must know of a request.
+
+    `output_limit` is how many tokens an answer may have by the client's word, `answers_wanted` how many answers it wants.
+    """
+
+    model: str
+    is_stream: bool = False
+    wants_usage: bool = False
+    output_limit: int | None = None
+    answers_wanted: int = 1
+
+
+class Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one choice of a whole answer says that came to its own end: nothing but text, and the reasoning before it."""
+
+    index: int
+    text: str
+    thinking: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Under which names an answer is given: its id, when it was made, the client's name of the model."""
+
+    answer_id: str
+    created_s: int
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rescue:
+    """How an answer that was begun is carried on, for protocols in which it can be.
+
+    `may(envelope)`: whether the answer may be put together from two. `asks_thinking(envelope)`: whether the client asked for reasoning,
+    which no model does after a prefill. `rest(envelope, text, tokens, words)` is the request for what follows `text`, which took `tokens`,
+    with `words` to the model where it needs any. `going_on(identity, wants_usage)` writes the frames of the later part of a stream,
+    `with_spent(told, usage, cost_usd)` is the usage object of the last part with what earlier parts took.
+    """
+
+    may: Callable[[Envelope], bool]
+    asks_thinking: Callable[[Envelope], bool]
+    rest: Callable[[Envelope, str, int, str], Envelope]
+    going_on: Callable[[Identity, bool], FrameWriter]
+    with_spent: Callable[[Any, Usage, float], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ClientProtocol:
+    """A protocol on the client's side.
+
+    `endpoint` is its name in records and metrics, `paths` are its URLs, `headers` the fields of a request that `read` is given.
+    `read` checks what every call needs to be sound. Errors: `BadRequest`. `reads_all`: it decodes what may be long.
+    `prompt` are the keys whose values a model reads, the conversation first; `opening` are the words that a conversation began with, and
+    keeps. `call_key` are bytes that stand in every frame with a tool call, `begins_call` says whether a frame with them begins one.
+    `answer_id` makes the id of an answer of a random one. `reader` reads the frames that a client is shown, `whole_events` a whole answer;
+    `again` gives an answer once more, at no cost; `replay(body, wants_usage)` is a whole answer as the stream that it could have been.
+    `end_reason` is the word for an answer's own end; `stream_end` names, for people, how a stream says why it ended, and that it did.
+    `obstacle` says why an answer may not be given to the next call alike, or nothing; without it none may. `check` looks for what a lenient
+    upstream would take and break on; its keyword `takes_images` says whether the model reads more than text. `shares`: identical calls in
+    flight may share their answer. `is_served` is false for an endpoint with a view of its own.
+    """
+
+    api: ClientApi
+    endpoint: str
+    paths: tuple[str, ...]
+    read: Callable[[Envelope, Headers], Ask]
+    prompt: tuple[str, ...]
+    opening: Callable[[Envelope], list[bytes]]
+    error_body: Callable[[GatewayError], bytes]
+    error_frame: Callable[[GatewayError], bytes]
+    answer_id: Callable[[str], str]
+    reader: Callable[[], FrameReader]
+    whole_events: Callable[[bytes], Iterable[Event]]
+    again: Callable[[Sequence[Said], Identity], bytes]
+    replay: Callable[[bytes, bool], bytes]
+    call_key: bytes
+    begins_call: Callable[[bytes], bool]
+    stream_end: tuple[str, str]
+    end_reason: str
+    obstacle: Callable[[Envelope], str] | None = None
+    check: Callable[..., None] | None = None
+    rescue: Rescue | None = None
+    headers: tuple[str, ...] = ()
+    heartbeat: bytes = KEEP_ALIVE
+    shares: bool = True
+    reads_all: bool = False
+    is_served: bool = True
+
+
+def model_of(envelope: Envelope) -> str:
+    """The model's name. `BadRequest` where there is none."""
+    model = envelope.value("model")
+    if not isinstance(model, str) or not model.strip():
+        raise BadRequest("'model' must be a name: see GET /v1/models.", param="model")
+    if len(model) > MAX_MODEL_CHARS:
+        raise BadRequest(f"'model' must be a name of at most {MAX_MODEL_CHARS} characters.", param="model")
+    return model.strip()
+
+
+def limit_of(value: Any) -> int | None:
+    """A limit of tokens, where `value` is one."""
+    return value if isinstance(value, int) and value > 0 else None

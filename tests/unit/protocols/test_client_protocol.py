@@ -1,0 +1,38 @@
+"""The clients' protocols, as the core finds them."""
+
+from __future__ import annotations
+
+import pytest
+
+from compat.errors import BadRequest
+from compat.protocols import CLIENT_PROTOCOLS, protocol_at
+from compat.protocols.client_protocol import ClientProtocol
+
+PROTOCOLS = pytest.mark.parametrize("protocol", CLIENT_PROTOCOLS.values(), ids=lambda one: one.api)
+
+
+@PROTOCOLS
+def test_a_protocol_is_found_by_its_urls_and_others_have_the_usual_one(protocol: ClientProtocol) -> None:
+    assert all(protocol_at(path) is protocol for path in protocol.paths)
+    assert protocol_at("/elsewhere").api == "openai.chat"
+
+
+def test_no_two_protocols_share_a_url_or_a_name() -> None:
+    paths = [path for one in CLIENT_PROTOCOLS.values() for path in one.paths]
+    assert len(set(paths)) == len(paths)
+    assert len({one.endpoint for one in CLIENT_PROTOCOLS.values()}) == len(CLIENT_PROTOCOLS)
+
+
+@PROTOCOLS
+def test_errors_and_heartbeats_are_whole_events_without_content(protocol: ClientProtocol) -> None:
+    error = BadRequest("No.", param="a")
+    assert b"No." in protocol.error_body(error)
+    frame = protocol.error_frame(error)
+    assert b"No." in frame
+    assert all(one.endswith(b"\n\n") and one.count(b"\n\n") == 1 for one in (frame, protocol.heartbeat))
+    assert list(protocol.reader().read(protocol.heartbeat.rstrip(b"\n"))) == []
+
+
+@PROTOCOLS
+def test_header_fields_are_named_in_lower_case(protocol: ClientProtocol) -> None:
+    assert all(name == name.lower() for name in protocol.headers)
