@@ -164,7 +164,6 @@ class StoredKeys:
     """The keys of the file as they count for calls: those that are not revoked. `is_in_use`: there was one at some time."""
 
     hashes: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    expires_s: Mapping[str, float] = field(default_factory=dict)
     terms: Mapping[str, KeyTerms] = field(default_factory=dict)
     is_in_use: bool = False
 
@@ -174,7 +173,6 @@ class StoredKeys:
         valid = {name: record for name, record in records.items() if record.revoked is None}
         return cls(
             {name: bytes.fromhex(record.hash.removeprefix("sha256:")) for name, record in valid.items()},
-            {name: record.terms.expires.timestamp() for name, record in valid.items() if record.terms.expires is not None},
             {name: record.terms for name, record in valid.items()},
             is_in_use=bool(records),
         )

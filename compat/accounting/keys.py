@@ -63,7 +63,8 @@ class ClientKeys:
                 found = name
         if not found:
             raise InvalidKey("This gateway does not know the key that was sent.")
-        if found not in self._hashes and self._now() >= stored.expires_s.get(found, float("inf")):
+        expires = stored.terms[found].expires if found not in self._hashes else None
+        if expires is not None and self._now() >= expires.timestamp():
             raise InvalidKey(f"The key '{found}' has expired.")
         return found
 

@@ -46,18 +46,25 @@ class BlockStart(msgspec.Struct, frozen=True):
     is_freeform: bool = False
 
 
-class TextDelta(msgspec.Struct, frozen=True, gc=False):
+class _Delta(msgspec.Struct, frozen=True, gc=False):
+    index: int
+    text: str
+
+
+class TextDelta(_Delta, frozen=True, gc=False):
     """More of a text."""
 
-    index: int
-    text: str
 
-
-class ThinkingDelta(msgspec.Struct, frozen=True, gc=False):
+class ThinkingDelta(_Delta, frozen=True, gc=False):
     """More of a thought."""
 
-    index: int
-    text: str
+
+class RefusalDelta(_Delta, frozen=True, gc=False):
+    """More of a refusal."""
+
+
+class ArgumentsDelta(_Delta, frozen=True, gc=False):
+    """More of a tool call's arguments."""
 
 
 class Signature(msgspec.Struct, frozen=True):
@@ -66,20 +73,6 @@ class Signature(msgspec.Struct, frozen=True):
     index: int
     origin: str
     value: Any
-
-
-class RefusalDelta(msgspec.Struct, frozen=True, gc=False):
-    """More of a refusal."""
-
-    index: int
-    text: str
-
-
-class ArgumentsDelta(msgspec.Struct, frozen=True, gc=False):
-    """More of a tool call's arguments."""
-
-    index: int
-    text: str
 
 
 class Cited(msgspec.Struct, frozen=True):

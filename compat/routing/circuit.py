@@ -33,7 +33,6 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from pybreaker import STATE_CLOSED, STATE_OPEN, CircuitBreaker, CircuitMemoryStorage
 
@@ -153,7 +152,6 @@ class Circuit:
         self._on_change = on_change
         self._cause = ""
         self._seen_state = STATE_CLOSED
-        self._seen_opening: datetime | None = None
         self._open_until_s = 0.0
         self._probe: Permit | None = None
         self._outcomes = Outcomes(settings)
@@ -173,13 +171,11 @@ class Circuit:
     @property
     def is_admitting(self) -> bool:
         """Whether `admit` would let a call through now."""
-        self._look()
         return self.state == STATE_CLOSED or (self._probe is None and self._wait_s() <= 0)
 
     @property
     def opens_in_s(self) -> float:
         """Seconds until a call may be let through: 0 when it would be now, or when a probe that is under way decides it."""
-        self._look()
         return max(self._wait_s(), 0.0)
 
     @property
@@ -196,7 +192,7 @@ class Circuit:
         permit = self._permit()
         if self.state == STATE_OPEN:
             self._breaker.half_open()
-            self._look()
+            self._note_change()
         if self.state != STATE_CLOSED:
             self._probe = permit
         return permit
@@ -205,7 +201,6 @@ class Circuit:
         """Hear how the call of `permit` ended: with a fault, or well."""
         is_probe = self.is_probe(permit)
         self.forget(permit)
-        self._look()
         if permit.era != self.era:
             return
         is_news = self._note(permit, fault)
@@ -217,9 +212,7 @@ class Circuit:
             told.__traceback__ = None  # of frames that hold it
         if self.state == STATE_CLOSED and fault is not None and self._outcomes.is_failing(self._clock.monotonic()):
             self._breaker.open()
-        if self.state == STATE_OPEN:  # by this outcome: pybreaker has put the wall clock's time there
-            self._storage.opened_at = datetime.fromtimestamp(self._clock.now(), UTC)
-        self._look()
+        self._note_change()
 
     def committed(self, permit: Permit) -> None:
         """The call of `permit` has shown content. A probe has done its job by then."""
@@ -241,7 +234,6 @@ class Circuit:
 
     def hear(self, change: CircuitChange, opened_at_s: float) -> None:
         """Open or close as another gateway did. Half open, our own probe decides, unless the others report that all is well."""
-        self._look()
         if (change.state == STATE_OPEN) != (self.state == STATE_CLOSED):
             return
         self._storage.reset_counter()
@@ -250,10 +242,9 @@ class Circuit:
             self._cause = change.cause
             for _ in range(min(change.failures, self._fail_max)):
                 self._storage.increment_counter()
-            self._storage.opened_at = datetime.fromtimestamp(opened_at_s, UTC)
         self._probe = None
         self._storage.state = change.state
-        self._look()
+        self._note_change(open_for_s=max(self._clock.now() - opened_at_s, 0.0))
 
     def forget(self, permit: Permit) -> None:
         """Hear no more of the call of `permit`; let another call probe, if it was the probe."""
@@ -276,25 +267,22 @@ class Circuit:
             "cause": self._cause,
         }
         if self.state == STATE_OPEN:
-            self._look()
             report["next_probe_s"] = round(max(self._wait_s(), 0.0), 1)
         return report
 
-    def _look(self) -> None:
-        """Record a change of state, whoever made it: an opening begins an era and a cooldown."""
-        state, opening = self.state, self._storage.opened_at
-        if state == self._seen_state and (state != STATE_OPEN or opening == self._seen_opening):
+    def _note_change(self, open_for_s: float = 0.0) -> None:
+        """Record a change of state, if there is one: an opening begins an era and a cooldown, of which a part may be over."""
+        state = self.state
+        if state == self._seen_state:
             return
         self._seen_state = state
         if state == STATE_CLOSED:
             self._is_dead_elsewhere = None
             self._outcomes.forget_all()
         if state == STATE_OPEN:
-            self._seen_opening = opening
             self.era += 1
             self._probe = None
-            gone_s = self._clock.now() - opening.timestamp() if opening is not None else 0.0
-            self._open_until_s = self._clock.monotonic() + self._cooldown_s - min(max(gone_s, 0.0), self._cooldown_s)
+            self._open_until_s = self._clock.monotonic() + max(self._cooldown_s - open_for_s, 0.0)
         is_dead = state != STATE_CLOSED and self._is_dead
         self._on_change(CircuitChange(self.key, state, self.failures, self._cause, is_dead))
 

@@ -1,7 +1,7 @@
 """Writing beside the calls, for a store that is slow or can fail.
 
 BackgroundWriter    a bounded queue, and what writes it: says once that the store fails, and tries again
-Background          how that is done: NativeThread here, or a greenlet (`compat/vault/redis.py`)
+Background          how that is done: in a thread of the system, or in a greenlet
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ import collections
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
+import gevent
+import gevent.event
+import gevent.lock
 from gevent import monkey
 
 IDLE_S = 0.5
@@ -33,26 +36,11 @@ class StoreFailed(Exception):
         self.is_mended = is_mended
 
 
-class Background(Protocol):
-    """How writing is done beside the calls. `lock` lets one writer in at a time."""
-
-    lock: AbstractContextManager[Any]
-
-    def start(self, run: Callable[[], None]) -> None:
-        """Let `run` begin."""
-        ...
-
-    def wake(self) -> None:
-        """End the present or the next `wait`."""
-        ...
-
-    def wait(self, timeout_s: float) -> None:
-        """Wait, in `run`."""
-        ...
-
-
 class NativeThread:
-    """A thread of the system, also under gevent, whose own threads would stand still while SQLite writes."""
+    """A thread of the system, also under gevent, whose own threads would stand still while SQLite writes.
+
+    `lock` lets one writer in at a time.
+    """
 
     def __init__(self) -> None:
         self.lock: AbstractContextManager[Any] = new_lock()
@@ -71,6 +59,30 @@ class NativeThread:
     def wait(self, timeout_s: float) -> None:
         """Wait, in `run`."""
         self._bell.acquire(timeout=timeout_s)
+
+
+class Greenlet:
+    """A greenlet, for what works on gevent's sockets, which belong to one thread; as `NativeThread`."""
+
+    def __init__(self) -> None:
+        self.lock: AbstractContextManager[Any] = gevent.lock.BoundedSemaphore(1)
+        self._bell = gevent.event.Event()
+
+    def start(self, run: Callable[[], None]) -> None:
+        """Let `run` begin."""
+        gevent.spawn(run)
+
+    def wake(self) -> None:
+        """End the present or the next `wait`."""
+        self._bell.set()
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait, in `run`."""
+        self._bell.wait(timeout_s)
+        self._bell.clear()
+
+
+Background = NativeThread | Greenlet
 
 
 class BackgroundWriter(abc.ABC, Generic[T]):

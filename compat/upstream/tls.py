@@ -92,11 +92,7 @@ class TlsSocket:
                 return self._read(size)
             except ssl.SSLWantReadError:
                 self._may_have_more = False
-        data = self._sock.recv(_RAW_BYTES)
-        if data:
-            self._incoming.write(data)
-        else:
-            self._incoming.write_eof()
+        self._take_in()
         return self._read(size)
 
     def sendall(self, data: bytes) -> None:

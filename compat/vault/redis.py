@@ -1,46 +1,19 @@
 """The thinking vault in Redis, shared by the workers of several machines.
 
-Each tool-call id is a key of its own that Redis lets expire; how much is kept in all is for Redis's `maxmemory` to say. A
-redis-py client works on gevent's sockets, which belong to one thread, so writing is done by a greenlet.
+Each tool-call id is a key of its own that Redis lets expire; how much is kept in all is for Redis's `maxmemory` to say.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
-import gevent
-import gevent.event
-import gevent.lock
-
-from compat.storage.background import OnEvent, StoreFailed
+from compat.storage.background import Greenlet, OnEvent, StoreFailed
 from compat.vault.buffered import BufferedVault, Change, Row
 
 KEY_PREFIX = "openai-compat:thinking:"
 MAX_RECORD_BYTES = 8 * 1024 * 1024
-
-
-class Greenlet:
-    """Writing in a greenlet."""
-
-    def __init__(self) -> None:
-        self.lock: AbstractContextManager[Any] = gevent.lock.BoundedSemaphore(1)
-        self._bell = gevent.event.Event()
-
-    def start(self, run: Callable[[], None]) -> None:
-        """Let `run` begin."""
-        gevent.spawn(run)
-
-    def wake(self) -> None:
-        """End the present or the next `wait`."""
-        self._bell.set()
-
-    def wait(self, timeout_s: float) -> None:
-        """Wait, in `run`."""
-        self._bell.wait(timeout_s)
-        self._bell.clear()
 
 
 class RedisVault(BufferedVault):
