@@ -1,4 +1,8 @@
-"""Pure translations between wire APIs, one module (and its parts) per pair."""
+"""Pure translations between wire APIs, each made of two halves: the client's and the upstream's.
+
+A new protocol is a folder, and a row in `CLIENT_PROTOCOLS` for what clients speak, in `UPSTREAMS` for what upstreams do. Pairs follow from
+the halves. Where both sides speak the same API the bytes pass, and there is a row in `_SAME`.
+"""
 
 from __future__ import annotations
 
@@ -12,28 +16,42 @@ from compat.protocols.chat.completions_client import COMPLETIONS
 from compat.protocols.chat.embeddings import EMBEDDINGS, OPENAI_EMBEDDINGS
 from compat.protocols.chat.llama import OPENAI_LLAMA
 from compat.protocols.chat.passthrough import OPENAI_OPENAI
-from compat.protocols.chat.upstream import ChatReader
+from compat.protocols.chat.upstream import CHAT_UPSTREAM, LLAMA_UPSTREAM
 from compat.protocols.client_protocol import ClientProtocol
-from compat.protocols.messages.from_chat import OPENAI_ANTHROPIC
-from compat.protocols.messages.reader import MessagesReader
+from compat.protocols.messages.upstream import MESSAGES_UPSTREAM
+from compat.protocols.upstream_protocol import UpstreamProtocol, joined
 from compat.wire.envelope import Envelope
 
+CLIENT_PROTOCOLS: Mapping[ClientApi, ClientProtocol] = MappingProxyType({one.api: one for one in (CHAT, COMPLETIONS, EMBEDDINGS)})
+"""What clients speak: what the core asks of it, and its half of translations."""
+
+UPSTREAMS: Mapping[WireApi, UpstreamProtocol] = MappingProxyType(
+    {one.api: one for one in (CHAT_UPSTREAM, LLAMA_UPSTREAM, MESSAGES_UPSTREAM)}
+)
+"""What upstreams speak."""
+
+_SAME: Mapping[tuple[ClientApi, WireApi], Translator] = {
+    ("openai.chat", "openai.chat"): OPENAI_OPENAI,
+    ("openai.chat", "llama.chat"): OPENAI_LLAMA,
+    ("openai.embeddings", "openai.chat"): OPENAI_EMBEDDINGS,
+}
+"""Bytes pass: they are never decoded further than they must be."""
+
+
+def pairs_of(upstream: UpstreamProtocol) -> dict[tuple[ClientApi, WireApi], Translator]:
+    """How calls get to upstreams of this protocol: by (client's wire API, this one)."""
+    api = upstream.api
+    pairs = {(client.api, api): _SAME.get((client.api, api)) or joined(client, upstream) for client in CLIENT_PROTOCOLS.values()}
+    chat = pairs["openai.chat", api]
+    if chat is not None:
+        pairs["openai.completions", api] = over_chat(chat, upstream.reader)
+    return {pair: translator for pair, translator in pairs.items() if translator is not None}
+
+
 TRANSLATORS: Mapping[tuple[ClientApi, WireApi], Translator] = MappingProxyType(
-    {
-        ("openai.chat", "openai.chat"): OPENAI_OPENAI,
-        ("openai.chat", "anthropic.messages"): OPENAI_ANTHROPIC,
-        ("openai.chat", "llama.chat"): OPENAI_LLAMA,
-        ("openai.completions", "llama.chat"): over_chat(OPENAI_OPENAI, ChatReader),
-        ("openai.completions", "openai.chat"): over_chat(OPENAI_OPENAI, ChatReader),
-        ("openai.completions", "anthropic.messages"): over_chat(OPENAI_ANTHROPIC, MessagesReader),
-        ("openai.embeddings", "openai.chat"): OPENAI_EMBEDDINGS,
-    }
+    {pair: translator for upstream in UPSTREAMS.values() for pair, translator in pairs_of(upstream).items()}
 )
 """(client's wire API, upstream's wire API) -> how to get from one to the other."""
-
-
-CLIENT_PROTOCOLS: Mapping[ClientApi, ClientProtocol] = MappingProxyType({one.api: one for one in (CHAT, COMPLETIONS, EMBEDDINGS)})
-"""What the core asks of each client's protocol."""
 
 
 _BY_PATH: Mapping[str, ClientProtocol] = MappingProxyType({path: one for one in CLIENT_PROTOCOLS.values() for path in one.paths})

@@ -15,7 +15,8 @@ import msgspec
 from compat.errors import BadRequest, GatewayError
 from compat.protocols.base import ClientApi
 from compat.protocols.events import Event
-from compat.protocols.joined import FrameReader, FrameWriter
+from compat.protocols.joined import FrameReader, FrameWriter, MakeWriter
+from compat.protocols.request import Request
 from compat.wire.envelope import Envelope
 from compat.wire.sse import KEEP_ALIVE
 from compat.wire.usage import Usage
@@ -85,6 +86,7 @@ class ClientProtocol:
     `answer_id` makes the id of an answer of a random one. `reader` reads the frames that a client is shown, `whole_events` a whole answer;
     `again` gives an answer once more, at no cost; `replay(body, wants_usage)` is a whole answer as the stream that it could have been.
     `end_reason` is the word for an answer's own end; `stream_end` names, for people, how a stream says why it ended, and that it did.
+    `request` reads a request as neutral blocks, and `writer` makes the writer of answers, for upstreams of another protocol.
     `obstacle` says why an answer may not be given to the next call alike, or nothing; without it none may. `check` looks for what a lenient
     upstream would take and break on; its keyword `takes_images` says whether the model reads more than text. `shares`: identical calls in
     flight may share their answer. `is_served` is false for an endpoint with a view of its own.
@@ -107,6 +109,8 @@ class ClientProtocol:
     begins_call: Callable[[bytes], bool]
     stream_end: tuple[str, str]
     end_reason: str
+    request: Callable[[Envelope], Request] | None = None
+    writer: MakeWriter | None = None
     obstacle: Callable[[Envelope], str] | None = None
     check: Callable[..., None] | None = None
     rescue: Rescue | None = None

@@ -13,6 +13,7 @@ from compat.protocols.chat.check import check_messages
 from compat.protocols.chat.chunks import CALLS_KEY, begins_call, completion_frames
 from compat.protocols.chat.errors import error_body, error_frame
 from compat.protocols.chat.reader import ChunkReader, whole_events
+from compat.protocols.chat.request import read_request
 from compat.protocols.chat.usage import with_spent
 from compat.protocols.chat.writer import ChatWriter
 from compat.protocols.client_protocol import Ask, ClientProtocol, Headers, Identity, Rescue, Said, limit_of, model_of
@@ -137,6 +138,8 @@ CHAT = ClientProtocol(
     begins_call=begins_call,
     stream_end=STREAM_END,
     end_reason="stop",
+    request=read_request,
+    writer=ChatWriter,
     obstacle=obstacle,
     check=check_messages,
     rescue=Rescue(_may, _asks_thinking, _rest, _going_on, _with_spent),

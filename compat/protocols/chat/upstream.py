@@ -12,6 +12,7 @@ from compat.protocols.events import Event, Start, Stop, StopReason, Used
 from compat.protocols.joined import EventReader
 from compat.protocols.notes import Notes
 from compat.protocols.transcript import Transcript
+from compat.protocols.upstream_protocol import UpstreamProtocol
 from compat.wire.estimate import estimated_usage
 from compat.wire.usage import Usage
 
@@ -90,3 +91,8 @@ class ChatReader(EventReader):
         if not all(call.name and is_complete(call.arguments) for call in turn.calls):
             return None
         return "tool_calls" if turn.calls else "end" if turn.text or turn.refusal else None
+
+
+CHAT_UPSTREAM = UpstreamProtocol(api="openai.chat", reader=ChatReader)
+LLAMA_UPSTREAM = UpstreamProtocol(api="llama.chat", reader=ChatReader)
+"""OpenAI's chat as llama.cpp's own server has it."""

@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 
 from compat import jsonio
-from compat.errors import BadRequest
 
 _KEPT = frozenset({"type", "enum", "const", "title", "description", "default"})
 _FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"})
@@ -31,13 +30,11 @@ class _Inexpressible(Exception):
     """The dialect has no words for this schema."""
 
 
-def clean_schema(schema: Any) -> dict[str, Any] | None:
-    """`schema` in the API's dialect; `None` where that can't say it. `BadRequest` where it is no object.
+def clean_schema(schema: Mapping[str, Any]) -> dict[str, Any] | None:
+    """`schema` in the API's dialect; `None` where that can't say it.
 
     It can't say recursion, references to elsewhere, objects with keys of any name, and more than one part of `allOf`.
     """
-    if not isinstance(schema, dict):
-        raise BadRequest("'response_format.json_schema.schema' must be an object.", param="response_format")
     if _is_tangled(schema):
         return None
     try:

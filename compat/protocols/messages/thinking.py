@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from compat.config.catalog import MessagesFacts
-from compat.errors import BadRequest
+from compat.config.catalog import Effort, MessagesFacts
 from compat.protocols.base import ThinkingRecord, TranslationContext
 from compat.protocols.messages.content import Block, text_block
 from compat.protocols.notes import Notes
-from compat.wire.envelope import Envelope
+from compat.protocols.request import Request
 
 THINKING = ("thinking", "redacted_thinking")
 BINDING_BETA = "thinking-binding-controls-2026-08-01"
 MIN_BUDGET = 1024
 
-_BUDGETS = {"low": 4096, "medium": 10_000, "high": 20_000, "xhigh": 32_000, "max": 60_000}
-_LEVELS = ("low", "medium", "high", "xhigh", "max")
-_EFFORTS = {"minimal": "low", **{level: level for level in _LEVELS}}
-_DEFAULT_EFFORT = "medium"
+_BUDGETS: Mapping[str, int] = {"low": 4096, "medium": 10_000, "high": 20_000, "xhigh": 32_000, "max": 60_000}
+_LEVELS: tuple[Effort, ...] = ("low", "medium", "high", "xhigh", "max")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +24,7 @@ class Thinking:
     """How the model is to think: the `thinking` object and effort of the request (each may be missing)."""
 
     config: Block | None = None
-    effort: str | None = None
+    effort: Effort | None = None
 
     @property
     def is_on(self) -> bool:
@@ -41,27 +37,33 @@ class Thinking:
         return self.config is not None and self.config["type"] == "enabled"
 
 
-def read_thinking(envelope: Envelope, ctx: TranslationContext, notes: Notes) -> Thinking:
-    """By what the client asks for: `reasoning_effort`, `reasoning` (OpenRouter's), or `thinking` in the upstream's own words."""
-    facts, refused = ctx.model.messages, ctx.refused_parameters
-    effort, budget = _asked_effort(envelope, notes)
-    if effort is None and budget is None:
+def thinking_of(request: Request, ctx: TranslationContext, notes: Notes) -> Thinking:
+    """By what the client asks for, as far as the model has it."""
+    facts, refused, asked, name = ctx.model.messages, ctx.refused_parameters, request.reasoning, request.name("effort")
+    notes.add_all("dropped", asked.extras)
+    effort, budget = asked.effort or ("high" if asked.is_adaptive else None), asked.budget
+    if asked.is_silent:
         return Thinking(_shown(facts, refused) if facts.thinking_default != "off" and facts.thinking == "adaptive" else None)
     if facts.thinking == "none" or "thinking" in refused:
         if effort != "none":
-            notes.add("dropped", "reasoning_effort")
+            notes.add("dropped", name)
         return Thinking()
     if effort == "none":
         if facts.thinking_default == "always":
-            notes.add("clamped", "reasoning_effort")
-            return Thinking(_shown(facts, refused), _effort("low", facts, refused, notes))
+            notes.add("clamped", name)
+            return Thinking(_shown(facts, refused), _effort("low", name, ctx, notes))
         return without_thinking(facts)
+    if budget is not None:
+        level = next(level for level in _LEVELS if budget <= _BUDGETS[level] or level == "max")
+    elif effort is None or effort == "minimal":
+        level = "low"
+    else:
+        level = effort
     if facts.thinking == "enabled":
-        return Thinking({"type": "enabled", "budget_tokens": budget or _BUDGETS[effort or _DEFAULT_EFFORT]})
-    level = effort or next(level for level in _LEVELS if (budget or 0) <= _BUDGETS[level] or level == "max")
+        return Thinking({"type": "enabled", "budget_tokens": budget or _BUDGETS[level]})
     if budget is not None:
         notes.add("thinking", "adaptive")
-    return Thinking(_shown(facts, refused), _effort(level, facts, refused, notes))
+    return Thinking(_shown(facts, refused), _effort(level, name, ctx, notes))
 
 
 def without_thinking(facts: MessagesFacts) -> Thinking:
@@ -81,72 +83,30 @@ def _shown(facts: MessagesFacts, refused: frozenset[str]) -> Block | None:
     return config
 
 
-def _asked_effort(envelope: Envelope, notes: Notes) -> tuple[str | None, int | None]:
-    """The effort that the client names (`none` for off), or a budget of tokens; what it says besides is noted."""
-    effort, budget = envelope.value("reasoning_effort"), None
-    reasoning, thinking = envelope.value("reasoning"), envelope.value("thinking")
-    if isinstance(reasoning, dict):
-        notes.add_all("dropped", (f"reasoning.{key}" for key in reasoning if key not in {"effort", "max_tokens", "enabled"}))
-        budget = reasoning.get("max_tokens")
-        effort = reasoning.get("effort") or effort
-        if reasoning.get("enabled") is False:
-            effort = "none"
-        elif reasoning.get("enabled") is True and effort is None and budget is None:
-            effort = _DEFAULT_EFFORT
-    elif reasoning is not None:
-        notes.add("dropped", "reasoning")
-    if isinstance(thinking, dict) and effort is None:
-        effort, budget = _asked_type(thinking, budget, notes)
-    elif thinking is not None and not isinstance(thinking, dict):
-        notes.add("dropped", "thinking")
-    if budget is not None and (isinstance(budget, bool) or not isinstance(budget, int) or budget < 0):
-        raise BadRequest("The budget for thinking must be a whole number of tokens.", param="reasoning")
-    if effort == "none" or (effort is None and budget == 0):
-        return "none", None
-    if effort is None:
-        return None, budget
-    if not isinstance(effort, str) or effort not in _EFFORTS:
-        raise BadRequest(f"'reasoning_effort' must be one of none, {', '.join(_EFFORTS)}.", param="reasoning_effort")
-    return _EFFORTS[effort], None
-
-
-def _asked_type(thinking: Block, budget: Any, notes: Notes) -> tuple[str | None, Any]:
-    """Effort and budget of a `thinking` object in the upstream's own words."""
-    match thinking.get("type"):
-        case "disabled":
-            return "none", None
-        case "adaptive":
-            return "high", None
-        case "enabled":
-            budget = thinking.get("budget_tokens", budget)
-            return (_DEFAULT_EFFORT, None) if budget is None else (None, budget)
-    notes.add("dropped", "thinking")
-    return None, budget
-
-
-def _effort(level: str, facts: MessagesFacts, refused: frozenset[str], notes: Notes) -> str | None:
-    """The level; where the model lacks it the next one above, or the highest there is."""
-    if not facts.efforts or {"output_config", "output_config.effort"} & refused:
-        notes.add("dropped", "reasoning_effort")
+def _effort(level: Effort, name: str, ctx: TranslationContext, notes: Notes) -> Effort | None:
+    """The level; where the model lacks it the next one above, or the highest there is. `name` is the client's."""
+    efforts = ctx.model.messages.efforts
+    if not efforts or {"output_config", "output_config.effort"} & ctx.refused_parameters:
+        notes.add("dropped", name)
         return None
-    if level in facts.efforts:
+    if level in efforts:
         return level
-    notes.add("clamped", "reasoning_effort")
+    notes.add("clamped", name)
     rank = _LEVELS.index(level)
-    return next((known for known in facts.efforts if _LEVELS.index(known) > rank), facts.efforts[-1])
+    return next((known for known in efforts if _LEVELS.index(known) > rank), efforts[-1])
 
 
-def with_room(limit: int, thinking: Thinking, ctx: TranslationContext, notes: Notes, *, is_default_limit: bool) -> tuple[int, Thinking]:
+def with_room(limit: int, thinking: Thinking, request: Request, ctx: TranslationContext, notes: Notes) -> tuple[int, Thinking]:
     """Limit and budget that fit: 1024 <= budget < limit. A limit that leaves no room is raised, if the model's maximum allows it."""
     assert thinking.config is not None
     budget = max(int(thinking.config["budget_tokens"]), MIN_BUDGET)
     most = ctx.model.max_output
-    if not is_default_limit and limit < 2 * MIN_BUDGET:
+    if request.limit is not None and limit < 2 * MIN_BUDGET:
         limit = min(limit + MIN_BUDGET, most)
         notes.add("raised", "max_tokens")
     budget = min(budget, max(limit // 2, MIN_BUDGET) if budget >= limit else budget)
     if budget >= limit:
-        notes.add("dropped", "reasoning_effort")
+        notes.add("dropped", request.name("effort"))
         return limit, Thinking()
     return limit, Thinking({"type": "enabled", "budget_tokens": budget})
 

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from compat.config.catalog import Model, Price
+from compat.protocols import TRANSLATORS
 from compat.protocols.base import TranslationContext
 from compat.protocols.chat.passthrough import OPENAI_OPENAI, PassthroughStream
-from compat.protocols.messages.from_chat import OPENAI_ANTHROPIC
 from compat.wire.usage import Usage
 from tests.fakes.anthropic_answers import event_bytes
 from tests.fakes.openai_answers import TOOL_CALLS, chunk, completion, event, text_chunks
 
+ANTHROPIC = TRANSLATORS["openai.chat", "anthropic.messages"]
 CTX = TranslationContext(
     "alias", "their-model", Model(price=Price(1.0, 10.0)), "chatcmpl-ours", 17, is_stream=True, wants_usage=True, count_prompt=lambda: 1234
 )
@@ -67,9 +68,9 @@ def test_of_an_upstream_that_tells_its_counts_all_along_these_are_taken() -> Non
 def test_of_claude_the_prompt_is_known_from_the_first_event_on_and_the_answer_is_estimated(
     block: dict[str, Any], kind: str, name: str
 ) -> None:
-    stream = OPENAI_ANTHROPIC.stream(CTX)
+    stream = ANTHROPIC.stream(CTX)
     assert stream.usage_so_far() == Usage(prompt_tokens=1234, is_estimate=True)
-    assert OPENAI_ANTHROPIC.stream(replace(CTX, count_prompt=None)).usage_so_far() == Usage(is_estimate=True)
+    assert ANTHROPIC.stream(replace(CTX, count_prompt=None)).usage_so_far() == Usage(is_estimate=True)
     counts = {"input_tokens": 40, "cache_read_input_tokens": 900, "cache_creation_input_tokens": 60, "output_tokens": 1}
     deltas = [{"type": "content_block_delta", "index": 0, "delta": {"type": kind, name: word + " "}} for word in WORDS.split()]
     begun = {"type": "content_block_start", "index": 0, "content_block": block}

@@ -1,12 +1,14 @@
-"""OpenAI chat completions to Anthropic's Messages API and back.
+"""The upstream's half of Anthropic's Messages API for requests.
 
-    request             turns, content (parts), tools, parameters, thinking, schema, cache (breakpoints)
-    response, stream    reader, and the client's writer (protocols/chat/writer)
-    error               protocols/upstream_errors
+    turns         roles, tool results, orphans, system messages in the middle, thinking put back
+    content       blocks
+    tools         tools and the choice among them
+    parameters    limits, sampling, structure (schema), thinking
+    cache         breakpoints
 
-The request is one parse, one pass and one serialisation of each part. What a model takes is data of the catalog; no name is compared.
-Inputs are never changed: every block is new, arguments of tool calls keep their bytes. Whatever is changed on the way is noted. Rules
-are those of docs/translation.md.
+One pass and one serialisation of each part. What a model takes is data of the catalog; no name is compared. The request is never changed:
+every block is new, arguments of tool calls keep their bytes. Whatever is changed on the way is noted. Rules are those of
+docs/translation.md.
 """
 
 from __future__ import annotations
@@ -19,41 +21,35 @@ from typing import Any
 import msgspec
 
 from compat import jsonio
-from compat.errors import GatewayError
-from compat.protocols.base import AnswerMemory, TranslatedRequest, TranslationContext, Translator
-from compat.protocols.chat.writer import ChatWriter
-from compat.protocols.joined import JoinedStream, answer_translator
+from compat.protocols.base import AnswerMemory, TranslatedRequest, TranslationContext
 from compat.protocols.messages.cache import plan_cache, strip_markers
 from compat.protocols.messages.content import Block, mark_last, text_block
-from compat.protocols.messages.parameters import Parameters, read_parameters
-from compat.protocols.messages.reader import MessagesReader
+from compat.protocols.messages.parameters import Parameters, parameters_of
 from compat.protocols.messages.thinking import lacks_thinking
-from compat.protocols.messages.tools import Toolbox, read_tools
-from compat.protocols.messages.turns import Conversation, read_messages, tool_call_ids
+from compat.protocols.messages.tools import Toolbox, toolbox_of
+from compat.protocols.messages.turns import Conversation, tool_call_ids, write_turns
 from compat.protocols.messages.words import carried_blocks
 from compat.protocols.notes import Notes
 from compat.protocols.refusals import as_learnt
-from compat.protocols.upstream_errors import refusal_of
-from compat.wire.envelope import Envelope
+from compat.protocols.request import Request
 
 _DIGEST_BYTES = 8
 _LONG_BYTES = 4 * 1024 * 1024
 
 
-def translate_request(envelope: Envelope, ctx: TranslationContext) -> TranslatedRequest:
-    """The client's call for this upstream (see `Translator.request`). Errors: `BadRequest`, `Unsupported`."""
-    messages = envelope.value("messages")
+def write_request(request: Request, ctx: TranslationContext) -> TranslatedRequest:
+    """The body for this upstream (see `UpstreamProtocol.request`). Errors: `BadRequest`, `Unsupported`."""
     notes = Notes()
     if ctx.refused_parameters:
         facts = as_learnt(ctx.model.messages, ctx.refused_parameters)
         ctx = replace(ctx, model=msgspec.structs.replace(ctx.model, messages=facts))
-    parameters, conversation, toolbox = _read(envelope, messages, ctx, notes, may_think=True)
+    parameters, conversation, toolbox = _read(request, ctx, notes, may_think=True)
     if parameters.thinking.is_enabled and lacks_thinking(_turns(conversation, ctx)):
         # The API refuses thinking with a budget in a turn whose own thinking is lost (rule 7).
         notes = Notes()
         notes.add("thinking", "off(lost)")
-        parameters, conversation, toolbox = _read(envelope, messages, ctx, notes, may_think=False)
-    if envelope.was_repaired:
+        parameters, conversation, toolbox = _read(request, ctx, notes, may_think=False)
+    if request.was_repaired:
         notes.add("repaired", "surrogates")
     tools, choice, system = list(toolbox.tools), toolbox.choice, list(conversation.system)
     structure = parameters.structure
@@ -61,47 +57,40 @@ def translate_request(envelope: Envelope, ctx: TranslationContext) -> Translated
         tools, choice = [*tools, structure.tool], {"type": "tool", "name": structure.tool["name"]}
     if structure.instruction:
         system.append(text_block(structure.instruction))
-    mark_last(conversation.messages[-1]["content"], {"cache_control": envelope.value("cache_control")})
+    mark_last(conversation.messages[-1]["content"], request.cache)
     turns = _turns(conversation, ctx)
     if "cache_control" not in ctx.refused_parameters:
-        minimum = ctx.model.messages.cache_minimum
-        plan_cache(tools, system, turns, cache_minimum=minimum, size_chars=len(envelope.body))
+        plan_cache(tools, system, turns, cache_minimum=ctx.model.messages.cache_minimum, size_chars=request.size_bytes)
     elif strip_markers(tools, system, turns):
         notes.add("dropped", "cache_control")
     document: Block = {"model": ctx.target, **parameters.fields}
     if choice is not None and "tool_choice" in ctx.refused_parameters:
-        notes.add("dropped", "tool_choice")
+        notes.add("dropped", request.name("choice"))
     elif choice is not None:
         document["tool_choice"] = choice
     if ctx.is_stream:
         document["stream"] = True
     parts = {"tools": tools, "system": system, "messages": turns}
-    encode = jsonio.encode_in_steps if len(envelope.body) > _LONG_BYTES else jsonio.encode
+    encode = jsonio.encode_in_steps if request.size_bytes > _LONG_BYTES else jsonio.encode
     document |= {name: [msgspec.Raw(encode(item)) for item in items] for name, items in parts.items() if items}
     memory = AnswerMemory(toolbox.client_names, structure.tool["name"] if structure.tool is not None else "")
     return TranslatedRequest(jsonio.encode(document), parameters.headers, notes.told(), memory, tuple(_segments(document, parts)))
 
 
-def _read(
-    envelope: Envelope, messages: Any, ctx: TranslationContext, notes: Notes, *, may_think: bool
-) -> tuple[Parameters, Conversation, Toolbox]:
+def _read(request: Request, ctx: TranslationContext, notes: Notes, *, may_think: bool) -> tuple[Parameters, Conversation, Toolbox]:
     facts = ctx.model.messages
-    tools = envelope.value("tools")
-    parameters = read_parameters(envelope, ctx, notes, has_tools=bool(tools), may_think=may_think)
+    parameters = parameters_of(request, ctx, notes, may_think=may_think)
     is_restoring = parameters.thinking.is_on and "messages.thinking" not in ctx.refused_parameters
-    ids = tool_call_ids(messages) if is_restoring and isinstance(messages, list) else []
-    records = ctx.find_thinking(ids) if ids else {}
-    conversation = read_messages(
-        messages,
-        records,
+    ids = tool_call_ids(request.turns) if is_restoring else []
+    conversation = write_turns(
+        request.turns,
+        ctx.find_thinking(ids) if ids else {},
         notes,
         system_in_middle=facts.system_in_middle and "messages.role" not in ctx.refused_parameters,
         prefill=facts.prefill and not parameters.refuses_prefill and "messages.prefill" not in ctx.refused_parameters,
     )
-    toolbox = read_tools(
-        tools,
-        envelope.value("tool_choice"),
-        envelope.value("parallel_tool_calls"),
+    toolbox = toolbox_of(
+        request,
         facts,
         notes,
         is_thinking_enabled=parameters.thinking.is_enabled,
@@ -145,16 +134,3 @@ def _bare(block: Any) -> Any:
 
 def _digest(text: bytes) -> bytes:
     return hashlib.blake2b(text, digest_size=_DIGEST_BYTES).digest()
-
-
-def translate_error(status: int, headers: Mapping[str, str], body: bytes, ctx: TranslationContext) -> GatewayError:
-    """The error for a refused call (see `Translator.error`)."""
-    return refusal_of(status, headers, body, ctx.upstream_name)
-
-
-OPENAI_ANTHROPIC = Translator(
-    request=translate_request,
-    response=answer_translator(MessagesReader, ChatWriter),
-    stream=lambda ctx: JoinedStream(ctx, MessagesReader, ChatWriter),
-    error=translate_error,
-)

@@ -17,8 +17,8 @@ from tests.cases.messages import SONNET, call, chat, result, said, tool
 from tests.cases.messages_answers import ANSWERS
 from tests.cases.messages_checks import TRANSLATOR, accepted, context, translated
 from tests.cases.messages_failures import ERRORS, LEARNT, PLAIN_REQUEST, REASONING, STREAMS, ErrorRow
-from tests.unit.protocols.messages.test_from_chat import REFUSED, REQUESTS
-from tests.unit.protocols.messages.test_from_chat_prefix import SESSIONS
+from tests.unit.protocols.messages.test_request import REFUSED, REQUESTS
+from tests.unit.protocols.messages.test_request_prefix import SESSIONS
 
 ALL_RULES = range(1, 30)
 OPENAI = TRANSLATORS["openai.chat", "openai.chat"]

@@ -1,0 +1,225 @@
+"""Parameters of a call in OpenAI's chat protocol, and of what its clients have come to send besides: the client's half.
+
+Each is checked in this protocol's words. A field that not every protocol has is an extra, unless it holds its default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from compat.errors import BadRequest, Unsupported
+from compat.protocols.request import Effort, Field, Format, Reasoning, Sampling
+from compat.wire.envelope import Envelope
+
+NAMES: Mapping[Field, str] = {
+    "limit": "max_tokens",
+    "answers": "n",
+    "choice": "tool_choice",
+    "parallel": "parallel_tool_calls",
+    "effort": "reasoning_effort",
+    "budget": "reasoning",
+    "format": "response_format",
+    "user_id": "user",
+    "cache_key": "prompt_cache_key",
+}
+NEWER_NAMES: Mapping[Field, str] = {**NAMES, "limit": "max_completion_tokens"}
+
+_READ = frozenset(
+    {"model", "messages", "stream", "stream_options", "tools", "tool_choice", "parallel_tool_calls", "cache_control", "n"}
+    | {"max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "stop", "response_format", "reasoning_effort", "reasoning"}
+    | {"thinking", "user", "metadata", "service_tier", "functions", "function_call"}
+    | {"store", "promptCacheKey", "prompt_cache_key", "safety_identifier"}  # hints to a service, with no effect on the answer
+)
+_DEFAULTS: Mapping[str, Any] = {
+    "frequency_penalty": 0,
+    "presence_penalty": 0,
+    "logprobs": False,
+    "top_logprobs": 0,
+    "logit_bias": {},
+    "modalities": ["text"],
+    "verbosity": "medium",
+    "include_reasoning": True,
+}
+_LONGEST_DEFAULT = 64
+"""Bytes, blanks among them; what is longer is not decoded."""
+_EFFORTS: tuple[Effort, ...] = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+_DEFAULT_EFFORT = "medium"
+
+
+class Extras(Mapping[str, bytes]):
+    """Some of an envelope's fields, which are not copied before somebody asks."""
+
+    __slots__ = ("_envelope", "_names")
+
+    def __init__(self, envelope: Envelope, names: tuple[str, ...]) -> None:
+        self._envelope = envelope
+        self._names = names
+
+    def __getitem__(self, key: str) -> bytes:
+        if key not in self._names:
+            raise KeyError(key)
+        return self._envelope[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def read_extras(envelope: Envelope) -> Extras:
+    """The fields that have no neutral place. Errors: `Unsupported` for those that were replaced."""
+    for key in ("functions", "function_call"):
+        if envelope.value(key) is not None:
+            raise Unsupported(f"'{key}' was replaced by 'tools' and 'tool_choice'.", param=key)
+    return Extras(envelope, tuple(key for key in envelope if key not in _READ and not _is_default(envelope, key)))
+
+
+def _is_default(envelope: Envelope, key: str) -> bool:
+    if envelope.is_null(key):
+        return True
+    return envelope.size_bytes(key) <= _LONGEST_DEFAULT and bool(envelope.value(key) == _DEFAULTS.get(key))
+
+
+def read_answers(envelope: Envelope) -> int:
+    """How many answers are wanted. Errors: `BadRequest`."""
+    count = envelope.value("n")
+    if count is None:
+        return 1
+    if not isinstance(count, int | float) or count < 1 or count != int(count):
+        raise BadRequest("'n' must be a whole number: 1 for one answer per call.", param="n")
+    return int(count)
+
+
+def read_limit(envelope: Envelope) -> tuple[int | None, Mapping[Field, str]]:
+    """The limit of the answer, and the client's names of fields: this one has two. Errors: `BadRequest`."""
+    for name, names in (("max_completion_tokens", NEWER_NAMES), ("max_tokens", NAMES)):
+        value = _number(envelope, name)
+        if value is None:
+            continue
+        if value < 1 or value != int(value):
+            raise BadRequest(f"'{name}' must be a whole number of at least 1.", param=name)
+        return int(value), names
+    return None, NAMES
+
+
+def _number(envelope: Envelope, name: str) -> float | int | None:
+    value = envelope.value(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadRequest(f"'{name}' must be a number.", param=name)
+    return value
+
+
+def read_sampling(envelope: Envelope) -> Sampling:
+    """Sampling. Errors: `BadRequest`."""
+    temperature, top_p, top_k = (_number(envelope, name) for name in ("temperature", "top_p", "top_k"))
+    if temperature is not None and (temperature < 0 or temperature > 2):
+        raise BadRequest("'temperature' must be between 0 and 2.", param="temperature")
+    if top_p is not None and (top_p < 0 or top_p > 1):
+        raise BadRequest("'top_p' must be between 0 and 1.", param="top_p")
+    return Sampling(temperature, top_p, top_k)
+
+
+def read_stop(envelope: Envelope) -> tuple[str, ...]:
+    """Stop sequences. Errors: `BadRequest`."""
+    stop = envelope.value("stop")
+    if stop is None:
+        return ()
+    sequences = [stop] if isinstance(stop, str) else stop
+    if not isinstance(sequences, list) or not all(isinstance(sequence, str) for sequence in sequences):
+        raise BadRequest("'stop' must be a string or a list of strings.", param="stop")
+    return tuple(sequences)
+
+
+def read_format(envelope: Envelope) -> Format | None:
+    """The structure of the answer. Errors: `BadRequest`."""
+    wanted = envelope.value("response_format")
+    if wanted is None:
+        return None
+    fields = wanted if isinstance(wanted, dict) else {}
+    kind, described = fields.get("type"), fields.get("json_schema")
+    if kind == "text":
+        return None
+    if kind == "json_object":
+        return Format("json")
+    if kind != "json_schema" or not isinstance(described, dict):
+        raise BadRequest("'response_format' must be of type text, json_object or json_schema.", param="response_format")
+    schema = described.get("schema")
+    if not isinstance(schema, dict):
+        raise BadRequest("'response_format.json_schema.schema' must be an object.", param="response_format")
+    name, description, strict = described.get("name"), described.get("description"), described.get("strict")
+    return Format(
+        "schema",
+        schema,
+        name if isinstance(name, str) else "",
+        description if isinstance(description, str) else "",
+        None if strict is None else bool(strict),
+    )
+
+
+def read_reasoning(envelope: Envelope) -> Reasoning:
+    """By `reasoning_effort`, `reasoning` (OpenRouter's), or `thinking` in Anthropic's words. Errors: `BadRequest`."""
+    effort, budget = envelope.value("reasoning_effort"), None
+    reasoning, thinking = envelope.value("reasoning"), envelope.value("thinking")
+    extras: list[str] = []
+    if isinstance(reasoning, dict):
+        extras += [f"reasoning.{key}" for key in reasoning if key not in {"effort", "max_tokens", "enabled"}]
+        budget = reasoning.get("max_tokens")
+        effort = reasoning.get("effort") or effort
+        if reasoning.get("enabled") is False:
+            effort = "none"
+        elif reasoning.get("enabled") is True and effort is None and budget is None:
+            effort = _DEFAULT_EFFORT
+    elif reasoning is not None:
+        extras.append("reasoning")
+    if isinstance(thinking, dict) and effort is None:
+        effort, budget = _asked_type(thinking, budget, extras)
+    elif thinking is not None and not isinstance(thinking, dict):
+        extras.append("thinking")
+    if budget is not None and (isinstance(budget, bool) or not isinstance(budget, int) or budget < 0):
+        raise BadRequest("The budget for thinking must be a whole number of tokens.", param="reasoning")
+    if effort == "none" or (effort is None and budget == 0):
+        return Reasoning("none", extras=tuple(extras))
+    if effort is None:
+        return Reasoning(budget=budget, extras=tuple(extras))
+    known = next((level for level in _EFFORTS if level == effort), None)
+    if known is None:
+        raise BadRequest(f"'reasoning_effort' must be one of {', '.join(_EFFORTS)}.", param="reasoning_effort")
+    return Reasoning(known, extras=tuple(extras))
+
+
+def _asked_type(thinking: Mapping[str, Any], budget: Any, extras: list[str]) -> tuple[str | None, Any]:
+    """Effort and budget of a `thinking` object in Anthropic's words."""
+    match thinking.get("type"):
+        case "disabled":
+            return "none", None
+        case "adaptive":
+            return "high", None
+        case "enabled":
+            budget = thinking.get("budget_tokens", budget)
+            return (_DEFAULT_EFFORT, None) if budget is None else (None, budget)
+    extras.append("thinking")
+    return None, budget
+
+
+def read_verbosity(envelope: Envelope) -> str:
+    """How much the answer is to say, where the client says so in a word."""
+    value = envelope.value("verbosity") if envelope.size_bytes("verbosity") <= _LONGEST_DEFAULT else None
+    return value if isinstance(value, str) else ""
+
+
+def read_user(envelope: Envelope) -> tuple[str, Mapping[str, Any], list[str]]:
+    """The user's id, metadata, and the names of those fields that hold something else than they should."""
+    metadata, user = envelope.value("metadata"), envelope.value("user")
+    unread: list[str] = []
+    if metadata is not None and not isinstance(metadata, dict):
+        unread.append("metadata")
+    fields = dict(metadata) if isinstance(metadata, dict) else {}
+    named = fields.pop("user_id", None)
+    user_id = user if named is None else named
+    if user_id is not None and not isinstance(user_id, str):
+        unread.append("user")
+    return user_id if isinstance(user_id, str) else "", fields, unread

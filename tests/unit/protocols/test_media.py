@@ -1,0 +1,10 @@
+"""Images and files in a client's request."""
+
+from __future__ import annotations
+
+from compat.protocols.media import _WINDOW_BYTES, _unescaped
+
+
+def test_an_escape_that_is_cut_by_a_window_stays_whole() -> None:
+    for before in range(_WINDOW_BYTES - 4, _WINDOW_BYTES + 2):
+        assert _unescaped(b"a" * before + b"%41" + b"b" * 5) == b"a" * before + b"A" + b"b" * 5
