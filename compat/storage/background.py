@@ -176,6 +176,9 @@ class BackgroundWriter(abc.ABC, Generic[T]):
         """Queue an item; the caller holds `_lock`."""
         self._queue.append(item)
         self._queued_size += self._size_of(item)
+        self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
         while self._queued_size > self._max_queued:
             self._queued_size -= self._size_of(self._queue.popleft())
             self.dropped += 1
@@ -191,12 +194,10 @@ class BackgroundWriter(abc.ABC, Generic[T]):
 
     def _put_back(self) -> None:
         with self._lock:
-            items = [*self._batch, *self._queue]
+            self._queue.extendleft(reversed(self._batch))
+            self._queued_size += sum(map(self._size_of, self._batch))
             self._batch = []
-            self._queue.clear()
-            self._queued_size = 0
-            for item in items:
-                self._enqueue(item)
+            self._drop_oldest()
 
     def _write_some(self) -> bool:
         """Write one batch; whether there may be more. Errors: `StoreFailed`."""
