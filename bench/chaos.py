@@ -44,7 +44,8 @@ from bench.peers.certificates import Certificates, make_certificates
 from compat.calls.gateway import Gateway
 from compat.config.settings import load_settings, merge
 from compat.factory import build_gateway, create_app
-from compat.serve.gevent_server import Server, open_listener
+from compat.serve.gevent_server import Server
+from compat.service.listener import open_listener
 
 AT_ONCE = 64
 FAULT_SHARE = 0.3

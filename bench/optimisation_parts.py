@@ -18,7 +18,8 @@ import gevent.server
 
 from compat.config.settings import load_settings, merge
 from compat.factory import build_gateway, create_app
-from compat.serve.gevent_server import Server, open_listener
+from compat.serve.gevent_server import Server
+from compat.service.listener import open_listener
 
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 QUIET: dict[str, Any] = {

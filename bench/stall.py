@@ -31,7 +31,8 @@ from bench.run import CLAUDE_MODEL, write_config
 from bench.scenarios import SCENARIOS
 from compat.config.settings import load_settings
 from compat.factory import build_gateway, create_app
-from compat.serve.gevent_server import Server, open_listener
+from compat.serve.gevent_server import Server
+from compat.service.listener import open_listener
 
 PATCHED = monkey
 TICK_S = 0.005

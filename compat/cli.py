@@ -36,9 +36,10 @@ from compat.endpoints.models import model_rows
 from compat.factory import build_gateway, create_app, start_background, stop_background
 from compat.key_commands import add_arguments, run_keys
 from compat.routing.own_address import OwnAddress
-from compat.serve.gevent_server import Server, open_listener
+from compat.serve.gevent_server import Server
 from compat.serve.open_files import raise_file_limit
 from compat.service.configuration import find_sources, read_configuration
+from compat.service.listener import open_listener
 from compat.setup.clients import clients
 from compat.setup.command import ANY_KEY, SetupOrder, gateway_url, run_setup
 from compat.storage.shared_log_file import give_up

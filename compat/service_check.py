@@ -11,7 +11,6 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -20,12 +19,13 @@ from compat.dot_env import env_warnings
 from compat.factory import build_gateway
 from compat.routing.own_address import OwnAddress
 from compat.service.configuration import CONFIG, ENV_FILE, find_sources, read_configuration, worker_count
+from compat.service.state import Facts
 
 
 def main(base_dir: Path, folder: Path) -> int:
     """See the module; the exit code."""
     try:
-        report = examine(base_dir, folder)
+        report = msgspec.to_builtins(examine(base_dir, folder))
     except (SettingsError, msgspec.ValidationError) as error:
         report = {"fault": str(error)}
     except OSError as error:
@@ -34,7 +34,7 @@ def main(base_dir: Path, folder: Path) -> int:
     return 1 if "fault" in report else 0
 
 
-def examine(base_dir: Path, folder: Path) -> dict[str, Any]:
+def examine(base_dir: Path, folder: Path) -> Facts:
     """What the watcher has to know. Raises `SettingsError`, `msgspec.ValidationError`, `OSError`."""
     sources = find_sources(base_dir)
     if sources.config is not None and not sources.config.is_file():
@@ -52,16 +52,15 @@ def examine(base_dir: Path, folder: Path) -> dict[str, Any]:
         written = str(sources.config or "the defaults")
         raise SettingsError(str(error).replace(copies["OPENAI_COMPAT_CONFIG"], written)) from error
     server = settings.server
-    return {
-        "host": server.host,
-        "port": server.port,
-        "workers": workers,
-        "shutdown_s": server.shutdown_s,
-        "drain_s": server.drain_s,
-        "log_file": str(base_dir / settings.log.file),
-        "embedded": settings.embedded.enabled,
-        "warnings": env_warnings(sources),
-    }
+    return Facts(
+        shutdown_s=server.shutdown_s,
+        drain_s=server.drain_s,
+        workers=workers,
+        host=server.host,
+        port=server.port,
+        log_file=str(base_dir / settings.log.file),
+        warnings=tuple(env_warnings(sources)),
+    )
 
 
 def keep_copies(folder: Path, config: Path | None, env_file: Path) -> dict[str, str]:

@@ -17,7 +17,8 @@ from compat.calls.gateway import Gateway
 from compat.clock import Clock
 from compat.config.settings import load_settings, merge
 from compat.factory import build_gateway, create_app
-from compat.serve.gevent_server import Server, open_listener
+from compat.serve.gevent_server import Server
+from compat.service.listener import open_listener
 from compat.upstream.client import UpstreamClient
 from tests.fakes.authority import Authority, made_in
 from tests.fakes.memory import Network

@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -22,7 +21,7 @@ from compat.engine.embedded import EmbeddedEngine
 from compat.engine.program import name_process
 from compat.engine.shared import EnginePlace
 from compat.errors import GatewayError
-from compat.service.state import FileLock, identity_of, write_json
+from compat.service.state import FileLock, Keeper, identity_of, write_json
 from compat.telemetry.calllog import CallLog
 
 LINGER_S = 15.0
@@ -89,7 +88,7 @@ def _acquire(lock: FileLock) -> bool:
 
 def _keep(engine: EmbeddedEngine, place: EnginePlace, stopping: threading.Event) -> None:
     """Publish the engine's status whenever it changes, until a signal to stop or until nobody needs it."""
-    told: dict[str, Any] = {}
+    told: Keeper | None = None
     users = FileLock(place.users)
     used_s = time.monotonic()
     while not stopping.is_set() and time.monotonic() - used_s < LINGER_S:
@@ -103,24 +102,15 @@ def _keep(engine: EmbeddedEngine, place: EnginePlace, stopping: threading.Event)
         stopping.wait(_POLL_S)
 
 
-def _row(engine: EmbeddedEngine) -> dict[str, Any]:
-    identity = identity_of(os.getpid())
+def _row(engine: EmbeddedEngine) -> Keeper:
     status = engine.status()
     try:
         endpoint = engine.endpoint(0)
     except GatewayError:
         endpoint = None
-    return {
-        "keeper": identity.as_json() if identity else None,
-        "state": status.state,
-        "detail": status.detail,
-        "model": status.model,
-        "pid": status.pid,
-        "context_tokens": status.context_tokens,
-        "restarts": status.restarts,
-        "base_url": endpoint.base_url if endpoint else "",
-        "api_key": endpoint.api_key if endpoint else "",
-    }
+    where = (endpoint.base_url, endpoint.api_key) if endpoint else ("", "")
+    known = (status.state, status.detail, status.model, status.pid, status.context_tokens, status.restarts)
+    return Keeper(identity_of(os.getpid()), *known, *where)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import msgspec
 
@@ -31,8 +31,7 @@ from compat.engine.child import child_environment
 from compat.engine.embedded import EmbeddedEngine, Endpoint, EngineStatus
 from compat.engine.supervisor import State
 from compat.errors import NoUpstream
-from compat.service.files import is_keeper
-from compat.service.state import FileLock, Identity, RunFolder, is_alive, read_json
+from compat.service.state import FileLock, Keeper, RunFolder, is_alive, read_json
 
 _POLL_S = 0.1
 _RESPAWN_S = 5.0
@@ -47,10 +46,10 @@ class EnginePlace:
         self.lock = root / f"engine-{digest}.lock"
         self.users = root / f"engine-{digest}.users"
 
-    def read(self) -> dict[str, Any] | None:
+    def read(self) -> Keeper | None:
         """What the keeper wrote last, if it lives."""
-        value = read_json(self.file)
-        return value if value is not None and is_keeper(value) and is_alive(Identity.read(value.get("keeper"))) else None
+        row = read_json(self.file, Keeper)
+        return row if row is not None and is_alive(row.keeper) else None
 
 
 class SharedEngine(EmbeddedEngine):
@@ -98,7 +97,7 @@ class SharedEngine(EmbeddedEngine):
             state: State = "starting" if self._is_wanted else "stopped"
             detail = "starting its keeper" if self._is_wanted else "not started"
             return EngineStatus(state, detail, self._model, None, self._context_tokens, 0)
-        return EngineStatus(row["state"], row["detail"], row["model"], row["pid"], row["context_tokens"], row["restarts"])
+        return EngineStatus(cast("State", row.state), row.detail, row.model, row.pid, row.context_tokens, row.restarts)
 
     def endpoint(self, timeout_s: float) -> Endpoint | None:
         """See `EmbeddedEngine`."""
@@ -108,10 +107,10 @@ class SharedEngine(EmbeddedEngine):
         while True:
             self.start()
             row = self._place.read()
-            if row is not None and row.get("base_url"):
-                return Endpoint(row["base_url"], row["api_key"], row["model"])
-            if self._stopping.is_set() or (row is not None and row["state"] == "failed"):
-                raise NoUpstream(f"The embedded model can't answer: {row['detail'] if row else 'stopped'}.")
+            if row is not None and row.base_url:
+                return Endpoint(row.base_url, row.api_key, row.model)
+            if self._stopping.is_set() or (row is not None and row.state == "failed"):
+                raise NoUpstream(f"The embedded model can't answer: {row.detail if row else 'stopped'}.")
             left_s = deadline_s - self._clock()
             if left_s <= 0:
                 return None

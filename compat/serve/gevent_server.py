@@ -36,23 +36,6 @@ _POLL_S = 0.05
 _LAST_WORDS_S = 1.0
 
 
-def open_listener(host: str, port: int) -> socket.socket:
-    """A listening socket. Errors: `OSError` when the address is taken or is not ours."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        exclusive = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)  # what the latter means on Windows lets others in
-        listener.setsockopt(socket.SOL_SOCKET, exclusive, 1)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        listener.bind((host, port))
-        listener.listen(1024)
-        listener.setblocking(False)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 

@@ -13,14 +13,12 @@ import contextlib
 import datetime
 import hmac
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import msgspec
 
-from compat.service.files import is_keeper
-from compat.service.state import Identity, RunFolder, identity_of, is_alive, read_json, write_json
+from compat.service.state import Identity, Keeper, RunFolder, Service, identity_of, is_alive, read_json, write_json
 
 WorkerState = Literal["serving", "retiring", "stopping"]
 
@@ -66,7 +64,7 @@ class Fleet:
             return
         with contextlib.suppress(OSError):
             self._run.make()
-            write_json(self._path, msgspec.to_builtins(self._own))
+            write_json(self._path, self._own)
             self._written = self._own
 
     def forget(self) -> None:
@@ -90,22 +88,21 @@ class Fleet:
 
     def is_service_stopping(self) -> bool:
         """Whether the watcher ends the whole service."""
-        return self._is_watched and self._run.read_service().get("state") == "stopping"
+        return self._is_watched and self._run.read_service().state == "stopping"
 
     def was_replaced(self) -> bool:
         """Whether a worker that has to end has successors: the watcher, or gunicorn's master at a reload, says so in a file."""
         if not self._is_watched:
-            reloads = read_json(self._run.root / f"gunicorn-{os.getppid()}.json") or {}
-            number = reloads.get("generation")
-            return isinstance(number, int) and number > self.generation
+            reloads = read_json(self._run.root / f"gunicorn-{os.getppid()}.json", dict[str, int]) or {}
+            return reloads.get("generation", 0) > self.generation
         service = self._run.read_service()
-        rows = [row for row in service.get("generations", ()) if row.get("number") == self.generation]
-        return bool(rows) and rows[0].get("state") == "retiring" and service.get("state") != "stopping"
+        states = [row.state for row in service.generations if row.number == self.generation]
+        return states == ["retiring"] and service.state != "stopping"
 
 
 def workers(run: RunFolder) -> list[Worker]:
     """The workers that live, the oldest first."""
-    found = [_read(read_json(path)) for path in run.workers.glob("*.json")]
+    found = [read_json(path, Worker) for path in run.workers.glob("*.json")]
     return sorted((worker for worker in found if worker is not None and is_alive(worker.identity)), key=lambda worker: worker.since_s)
 
 
@@ -113,7 +110,7 @@ def sweep(run: RunFolder) -> int:
     """Remove the files of workers that are gone; how many."""
     swept = 0
     for path in run.workers.glob("*.json"):
-        worker = _read(read_json(path))
+        worker = read_json(path, Worker)
         if worker is None or not is_alive(worker.identity):
             with contextlib.suppress(OSError):
                 path.unlink()
@@ -121,22 +118,22 @@ def sweep(run: RunFolder) -> int:
     return swept
 
 
-def keepers(run: RunFolder) -> list[dict[str, Any]]:
-    """What the keepers of embedded engines write (`compat/engine/shared.py`), of those that live."""
-    told = [read_json(path) for path in sorted(run.root.glob("engine-*.json"))]
-    return [value for value in told if value is not None and is_keeper(value) and is_alive(Identity.read(value.get("keeper")))]
+def keepers(run: RunFolder) -> list[Keeper]:
+    """What the keepers of embedded engines write, of those that live."""
+    told = [read_json(path, Keeper) for path in sorted(run.root.glob("engine-*.json"))]
+    return [row for row in told if row is not None and is_alive(row.keeper)]
 
 
-def generations(alive: list[Worker], service: Mapping[str, Any]) -> list[dict[str, Any]]:
+def generations(alive: list[Worker], service: Service) -> list[dict[str, Any]]:
     """The workers by generation, the oldest first; `pid` is the master's where a watcher names it."""
-    masters = {row.get("number"): row for row in service.get("generations", ())}
+    masters = {row.number: row.identity.pid for row in service.generations if row.identity is not None}
     rows: list[dict[str, Any]] = []
     for number in sorted({worker.generation for worker in alive}):
         members = [worker for worker in alive if worker.generation == number]
         rows.append(
             {
                 "generation": number,
-                "pid": (masters.get(number, {}).get("identity") or {}).get("pid"),
+                "pid": masters.get(number),
                 "state": "serving" if any(worker.state == "serving" for worker in members) else members[0].state,
                 "started": timestamp(members[0].since_s),
                 "in_flight": sum(worker.in_flight for worker in members),
@@ -153,10 +150,3 @@ def generations(alive: list[Worker], service: Mapping[str, Any]) -> list[dict[st
 def timestamp(time_s: float) -> str:
     """Seconds since 1970 as ISO 8601, in UTC."""
     return datetime.datetime.fromtimestamp(time_s, datetime.UTC).isoformat(timespec="seconds")
-
-
-def _read(value: Mapping[str, Any] | None) -> Worker | None:
-    try:
-        return msgspec.convert(value, Worker)
-    except msgspec.ValidationError:
-        return None

@@ -82,11 +82,10 @@ def _metrics_folder(run: RunFolder) -> Path:
     """A folder for this master's metrics; it is there with the master's name in it, or not at all."""
     run.make()
     for old in run.root.glob("metrics-*"):
-        if not is_alive(Identity.read((read_json(old / MASTER) or {}).get("master"))):
+        if not is_alive(read_json(old / MASTER, Identity)):
             shutil.rmtree(old, ignore_errors=True)
-    own = identity_of(os.getpid())
     made = Path(tempfile.mkdtemp(prefix=".metrics-", dir=run.root))
-    write_json(made / MASTER, {"master": own.as_json() if own else None})
+    write_json(made / MASTER, identity_of(os.getpid()))
     return made.rename(run.root / f"metrics-{os.getpid()}")
 
 

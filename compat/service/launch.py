@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import stat
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from compat.service.configuration import CONFIG, ENV_FILE
-from compat.service.state import FileLock, Identity, RunFolder, identity_of, watcher_of
+from compat.service.state import FileLock, Identity, RunFolder, identity_of, is_alive
 
 MAX_LOG_BYTES = 5 * 1024 * 1024
 _PINNED = ("OPENAI_COMPAT_CONFIG", "OPENAI_COMPAT_ENV_FILE", "OPENAI_COMPAT_WORKERS")
@@ -42,58 +41,38 @@ def open_service_log(base_dir: Path) -> IO[bytes]:
     return file
 
 
-def open_listener(host: str, port: int) -> socket.socket:
-    """A listening socket that the workers of all generations share. Errors: `OSError` when the address is taken or is not ours."""
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        listener.bind((host, port))
-        listener.listen(2048)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
 def spawn_watcher(base_dir: Path, arguments: Sequence[str], environment: Mapping[str, str], descriptors: Sequence[int] = ()) -> int:
-    """Start a watcher in the background, in a session of its own; its process id. Errors: `OSError`."""
+    """Start a watcher in the background; its process id. Errors: `OSError`."""
+    command = [sys.executable, str(base_dir / "restart_services.py"), "run", "--background", *arguments]
     with open_service_log(base_dir) as log:
-        process = subprocess.Popen(  # noqa: S603  # our own program
-            [sys.executable, str(base_dir / "restart_services.py"), "run", "--background", *arguments],
-            cwd=base_dir,
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            pass_fds=tuple(descriptors),
-            start_new_session=True,
-        )
-    return process.pid
+        return _spawn(command, base_dir, environment, log, descriptors).pid
 
 
 def spawn_generation(base_dir: Path, environment: Mapping[str, str], listener: int, *, is_background: bool) -> tuple[Identity, int]:
     """Start gunicorn on the socket `listener`; the process, and where its words begin in the service log. Errors: `OSError`."""
     command = [sys.executable, "-m", "gunicorn", "-c", str(base_dir / "gunicorn.conf.py"), "app:app"]
-    log = open_service_log(base_dir) if is_background else None
-    try:
+    with open_service_log(base_dir) if is_background else contextlib.nullcontext() as log:
         since = log.seek(0, os.SEEK_END) if log else 0
-        process = subprocess.Popen(  # noqa: S603  # gunicorn
-            command,
-            cwd=base_dir,
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            pass_fds=(listener,),
-            start_new_session=True,  # Ctrl-C in a terminal is the watcher's to handle
-        )
-    finally:
-        if log:
-            log.close()
+        process = _spawn(command, base_dir, environment, log, [listener])
     process.returncode = 0  # so that it is not waited for by the object: the watcher learns of all ends
     started = identity_of(process.pid)
     return Identity(process.pid, started.started if started else "", " ".join(command)), since
+
+
+def _spawn(
+    command: Sequence[str], base_dir: Path, environment: Mapping[str, str], log: IO[bytes] | None, descriptors: Sequence[int]
+) -> subprocess.Popen[bytes]:
+    """Start one of our programs, in a session of its own: Ctrl-C in a terminal is the watcher's to handle."""
+    return subprocess.Popen(  # noqa: S603  # our own program, or gunicorn
+        command,
+        cwd=base_dir,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        pass_fds=descriptors,
+        start_new_session=True,
+    )
 
 
 def generation_environment(environment: Mapping[str, str], folder: Path, number: int, listener: int, workers: int) -> dict[str, str]:
@@ -124,7 +103,7 @@ def revive_watcher(run: RunFolder, base_dir: Path, listener: int) -> bool:
     Not for a watcher in the foreground: who started it (systemd, a container) starts it again.
     """
     service = run.read_service()
-    if service.get("mode") != "background" or service.get("state") != "running" or watcher_of(service) is not None:
+    if service.mode != "background" or service.state != "running" or is_alive(service.watcher):
         return False
     guard = FileLock(run.root / "guard.lock")
     try:

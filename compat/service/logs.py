@@ -15,9 +15,8 @@ _POLL_S = 0.25
 
 def log_files(base_dir: Path, run: RunFolder) -> list[Path]:
     """The service log and the call log, which is where the running configuration puts it."""
-    rows = run.read_service().get("generations") or [{}]
-    named = (rows[-1].get("facts") or {}).get("log_file")
-    return [service_log(base_dir), Path(named) if named else base_dir / "logs" / "openai_compat.log"]
+    named = [row.facts.log_file for row in run.read_service().generations if row.facts.log_file]
+    return [service_log(base_dir), Path(named[-1]) if named else base_dir / "logs" / "openai_compat.log"]
 
 
 def show_logs(base_dir: Path, run: RunFolder, count: int, follows: bool, out: TextIO) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -10,6 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from compat.service.state import Facts
 from compat.storage.shared_log_file import printable
 
 CHECK_S = 60.0
@@ -19,7 +21,7 @@ class CheckFailed(Exception):
     """The configuration can't be used; the message says why."""
 
 
-def check_configuration(base_dir: Path, folder: Path, environment: Mapping[str, str]) -> dict[str, Any]:
+def check_configuration(base_dir: Path, folder: Path, environment: Mapping[str, str]) -> Facts:
     """Copy the configuration into `folder` and check it; what a watcher has to know of it. `CheckFailed` leaves no copy."""
     try:
         done = subprocess.run(  # noqa: S603  # our own module
@@ -32,24 +34,22 @@ def check_configuration(base_dir: Path, folder: Path, environment: Mapping[str, 
             timeout=CHECK_S,
             check=False,
         )
-        facts = _facts_of(done.stdout)
-        if facts is None:
-            last = [printable(line) for line in done.stderr.splitlines() if line.strip()][-5:]
-            raise CheckFailed("\n".join(["the configuration could not be checked", *last]))
-        if "fault" in facts:
-            raise CheckFailed(printable(str(facts["fault"])))
+        return _facts_of(done)
     except (OSError, subprocess.TimeoutExpired) as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise CheckFailed(f"the configuration could not be checked: {error}") from error
     except CheckFailed:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    return facts
 
 
-def _facts_of(output: str) -> dict[str, Any] | None:
+def _facts_of(done: subprocess.CompletedProcess[str]) -> Facts:
     try:
-        facts = json.loads(output.splitlines()[-1])
-    except (IndexError, ValueError):
-        return None
-    return facts if isinstance(facts, dict) else None
+        report = msgspec.json.decode(done.stdout.splitlines()[-1], type=dict[str, Any])
+        facts = None if "fault" in report else msgspec.convert(report, Facts)
+    except (IndexError, msgspec.DecodeError) as error:
+        last = [printable(line) for line in done.stderr.splitlines() if line.strip()][-5:]
+        raise CheckFailed("\n".join(["the configuration could not be checked", *last])) from error
+    if facts is None:
+        raise CheckFailed(printable(str(report["fault"])))
+    return facts

@@ -1,7 +1,7 @@
 """What the processes of the service know of each other: files in one folder of the machine, `data/run` beside `app.py`.
 
     service.json        the watcher's: who it is, its generations, how the last operation ended
-    request.json        a command's wish, taken away by the watcher as soon as it is read
+    request.json        a command's wish, taken away by the watcher as it is read
     watcher.lock        held by the watcher for as long as it lives; command.lock likewise by a command
     workers/PID.json    each worker's own
     generation-N/       the configuration that generation N runs with
@@ -15,6 +15,9 @@ else, or that others can write to, is not used: what it holds could be anybody's
 
 A process is known by its id, the time of its start and its command line: an id alone is given to another process sooner or later. What a
 file says is not enough for a signal: the process itself has to look like one of ours, and be this user's.
+
+What may be in a file is its type here. Whatever else is in one counts as no file: it is read by whatever version comes next, and decides
+what is signalled.
 """
 
 from __future__ import annotations
@@ -31,13 +34,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, TypeVar
 
 import msgspec
-
-from compat.service.files import is_service
 
 if sys.platform != "win32":
     import fcntl
@@ -67,17 +68,93 @@ class Identity:
     started: str
     command: str
 
-    @classmethod
-    def read(cls, value: object) -> Identity | None:
-        """The identity that `as_json` wrote; `None` for anything else."""
-        try:
-            return msgspec.convert(value, cls)
-        except msgspec.ValidationError:
-            return None
 
-    def as_json(self) -> dict[str, Any]:
-        """For a state file."""
-        return asdict(self)
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
+_Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e11)]
+_Address = tuple[str, Annotated[int, msgspec.Meta(ge=0, le=65535)]]
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What the check of a configuration found, as far as a watcher has to know it."""
+
+    shutdown_s: _Seconds
+    drain_s: _Seconds = 0.0
+    workers: _Count = 0
+    host: str = ""
+    port: int = 0
+    log_file: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+class Generation(msgspec.Struct):
+    """A gunicorn that was started. Mutable: `state`, which is `starting`, `serving` or `retiring`.
+
+    `configuration` is the number its copy is kept under; `log_since` is where its words begin in the service log, `begun_s` a monotonic
+    time.
+    """
+
+    number: _Count
+    state: str
+    facts: Facts
+    configuration: _Count = 0
+    since_s: _Seconds = 0.0
+    identity: Identity | None = None
+    log_since: int = 0
+    begun_s: float = 0.0
+
+    @property
+    def pid(self) -> int:
+        """Its gunicorn's, 0 where that is not known."""
+        return self.identity.pid if self.identity is not None else 0
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """What was asked for last, and how it ended: `id` is the wish, `fault` is empty when it was done."""
+
+    id: str = ""
+    is_done: bool = False
+    fault: str = ""
+    since_s: _Seconds = 0.0
+    took_s: _Seconds = 0.0
+
+
+class Service(msgspec.Struct, frozen=True):
+    """`service.json`: `address` is where it is to listen, `bound` where it does; `latest` and `current` are numbers of generations."""
+
+    watcher: Identity | None = None
+    mode: str = ""
+    state: str = ""
+    since_s: _Seconds = 0.0
+    address: _Address | None = None
+    bound: _Address | None = None
+    latest: _Count = 0
+    current: _Count | None = None
+    generations: list[Generation] = []
+    operation: Operation = Operation()
+
+
+class Keeper(msgspec.Struct, frozen=True):
+    """What a keeper of the embedded engine writes (`compat/engine/keeper.py`)."""
+
+    keeper: Identity | None
+    state: str
+    detail: str
+    model: str
+    pid: _Count | None
+    context_tokens: _Count
+    restarts: _Count
+    base_url: str = ""
+    api_key: str = ""
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """`request.json`: who waits for the outcome, and the variables of its shell."""
+
+    id: str = ""
+    environment: dict[str, str] = {}
+
+
+K = TypeVar("K")
 
 
 def identity_of(pid: int) -> Identity | None:
@@ -107,11 +184,13 @@ def is_of_the_service(known: Identity | None) -> bool:
     return _OURS.fullmatch(command) is not None and _is_own(known.pid)
 
 
-def send_signal(known: Identity, number: int) -> bool:
+def send_signal(known: Identity | None, number: int) -> bool:
     """Send a signal to that very process of the service; false when it is gone, or none of it.
 
     Where the system can, nothing comes between the look and the signal.
     """
+    if known is None:
+        return False
     try:
         handle = os.pidfd_open(known.pid) if hasattr(os, "pidfd_open") else None
     except OSError:
@@ -201,22 +280,30 @@ class RunFolder:
     @property
     def is_damaged(self) -> bool:
         """Whether the watcher's file is there, and can't be what a watcher wrote."""
-        return self.service.exists() and not self.read_service()
+        return self.service.exists() and self._believed() is None
 
     def health_key(self) -> str:
         """What shows a worker that a request comes from who may read this folder; empty where no worker has made it."""
-        key = (read_json(self.health) or {}).get("key")
-        return key if isinstance(key, str) else ""
+        return (read_json(self.health, dict[str, str]) or {}).get("key", "")
 
     def make_health_key(self) -> None:
         """Have one; the one that is there stays. Errors: `OSError`."""
         if not self.health_key():
             write_json(self.health, {"key": secrets.token_hex(32)})
 
-    def read_service(self) -> dict[str, Any]:
-        """The watcher's file; empty when there is none, or none that can be believed."""
-        value = read_json(self.service)
-        return value if value is not None and is_service(value) and not self.fault() else {}
+    def read_service(self) -> Service:
+        """The watcher's file; the defaults when there is none, or none that can be believed."""
+        return self._believed() or Service()
+
+    def take_wish(self) -> Wish:
+        """What a command wants; it is there once. Variables that can't be in an environment are left out."""
+        wish = read_json(self.request, Wish) or Wish()
+        self.request.unlink(missing_ok=True)
+        sound = {name: text for name, text in wish.environment.items() if name and "=" not in name and "\0" not in name + text}
+        return Wish(wish.id, sound)
+
+    def _believed(self) -> Service | None:
+        return None if self.fault() else read_json(self.service, Service)
 
 
 def run_folder(base_dir: Path, environment: Mapping[str, str]) -> RunFolder:
@@ -224,27 +311,21 @@ def run_folder(base_dir: Path, environment: Mapping[str, str]) -> RunFolder:
     return RunFolder(Path(environment.get(VARIABLE) or base_dir / "data" / "run"))
 
 
-def watcher_of(service: Mapping[str, Any]) -> Identity | None:
-    """The watcher that wrote the file, if it lives."""
-    known = Identity.read(service.get("watcher"))
-    return known if is_alive(known) else None
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a file; `None` when there is no such file, or it holds something else."""
+def read_json(path: Path, kind: type[K]) -> K | None:
+    """What a file holds, as `kind`; `None` when there is no such file, or it holds something else."""
     try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        return msgspec.convert(json.loads(path.read_bytes()), kind)
+    except (OSError, ValueError, RecursionError, msgspec.ValidationError):
         return None
-    return value if isinstance(value, dict) else None
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
+def write_json(path: Path, value: object) -> None:
     """Replace what the file holds by `value`, whole or not at all. Errors: `OSError`."""
+    text = json.dumps(msgspec.to_builtins(value))  # its escapes hold whatever a variable of the environment may
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "w") as file:
-            json.dump(value, file)
+            file.write(text)
         Path(name).replace(path)
     except BaseException:
         with contextlib.suppress(OSError):

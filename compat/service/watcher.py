@@ -20,18 +20,31 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+import msgspec
+
 import compat.service.decisions as do
-from compat.service.files import wish_of
-from compat.service.fleet import keepers, sweep, workers
-from compat.service.generation import Generation, reason_of_end, tell_systemd
-from compat.service.launch import generation_environment, open_listener, service_log, spawn_generation
+from compat.service.fleet import Worker, keepers, sweep, workers
+from compat.service.launch import generation_environment, service_log, spawn_generation
+from compat.service.listener import Listener
 from compat.service.probe import CheckFailed, check_configuration
-from compat.service.state import Identity, RunFolder, identity_of, is_alive, read_json, send_signal, write_json
+from compat.service.state import (
+    Facts,
+    Generation,
+    Operation,
+    RunFolder,
+    Service,
+    identity_of,
+    is_alive,
+    is_of_the_service,
+    send_signal,
+    write_json,
+)
 from compat.storage.shared_log_file import last_lines
 
 READY_S = 60.0
@@ -63,20 +76,18 @@ class Watcher:
         self._run = order.run
         self._environment = environment
         self._become = become
+        self._identity = identity_of(os.getpid())
         self._history = do.History()
         self._events: collections.deque[do.Event] = collections.deque()
         self._generations: dict[int, Generation] = {}
-        self._facts: dict[int, dict[str, Any]] = {}
+        self._facts: dict[int, Facts] = {}
         self._exits: dict[int, int] = {}
-        self._listener: socket.socket | None = None
-        self._address: tuple[str, int] | None = None
-        self._old_listeners: list[socket.socket] = []
-        self._operation: dict[str, Any] = {"id": order.request, "is_done": False, "fault": ""}
+        self._listener = Listener()
+        self._operation = Operation(order.request, since_s=time.time())
         self._asked_id = order.request
         self._rest_until_s: float | None = None
         self._stop_until_s = 0.0
-        self._told: dict[str, Any] = {}
-        self._signals: collections.deque[int] = collections.deque()
+        self._told: Any = None
         self._woken, self._wake = socket.socketpair()
         self._since_s = time.time()
 
@@ -86,15 +97,14 @@ class Watcher:
         self._take_over()
         while True:
             while self._events:
-                self._history, actions = do.decide(self._history, self._events.popleft(), time.monotonic())
+                self._history, actions = do.decide(self._history, self._events.popleft())
                 for action in actions:
                     if isinstance(action, do.Exit):
                         self._finish(action.code)
                         return action.code
                     self._carry_out(action)
             self._publish()
-            self._sleep()
-            self._look()
+            self._look(self._sleep())
 
     # Begin and end.
 
@@ -102,33 +112,29 @@ class Watcher:
         self._woken.setblocking(False)
         self._wake.setblocking(False)
         signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda number, _frame: self._signals.append(number))
-        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+            signal.signal(number, lambda _number, _frame: None)
 
     def _take_over(self) -> None:
         """Go on with the generations of the watcher before this one, or start afresh."""
         service = self._run.read_service()
-        swept = sweep(self._run)
-        if swept:
+        if swept := sweep(self._run):
             self._say(f"removed the files of {swept} workers that are gone")
-        for generation in filter(None, map(Generation.read, service.get("generations", ()))):
-            self._generations[generation.number] = generation
-            self._facts[generation.configuration] = generation.facts
-        latest = max([int(service.get("latest", 0)), *self._generations])
+        for generation in service.generations:
+            if is_of_the_service(generation.identity):
+                self._generations[generation.number] = generation
+                self._facts[generation.configuration] = generation.facts
+        latest = max([service.latest, *self._generations])
         current = [one.number for one in self._generations.values() if one.state == "serving"]
         if self._order.adopt is not None:
-            self._listener = socket.socket(fileno=self._order.adopt)
-            self._address = tuple(service["address"]) if service.get("address") else None
-        is_served = bool(current) and self._listener is not None
+            self._listener.adopt(self._order.adopt, service.address)
+        is_served = bool(current) and self._listener.is_open
         number = max(current) if is_served else None
         good = self._generations[number].configuration if number is not None else None
         self._history = do.History(latest=latest, current=number, good=good, serves_since_s=time.monotonic() if is_served else None)
-        for one in list(self._generations.values()):
-            if one.state != "serving":
-                self._retire(one)
+        self._retire(one for one in self._generations.values() if one.state != "serving")
         if not is_served or self._order.request:
-            self._events.append(do.Asked("reload" if is_served else "start"))
+            self._events.append(partial(do.asked, kind="reload" if is_served else "start"))
         else:
             self._say(f"took over generation {number}")
 
@@ -142,8 +148,7 @@ class Watcher:
             self._say("stopped")
 
     def _end_keepers(self) -> None:
-        told = [Identity.read(row.get("keeper")) for row in keepers(self._run)]
-        ended = [keeper for keeper in told if keeper is not None and send_signal(keeper, signal.SIGTERM)]
+        ended = [row.keeper for row in keepers(self._run) if row.keeper is not None and send_signal(row.keeper, signal.SIGTERM)]
         deadline_s = time.monotonic() + KEEPER_S
         for keeper in ended:
             while is_alive(keeper) and time.monotonic() < deadline_s:
@@ -161,12 +166,12 @@ class Watcher:
             case do.Launch(number, configuration):
                 self._launch(number, configuration)
             case do.Retire(number):
-                if number in self._generations:
-                    self._retire(self._generations[number])
+                self._retire(one for one in self._generations.values() if one.number == number)
             case do.Kill(number):
-                self._generations[number].end(self._run, signal.SIGKILL)
+                self._kill(self._generations[number])
             case do.Tell(fault):
-                self._operation = {**self._operation, "is_done": True, "fault": fault, "took_s": self._took_s()}
+                took_s = max(round(time.time() - self._operation.since_s, 2), 0.0)
+                self._operation = msgspec.structs.replace(self._operation, is_done=True, fault=fault, took_s=took_s)
                 self._say(f"failed: {fault}" if fault else "all workers serve")
             case do.Pause(delay_s):
                 self._rest_until_s = time.monotonic() + delay_s
@@ -177,77 +182,67 @@ class Watcher:
                 raise AssertionError
 
     def _check(self, number: int) -> None:
-        self._operation = {"id": self._asked_id, "is_done": False, "fault": "", "since_s": time.time()}
+        self._operation = Operation(self._asked_id, since_s=time.time())
         self._asked_id = ""
         try:
             facts = check_configuration(self._order.base_dir, self._run.generation(number), self._environment)
-            self._bind(facts["host"], facts["port"])
+            self._bind(facts.host, facts.port)
         except CheckFailed as error:
-            self._events.append(do.Refused(str(error)))
+            self._events.append(partial(do.refused, reason=str(error)))
             return
         self._facts[number] = facts
-        self._events.append(do.Passed(number))
+        self._events.append(partial(do.passed, number=number))
 
     def _bind(self, host: str, port: int) -> None:
-        """Have a socket for the address; the one there is stays if the address stays. Raises `CheckFailed`.
+        """Have a socket for the address. Raises `CheckFailed`.
 
         Generations of a watcher that was killed together with the means to take its socket over have to release it first.
         """
-        if self._listener is not None and self._address == (host, port):
-            return
-        orphans = [one for one in self._generations.values() if self._listener is None]
-        deadline_s = time.monotonic() + (BIND_S if orphans else 0.0)
-        while True:
-            try:
-                listener = open_listener(host, port)
-                break
-            except OSError as error:
-                if time.monotonic() >= deadline_s:
-                    is_taken = error.errno == errno.EADDRINUSE
-                    hint = " Another program uses the port: stop it, or choose another port in config.toml." if is_taken else ""
-                    raise CheckFailed(f"can't listen on {host}:{port}: {error.strerror}.{hint}") from error
-                self._retire_all(orphans)
-                time.sleep(_BUSY_S)
-        self._retire_all(orphans)
-        if self._listener is not None:
-            self._old_listeners.append(self._listener)
-        self._listener, self._address = listener, (host, port)
-
-    def _retire_all(self, orphans: list[Generation]) -> None:
-        for generation in orphans:
-            if generation.state != "retiring":
-                self._retire(generation)
+        orphans = [] if self._listener.is_open else list(self._generations.values())
+        self._retire(orphans)
+        try:
+            self._listener.bind(host, port, BIND_S if orphans else 0.0)
+        except OSError as error:
+            is_taken = error.errno == errno.EADDRINUSE
+            hint = " Another program uses the port: stop it, or choose another port in config.toml." if is_taken else ""
+            raise CheckFailed(f"can't listen on {host}:{port}: {error.strerror}.{hint}") from error
 
     def _launch(self, number: int, configuration: int) -> None:
-        assert self._listener is not None
-        facts = self._facts[configuration]
-        folder = self._run.generation(configuration)
-        environment = generation_environment(self._environment, folder, number, self._listener.fileno(), facts["workers"])
+        facts, listener = self._facts[configuration], self._listener.fileno()
+        environment = generation_environment(self._environment, self._run.generation(configuration), number, listener, facts.workers)
         try:
-            identity, since = spawn_generation(
-                self._order.base_dir, environment, self._listener.fileno(), is_background=self._order.is_background
-            )
+            identity, since = spawn_generation(self._order.base_dir, environment, listener, is_background=self._order.is_background)
         except OSError as error:
-            self._events.append(do.Ended(number, f"gunicorn could not be started: {error.strerror}"))
+            reason = f"gunicorn could not be started: {error.strerror}"
+            self._events.append(partial(do.ended, number=number, reason=reason, now_s=time.monotonic()))
             return
-        self._generations[number] = Generation(number, identity, "starting", configuration, time.time(), facts, since)
-        self._say(f"generation {number} begins (pid {identity.pid}, {facts['workers']} workers)")
+        self._generations[number] = Generation(
+            number, "starting", facts, configuration, time.time(), identity, log_since=since, begun_s=time.monotonic()
+        )
+        self._say(f"generation {number} begins (pid {identity.pid}, {facts.workers} workers)")
 
-    def _retire(self, generation: Generation) -> None:
-        """Written to the file first: from it its workers know that others have taken their place."""
-        generation.state = "retiring"
-        self._publish()
-        generation.end(self._run, signal.SIGTERM)
-        self._say(f"generation {generation.number} retires (pid {generation.identity.pid})")
+    def _retire(self, generations: Iterable[Generation]) -> None:
+        """Written to the file first: from it their workers know that others have taken their place."""
+        for generation in list(generations):
+            generation.state = "retiring"
+            self._publish()
+            send_signal(generation.identity, signal.SIGTERM)
+            self._say(f"generation {generation.number} retires (pid {generation.pid})")
+
+    def _kill(self, generation: Generation) -> None:
+        """gunicorn can't pass this on to its workers."""
+        members = self._workers_of(generation)
+        for identity in (generation.identity, *(worker.identity for worker in members)):
+            send_signal(identity, signal.SIGKILL)
+
+    def _workers_of(self, generation: Generation) -> list[Worker]:
+        return [worker for worker in workers(self._run) if worker.generation == generation.number]
 
     def _stop(self) -> None:
-        shutdown_s = max([30.0, *(one.facts["shutdown_s"] for one in self._generations.values())])
+        shutdown_s = max([30.0, *(one.facts.shutdown_s for one in self._generations.values())])
         self._stop_until_s = time.monotonic() + shutdown_s + KILL_MARGIN_S
         self._publish("stopping")
-        for listener in (self._listener, *self._old_listeners):
-            if listener is not None:
-                listener.close()
-        self._listener, self._old_listeners = None, []
+        self._listener.close()
         for generation in self._generations.values():
             send_signal(generation.identity, signal.SIGTERM)
         for worker in workers(self._run):  # also those whose master was killed
@@ -255,7 +250,6 @@ class Watcher:
         self._say("stopping")
 
     def _become_new(self) -> None:
-        assert self._listener is not None
         self._publish()
         self._say("becoming the watcher of the present code")
         descriptor = self._listener.fileno()
@@ -265,21 +259,22 @@ class Watcher:
 
     # Events.
 
-    def _sleep(self) -> None:
+    def _sleep(self) -> bytes:
+        """Until something may have happened; the numbers of the signals that came."""
         is_busy = self._history.is_busy or self._history.is_stopping or self._rest_until_s is not None
         with contextlib.suppress(InterruptedError):
             select.select([self._woken], [], [], _BUSY_S if is_busy else _IDLE_S)
         with contextlib.suppress(BlockingIOError):
-            while self._woken.recv(4096):
-                pass
+            return self._woken.recv(4096)
+        return b""
 
-    def _look(self) -> None:
+    def _look(self, signals: bytes) -> None:
         self._reap()
-        while self._signals:
-            self._on_signal(self._signals.popleft())
+        for number in signals:
+            self._on_signal(number)
         if self._rest_until_s is not None and time.monotonic() >= self._rest_until_s:
             self._rest_until_s = None
-            self._events.append(do.Rested())
+            self._events.append(do.rested)
         for generation in list(self._generations.values()):
             self._look_at(generation)
         if self._history.is_stopping:
@@ -287,14 +282,13 @@ class Watcher:
 
     def _on_signal(self, number: int) -> None:
         if number in {signal.SIGTERM, signal.SIGINT}:
-            self._events.append(do.StopAsked())
-            return
-        wish, variables = wish_of(read_json(self._run.request))
-        self._run.request.unlink(missing_ok=True)
-        self._asked_id = wish or self._asked_id
-        self._environment.update(variables)
-        os.environ.update(self._environment)
-        self._events.append(do.Asked("restart" if number == signal.SIGUSR2 else "reload"))
+            self._events.append(do.stop_asked)
+        elif number != signal.SIGCHLD:
+            wish = self._run.take_wish()
+            self._asked_id = wish.id or self._asked_id
+            self._environment.update(wish.environment)
+            os.environ.update(self._environment)
+            self._events.append(partial(do.asked, kind="restart" if number == signal.SIGUSR2 else "reload"))
 
     def _look_at(self, generation: Generation) -> None:
         if not is_alive(generation.identity):
@@ -302,29 +296,25 @@ class Watcher:
             reason = self._reason_of(generation)
             if generation.state in {"starting", "serving"}:
                 self._say(f"generation {generation.number} ended: {reason.splitlines()[0]}")
-            self._events.append(do.Ended(generation.number, reason))
+            self._events.append(partial(do.ended, number=generation.number, reason=reason, now_s=time.monotonic()))
             self._tidy()
         elif generation.state == "starting":
-            ready = [worker for worker in generation.workers(self._run) if worker.state == "serving"]
-            if len(ready) >= generation.facts["workers"]:
+            ready = [worker for worker in self._workers_of(generation) if worker.state == "serving"]
+            if len(ready) >= generation.facts.workers:
                 generation.state = "serving"
-                self._events.append(do.Serves(generation.number))
-                for listener in self._old_listeners:
-                    listener.close()
-                self._old_listeners = []
+                self._events.append(partial(do.serves, number=generation.number, now_s=time.monotonic()))
+                self._listener.close_old()
             elif time.monotonic() - generation.begun_s > READY_S:
-                self._events.append(do.Overdue(generation.number))
+                self._events.append(partial(do.overdue, number=generation.number))
 
     def _look_for_the_end(self) -> None:
         left = workers(self._run)
         if not self._generations and not left:
-            self._events.append(do.AllGone())
+            self._events.append(do.all_gone)
         elif time.monotonic() > self._stop_until_s:
             self._say("what is left is ended by force")
-            for generation in self._generations.values():
-                generation.end(self._run, signal.SIGKILL)
-            for worker in left:
-                send_signal(worker.identity, signal.SIGKILL)
+            for identity in [*(one.identity for one in self._generations.values()), *(worker.identity for worker in left)]:
+                send_signal(identity, signal.SIGKILL)
 
     def _reap(self) -> None:
         with contextlib.suppress(ChildProcessError):
@@ -332,11 +322,11 @@ class Watcher:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if pid == 0:
                     return
-                if any(one.identity.pid == pid for one in self._generations.values()):  # as process 1 it reaps others, too
+                if any(one.pid == pid for one in self._generations.values()):  # as process 1 it reaps others, too
                     self._exits[pid] = os.waitstatus_to_exitcode(status)
 
     def _reason_of(self, generation: Generation) -> str:
-        words = reason_of_end(self._exits.pop(generation.identity.pid, None))
+        words = reason_of_end(self._exits.pop(generation.pid, None))
         if generation.state != "starting":
             return words
         if time.monotonic() - generation.begun_s > READY_S:
@@ -357,19 +347,19 @@ class Watcher:
                 shutil.rmtree(self._run.generation(number), ignore_errors=True)
 
     def _publish(self, state: str = "") -> None:
-        identity = identity_of(os.getpid())
-        value = {
-            "watcher": identity.as_json() if identity else None,
-            "mode": "background" if self._order.is_background else "foreground",
-            "state": state or ("stopping" if self._history.is_stopping else "running"),
-            "since_s": self._since_s,
-            "address": list(self._address) if self._address else None,
-            "bound": list(self._listener.getsockname()[:2]) if self._listener else None,
-            "latest": self._history.latest,
-            "current": self._history.current,
-            "generations": [one.as_json() for one in self._generations.values()],
-            "operation": self._operation,
-        }
+        service = Service(
+            watcher=self._identity,
+            mode="background" if self._order.is_background else "foreground",
+            state=state or ("stopping" if self._history.is_stopping else "running"),
+            since_s=self._since_s,
+            address=self._listener.address,
+            bound=self._listener.bound,
+            latest=self._history.latest,
+            current=self._history.current,
+            generations=list(self._generations.values()),
+            operation=self._operation,
+        )
+        value = msgspec.to_builtins(service)
         if value != self._told or not self._run.service.exists():
             try:
                 self._run.make()
@@ -381,18 +371,23 @@ class Watcher:
                 self._tell_systemd()
 
     def _tell_systemd(self) -> None:
-        words = {"STATUS": f"{len(self._generations)} generations, current {self._history.current}"}
-        if self._history.is_stopping:
-            words["STOPPING"] = "1"
-        elif self._history.current is not None:
-            words["READY"] = "1"
-        tell_systemd(self._environment, **words)
-
-    def _took_s(self) -> float:
-        return max(round(time.time() - float(self._operation.get("since_s", self._since_s)), 2), 0.0)
+        """`sd_notify(3)`, where somebody listens."""
+        address = self._environment.get("NOTIFY_SOCKET", "")
+        state = "STOPPING=1\n" if self._history.is_stopping else "READY=1\n" if self._history.current is not None else ""
+        words = f"STATUS={len(self._generations)} generations, current {self._history.current}\n{state}"
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.connect("\0" + address[1:] if address.startswith("@") else address)
+            sock.sendall(words.encode())
 
     def _say(self, words: str) -> None:
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.write(f"{stamp} watcher {os.getpid()}: {words}\n")
             sys.stderr.flush()
+
+
+def reason_of_end(code: int | None) -> str:
+    """A gunicorn's exit code in words."""
+    if code is None:
+        return "gunicorn is gone"
+    return f"gunicorn ended with status {code}" if code >= 0 else f"gunicorn was ended by {signal.Signals(-code).name}"

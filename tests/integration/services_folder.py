@@ -66,7 +66,9 @@ class ServiceFolder:
 
     @property
     def root(self) -> str:
-        host, port = self.run_folder.read_service()["bound"]
+        bound = self.run_folder.read_service().bound
+        assert bound is not None
+        host, port = bound
         return f"http://{host}:{port}"
 
     @property
@@ -75,13 +77,12 @@ class ServiceFolder:
 
     def generation(self, state: str = "serving") -> Identity:
         """The gunicorn of the generation in that state."""
-        rows = [row for row in self.run_folder.read_service()["generations"] if row["state"] == state]
-        found = Identity.read(rows[-1]["identity"])
+        found = [row for row in self.run_folder.read_service().generations if row.state == state][-1].identity
         assert found is not None
         return found
 
     def watcher(self) -> Identity:
-        found = Identity.read(self.run_folder.read_service()["watcher"])
+        found = self.run_folder.read_service().watcher
         assert found is not None
         return found
 
@@ -95,12 +96,11 @@ class ServiceFolder:
     def close(self) -> None:
         """End all that the folder's files tell of, by id and start."""
         service = self.run_folder.read_service()
-        known = [Identity.read(service.get("watcher")), *(Identity.read(row["identity"]) for row in service.get("generations", ()))]
+        known = [service.watcher, *(row.identity for row in service.generations)]
         known += [worker.identity for worker in workers(self.run_folder)]
-        known += [Identity.read(row["keeper"]) for row in keepers(self.run_folder)]
+        known += [row.keeper for row in keepers(self.run_folder)]
         for identity in known:
-            if identity is not None:
-                send_signal(identity, signal.SIGKILL)
+            send_signal(identity, signal.SIGKILL)
         for identity in known:
             until(lambda identity=identity: not is_alive(identity), "it ends")
 

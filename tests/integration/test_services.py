@@ -9,12 +9,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import requests
 
-from compat.service.state import identity_of, is_alive, read_json, write_json
+from compat.service.state import identity_of, is_alive, write_json
 from tests.fakes.upstream import FakeUpstream
 from tests.integration.services_folder import BOUND_S, QUIET, ServiceFolder, Upstream, behind, generations_of, until
 
@@ -84,7 +85,7 @@ def test_a_broken_configuration_leaves_the_service_as_it_was(folder: ServiceFold
         "a new worker",
     )
     os.kill(folder.generation().pid, signal.SIGKILL)
-    until(lambda: folder.run_folder.read_service()["current"] == 2, "the watcher starts another generation")
+    until(lambda: folder.run_folder.read_service().current == 2, "the watcher starts another generation")
     assert folder.do("status")["health"] == "ok"
     folder.configure(behind(upstream, "workers = 1"))
     assert folder.do("reload")["outcome"] == "reloaded"
@@ -111,12 +112,13 @@ def test_a_stale_pid_file_is_told_and_its_process_left_alone(folder: ServiceFold
         stranger = identity_of(other.pid)
         assert stranger is not None
         folder.run_folder.make()
-        rows = [{"number": 7, "identity": {**stranger.as_json(), "started": "1"}, "state": "serving", "facts": {"shutdown_s": 1}}]
-        write_json(folder.run_folder.service, {"watcher": {**stranger.as_json(), "started": "1"}, "state": "running", "generations": rows})
+        gone = replace(stranger, started="1")
+        rows = [{"number": 7, "identity": gone, "state": "serving", "facts": {"shutdown_s": 1}}]
+        write_json(folder.run_folder.service, {"watcher": gone, "state": "running", "generations": rows})
         report = folder.do("stop")
         assert report["outcome"] == "was down"
         assert report["notes"] == [f"Removed a stale pid file: process {other.pid} is gone, or is another one by now."]
-        assert read_json(folder.run_folder.service) is None
+        assert not folder.run_folder.service.exists()
         assert other.poll() is None
         other.communicate(b"\n")
 

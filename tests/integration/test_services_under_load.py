@@ -107,7 +107,7 @@ def test_what_is_killed_comes_back_by_itself(folder: ServiceFolder, answers: Ups
     # gunicorn's master: its workers finish their streams, and others take their place.
     master = folder.generation()
     send_signal(master, signal.SIGKILL)
-    until(lambda: folder.run_folder.read_service()["current"] == 2, "another generation serves")
+    until(lambda: folder.run_folder.read_service().current == 2, "another generation serves")
     until(lambda: _when_told(folder, {1: "retiring", 2: "serving"}), "the workers without a master retire")
     assert folder.do("status")["exit_code"] == 0
     assert not is_alive(master)
@@ -265,7 +265,9 @@ def _asks(folder: ServiceFolder) -> int:
 
 
 def _keeper(folder: ServiceFolder) -> int:
-    return int(keepers(folder.run_folder)[0]["keeper"]["pid"])
+    keeper = keepers(folder.run_folder)[0].keeper
+    assert keeper is not None
+    return keeper.pid
 
 
 def _kill(pid: int) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +70,10 @@ def test_promise_14_only_a_process_that_was_started_here_gets_a_signal(tmp_path:
             known,
         ):
             facts = {"workers": 1, "shutdown_s": 0.0}
-            row = {"number": 1, "state": "serving", "configuration": 1, "since_s": 1.0, "facts": facts, "identity": claimed.as_json()}
+            row = {"number": 1, "state": "serving", "configuration": 1, "since_s": 1.0, "facts": facts, "identity": asdict(claimed)}
             rows = [row]
-            (run / "service.json").write_text(json.dumps({"watcher": claimed.as_json(), "generations": rows}))
-            assert RunFolder(run).read_service()
+            (run / "service.json").write_text(json.dumps({"watcher": asdict(claimed), "generations": rows}))
+            assert RunFolder(run).read_service().watcher == claimed
             for command in ("stop", "status"):
                 done = subprocess.run(
                     [sys.executable, "restart_services.py", command],

@@ -6,6 +6,7 @@ import codecs
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from compat.cli import main
@@ -14,7 +15,7 @@ from compat.dot_env import env_warnings
 from compat.key_commands import configured_names
 from compat.service.commands import configuration_warnings
 from compat.service.configuration import find_sources
-from compat.service.files import is_service
+from compat.service.state import Generation, RunFolder, Service, write_json
 from compat.service_check import examine
 
 TEXT = "MISTRAL_API_KEY=sk-canary\n"
@@ -120,12 +121,12 @@ def test_a_service_tells_of_it_as_well(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / ".env").write_text("MISTRAL_APIKEY=sk-canary\n")
     facts = examine(tmp_path, tmp_path / "copy")
     words = f"{tmp_path / '.env'}: MISTRAL_APIKEY has no effect; did you mean MISTRAL_API_KEY?"
-    assert facts["warnings"] == [words]
-    row = {"number": 2, "state": "serving", "facts": facts}
-    service = {"current": 2, "generations": [{"number": 1, "state": "retiring", "facts": {**facts, "warnings": ["old"]}}, row]}
-    assert is_service(service)
+    assert facts.warnings == (words,)
+    rows = [Generation(1, "retiring", msgspec.structs.replace(facts, warnings=("old",))), Generation(2, "serving", facts)]
+    write_json(tmp_path / "service.json", Service(current=2, generations=rows))
+    service = RunFolder(tmp_path).read_service()
     assert configuration_warnings(service) == [f"warning: {words}"]
-    assert configuration_warnings({}) == []
+    assert configuration_warnings(Service()) == []
 
 
 def test_a_start_that_fails_for_want_of_a_key_names_the_misspelt_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

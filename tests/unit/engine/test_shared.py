@@ -54,7 +54,7 @@ class Setup:
             "base_url": "",
         }
         self.lock.acquire()
-        write_json(self.place.file, {"keeper": own.as_json(), **told, "api_key": "k", **row})
+        write_json(self.place.file, {"keeper": own, **told, "api_key": "k", **row})
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import socket
 import threading
@@ -18,7 +17,8 @@ from gevent.pywsgi import WSGIServer
 from compat.calls.gateway import Gateway
 from compat.config.settings import load_settings
 from compat.factory import build_gateway
-from compat.serve.gevent_server import ClientOutlet, Handler, Server, open_listener
+from compat.serve.gevent_server import ClientOutlet, Handler, Server
+from compat.service.listener import open_listener
 
 BOUND_S = 10.0
 GET = b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"
@@ -69,30 +69,6 @@ def answer_of(sock: socket.socket) -> tuple[str, dict[str, str], bytes]:
 
 def ends(sock: socket.socket) -> bool:
     return sock.recv(1) == b""
-
-
-# The listener.
-
-
-def test_a_taken_port_is_an_error() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError) as caught:
-        open_listener("127.0.0.1", taken.getsockname()[1])
-    assert caught.value.errno == errno.EADDRINUSE
-
-
-@pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "no such host"])
-def test_an_address_that_is_not_ours_is_an_error(host: str) -> None:
-    with pytest.raises(OSError):
-        open_listener(host, 0)
-
-
-def test_a_port_is_free_again_once_its_listener_is_closed() -> None:
-    first = open_listener("127.0.0.1", 0)
-    port = first.getsockname()[1]
-    first.close()
-    with open_listener("127.0.0.1", port) as second:
-        assert second.getsockname() == ("127.0.0.1", port)
-        assert second.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 # The wire.

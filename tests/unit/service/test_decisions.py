@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 
+import compat.service.decisions as do
 from compat.service.decisions import (
     FIRST_DELAY_S,
     MAX_DELAY_S,
     STABLE_S,
     Action,
-    AllGone,
-    Asked,
     Become,
     Check,
-    Ended,
-    Event,
+    Decision,
     Exit,
     History,
     Kill,
     Launch,
-    Overdue,
-    Passed,
     Pause,
-    Refused,
-    Rested,
     Retire,
-    Serves,
     Stop,
-    StopAsked,
     Tell,
     decide,
     growing_delay_s,
 )
+
+
+class Event:
+    """Something that happens: `function` of the decisions with `facts`; some are told the time."""
+
+    def __init__(self, function: Callable[..., Decision], *facts: object) -> None:
+        self.function, self.facts = function, facts
+
+    def at(self, now_s: float) -> Callable[[History], Decision]:
+        more = {"now_s": now_s} if self.function in {do.serves, do.ended} else {}
+        return lambda history: self.function(history, *self.facts, **more)
+
+
+Asked, Passed, Refused, Serves = (partial(Event, function) for function in (do.asked, do.passed, do.refused, do.serves))
+Ended, Overdue, Rested, StopAsked = (partial(Event, function) for function in (do.ended, do.overdue, do.rested, do.stop_asked))
 
 UP: list[Event] = [Asked("start"), Passed(1), Serves(1)]
 """Generation 1 serves."""
@@ -44,7 +54,7 @@ def run(*events: Event | float) -> tuple[History, list[tuple[Action, ...]]]:
         if isinstance(event, float):
             now_s = event
             continue
-        history, actions = decide(history, event, now_s)
+        history, actions = decide(history, do.all_gone if event.function is do.all_gone else event.at(now_s))
         taken.append(actions)
     return history, taken
 
@@ -94,7 +104,7 @@ def last(*events: Event | float) -> tuple[Action, ...]:
         ([*UP, StopAsked()], (Stop(),)),
         ([*UP, StopAsked(), StopAsked()], ()),
         ([*UP, StopAsked(), Ended(1, "done")], ()),
-        ([*UP, StopAsked(), Ended(1, "done"), AllGone()], (Exit(0),)),
+        ([*UP, StopAsked(), Ended(1, "done"), Event(do.all_gone)], (Exit(0),)),
         ([*UP, Asked("reload"), StopAsked(), Passed(2)], ()),
         # News that came too late.
         ([*UP, Serves(7)], ()),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from compat.service.fleet import Fleet, Worker, generations, keepers, sweep, timestamp, workers
-from compat.service.state import Identity, RunFolder, identity_of, write_json
+from compat.service.state import Facts, Generation, Identity, RunFolder, Service, identity_of, write_json
 
 BORN_S = 1_700_000_000.0
 ROW = {"number": 3, "configuration": 1, "since_s": BORN_S, "facts": {"workers": 2, "shutdown_s": 30.0}}
@@ -37,7 +37,7 @@ def test_a_worker_is_seen_as_it_told_and_not_after_it_is_gone(run: RunFolder) ->
     assert own is not None
     for name, identity in (("1.json", replace(own, started="1")), ("2.json", None)):
         row = {
-            "identity": identity.as_json() if identity else None,
+            "identity": identity,
             "generation": 1,
             "state": "serving",
             "since_s": 1,
@@ -75,7 +75,7 @@ def test_a_folder_that_can_not_be_written_is_no_matter(tmp_path: Path) -> None:
 
 def test_generations_are_told_with_their_sums_the_oldest_first() -> None:
     alive = [worker(11, 1, "retiring", 4), worker(12, 1, "retiring", 1), worker(21, 2), worker(22, 2, in_flight=3)]
-    service = {"generations": [{"number": 2, "identity": {"pid": 20}}]}
+    service = Service(generations=[Generation(2, "serving", Facts(30.0), identity=Identity(20, "1", "x"))])
     old, new = generations(alive, service)
     assert (old["generation"], old["state"], old["in_flight"], old["pid"], old["started"]) == (
         1,
@@ -119,7 +119,7 @@ def test_only_keepers_that_live_are_told(run: RunFolder) -> None:
     own = identity_of(os.getpid())
     assert own is not None
     told = {"state": "ready", "detail": "", "model": "m", "pid": None, "context_tokens": 1, "restarts": 0}
-    write_json(run.root / "engine-a.json", {**told, "keeper": own.as_json()})
-    write_json(run.root / "engine-b.json", {**told, "keeper": replace(own, started="1").as_json()})
-    write_json(run.root / "engine-c.json", {"keeper": own.as_json(), "state": "ready"})
-    assert [row["state"] for row in keepers(run)] == ["ready"]
+    write_json(run.root / "engine-a.json", {**told, "keeper": own})
+    write_json(run.root / "engine-b.json", {**told, "keeper": replace(own, started="1")})
+    write_json(run.root / "engine-c.json", {"keeper": own, "state": "ready"})
+    assert [row.state for row in keepers(run)] == ["ready"]

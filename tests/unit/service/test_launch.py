@@ -16,13 +16,13 @@ from compat.service.configuration import find_sources, worker_count
 from compat.service.health import Health, ask_health
 from compat.service.launch import (
     generation_environment,
-    open_listener,
     open_service_log,
     outer_environment,
     revive_watcher,
     service_log,
     was_touched_lately,
 )
+from compat.service.listener import open_listener
 from compat.service.logs import Ending
 from compat.service.state import RunFolder, identity_of, write_json
 from compat.service_check import examine, keep_copies, main
@@ -66,8 +66,8 @@ def test_a_good_configuration_is_told_in_the_watchers_words(own_environment: Non
     (tmp_path / "config.toml").write_text("[server]\nport = 7\nworkers = 3\ndrain_s = 5\n")
     (tmp_path / ".env").write_text("OPENAI_COMPAT_WORKERS=4\n")
     facts = examine(tmp_path, tmp_path / "copy")
-    assert (facts["host"], facts["port"], facts["workers"], facts["drain_s"], facts["shutdown_s"]) == ("127.0.0.1", 7, 4, 5.0, 30.0)
-    assert facts["log_file"] == str(tmp_path / "logs/openai_compat.log")
+    assert (facts.host, facts.port, facts.workers, facts.drain_s, facts.shutdown_s) == ("127.0.0.1", 7, 4, 5.0, 30.0)
+    assert facts.log_file == str(tmp_path / "logs/openai_compat.log")
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_watcher_is_revived_only_where_one_is_missed(service: dict[str, object
     if service.get("watcher"):
         own = identity_of(os.getpid())
         assert own is not None
-        service = {**service, "watcher": own.as_json()}
+        service = {**service, "watcher": own}
     write_json(run.service, service)
     assert not revive_watcher(run, tmp_path, 0)
 
@@ -138,11 +138,6 @@ def test_another_attempt_is_waited_for_shortly_whatever_the_clock_does(tmp_path:
     path.touch()
     os.utime(path, (1_700_000_000.0, 1_700_000_000.0))
     assert was_touched_lately(path, 1_700_000_000.0 + age_s) == is_lately
-
-
-def test_a_listener_is_for_everybody_who_inherits_it() -> None:
-    with open_listener("127.0.0.1", 0) as listener, pytest.raises(OSError):
-        open_listener("127.0.0.1", listener.getsockname()[1])
 
 
 def test_health_of_nobody_is_told_in_words() -> None:

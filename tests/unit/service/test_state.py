@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import stat
@@ -17,14 +18,16 @@ from compat.service import state as service_state
 from compat.service.state import (
     FileLock,
     Identity,
+    Keeper,
     RunFolder,
+    Service,
+    Wish,
     identity_of,
     is_alive,
     is_of_the_service,
     read_json,
     run_folder,
     send_signal,
-    watcher_of,
     write_json,
 )
 
@@ -82,13 +85,19 @@ def test_root_signals_no_process_of_another_user() -> None:
         stranger.kill()
 
 
-def test_a_process_is_known_by_its_start_and_its_command(other: subprocess.Popen[bytes]) -> None:
+def test_a_process_is_known_by_its_start_and_its_command(other: subprocess.Popen[bytes], tmp_path: Path) -> None:
     known = identity_of(other.pid)
     assert known is not None
     assert known.pid == other.pid
     assert "input()" in known.command
     assert is_alive(known)
-    assert Identity.read(known.as_json()) == known
+    assert read_json(written(tmp_path, known), Identity) == known
+
+
+def written(folder: Path, value: object) -> Path:
+    """A file that holds `value`."""
+    write_json(folder / "x.json", value)
+    return folder / "x.json"
 
 
 @pytest.mark.parametrize("change", [{"started": "1"}, {"command": "another program"}], ids=["another start", "another command"])
@@ -135,9 +144,12 @@ def test_ps_tells_the_same_where_there_is_no_proc(other: subprocess.Popen[bytes]
 
 
 @pytest.mark.parametrize("value", [None, 7, {}, *({"pid": pid, "started": "1", "command": "x"} for pid in ("7", -1, 0, True, 2**31, 7.0))])
-def test_what_is_no_identity_is_read_as_none(value: object) -> None:
-    assert Identity.read(value) is None
-    assert watcher_of({"watcher": value}) is None
+def test_what_is_no_identity_is_read_as_none(value: object, tmp_path: Path) -> None:
+    assert read_json(written(tmp_path, value), Identity) is None
+    run = RunFolder(tmp_path / "run")
+    run.make()
+    write_json(run.service, {"watcher": value})
+    assert not is_alive(run.read_service().watcher)
 
 
 def test_files_are_private_and_replaced_whole(tmp_path: Path) -> None:
@@ -146,11 +158,11 @@ def test_files_are_private_and_replaced_whole(tmp_path: Path) -> None:
     assert stat.S_IMODE(run.root.stat().st_mode) == 0o700
     write_json(run.service, {"n": 1})
     write_json(run.service, {"n": 2})
-    assert read_json(run.service) == {"n": 2}
+    assert read_json(run.service, dict) == {"n": 2}
     assert stat.S_IMODE(run.service.stat().st_mode) == 0o600
     with pytest.raises(TypeError):
         write_json(run.service, {"n": object()})
-    assert read_json(run.service) == {"n": 2}
+    assert read_json(run.service, dict) == {"n": 2}
     assert [path.name for path in run.root.iterdir() if path.is_file()] == ["service.json"]
 
 
@@ -159,12 +171,12 @@ def test_a_folder_that_others_can_write_to_is_refused_and_nothing_in_it_is_belie
     run = RunFolder(tmp_path / "run")
     run.make()
     write_json(run.service, {"state": "stopping"})
-    assert run.read_service() == {"state": "stopping"}
+    assert run.read_service() == Service(state="stopping")
     run.root.chmod(mode)
     with pytest.raises(PermissionError, match="others can write to it") as caught:
         run.make()
     assert caught.value.filename == str(run.root)
-    assert run.read_service() == {}
+    assert run.read_service() == Service()
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give a folder away")
@@ -201,19 +213,59 @@ def test_a_file_of_the_watcher_that_is_damaged_counts_as_none(tmp_path: Path, va
     run = RunFolder(tmp_path / "run")
     run.make()
     assert not run.is_damaged
-    write_json(run.service, value)
-    assert run.read_service() == {}
+    run.service.write_text(json.dumps(value))
+    assert run.read_service() == Service()
     assert run.is_damaged
     write_json(run.service, {"generations": [GENERATION], "new": 1})
-    assert run.read_service() == {"generations": [GENERATION], "new": 1}
+    (row,) = run.read_service().generations
+    assert (row.number, row.state, row.configuration, row.since_s, row.facts.workers, row.facts.shutdown_s) == (
+        1,
+        "serving",
+        1,
+        1.0,
+        2,
+        30.0,
+    )
     assert not run.is_damaged
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "\x00"])
 def test_a_file_that_is_damaged_is_read_as_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.json").write_text(text)
-    assert read_json(tmp_path / "x.json") is None
-    assert read_json(tmp_path / "none.json") is None
+    assert read_json(tmp_path / "x.json", dict) is None
+    assert read_json(tmp_path / "none.json", dict) is None
+
+
+KEEPER = {"keeper": None, "state": "ready", "detail": "", "model": "m", "pid": 7, "context_tokens": 1, "restarts": 0}
+
+
+def test_what_a_keeper_tells_has_every_field_of_its_kind(tmp_path: Path) -> None:
+    assert read_json(written(tmp_path, KEEPER), Keeper) is not None
+    for name in KEEPER:
+        assert read_json(written(tmp_path, {key: value for key, value in KEEPER.items() if key != name}), Keeper) is None
+        assert read_json(written(tmp_path, {**KEEPER, name: [1]}), Keeper) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "wish"),
+    [
+        ({"id": "a", "environment": {"A": "b", "PATH": ""}}, Wish("a", {"A": "b", "PATH": ""})),
+        ({"id": "a", "environment": {"A": "b", "": "x", "a=b": "c", "n\0": "x", "m": "\0"}}, Wish("a", {"A": "b"})),
+        ({"id": "a", "environment": {"A": "\udcff"}}, Wish("a", {"A": "\udcff"})),  # a byte that is not UTF-8, as Python has it
+        (None, Wish()),
+        ({}, Wish()),
+        ({"id": "a", "environment": "x"}, Wish()),
+        ({"id": "a", "environment": {"A": 1}}, Wish()),
+        ({"id": 7, "environment": {"A": "1"}}, Wish()),
+    ],
+)
+def test_a_wish_is_taken_whole_or_not_at_all_but_for_what_can_be_no_variable(value: object, wish: Wish, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.make()
+    write_json(run.request, value)
+    assert run.take_wish() == wish
+    assert not run.request.exists(), "it holds the environment"
+    assert run.take_wish() == Wish()
 
 
 def test_the_folder_can_be_named_by_a_variable(tmp_path: Path) -> None:
