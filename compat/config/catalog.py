@@ -194,7 +194,7 @@ class Catalog:
 
     def with_facts(self, model: Model, facts: Mapping[str, Any]) -> Model:
         """`model` with some of its fields overridden, tables merged."""
-        return msgspec.convert(_merge(msgspec.to_builtins(model), facts), Model) if facts else model
+        return msgspec.convert(merge(msgspec.to_builtins(model), facts), Model) if facts else model
 
     def nearest_names(self, name: str, candidates: Iterable[str]) -> list[str]:
         """Up to three names that look like `name`, best first."""
@@ -210,7 +210,7 @@ def load_catalog(overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Ca
     models: dict[str, Model] = {}
     rows = {name: dict(row) for name, row in file.models.items()}
     for name, row in (overrides or {}).items():
-        rows[name] = {**_merge(rows.get(name, {}), row), "source": "configuration"}
+        rows[name] = {**merge(rows.get(name, {}), row), "source": "configuration"}
     for name, row in rows.items():
         models[name] = msgspec.convert({"id": name, "display_name": name, **_whole(file, row)}, Model)
     families = {pattern: msgspec.convert({"id": pattern, **_whole(file, row)}, Model) for pattern, row in file.families.items()}
@@ -227,7 +227,7 @@ def _packaged() -> _CatalogFile:
 def _whole(file: _CatalogFile, row: Mapping[str, Any]) -> dict[str, Any]:
     """A row with the facts of the family that it is `like`, and of the one that this is like."""
     own = {key: value for key, value in row.items() if key != "like"}
-    return _merge(_whole(file, _family(file, row["like"])), own) if "like" in row else own
+    return merge(_whole(file, _family(file, row["like"])), own) if "like" in row else own
 
 
 def _family(file: _CatalogFile, pattern: Any) -> Mapping[str, Any]:
@@ -237,10 +237,10 @@ def _family(file: _CatalogFile, pattern: Any) -> Mapping[str, Any]:
     return found
 
 
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """`over` laid on `base`, tables merged, neither changed."""
     merged = dict(base)
     for key, value in over.items():
         mine = merged.get(key)
-        merged[key] = _merge(mine, value) if isinstance(mine, dict) and isinstance(value, Mapping) else value
+        merged[key] = merge(mine, value) if isinstance(mine, Mapping) and isinstance(value, Mapping) else value
     return merged

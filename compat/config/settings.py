@@ -23,7 +23,7 @@ from typing import Any
 
 import msgspec
 
-from compat.config.catalog import Model, load_catalog
+from compat.config.catalog import Model, load_catalog, merge
 from compat.config.sections import (
     AdmissionSettings,
     AffinitySettings,
@@ -88,8 +88,6 @@ class Settings(ConfigurationFile, frozen=True):
     key_variables: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
 
 
-_UNKNOWN_FIELD = re.compile(r"unknown field `(?P<key>[^`]+)`(?: - at `\$\.?(?P<path>[^`]*)`)?")
-_AT = re.compile(r"(?P<what>.*) - at `\$\.?(?P<path>[^`]*)`")
 _UPSTREAM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -116,7 +114,7 @@ def load_settings(
     try:
         read = msgspec.convert(document, ConfigurationFile)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"{where}: {_explain(str(error), document, ConfigurationFile)}") from error
+        raise SettingsError(f"{where}: {_explain(error, document, ConfigurationFile)}") from error
     settings = Settings(**{name: getattr(read, name) for name in read.__struct_fields__}, source=where)
     _check(settings, has_keys)
     return _with_environment(settings, environment)
@@ -137,68 +135,38 @@ def file_text(path: Path) -> str:
         raise SettingsError(f"{path}: line {line} is not UTF-8: save the file as UTF-8.") from error
 
 
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` laid on `base`, tables merged, neither changed."""
-    merged = dict(base)
-    for key, value in over.items():
-        mine = merged.get(key)
-        merged[key] = merge(mine, value) if isinstance(mine, Mapping) and isinstance(value, Mapping) else value
-    return merged
-
-
-def _explain(message: str, document: Any, kind: Any, under: Iterable[str] = ()) -> str:
-    """msgspec's words with the key in the file's own spelling, and the name that was probably meant.
-
-    `document` did not fit the type `kind`; `under` is where it stands in the file.
-    """
-    if unknown := _UNKNOWN_FIELD.search(message):
-        path, table = _written_path(unknown["path"] or "", document, kind)
-        known = [field.name for field in msgspec.structs.fields(_struct_of(table))]
-        near = difflib.get_close_matches(unknown["key"], known, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else f"; known keys: {', '.join(known)}."
-        return f"unknown key '{'.'.join([*under, *path, unknown['key']])}'{hint}"
-    if at := _AT.fullmatch(message):
-        path, _ = _written_path(at["path"], document, kind)
-        return f"key '{'.'.join([*under, *path])}': {at['what']}."
-    return f"{message}."
-
-
-def _written_path(path: str, document: Any, kind: Any) -> tuple[list[str], Any]:
-    """`upstreams[...].kind` as keys of the file, and the type of what stands there; `[...]` is the first entry that does not fit."""
-    keys: list[str] = []
-    for part in re.findall(r"\[\.\.\.\]|\[\d+\]|[^.\[\]]+", path):
-        key = part.strip("[]")
-        if part == "[...]":
-            key = _misfit(document, _type_within(kind, key))
-        keys.append(key)
-        kind = _type_within(kind, key)
-        document = document[int(key)] if isinstance(document, list) else document.get(key)
-    return keys, kind
-
-
-def _misfit(table: Mapping[str, Any], kind: Any) -> str:
-    for name, value in table.items():
+def _explain(error: msgspec.ValidationError, document: Any, kind: Any, *under: str) -> str:
+    """What is wrong with the innermost key of `document`, which does not fit the type `kind`; `under` is where it stands in the file."""
+    types_of = _types_within(kind)
+    entries: Iterable[tuple[Any, Any]] = ()
+    if typing.get_origin(kind) is tuple:
+        entries = enumerate(document) if isinstance(document, list) else ()
+    elif isinstance(document, dict):
+        entries = document.items()
+    for key, value in entries:
+        path = (*under, str(key))
+        if None not in types_of and key not in types_of:
+            near = difflib.get_close_matches(key, types_of, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else f"; known keys: {', '.join(types_of)}."
+            return f"unknown key '{'.'.join(path)}'{hint}"
+        inner = types_of.get(key, types_of.get(None))
         try:
-            msgspec.convert(value, kind)
-        except msgspec.ValidationError:
-            return name
-    return "..."
+            msgspec.convert(value, inner)
+        except msgspec.ValidationError as fault:
+            return _explain(fault, value, inner, *path)
+    what, _, at = str(error).partition(" - at `$.")
+    path = (*under, *filter(None, [at.rstrip("`")]))
+    return f"key '{'.'.join(path)}': {what}." if path else f"{what}."
 
 
-def _type_within(kind: Any, key: str) -> Any:
-    """The type of what `key` names in a table, or an index in a list, of the type `kind`."""
+def _types_within(kind: Any) -> dict[Any, Any]:
+    """Key -> type, of what may be in a value of the type `kind`; `None` stands for every key."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is dict:
-        return arguments[1]
-    if origin is tuple:
-        return arguments[0]
-    return next((field.type for field in msgspec.structs.fields(_struct_of(kind)) if field.name == key), Any)
-
-
-def _struct_of(kind: Any) -> Any:
-    """The table among the types that `kind` allows."""
-    choices = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-    return next(choice for choice in choices if isinstance(choice, type) and issubclass(choice, msgspec.Struct))
+    if origin in {dict, tuple}:
+        return {None: arguments[1 if origin is dict else 0]}
+    choices = arguments if isinstance(kind, types.UnionType) else (kind,)
+    tables = [choice for choice in choices if isinstance(choice, type) and issubclass(choice, msgspec.Struct)]
+    return {field.name: field.type for table in tables for field in msgspec.structs.fields(table)} or {None: Any}
 
 
 def _check(settings: Settings, has_keys: bool) -> None:
@@ -243,7 +211,8 @@ def _check_model(name: str, row: ModelSettings, where: str) -> None:
         try:
             load_catalog({name: row.facts})
         except msgspec.ValidationError as error:
-            raise SettingsError(f"{where}: {_explain(str(error), row.facts, Model, ('models', name, 'facts'))}") from error
+            own = {key: value for key, value in row.facts.items() if key != "like"}
+            raise SettingsError(f"{where}: {_explain(error, own, Model, 'models', name, 'facts')}") from error
 
 
 def _with_environment(settings: Settings, environment: Mapping[str, str]) -> Settings:

@@ -8,16 +8,18 @@ sends its head too slowly is dropped.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import http
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import gevent
 from gevent.pywsgi import WSGIHandler, WSGIServer
 
-from compat.calls.gateway import Gateway
+from compat.calls.gateway import Gateway, Gauges
 from compat.endpoints.front import canonical_path
 from compat.errors import BadRequest, GatewayError, RequestTimeout, ShuttingDown
 from compat.protocols import protocol_at
@@ -113,9 +115,12 @@ class ClientOutlet:
 
 
 class Handler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
-    """One client's connection. `owed` is what the socket did not take of a probe, and goes before whatever is sent next."""
+    """One client's connection, which its server knows. `owed` is what the socket did not take of a probe, and goes before whatever is sent
+    next. Mutable: whether a request is being answered, and since when none is."""
 
     owed = b""
+    is_busy = False
+    idle_since_s = 0.0
     MessageClass = staticmethod(strict_headers)
     _head_bound: gevent.Timeout | None = None
     _came_with_head = 0
@@ -123,7 +128,13 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
     def handle(self) -> None:
         """Serve the connection's requests, one after the other."""
         self.is_first = True
-        super().handle()
+        self.idle_since_s = time.monotonic()
+        connections: set[Handler] = self.server.connections
+        connections.add(self)
+        try:
+            super().handle()
+        finally:
+            connections.discard(self)
 
     def handle_one_request(self) -> Any:
         """One request, whose head comes in time."""
@@ -174,19 +185,30 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
             self._head_bound = None
 
     def handle_one_response(self) -> None:
-        """Call the application and write its answer; the server knows meanwhile that it is not done."""
-        server = self.server
-        is_counted = isinstance(server, _CountingServer)
-        if is_counted:
-            server.answering += 1
+        """Call the application and write its answer, to its last byte."""
+        self.is_busy = True
         try:
             super().handle_one_response()
         finally:
-            if is_counted:
-                server.answering -= 1
+            self.is_busy = False
+            self.idle_since_s = time.monotonic()
             if self.wsgi_input.is_left:  # nobody knows where the next request would begin
                 self.close_connection = True
             self.environ.clear()  # it leads to what leads back to it: the outlet, Flask's request
+
+    def finalize_headers(self) -> None:
+        """A server that leaves asks the client for a new connection next time; another one will take it."""
+        super().finalize_headers()
+        if self.server.is_leaving:
+            self.close_connection = True
+            headers: list[tuple[bytes, bytes]] = self.response_headers
+            headers[:] = [(name, value) for name, value in headers if name.lower() != b"connection"]
+            headers.append((b"connection", b"close"))
+
+    def hang_up(self) -> None:
+        """End a connection that has no request. One that arrives at this very moment is still read and answered."""
+        with contextlib.suppress(OSError, AttributeError):  # it has ended meanwhile
+            self.socket.shutdown(socket.SHUT_RD)
 
     def _sendall(self, data: bytes) -> None:
         """Send as fast as the client reads; one that does not has left."""
@@ -229,10 +251,31 @@ def _refusal(error: GatewayError, path: str = "") -> tuple[str, bytes]:
     return str(error.status), head.encode() + body
 
 
-class _CountingServer(WSGIServer):  # type: ignore[misc]  # gevent has no types
-    """gevent's server, which knows how many answers are not written to their end. Mutable: `answering`."""
+class GatewayServer(WSGIServer):  # type: ignore[misc]  # gevent has no types
+    """gevent's server, for at most `room` connections, which it knows. Mutable: these, and whether others take what comes next."""
 
-    answering = 0
+    def __init__(self, listener: Any, app: Any, room: int, **more: Any) -> None:
+        self.connections: set[Handler] = set()
+        self.is_leaving = False
+        super().__init__(listener, app, **{"handler_class": Handler, "log": None, "error_log": None, "spawn": room, **more})
+
+    @property
+    def answering(self) -> int:
+        """How many answers are not written to their end."""
+        return sum(handler.is_busy for handler in self.connections)
+
+    def hang_up(self, idle_s: float = 0.0) -> None:
+        """End the connections that have had no request for so long."""
+        now_s = time.monotonic()
+        for handler in list(self.connections):
+            if not handler.is_busy and now_s - handler.idle_since_s >= idle_s:
+                handler.hang_up()
+
+
+def end_calls(gauges: Gauges) -> None:
+    """End what runs, with an error that says why."""
+    for greenlet in list(gauges.serving):
+        gevent.kill(greenlet, ShuttingDown("The gateway is shutting down, and this answer took too long to wait for."))
 
 
 class Server:
@@ -241,7 +284,7 @@ class Server:
     def __init__(self, listener: socket.socket, app: Any, gateway: Gateway) -> None:
         self._gateway = gateway
         room = connection_bound(gateway.settings.server.max_connections)
-        self._server = _CountingServer(listener, app, handler_class=Handler, log=None, error_log=None, spawn=room)
+        self._server = GatewayServer(listener, app, room)
 
     def start(self) -> None:
         """Begin to accept."""
@@ -256,9 +299,8 @@ class Server:
         gauges.is_draining = True
         self._server.close()
         self._wait(bound_s)
-        left: int = self._server.answering
-        for greenlet in list(gauges.serving):
-            gevent.kill(greenlet, ShuttingDown("The gateway is shutting down, and this answer took too long to wait for."))
+        left = self._server.answering
+        end_calls(gauges)
         self._wait(_LAST_WORDS_S)
         self._server.stop(timeout=0)
         return left

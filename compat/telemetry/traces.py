@@ -18,7 +18,7 @@ import importlib.metadata
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import gevent
 
@@ -66,43 +66,23 @@ class Moment(NamedTuple):
     fields: Mapping[str, object]
 
 
-class Traces(Protocol):
-    """Where spans go. Nothing here raises."""
-
-    fault: str
-
-    @property
-    def state(self) -> str:
-        """`off`, `on`, or `failed`: asked for, and impossible."""
-        ...
-
-    def start(self) -> None:
-        """Begin to export."""
-        ...
-
-    def ended(self, record: Mapping[str, Any], moments: Sequence[Moment] = (), parent: str = "", conversation: str = "") -> None:
-        """A call is over. `parent` is the client's `traceparent`, `conversation` its own id for its session."""
-        ...
-
-    def close(self) -> None:
-        """Export what waits, within `CLOSE_S`, and end."""
-        ...
-
-
 class NoTraces:
-    """Nobody asked for traces."""
+    """Where spans go when nobody asked for any. Nothing here raises.
+
+    `state` is `off`, `on`, or `failed`: asked for, and impossible.
+    """
 
     fault = ""
     state = "off"
 
     def start(self) -> None:
-        """See `Traces`."""
+        """Begin to export."""
 
     def ended(self, record: Mapping[str, Any], moments: Sequence[Moment] = (), parent: str = "", conversation: str = "") -> None:
-        """See `Traces`."""
+        """A call is over. `parent` is the client's `traceparent`, `conversation` its own id for its session."""
 
     def close(self) -> None:
-        """See `Traces`."""
+        """Export what waits, within `CLOSE_S`, and end."""
 
 
 def traces_from(environment: Mapping[str, str], now: Callable[[], float], on_event: OnEvent, provider_of: Callable[[str], str]) -> Traces:
@@ -155,11 +135,11 @@ class SpanTraces:
 
     @property
     def state(self) -> str:
-        """See `Traces`."""
+        """See `NoTraces`."""
         return "on" if self._tracer is not None and not self.fault else "failed"
 
     def start(self) -> None:
-        """See `Traces`. What `.env` says of the SDK is put into the environment, where the SDK looks for it."""
+        """See `NoTraces`. What `.env` says of the SDK is put into the environment, where the SDK looks for it."""
         for name, value in self._environment.items():
             if name.startswith("OTEL_"):
                 os.environ.setdefault(name, value)
@@ -172,7 +152,7 @@ class SpanTraces:
             self._note_fault(str(error))
 
     def ended(self, record: Mapping[str, Any], moments: Sequence[Moment] = (), parent: str = "", conversation: str = "") -> None:
-        """See `Traces`."""
+        """See `NoTraces`."""
         if self._tracer is None:
             return
         from opentelemetry.context import Context
@@ -196,7 +176,7 @@ class SpanTraces:
         span.end(_nano(end_s))
 
     def close(self) -> None:
-        """See `Traces`."""
+        """See `NoTraces`."""
         provider, self._provider, self._tracer = self._provider, None, None
         if provider is not None:
             with gevent.Timeout(CLOSE_S, False):
@@ -226,6 +206,9 @@ class SpanTraces:
         was_well, self.fault = not self.fault, reason
         if was_well:
             self._on_event("traces.failed", {"reason": reason})
+
+
+Traces = NoTraces | SpanTraces
 
 
 class _Telling:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from compat.config.settings import merge
+from compat.config.catalog import merge
 from tests.cases.faults import (
     ARGUMENTS,
     BEGUN,

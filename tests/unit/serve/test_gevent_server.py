@@ -12,12 +12,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from gevent.pywsgi import WSGIServer
 
 from compat.calls.gateway import Gateway
 from compat.config.settings import load_settings
 from compat.factory import build_gateway
-from compat.serve.gevent_server import ClientOutlet, Handler, Server
+from compat.serve.gevent_server import ClientOutlet, GatewayServer, Handler, Server
 from compat.service.listener import open_listener
 
 BOUND_S = 10.0
@@ -83,7 +82,7 @@ def test_a_head_leaves_together_with_the_first_bytes_of_its_body() -> None:
             super()._sendall(data)
 
     listener = open_listener("127.0.0.1", 0)
-    server = WSGIServer(listener, hello, handler_class=Recording, log=None)
+    server = GatewayServer(listener, hello, 10, handler_class=Recording)
     server.start()
     with socket.create_connection(listener.getsockname(), timeout=BOUND_S) as sock:
         sock.sendall(GET)
