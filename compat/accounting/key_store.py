@@ -16,7 +16,6 @@ import contextlib
 import datetime
 import os
 import stat
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import Annotated, Any
 import msgspec
 
 from compat.config.settings import SettingsError
+from compat.storage.whole_file import replace_file
 
 VARIABLE = "OPENAI_COMPAT_KEYS"
 """The environment variable that names another place of the file."""
@@ -123,18 +123,7 @@ def write_keys(path: Path, records: Records) -> None:
     """Replace what the file held by `records`, in one step. Errors: `OSError`."""
     text = msgspec.json.format(msgspec.json.encode(_File(keys=dict(records))), indent=2)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            _hand_over(descriptor, path.parent)
-            file.write(text + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise
+    replace_file(path, text + b"\n", lambda descriptor: _hand_over(descriptor, path.parent), is_synced=True)
 
 
 def with_key(records: Records, name: str, digest: str, terms: KeyTerms, now: datetime.datetime) -> Records:

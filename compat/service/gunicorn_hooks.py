@@ -82,10 +82,10 @@ def _metrics_folder(run: RunFolder) -> Path:
     """A folder for this master's metrics; it is there with the master's name in it, or not at all."""
     run.make()
     for old in run.root.glob("metrics-*"):
-        if not is_alive(read_json(old / MASTER, Identity)):
+        if not is_alive((read_json(old / MASTER, dict[str, Identity]) or {}).get("master")):
             shutil.rmtree(old, ignore_errors=True)
     made = Path(tempfile.mkdtemp(prefix=".metrics-", dir=run.root))
-    write_json(made / MASTER, identity_of(os.getpid()))
+    write_json(made / MASTER, {"master": identity_of(os.getpid())})
     return made.rename(run.root / f"metrics-{os.getpid()}")
 
 

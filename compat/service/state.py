@@ -22,7 +22,6 @@ what is signalled.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
@@ -32,13 +31,14 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import msgspec
+
+from compat.storage.whole_file import replace_file
 
 if sys.platform != "win32":
     import fcntl
@@ -322,15 +322,7 @@ def read_json(path: Path, kind: type[K]) -> K | None:
 def write_json(path: Path, value: object) -> None:
     """Replace what the file holds by `value`, whole or not at all. Errors: `OSError`."""
     text = json.dumps(msgspec.to_builtins(value))  # its escapes hold whatever a variable of the environment may
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise
+    replace_file(path, text.encode())
 
 
 class FileLock:

@@ -11,6 +11,7 @@ import difflib
 import os
 import re
 import shutil
+import stat
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,11 +25,11 @@ from compat.setup.jsonc import JsoncError
 from compat.setup.kilo import config_path, merged
 from compat.setup.offers import main_model, read_offers
 from compat.setup.proof import Proof, ProofError, prove
+from compat.storage.whole_file import replace_file
 
 ANY_KEY = "sk-any"
 _LIST_TIMEOUT_S = 10
 _STEP_TIMEOUT_S = 300
-_PRIVATE = 0o600
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -214,18 +215,13 @@ def _read(path: Path) -> str | None:
 
 def _replace(path: Path, text: str, *, is_new: bool) -> None:
     """Write the whole file at once; it may hold a key, so a new one is the user's alone."""
+
+    def keep_mode(descriptor: int) -> None:
+        if not is_new and hasattr(os, "fchmod"):  # Windows has no modes of this kind
+            os.fchmod(descriptor, stat.S_IMODE(path.stat().st_mode))
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(text.encode("utf-8"))
-        if not is_new:
-            shutil.copymode(path, beside)
-        beside.replace(path)
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise
+    replace_file(path, text.encode("utf-8"), keep_mode)
 
 
 def _session() -> requests.Session:

@@ -1,0 +1,29 @@
+"""Files that are replaced whole, so that nobody ever reads half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+
+def replace_file(path: Path, data: bytes, prepare: Callable[[int], None] = lambda _: None, *, is_synced: bool = False) -> None:
+    """Let `path` hold `data`, whole or not at all: a new file of mode 0600 takes the old one's place. Errors: `OSError`.
+
+    `prepare` gets the new file's descriptor before anything is in it. With `is_synced` it is on the disk before it is seen.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            prepare(descriptor)
+            file.write(data)
+            if is_synced:
+                file.flush()
+                os.fsync(descriptor)
+        Path(name).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise
