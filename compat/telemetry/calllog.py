@@ -37,7 +37,9 @@ MAX_PROMPT_BYTES = 32 * 1024 * 1024
 """Of requests that wait to be written, where they are wanted."""
 
 _REQUEST = "call.request"
-_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_LEVELS = ("debug", "info", "warning", "error")
+_Record = tuple[str, float, str, Mapping[str, Any]]
+"""Its level, its time, its event and the fields."""
 
 
 class CallLog:
@@ -47,10 +49,10 @@ class CallLog:
         self._settings = settings
         self._path = base_dir / settings.file
         self._now = now
-        self._queue: collections.deque[tuple[int, float, str, Mapping[str, Any]]] = collections.deque()
+        self._queue: collections.deque[_Record] = collections.deque()
         self._terminal = terminal if terminal is not None else sys.stderr
         self._file = SharedLogFile(self._path, settings.max_bytes, settings.backups)
-        self._minimum = _LEVELS[settings.level]
+        self._levels = _LEVELS[_LEVELS.index(settings.level) :]
         self._background = NativeThread()
         self._writing = new_lock()  # the writer's thread and whoever calls `flush` write one after the other
         self._is_closed = False
@@ -78,13 +80,12 @@ class CallLog:
 
     def write(self, event: str, fields: Mapping[str, Any], level: str = "info") -> None:
         """Queue one record; never blocks, never raises."""
-        number = _LEVELS[level]
-        if number < self._minimum:
+        if level not in self._levels:
             return
         if len(self._queue) >= MAX_QUEUED:
             self.dropped += 1
             return
-        self._queue.append((number, self._now(), event, fields))
+        self._queue.append((level, self._now(), event, fields))
 
     def request(self, request_id: str, body: bytes) -> None:
         """Queue what a client asked, where that is wanted."""
@@ -96,7 +97,7 @@ class CallLog:
             return
         self._prompt_bytes_in += len(body)
         fields = {"request_id": request_id, "bytes": len(body), "body": body.decode("utf-8", "replace")}
-        self._queue.append((_LEVELS["info"], self._now(), _REQUEST, fields))
+        self._queue.append(("info", self._now(), _REQUEST, fields))
 
     def event(self, name: str, fields: Mapping[str, Any]) -> None:
         """Queue a record of something that is not a call; names that end in `failed` or `died` are warnings."""
@@ -129,12 +130,12 @@ class CallLog:
         while self._queue:
             self._write_batch([self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))])
 
-    def _write_batch(self, batch: list[tuple[int, float, str, Mapping[str, Any]]]) -> None:
+    def _write_batch(self, batch: list[_Record]) -> None:
         """All lines in one write: other processes of this machine may write the same file."""
         lines: list[bytes] = []
-        for number, time_s, event, fields in batch:
+        for record in batch:
             try:
-                lines.append(_line(number, time_s, event, fields))
+                lines.append(_line(*record))
             except UnicodeEncodeError:  # half a surrogate pair, which no file can hold
                 self.dropped += 1
         self._busy_since_s = self._now()
@@ -169,10 +170,10 @@ class CallLog:
             self.dropped += 1
 
 
-def _line(number: int, time_s: float, event: str, fields: Mapping[str, Any]) -> bytes:
+def _line(level: str, time_s: float, event: str, fields: Mapping[str, Any]) -> bytes:
     """A record as a line of the file. `UnicodeEncodeError` for what no file can hold."""
     stamp = datetime.datetime.fromtimestamp(time_s, datetime.UTC).isoformat(timespec="milliseconds")
-    record = {"time": stamp, "level": _level_name(number), "event": event, **fields}
+    record = {"time": stamp, "level": level, "event": event, **fields}
     return _visible(msgspec.json.encode(record, enc_hook=str).decode()).encode() + b"\n"
 
 
@@ -206,7 +207,3 @@ def _visible(line: str) -> str:
     if line.isprintable():
         return line
     return "".join(character if character.isprintable() else json.dumps(character)[1:-1] for character in line)
-
-
-def _level_name(number: int) -> str:
-    return next(name for name, value in _LEVELS.items() if value == number)
