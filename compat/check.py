@@ -140,7 +140,7 @@ def _routes_resolve(gateway: Gateway, say: Callable[[str], None]) -> bool:
         else:
             for one in route.deployments:
                 if one.wanted_api:
-                    spoken = one.upstream.kind.wire_api
+                    spoken = ", ".join(one.apis)
                     say(f"           NOTE {one.name} may refuse tools: it supports them on {one.wanted_api}, and {spoken} is used")
     return is_good
 

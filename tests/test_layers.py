@@ -107,7 +107,7 @@ def test_importing_a_module_starts_nothing(path: Path) -> None:
 
 
 def test_every_wire_api_of_an_upstream_kind_has_a_translator() -> None:
-    assert {kind.wire_api for kind in UPSTREAM_KINDS.values()} <= {upstream for _, upstream in TRANSLATORS}
+    assert {api for kind in UPSTREAM_KINDS.values() for api in kind.apis} <= {upstream for _, upstream in TRANSLATORS}
 
 
 def test_every_endpoint_is_attached_by_the_factory() -> None:

@@ -302,11 +302,11 @@ class Attempt:
 
     def _translator_without(self, refused: frozenset[str]) -> Translator:
         """How the call gets to the deployment, which refuses these. `NoUpstream` where there is no way."""
-        upstream, call = self.deployment.upstream, self.call
-        kind = upstream.kind
-        found = translator_for(call.protocol.api, kind.wire_api, call.envelope, kind.paths.keys(), refused)
+        deployment, call = self.deployment, self.call
+        upstream = deployment.upstream
+        found = translator_for(call.protocol.api, deployment.apis, call.envelope, upstream.kind.paths, refused)
         if found is None:
-            raise NoUpstream(f"No translation to the wire API {kind.wire_api} of {upstream.name}.")
+            raise NoUpstream(f"No translation to the wire API {', '.join(deployment.apis)} of {upstream.name}.")
         return found
 
     def _context(self) -> TranslationContext:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from compat.calls.call import Call
 from compat.config.catalog import Price
+from compat.protocols import api_for
 from compat.protocols.client_protocol import ClientProtocol
 from compat.protocols.transcript import Transcript
 from compat.routing.router import Deployment
@@ -102,7 +103,7 @@ def can_rescue(call: Call, shown: Shown) -> bool:
 
 def takes_prefill(call: Call, deployment: Deployment) -> bool:
     """Whether the deployment goes on with a trailing assistant message by itself."""
-    if deployment.upstream.kind.wire_api != "anthropic.messages" or not deployment.model.messages.prefill:
+    if api_for(call.protocol.api, deployment.apis) != "anthropic.messages" or not deployment.model.messages.prefill:
         return False
     return call.protocol.rescue is not None and not call.protocol.rescue.asks_thinking(call.envelope)
 

@@ -108,7 +108,7 @@ def health_report(gateway: Gateway) -> dict[str, Any]:
         {
             "name": upstream.name,
             "kind": upstream.kind.name,
-            "wire_api": upstream.kind.wire_api,
+            "wire_api": ", ".join(upstream.kind.apis),
             "base_url": upstream.base_url,
             "keys": len(upstream.keys),
             "state": states[upstream.name].state if upstream.name in states else "unknown",

@@ -6,7 +6,7 @@ the halves. Where both sides speak the same API the bytes pass, and there is a r
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 
 from compat.protocols.base import ClientApi, Translator, WireApi
@@ -62,15 +62,22 @@ def protocol_at(path: str) -> ClientProtocol:
     return _BY_PATH.get(path, CHAT)
 
 
-def translator_for(
-    client: ClientApi, upstream: WireApi, envelope: Envelope, endpoints: Collection[str], refused: Collection[str]
-) -> Translator | None:
-    """How a call gets to an upstream that has these `endpoints`, of which it was seen to refuse some; `None` where there is no way.
+def api_for(client: ClientApi, apis: Iterable[WireApi]) -> WireApi | None:
+    """By which of these APIs a client's calls go: its own where it is among them, else the first that they can be translated to."""
+    possible = [api for api in apis if (client, api) in TRANSLATORS]
+    return next((api for api in possible if api == client), possible[0] if possible else None)
 
-    A completion goes to the endpoint for completions where there is one, else to the chat.
+
+def translator_for(
+    client: ClientApi, apis: Iterable[WireApi], envelope: Envelope, endpoints: Collection[str], refused: Collection[str]
+) -> Translator | None:
+    """How a call gets to an upstream that speaks these `apis`, and has other `endpoints`, of which it was seen to refuse some.
+
+    A completion goes to the endpoint for completions where there is one, else to the chat. `None` where there is no way.
     """
     if client == "openai.completions":
         endpoint = endpoint_of(envelope)
         if endpoint in endpoints and endpoint_mark(endpoint) not in refused:
             return OPENAI_COMPLETIONS[endpoint]
-    return TRANSLATORS.get((client, upstream))
+    api = api_for(client, apis)
+    return None if api is None else TRANSLATORS[client, api]

@@ -214,7 +214,8 @@ class Translator:
     """Pure functions for one pair of wire APIs.
 
     `request` never changes its input. `error` maps a refused call (status, lower-case headers, body) to the error tree, and `refused` names
-    what of the call the upstream refused, where the call can do without. `endpoint` is the upstream's, by its name in `UpstreamKind.paths`.
+    what of the call the upstream refused, where the call can do without. `endpoint` is one of
+    `UpstreamKind.endpoints`.
     """
 
     request: Callable[[Envelope, TranslationContext], TranslatedRequest]
@@ -222,7 +223,7 @@ class Translator:
     stream: Callable[[TranslationContext], StreamTranslator]
     error: Callable[[int, Mapping[str, str], bytes, TranslationContext], GatewayError]
     refused: Callable[[GatewayError], str | None] = refused_parameter
-    endpoint: str = "chat"
+    endpoint: str = "openai.chat"
 
 
 def note_values(notes: Sequence[str]) -> str:

@@ -29,7 +29,7 @@ class UpstreamProtocol:
 
     `request` writes the body for the upstream, which may hold what `ctx` says it refused no longer; what it can't say it notes, or raises
     `Unsupported` with the client's place. `None`: only calls of the same API come here, as bytes. `reader` makes the reader of answers.
-    `error` and `refused` as in `Translator`; `endpoint` is the name of the API's path in `UpstreamKind.paths`.
+    `error` and `refused` as in `Translator`.
     """
 
     api: WireApi
@@ -37,7 +37,6 @@ class UpstreamProtocol:
     request: Callable[[Request, TranslationContext], TranslatedRequest] | None = None
     error: Callable[[int, Mapping[str, str], bytes, TranslationContext], GatewayError] = error_of
     refused: Callable[[GatewayError], str | None] = refused_parameter
-    endpoint: str = "chat"
 
 
 def joined(client: ClientProtocol, upstream: UpstreamProtocol) -> Translator | None:
@@ -55,5 +54,5 @@ def joined(client: ClientProtocol, upstream: UpstreamProtocol) -> Translator | N
         stream=lambda ctx: JoinedStream(ctx, upstream.reader, writer),
         error=upstream.error,
         refused=upstream.refused,
-        endpoint=upstream.endpoint,
+        endpoint=upstream.api,
     )

@@ -15,7 +15,7 @@ Anything else is `ModelNotFound`, with the nearest names.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -23,6 +23,7 @@ import msgspec
 from compat.config.catalog import Catalog, Model
 from compat.config.sections import ModelSettings, RouteStep
 from compat.errors import ModelNotFound, NoUpstream
+from compat.protocols.base import WireApi
 from compat.routing.upstreams import EMBEDDED_KIND
 from compat.upstream.client import Upstream
 from compat.upstream.listing import Listing
@@ -54,7 +55,12 @@ class Deployment:
         """The wire API that the model does everything on at its vendor, where it is called by one on which it does not; else empty."""
         apis, kind = self.model.apis, self.upstream.kind
         is_vendors = self.upstream.base_url == kind.base_url and kind.name in {self.model.owned_by, *itertools.islice(self.model.ids, 1)}
-        return apis[0] if apis and is_vendors and kind.wire_api not in apis else ""
+        return apis[0] if apis and is_vendors and not set(apis) & set(self.apis) else ""
+
+    @property
+    def apis(self) -> Collection[WireApi]:
+        """The wire APIs that it can be called by, the best first."""
+        return self.upstream.kind.apis
 
     @property
     def is_embedded(self) -> bool:

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from compat.config.sections import UpstreamSettings
 from compat.config.settings import Settings, SettingsError, key_list, timeouts_of
 from compat.upstream.client import Secret, Upstream
-from compat.upstream.kinds import UPSTREAM_KINDS, UpstreamKind
+from compat.upstream.kinds import LLAMA, UPSTREAM_KINDS, UpstreamKind
 from compat.upstream.pool import origin_of
 
-EMBEDDED_KIND = UpstreamKind("embedded", "llama.chat", "http://127.0.0.1", local=True, is_lenient=True)
+EMBEDDED_KIND = UpstreamKind("embedded", LLAMA, "http://127.0.0.1", local=True, is_lenient=True)
 """The engine on this machine; its address is known once it runs."""
 
 

@@ -123,7 +123,7 @@ class UpstreamClient:
         self._opened_before = 0
 
     def open(self, upstream: Upstream, endpoint: str, body: bytes, headers: Mapping[str, str], key: Secret | None = None) -> Exchange:
-        """POST `body` to an endpoint (`chat`, `embeddings`) of `upstream`, under `key`; without one the upstream's take turns.
+        """POST `body` to an endpoint (`openai.chat`, `embeddings`) of `upstream`, under `key`; without one the upstream's take turns.
 
         Errors: `UpstreamUnreachable`, `UpstreamTimeout`.
         """
@@ -165,7 +165,7 @@ class UpstreamClient:
         return lane
 
     def _new_lane(self, upstream: Upstream, key: Secret | None) -> _Lane:
-        heads = {endpoint: _head(upstream, endpoint, key) for endpoint in upstream.kind.paths}
+        heads = {endpoint: _head(upstream, endpoint, key) for endpoint in upstream.kind.endpoints}
         pool = self._make_pool(origin_of(upstream.base_url), connect_s=upstream.timeouts.connect_s, ca_file=upstream.ca_file)
         unwanted = [other for other in self._lanes if other[0] == upstream.name and other[1] != upstream.base_url]
         if len(self._lanes) - len(unwanted) >= MAX_LANES:
@@ -193,7 +193,7 @@ def _shared(upstream: Upstream, headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _head(upstream: Upstream, endpoint: str, key: Secret | None) -> bytes:
-    origin, path = origin_of(upstream.base_url), upstream.kind.paths[endpoint]
+    origin, path = origin_of(upstream.base_url), upstream.kind.endpoints[endpoint]
     base_path = urllib.parse.quote(urllib.parse.urlsplit(upstream.base_url).path.rstrip("/"), safe=_PATH_CHARACTERS)
     headers = {
         "host": origin.netloc,

@@ -17,15 +17,16 @@ from compat.protocols.base import WireApi
 class UpstreamKind:
     """What is common to all upstreams of one kind.
 
-    `key_variable` and `base_url_variable` name the environment variables that configure it. `auth_header` and `auth_prefix` say how the
-    key is sent. `paths` maps an endpoint to its path below the base URL. `default_model` answers for an alias whose own model no upstream
-    offers. `sends_usage_option`: it knows `stream_options`. `is_lenient`: it takes malformed messages or breaks on
-    them, so that they are checked here first. `unwanted_fields` are fields of messages and tools that the service at
-    `base_url` refuses.
+    `apis` are the wire APIs that it speaks, each with its path below the base URL: a call takes the client's own where it is among them,
+    else the first that it can be translated to. `paths` are its other endpoints (`models`, `embeddings`). `key_variable` and
+    `base_url_variable` name the environment variables that configure it. `auth_header` and `auth_prefix` say how the key is sent.
+    `default_model` answers for an alias whose own model no upstream offers. `sends_usage_option`: it knows `stream_options`. `is_lenient`:
+    it takes malformed messages or breaks on them, so that they are checked here first. `unwanted_fields` are fields of messages and tools
+    that the service at `base_url` refuses.
     """
 
     name: str
-    wire_api: WireApi
+    apis: Mapping[WireApi, str]
     base_url: str
     key_variable: str = ""
     base_url_variable: str = ""
@@ -39,12 +40,20 @@ class UpstreamKind:
     unwanted_fields: frozenset[str] = frozenset()
     is_lenient: bool = False
 
+    @property
+    def endpoints(self) -> Mapping[str, str]:
+        """All endpoints, those of its APIs by their names, with their paths."""
+        return dict([*self.apis.items(), *self.paths.items()])
 
-OPENAI_PATHS: Mapping[str, str] = MappingProxyType({"chat": "/chat/completions", "models": "/models", "embeddings": "/embeddings"})
-ANTHROPIC_PATHS: Mapping[str, str] = MappingProxyType({"chat": "/v1/messages", "models": "/v1/models?limit=1000"})
 
+OPENAI_PATHS: Mapping[str, str] = MappingProxyType({"models": "/models", "embeddings": "/embeddings"})
+ANTHROPIC_PATHS: Mapping[str, str] = MappingProxyType({"models": "/v1/models?limit=1000"})
 
-_CHAT_ONLY: Mapping[str, str] = MappingProxyType({name: OPENAI_PATHS[name] for name in ("chat", "models")})
+CHAT: Mapping[WireApi, str] = MappingProxyType({"openai.chat": "/chat/completions"})
+LLAMA: Mapping[WireApi, str] = MappingProxyType({"llama.chat": "/chat/completions"})
+_MESSAGES: Mapping[WireApi, str] = MappingProxyType({"anthropic.messages": "/v1/messages"})
+
+_CHAT_ONLY: Mapping[str, str] = MappingProxyType({"models": "/models"})
 _COMPLETING: Mapping[str, str] = MappingProxyType({**OPENAI_PATHS, "completions": "/completions"})
 _FILLING_IN: Mapping[str, str] = MappingProxyType({**_COMPLETING, "infill": "/completions"})
 """`completions` carry a prompt on, `infill` completes between a prompt and a suffix."""
@@ -57,7 +66,7 @@ def _openai(name: str, base_url: str, variable: str, default_model: str = "", **
     prefix = variable.removesuffix("_API_KEY")
     return UpstreamKind(
         name,
-        "openai.chat",
+        CHAT,
         base_url,
         variable,
         f"{prefix}_BASE_URL",
@@ -67,13 +76,13 @@ def _openai(name: str, base_url: str, variable: str, default_model: str = "", **
 
 
 def _local(name: str, base_url: str, base_url_variable: str, paths: Mapping[str, str]) -> UpstreamKind:
-    return UpstreamKind(name, "openai.chat", base_url, "", base_url_variable, paths=paths, local=True, is_lenient=True)
+    return UpstreamKind(name, CHAT, base_url, "", base_url_variable, paths=paths, local=True, is_lenient=True)
 
 
 _ROWS = (
     UpstreamKind(
         "anthropic",
-        "anthropic.messages",
+        _MESSAGES,
         "https://api.anthropic.com",
         "ANTHROPIC_API_KEY",
         "ANTHROPIC_BASE_URL",

@@ -50,7 +50,7 @@ def fair_answer(endpoint: str, body: bytes) -> bytes:
         count = len(asked["input"]) if isinstance(asked["input"], list) and not isinstance(asked["input"][0], int) else 1
         rows = [{"object": "embedding", "index": number, "embedding": [0.5, 1.0]} for number in range(count)]
         return http_answer(json.dumps({"data": rows, "usage": {"prompt_tokens": 3, "total_tokens": 3}}).encode())
-    if endpoint != "chat":
+    if not endpoint.endswith(".chat"):
         return http_answer(json.dumps({"id": "c", "choices": [{"index": 0, "text": "Hi", "finish_reason": "stop"}]}).encode())
     if asked.get("stream"):
         return http_answer(openai.sse_bytes(openai.text_chunks("Hi")), content_type="text/event-stream")

@@ -321,7 +321,7 @@ def fed(stream: Callable[[TranslationContext], StreamTranslator]) -> Callable[[l
 
 
 COMPLETION = client_envelope(b'{"model":"m","prompt":"a"}')
-OVER_CHAT = translator_for("openai.completions", "openai.chat", COMPLETION, {"chat": ""}.keys(), frozenset())
+OVER_CHAT = translator_for("openai.completions", ["openai.chat"], COMPLETION, (), frozenset())
 
 
 @pytest.mark.parametrize("make", OPENAI_STREAMS)

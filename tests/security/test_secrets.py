@@ -309,6 +309,6 @@ def test_promise_06_a_traceback_of_the_upstreams_client_holds_no_key(secret_gate
     """With the values of all local names, as crash reporters write it, only the bytes of the request itself may show one."""
     upstream = secret_gateway.gateway.router.upstreams["fake"]
     with pytest.raises(UpstreamUnreachable) as caught:
-        secret_gateway.gateway.transport.open(upstream, "chat", b"{}", {"x": "a\r\nb"}, upstream.keys[0])
+        secret_gateway.gateway.transport.open(upstream, "openai.chat", b"{}", {"x": "a\r\nb"}, upstream.keys[0])
     text = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
     assert leaks(text) == []

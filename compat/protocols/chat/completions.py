@@ -133,4 +133,6 @@ def over_chat(chat: Translator, reader: MakeReader) -> Translator:
         response=answer_translator(reader, CompletionWriter),
         stream=lambda ctx: JoinedStream(ctx, reader, CompletionWriter),
         error=chat.error,
+        refused=chat.refused,
+        endpoint=chat.endpoint,
     )

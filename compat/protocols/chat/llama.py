@@ -156,4 +156,10 @@ def _choice(choice: Mapping[str, Any], called: str, call_id: str) -> Mapping[str
     return {**choice, **rest}
 
 
-OPENAI_LLAMA = Translator(request=translate_request, response=translate_answer, stream=OPENAI_OPENAI.stream, error=OPENAI_OPENAI.error)
+OPENAI_LLAMA = Translator(
+    request=translate_request,
+    response=translate_answer,
+    stream=OPENAI_OPENAI.stream,
+    error=OPENAI_OPENAI.error,
+    endpoint="llama.chat",
+)

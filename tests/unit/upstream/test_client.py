@@ -44,8 +44,8 @@ def at(base_url: str, kind: Any = OPENAI, keys: tuple[str, ...] = (), **more: An
     return Upstream(more.pop("name", "fake"), kind, base_url, tuple(map(Secret, keys)), **more)
 
 
-def call(client: UpstreamClient, upstream: Upstream, body: bytes = b"{}", endpoint: str = "chat", **headers: str) -> bytes:
-    exchange = client.open(upstream, endpoint, body, headers)
+def call(client: UpstreamClient, upstream: Upstream, body: bytes = b"{}", endpoint: str = "", **headers: str) -> bytes:
+    exchange = client.open(upstream, endpoint or next(iter(upstream.kind.apis)), body, headers)
     answer = b""
     try:
         while exchange.receive_head(5) is None:
@@ -96,13 +96,13 @@ def test_a_request_has_the_headers_of_its_kind(
 @pytest.mark.parametrize(
     ("kind", "base", "endpoint", "path"),
     [
-        (OPENAI, "/v1", "chat", "/v1/chat/completions"),
-        (OPENAI, "/v1/", "chat", "/v1/chat/completions"),
-        (OPENAI, "", "chat", "/chat/completions"),
-        (OPENAI, "/", "chat", "/chat/completions"),
+        (OPENAI, "/v1", "openai.chat", "/v1/chat/completions"),
+        (OPENAI, "/v1/", "openai.chat", "/v1/chat/completions"),
+        (OPENAI, "", "openai.chat", "/chat/completions"),
+        (OPENAI, "/", "openai.chat", "/chat/completions"),
         (OPENAI, "/deep/er/v1", "embeddings", "/deep/er/v1/embeddings"),
-        (ANTHROPIC, "", "chat", "/v1/messages"),
-        (OPENAI, "/a b/é/%20/v1", "chat", "/a%20b/%C3%A9/%20/v1/chat/completions"),
+        (ANTHROPIC, "", "anthropic.messages", "/v1/messages"),
+        (OPENAI, "/a b/é/%20/v1", "openai.chat", "/a%20b/%C3%A9/%20/v1/chat/completions"),
     ],
 )
 def test_a_request_goes_to_its_endpoint_below_the_base_url(
@@ -155,7 +155,7 @@ def recorded(upstream: Upstream, body: bytes = b"{}", **headers: str) -> Recordi
         return pools[-1]
 
     with pytest.raises(UpstreamUnreachable, match="only recorded"):
-        UpstreamClient(make_pool).open(upstream, "chat", body, headers)
+        UpstreamClient(make_pool).open(upstream, "openai.chat", body, headers)
     return pools[0]
 
 
@@ -184,7 +184,7 @@ def test_the_body_is_sent_as_it_is(client: UpstreamClient, upstream: FakeUpstrea
 @pytest.mark.parametrize("name", ["anthropic-beta", "Anthropic-Beta"])
 def test_a_header_of_the_call_joins_the_configured_one(client: UpstreamClient, upstream: FakeUpstream, name: str) -> None:
     configured = at(upstream.url, ANTHROPIC, ("k1",), headers={name: "ours", "x-team": "blue"})
-    exchange = client.open(configured, "chat", b"{}", {"anthropic-beta": "theirs", "x-trace": "1"})
+    exchange = client.open(configured, "anthropic.messages", b"{}", {"anthropic-beta": "theirs", "x-trace": "1"})
     while exchange.receive_head(5) is None:
         pass
     exchange.close()
@@ -213,7 +213,7 @@ def test_several_keys_are_shared_out_in_turn(client: UpstreamClient, upstream: F
 def test_a_call_under_a_key_of_its_own_does_not_take_a_turn(client: UpstreamClient, upstream: FakeUpstream) -> None:
     configured = at(upstream.url, keys=("k1", "k2"))
     for key in (None, Secret("k2"), Secret("k9"), None, Secret("k1"), None):
-        exchange = client.open(configured, "chat", b"{}", {}, key)
+        exchange = client.open(configured, "openai.chat", b"{}", {}, key)
         while exchange.receive_head(5) is None:
             pass
         while exchange.receive(5) != b"":
@@ -275,7 +275,7 @@ def test_the_longest_unused_connections_are_let_go(client: UpstreamClient, upstr
 
 
 def test_an_answer_that_runs_outlives_what_replaced_its_upstream(client: UpstreamClient, upstream: FakeUpstream) -> None:
-    exchange = client.open(at(upstream.url), "chat", b"{}", {})
+    exchange = client.open(at(upstream.url), "openai.chat", b"{}", {})
     with FakeUpstream(default=json_answer({"n": 2})) as elsewhere:
         call(client, at(elsewhere.url))
     while (head := exchange.receive_head(5)) is None:

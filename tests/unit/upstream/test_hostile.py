@@ -223,7 +223,7 @@ def within(bound_s: float, work: Callable[[], object]) -> UpstreamError:
 def test_a_handshake_that_drips_is_bounded_by_the_time_to_connect(client: UpstreamClient) -> None:
     with serving(drip(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc", b"\x00")) as port:
         upstream = at(f"https://127.0.0.1:{port}", timeouts=TimeoutSettings(connect_s=0.3))
-        assert type(within(3, lambda: client.open(upstream, "chat", b"{}", {}))) is UpstreamTimeout
+        assert type(within(3, lambda: client.open(upstream, "openai.chat", b"{}", {}))) is UpstreamTimeout
 
 
 def test_a_proxy_that_drips_is_bounded_by_the_time_to_connect() -> None:
@@ -251,7 +251,7 @@ def test_a_record_that_drips_gives_control_back(client: UpstreamClient, authorit
             time.sleep(0.02)
 
     with serving(serve) as port:
-        exchange = client.open(at(f"https://127.0.0.1:{port}", ca_file=authority.ca_file), "chat", b"{}", {})
+        exchange = client.open(at(f"https://127.0.0.1:{port}", ca_file=authority.ca_file), "openai.chat", b"{}", {})
         began_s = time.monotonic()
         for _ in range(5):
             assert exchange.receive_head(0.1) is None
@@ -289,12 +289,12 @@ def test_a_list_that_has_no_end_is_broken_off() -> None:
 def test_a_header_that_would_be_several_is_not_sent(client: UpstreamClient, value: str) -> None:
     upstream = at("http://127.0.0.1:1")
     with pytest.raises(UpstreamUnreachable, match="'x-own' has a value that can't be sent"):
-        client.open(upstream, "chat", b"{}", {"x-own": value})
+        client.open(upstream, "openai.chat", b"{}", {"x-own": value})
     own = replace(upstream, name="own", headers={"X-Own": value})
     secret = replace(upstream, name="secret", keys=(Secret(value),))
     for configured in (own, secret):
         with pytest.raises(UpstreamUnreachable, match="can't be sent") as caught:
-            client.open(configured, "chat", b"{}", {})
+            client.open(configured, "openai.chat", b"{}", {})
         assert value not in caught.value.message
         with pytest.raises(UpstreamUnreachable) as caught:
             list_models(configured, 1)
@@ -304,4 +304,4 @@ def test_a_header_that_would_be_several_is_not_sent(client: UpstreamClient, valu
 @pytest.mark.parametrize("name", ["x own", "x\r\nown", "", "x:own", "é"])
 def test_a_header_whose_name_is_none_is_not_sent(client: UpstreamClient, name: str) -> None:
     with pytest.raises(UpstreamUnreachable, match="can't be sent"):
-        client.open(at("http://127.0.0.1:1"), "chat", b"{}", {name: "1"})
+        client.open(at("http://127.0.0.1:1"), "openai.chat", b"{}", {name: "1"})

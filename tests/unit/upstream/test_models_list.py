@@ -210,7 +210,7 @@ def test_a_list_trusts_whom_a_call_trusts(authority: Authority, monkeypatch: pyt
     with FakeUpstream(default=json_answer(LIST), tls=authority.server) as upstream:
         assert list(list_models(at(upstream.url), 5).ids) == ["a", "b"]
         client = UpstreamClient()
-        exchange = client.open(at(upstream.url), "chat", b"{}", {})
+        exchange = client.open(at(upstream.url), "openai.chat", b"{}", {})
         while (head := exchange.receive_head(5)) is None:
             pass
         exchange.close()

@@ -61,20 +61,20 @@ def text_of(events: list[dict[str, Any]]) -> str:
     [
         ("x", {"infill", "completions"}, (), "infill"),
         ("", {"infill", "completions"}, (), "completions"),
-        ("x", {"completions"}, (), "chat"),
-        ("x", {"infill", "completions"}, ("endpoint infill",), "chat"),
+        ("x", {"completions"}, (), "openai.chat"),
+        ("x", {"infill", "completions"}, ("endpoint infill",), "openai.chat"),
         ("", {"infill", "completions"}, ("endpoint infill",), "completions"),
-        ("", (), (), "chat"),
+        ("", (), (), "openai.chat"),
     ],
 )
 def test_the_way_is_the_endpoint_where_there_is_one(suffix: str, endpoints: set[str], refused: tuple[str, ...], endpoint: str) -> None:
-    found = translator_for("openai.completions", "openai.chat", envelope(suffix=suffix), endpoints, refused)
+    found = translator_for("openai.completions", ["openai.chat"], envelope(suffix=suffix), endpoints, refused)
     assert found is not None
     assert found.endpoint == endpoint
 
 
 def test_there_is_no_way_from_embeddings_to_claude() -> None:
-    assert translator_for("openai.embeddings", "anthropic.messages", envelope(), {"chat"}, ()) is None
+    assert translator_for("openai.embeddings", ["anthropic.messages"], envelope(), (), ()) is None
 
 
 def test_a_stream_is_forwarded_under_the_clients_name() -> None:
