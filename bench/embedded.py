@@ -1,74 +1,99 @@
-"""What the embedded model's preset makes of its answers: `python -m bench.embedded`, about five minutes.
+"""How many questions the embedded models answer rightly: `python -m bench.embedded [--cache FOLDER] [MODEL ...]`.
 
-Asks 18 questions three times with fixed seeds, first with llama.cpp's own sampling and a quarter of the context for an answer, then with
-the preset's sampling and limit, and prints how many answers were right (by a pattern each), how long they were, and how many repeated
-themselves.
+Asks the questions of `bench/embedded_questions.py` in English, in Chinese and about code, then questions with tools on offer, each as a
+client does that names no temperature, and prints how many answers were right (by a pattern each), how many repeated themselves or were
+cut, and how long they took. Models that are not in the cache are left out; `-v` shows the answers that were wrong. Of the small model, and
+with `--sampling`, the preset's sampling is compared with llama.cpp's own and with temperature 0.
 """
 
 from __future__ import annotations
 
+import argparse
 import collections
 import http.client
 import json
 import os
 import re
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 os.environ["OMP_WAIT_POLICY"] = "passive"
 
+from bench.embedded_questions import CALLS, QUESTIONS, TOOLS
 from compat.config.sections import EmbeddedSettings
 from compat.engine.model_file import cache_folder, cached_path
-from compat.engine.presets import PRESETS
-from compat.engine.program import server_parameters
+from compat.engine.presets import PRESETS, Preset
+from compat.engine.program import reading_speed, server_parameters
 
-SEEDS = range(100, 103)
-SLOTS = 4
+SLOTS = 2
+SEED = 100
 KEY = "bench-" + "0" * 20
-QUESTIONS = {
-    "Hello": r"\?|!|help",
-    "Hi! Who are you?": r"(?i)smollm|\bAI\b|assist",
-    "What is the capital of France?": r"Paris",
-    "Write a Python function that reverses a string.": r"\[::-1\]|reversed",
-    "Explain what an API is in two sentences.": r"(?i)application programming",
-    "Tell me a short joke.": r".",
-    "What is 17 plus 25?": r"42",
-    "List three fruits.": r"(?i)banana|apple|orange",
-    "Why is the sky blue?": r"(?i)scatter",
-    "Translate 'good morning' into Spanish.": r"(?i)buen[oa]s",
-    "Write a haiku about the sea.": r"(?i)sea|wave|ocean",
-    "How do I list files in a directory on Linux?": r"\bls\b",
-    "Summarise: The quick brown fox jumps over the lazy dog.": r"(?i)fox",
-    "\u4f60\u597d": r"(?i)hello|help|\u4f60\u597d",
-    "Write a short story about a dog.": r"(?i)dog",
-    "Explain recursion to a beginner, with an example.": r"(?i)recurs",
-    "Write a Python class for a stack.": r"\bclass ",
-    "Give me a recipe for pancakes.": r"(?i)flour|egg|milk",
-}
+TIMEOUT_S = 3600
+SAMPLINGS: Mapping[str, Mapping[str, Any]] = {"llama.cpp's own": {}, "temperature 0": {"temp": 0.0}}
 
 
-def answers(sampling: dict[str, Any], answer_tokens: int) -> Iterator[tuple[str, str, int, bool]]:
-    """Question, answer, its tokens, and whether it was cut."""
-    import xllamacpp
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What became of one question."""
 
-    preset = PRESETS[EmbeddedSettings().model]
-    row = {"path": str(cached_path(preset, cache_folder(EmbeddedSettings()))), "name": preset.name, "context_tokens": preset.context_tokens}
-    row |= {"default_max_tokens": answer_tokens, "sampling": sampling, "parallel": SLOTS, "threads": 0, "api_key": KEY}
-    server = xllamacpp.Server(server_parameters(xllamacpp.CommonParams(), row))
-    address = str(server.listening_address).partition("//")[2]
+    question: str
+    message: Mapping[str, Any]
+    tokens: int
+    is_cut: bool
+    is_right: bool
 
-    def ask(job: tuple[str, int]) -> tuple[str, str, int, bool]:
-        connection = http.client.HTTPConnection(address, timeout=600)
-        body = json.dumps({"messages": [{"role": "user", "content": job[0]}], "seed": job[1]})
+
+class Served:
+    """A model that is served by the engine as the gateway has it."""
+
+    def __init__(self, preset: Preset, folder: Path, sampling: Mapping[str, Any]) -> None:
+        import xllamacpp
+
+        row = {"path": str(cached_path(preset, folder)), "name": preset.name, "context_tokens": 8192, "template": preset.template}
+        row |= {"default_max_tokens": preset.answer_tokens, "sampling": sampling, "parallel": 4, "threads": 0, "api_key": KEY}
+        self._server = xllamacpp.Server(server_parameters(xllamacpp.CommonParams(), row))
+        self.address = str(self._server.listening_address)
+
+    def ask(self, question: str, **more: Any) -> tuple[Mapping[str, Any], int, bool]:
+        """The message, its tokens, and whether it was cut."""
+        connection = http.client.HTTPConnection(self.address.partition("//")[2], timeout=TIMEOUT_S)
+        body = json.dumps({"messages": [{"role": "user", "content": question}], "seed": SEED, **more})
         connection.request("POST", "/v1/chat/completions", body, {"content-type": "application/json", "authorization": f"Bearer {KEY}"})
         answer = json.loads(connection.getresponse().read())
         connection.close()
         choice = answer["choices"][0]
-        return job[0], choice["message"]["content"], answer["usage"]["completion_tokens"], choice["finish_reason"] == "length"
+        return choice["message"], answer["usage"]["completion_tokens"], choice["finish_reason"] == "length"
 
-    with ThreadPoolExecutor(SLOTS) as pool:
-        yield from pool.map(ask, [(question, seed) for seed in SEEDS for question in QUESTIONS])
+    def talk(self, patterns: Mapping[str, str]) -> Iterator[Told]:
+        """Questions that want words."""
+
+        def one(question: str) -> Told:
+            message, tokens, is_cut = self.ask(question)
+            return Told(question, message, tokens, is_cut, re.search(patterns[question], message["content"]) is not None)
+
+        with ThreadPoolExecutor(SLOTS) as pool:
+            yield from pool.map(one, patterns)
+
+    def call(self) -> Iterator[Told]:
+        """Questions with tools on offer."""
+        for question, (name, pattern) in CALLS.items():
+            message, tokens, is_cut = self.ask(question, tools=TOOLS)
+            yield Told(question, message, tokens, is_cut, is_right_call(message, name, pattern))
+
+
+def is_right_call(message: Mapping[str, Any], name: str, pattern: str) -> bool:
+    """Whether the function was called, with arguments that fit; without a name: whether none was, and the text fits."""
+    calls = message.get("tool_calls") or []
+    if not name:
+        return not calls and re.search(pattern, message.get("content") or "") is not None
+    if not calls or calls[0]["function"]["name"] != name:
+        return False
+    return re.search(pattern, json.dumps(json.loads(calls[0]["function"]["arguments"]), ensure_ascii=False)) is not None
 
 
 def repeats(text: str) -> bool:
@@ -78,22 +103,51 @@ def repeats(text: str) -> bool:
     return max(counts.values(), default=0) >= 3
 
 
-def row_of(name: str, sampling: dict[str, Any], answer_tokens: int) -> str:
-    told = list(answers(sampling, answer_tokens))
-    sizes = sorted(tokens for _, _, tokens, _ in told)
-    right = sum(re.search(QUESTIONS[question], text) is not None for question, text, _, _ in told)
-    hello = next(text for question, text, _, _ in told if question == "Hello")
-    return (
-        f"| {name} | {right} of {len(told)} | {sum(sizes) / len(sizes):.0f}, {sizes[len(sizes) // 2]}, {sizes[-1]} |"
-        f" {sum(cut for *_, cut in told)} | {sum(repeats(text) for _, text, _, _ in told)} | {hello[:70]!r} |"
+def show(label: str, kind: str, told: list[Told], took_s: float, *, is_verbose: bool) -> None:
+    right = sum(one.is_right for one in told)
+    repeating = sum(repeats(one.message.get("content") or "") for one in told)
+    cut, tokens = sum(one.is_cut for one in told), sum(one.tokens for one in told)
+    print(
+        f"| {label} | {kind} | {right} of {len(told)} | {repeating} | {cut} | {tokens / len(told):.0f} | {tokens / took_s:.1f} |",
+        flush=True,
     )
+    for one in told:
+        if is_verbose and not one.is_right:
+            print(f"    {one.question!r}: {json.dumps(one.message, ensure_ascii=False)[:300]}", file=sys.stderr, flush=True)
+
+
+def measure(preset: Preset, folder: Path, label: str, sampling: Mapping[str, Any], *, is_verbose: bool) -> None:
+    served = Served(preset, folder, sampling)
+    speed = reading_speed(served.address, KEY)
+    print(f"| {label} | reads {speed:g} tokens/s | | | | | |", flush=True)
+    right = asked = 0
+    for kind, patterns in QUESTIONS.items():
+        begun_s = time.monotonic()
+        told = list(served.talk(patterns))
+        show(label, kind, told, time.monotonic() - begun_s, is_verbose=is_verbose)
+        right, asked = right + sum(one.is_right for one in told), asked + len(told)
+    print(f"| {label} | **all questions** | **{right} of {asked}** ({100 * right / asked:.0f} %) | | | | |", flush=True)
+    if preset.template:
+        begun_s = time.monotonic()
+        show(label, "tools", list(served.call()), time.monotonic() - begun_s, is_verbose=is_verbose)
 
 
 def main() -> None:
-    preset = PRESETS[EmbeddedSettings().model]
-    print("| sampling | right | tokens: mean, median, most | cut | repeating | to Hello |\n|---|---|---|---|---|---|")
-    print(row_of("llama.cpp's own", {}, preset.context_tokens // 4), flush=True)
-    print(row_of("the preset's", dict(preset.sampling), preset.answer_tokens), flush=True)
+    parser = argparse.ArgumentParser(prog="python -m bench.embedded")
+    parser.add_argument("models", nargs="*", default=list(PRESETS), metavar="MODEL")
+    parser.add_argument("--cache", type=Path, default=cache_folder(EmbeddedSettings()))
+    parser.add_argument("--sampling", action="store_true")
+    parser.add_argument("-v", action="store_true", dest="is_verbose")
+    given = parser.parse_args()
+    print("| model | what | right | repeating | cut | tokens: mean | tokens/s |\n|---|---|---|---|---|---|---|", flush=True)
+    for name in given.models:
+        preset = PRESETS[name]
+        if not cached_path(preset, given.cache).exists():
+            continue
+        measure(preset, given.cache, name, preset.sampling, is_verbose=given.is_verbose)
+        if given.sampling:
+            for how, sampling in SAMPLINGS.items():
+                measure(preset, given.cache, f"{name}, {how}", sampling, is_verbose=given.is_verbose)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from compat import __version__
 from compat.calls.gateway import Gateway
 from compat.endpoints.health import route_text
+from compat.engine.presets import PRESETS
 
 
 def banner(gateway: Gateway, port: int) -> str:
@@ -28,7 +29,8 @@ def banner(gateway: Gateway, port: int) -> str:
     ]
     if not gateway.router.upstreams:
         lines += [
-            "  No upstream is configured: a small embedded model answers. It is a demonstration and a fallback, not fit for coding.",
+            "  No upstream is configured: a small embedded model answers. It is a demonstration and a fallback, not fit for coding agents.",
+            *_embedded_lines(gateway),
             "  For real work set ANTHROPIC_API_KEY, OPENAI_API_KEY, OPENROUTER_API_KEY or another key (see .env.example).",
         ]
     lines += [f"  {finding.severity.capitalize()}  {finding.message}" for finding in gateway.doctor.diagnosis.findings]
@@ -39,3 +41,21 @@ def banner(gateway: Gateway, port: int) -> str:
         f"  Health   http://{host}:{port}/healthz     Log  {gateway.settings.log.file}     Stop  Ctrl-C",
     ]
     return "\n".join(lines)
+
+
+def _embedded_lines(gateway: Gateway) -> list[str]:
+    """Which embedded model answers, what is fetched besides, and how to have it otherwise."""
+    if gateway.engine is None:
+        return []
+    status = gateway.engine.status()
+    if status.better:
+        size = (
+            f"{PRESETS[status.better].size_bytes / 1e9:.1f} GB, {PRESETS[status.better].licence}" if status.better in PRESETS else "better"
+        )
+        return [
+            f"  {status.model} answers first; {status.better} ({size}) is fetched meanwhile and takes its place.",
+            '  [embedded] model = "small" fetches no more than the small one, enabled = false nothing at all.',
+        ]
+    return [
+        f"  It is {status.model}." + (f" {status.better_detail[:1].upper()}{status.better_detail[1:]}." if status.better_detail else "")
+    ]

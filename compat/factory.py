@@ -22,6 +22,7 @@ from compat.calls.gateway import Gateway
 from compat.clock import Clock, SystemClock
 from compat.cluster.circuits import CircuitBoard
 from compat.config.catalog import Catalog, Model, load_catalog
+from compat.config.sections import EmbeddedSettings
 from compat.config.settings import Settings
 from compat.endpoints.boundary import attach_boundary, fault_of
 from compat.endpoints.compression import attach_compression
@@ -36,7 +37,7 @@ from compat.endpoints.models import models_blueprint
 from compat.endpoints.openapi import openapi_blueprint
 from compat.endpoints.pages import pages_blueprint
 from compat.endpoints.setup import setup_blueprint
-from compat.engine.embedded import EmbeddedEngine
+from compat.engine.ladder import calls_tools, engine_of, name_of, settled
 from compat.routing.admission import Gates
 from compat.routing.affinity import Affinity
 from compat.routing.circuit import CircuitChange, Circuits
@@ -74,8 +75,9 @@ def build_gateway(
     log = CallLog(settings.log, base_dir, clock.now)
     catalog = load_catalog({name: row.facts for name, row in settings.models.items() if row.facts})
     upstreams = configured_upstreams(settings, environment)
-    engine = EmbeddedEngine(settings.embedded, on_event=log.event) if settings.embedded.enabled else None
-    router = Router(catalog, upstreams, settings.models, _embedded_deployment(settings, catalog))
+    embedded = settled(settings.embedded, environment)
+    engine = engine_of(embedded, log.event) if embedded.enabled else None
+    router = Router(catalog, upstreams, settings.models, _embedded_deployment(settings, embedded, catalog))
     local = local_candidates(settings, environment, upstreams)
     discovery = Discovery(settings.discovery, router, local, list_models, log.event)
     client = transport or UpstreamClient()
@@ -149,14 +151,18 @@ def _policies(settings: Settings, clock: Clock, log: CallLog, board: CircuitBoar
     )
 
 
-def _embedded_deployment(settings: Settings, catalog: Catalog) -> Deployment | None:
+def _embedded_deployment(settings: Settings, embedded: EmbeddedSettings, catalog: Catalog) -> Deployment | None:
     """The embedded model as a deployment; its name is the preset's, or that of its file."""
-    if not settings.embedded.enabled:
+    if not embedded.enabled:
         return None
-    name = Path(settings.embedded.model).stem if settings.embedded.model.endswith(".gguf") else settings.embedded.model
+    name = name_of(embedded)
     known = catalog.models.get(name)
     model = known or Model(
-        id=name, display_name=f"{name} (embedded)", owned_by="embedded", context=settings.embedded.context_tokens, tools=False
+        id=name,
+        display_name=f"{name} (embedded)",
+        owned_by="embedded",
+        context=embedded.context_tokens,
+        tools=calls_tools(embedded),
     )
     return Deployment(Upstream("embedded", EMBEDDED_KIND, EMBEDDED_KIND.base_url, timeouts=settings.timeouts), name, model)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from compat.calls.gateway import Gateway
 from compat.cli import exposed_keys
 from compat.dot_env import env_warnings
+from compat.engine.ladder import settled
 from compat.engine.shared import SharedEngine, keeper_starter
 from compat.factory import build_gateway, start_background
 from compat.service.configuration import find_sources, read_configuration
@@ -27,8 +28,9 @@ def start_gateway(base_dir: Path) -> Gateway:
     gateway.doctor.may_tell = teller(run_folder(base_dir, os.environ))
     if gateway.engine is not None:
         run = run_folder(base_dir, os.environ)
-        start_keeper = keeper_starter(settings.embedded, settings.log, run, base_dir)
-        gateway = dataclasses.replace(gateway, engine=SharedEngine(settings.embedded, gateway.log.event, run, start_keeper))
+        embedded = settled(settings.embedded, environment)
+        start_keeper = keeper_starter(embedded, settings.log, run, base_dir)
+        gateway = dataclasses.replace(gateway, engine=SharedEngine(embedded, gateway.log.event, run, start_keeper))
     start_background(gateway)
     written = base_dir / ".env" if is_watched else None  # it reads a copy
     for warning in env_warnings(find_sources(base_dir), written):

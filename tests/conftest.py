@@ -40,7 +40,12 @@ class RunningGateway:
         clock: Clock | None = None,
         transport: UpstreamClient | None = None,
     ) -> None:
-        quiet = {"server": {"port": 0}, "discovery": {"enabled": False}, "embedded": {"enabled": False}, "log": {"terminal": False}}
+        quiet = {
+            "server": {"port": 0},
+            "discovery": {"enabled": False},
+            "embedded": {"enabled": False, "model": "small"},
+            "log": {"terminal": False},
+        }
         loaded = load_settings(None, environment or {}, merge(quiet, settings))
         self.gateway: Gateway = build_gateway(loaded, environment or {}, base_dir, clock=clock, transport=transport)
         listener = open_listener("127.0.0.1", 0)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from compat.calls.call import Call
+from compat.calls.engine import admitted_at, awaited_engine
 from compat.calls.gateway import Gateway
 from compat.calls.ledger import Account
 from compat.errors import GatewayError, NoUpstream, UpstreamBroken, UpstreamError, UpstreamTimeout
@@ -30,7 +31,7 @@ from compat.routing.router import Deployment
 from compat.streaming.heartbeat import Pulse, Steps
 from compat.streaming.hold import Outflow
 from compat.streaming.relay import Bounds, Outlet, Relay
-from compat.upstream.client import Secret, Upstream
+from compat.upstream.client import Secret
 from compat.upstream.http1 import Exchange, Head
 from compat.wire.estimate import estimated_usage, prompt_tokens
 from compat.wire.hops import hop_headers
@@ -274,7 +275,9 @@ class Attempt:
         clock = self.gateway.clock.monotonic
         deadline_s = min(clock() + upstream.timeouts.first_byte_s, self.deadline_s)
         if self.deployment.is_embedded:
-            upstream = yield from self._await_engine(upstream, deadline_s)
+            endpoint = yield from awaited_engine(self.gateway, deadline_s, self._wait_s, self._heartbeat)
+            self.deployment = replace(self.deployment, target=endpoint.model)  # the one that answers just now
+            upstream = admitted_at(self.gateway, upstream, endpoint, self.call, self._count_prompt)
         self.close()
         sent = self._sent = self.gateway.policies.pacing.sent(self.lane)
         exchange = self._exchange = self.gateway.transport.open(upstream, self._translator.endpoint, body, headers, self.key)
@@ -327,16 +330,6 @@ class Attempt:
             find_thinking=partial(self.gateway.vault.find, call.client, deployment.target),
             count_prompt=partial(prompt_tokens, call.envelope, call.protocol.prompt),
         )
-
-    def _await_engine(self, upstream: Upstream, deadline_s: float) -> Steps[Upstream]:
-        engine = self.gateway.engine
-        if engine is None:
-            raise NoUpstream("The embedded model is switched off.")
-        while (endpoint := engine.endpoint(self._wait_s(deadline_s))) is None:
-            if self.gateway.clock.monotonic() >= deadline_s:
-                raise NoUpstream(f"The embedded model is not ready yet: {engine.status().detail}.", retry_after_s=10)
-            yield from self._heartbeat()
-        return Upstream(upstream.name, upstream.kind, f"{endpoint.base_url}/v1", (Secret(endpoint.api_key),), timeouts=upstream.timeouts)
 
     # Reading and waiting.
 

@@ -15,7 +15,7 @@ from compat.cluster.peers import Commons, NoCommons
 from compat.config.catalog import Catalog
 from compat.config.sections import SingleFlightSettings
 from compat.config.settings import Settings
-from compat.engine.embedded import EmbeddedEngine
+from compat.engine.base import Engine
 from compat.reuse.answer_cache import AnswerCache
 from compat.reuse.single_flight import Flights, SingleFlight
 from compat.routing.discovery import Discovery
@@ -64,7 +64,7 @@ class Gateway:
     discovery: Discovery
     doctor: Doctor
     transport: Transport
-    engine: EmbeddedEngine | None
+    engine: Engine | None
     log: CallLog
     keys: ClientKeys
     vault: ThinkingVault

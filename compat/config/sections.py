@@ -209,16 +209,19 @@ class KeySettings(Section, frozen=True):
 class EmbeddedSettings(Section, frozen=True):
     """`[embedded]`: the model on this machine that answers when no upstream is configured.
 
-    `model` is a preset (`smollm2-135m-instruct`, `qwen2.5-coder-0.5b-instruct`) or the path of a `.gguf` file.
-    `cache_dir` is where fetched models are kept; empty: the user's cache folder.
+    `model`: `auto` begins with a small one and fetches the best that the machine has room for; `small` keeps the small one; or a preset
+    (`smollm2-135m-instruct`, `qwen2.5-coder-0.5b-instruct`, `qwen2.5-coder-1.5b-instruct`), or the path of a `.gguf` file.
+    `cache_dir` is where fetched models are kept; empty: the user's cache folder. A prompt that it would take longer than `max_prompt_s` to
+    read is refused at once.
     """
 
     enabled: bool = True
-    model: str = "smollm2-135m-instruct"
+    model: str = "auto"
     context_tokens: Positive = 8192
     parallel: Positive = 4
     threads: Annotated[int, msgspec.Meta(ge=0)] = 0
     cache_dir: str = ""
+    max_prompt_s: PositiveSeconds = 60.0
 
 
 class VaultSettings(Section, frozen=True):

@@ -18,6 +18,7 @@ from compat import __version__, jsonio
 from compat.calls.gateway import Gateway
 from compat.endpoints.answers import json_answer
 from compat.errors import GatewayError
+from compat.routing.router import Deployment
 
 FLEET = "compat.fleet"
 """Where the server of a worker puts the object that knows of all workers (`compat/service/fleet.py`)."""
@@ -150,7 +151,14 @@ def route_text(gateway: Gateway, name: str) -> str:
         route = gateway.router.resolve(name)
     except GatewayError as error:
         return error.message
-    return ", then ".join(deployment.name for deployment in route.deployments)
+    return ", then ".join(_deployment_text(gateway, deployment) for deployment in route.deployments)
+
+
+def _deployment_text(gateway: Gateway, deployment: Deployment) -> str:
+    """Its name; that of the embedded model has the one in it that answers just now."""
+    if gateway.engine is None or not deployment.is_embedded:
+        return deployment.name
+    return f"{deployment.upstream.name}/{gateway.engine.status().model}"
 
 
 def embedded_report(gateway: Gateway) -> dict[str, Any]:
@@ -158,4 +166,11 @@ def embedded_report(gateway: Gateway) -> dict[str, Any]:
     if gateway.engine is None:
         return {"state": "disabled"}
     status = gateway.engine.status()
-    return {"state": status.state, "detail": status.detail, "model": status.model, "role": "demonstration and fallback"}
+    better = {"model": status.better, "detail": status.better_detail} if status.better or status.better_detail else None
+    return {
+        "state": status.state,
+        "detail": status.detail,
+        "model": status.model,
+        "better": better,
+        "role": "demonstration and fallback",
+    }

@@ -1,8 +1,8 @@
 """The embedded model as the gateway uses it: fetched on first use, run as a child, started again when it dies, gone when the gateway is.
 
 A thread of its own carries out what `compat/engine/supervisor.py` decides; `endpoint` waits for it in steps, so that a call can send
-heartbeats meanwhile. Events, for the log: `engine.fetching`, `engine.starting`, `engine.ready`, `engine.died`, `engine.fetch_failed`,
-`engine.failed` (it was given up), `engine.stopped`.
+heartbeats meanwhile. Events, for the log: `engine.fetching`, `engine.source_lost`, `engine.starting`, `engine.ready`, `engine.died`,
+`engine.fetch_failed`, `engine.failed` (it was given up), `engine.stopped`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import compat.engine.supervisor as do
 from compat.config.sections import EmbeddedSettings
+from compat.engine.base import INSTEAD, Endpoint, Engine, EngineStatus, Patience
 from compat.engine.child import Child, child_environment, exit_reason
 from compat.engine.model_file import ModelFileError, cache_folder, distrust, locate
 from compat.engine.presets import PRESETS, Preset
@@ -28,33 +29,7 @@ from compat.errors import NoUpstream
 READY_S = 300.0
 """A child that has not loaded its model by then never will."""
 
-_INSTEAD = "Set a key for an upstream (for example ANTHROPIC_API_KEY) or install Ollama"
-_UNSUPPORTED = f"its engine, xllamacpp, is not installed; there are no wheels of it for some platforms. {_INSTEAD}"
-
-
-@dataclass(frozen=True, slots=True)
-class EngineStatus:
-    """What the engine does just now; `detail` is for people, without a full stop. `restarts` counts since the gateway started."""
-
-    state: do.State
-    detail: str
-    model: str
-    pid: int | None
-    context_tokens: int
-    restarts: int
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where the engine answers (`http://127.0.0.1:PORT`, without `/v1`), the key it wants, and the name it gives its model."""
-
-    base_url: str
-    api_key: str
-    model: str
-
-    def __repr__(self) -> str:
-        """Without the key."""
-        return f"Endpoint({self.base_url!r}, model={self.model!r})"
+_UNSUPPORTED = f"its engine, xllamacpp, is not installed; there are no wheels of it for some platforms. {INSTEAD}"
 
 
 class ChildProcess(Protocol):
@@ -81,8 +56,9 @@ def engine_is_installed() -> bool:
     return importlib.util.find_spec("xllamacpp") is not None
 
 
-class EmbeddedEngine:
-    """Supervises the engine. Mutable: history, child and endpoint, changed by one thread and by `stop`, under one condition."""
+class EmbeddedEngine(Engine):
+    """Supervises the engine of one model. Mutable: history, child and endpoint, changed by one thread and by `stop`, under one condition;
+    and the sources of its file that were seen to be useless, by that thread."""
 
     def __init__(
         self,
@@ -94,7 +70,10 @@ class EmbeddedEngine:
         show_progress: Callable[[str], Progress] = FetchProgress,
         clock: Callable[[], float] = time.monotonic,
         environment: Mapping[str, str] = os.environ,
+        lacks: Callable[[], str] = lambda: "",
     ) -> None:
+        """`settings.model` is a preset's name or a file's; `lacks` tells why the engine should not be started just now."""
+        self.patience = Patience(settings.max_prompt_s)
         preset = self._preset = PRESETS.get(settings.model)
         self._settings = settings
         self._model = preset.name if preset else Path(settings.model).stem
@@ -105,6 +84,9 @@ class EmbeddedEngine:
         self._show_progress = show_progress
         self._clock = clock
         self._environment = environment
+        self._lacks = lacks
+        self._useless: set[str] = set()
+        self.has_given_up = False
         self._changed = threading.Condition()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -114,31 +96,27 @@ class EmbeddedEngine:
         self._launched_s = 0.0
 
     def start(self) -> None:
-        """Begin to fetch and to run the model in the background; does nothing when that has begun, or after `stop`."""
+        """See `Engine`."""
         with self._changed:
             if self._settings.enabled and self._thread is None and not self._stopping.is_set():
                 self._thread = threading.Thread(target=self._run, name="embedded engine", daemon=True)
                 self._thread.start()
 
     def fault(self) -> str:
-        """Why it can't answer as things are, without a full stop; empty where it can, though its file may have to be fetched first."""
+        """See `Engine`."""
         found = self._look()
         return found.reason if isinstance(found, do.FileFault) else ""
 
     def status(self) -> EngineStatus:
-        """What it does just now; never waits."""
+        """See `Engine`."""
         history, child = self._history, self._child
         pid = child.pid if child is not None and history.state != "fetching" else None
         return EngineStatus(history.state, history.detail, self._model, pid, self._context_tokens, history.restarts)
 
     def endpoint(self, timeout_s: float) -> Endpoint | None:
-        """Where it answers, waiting for at most `timeout_s`; `None` when it is not ready yet. Starts it when nobody did.
-
-        Errors: `NoUpstream` when it is disabled, not supported here, stopped, or failed. A failure that may pass is tried again in the
-        background, but calls are not kept waiting for that.
-        """
+        """See `Engine`."""
         if not self._settings.enabled:
-            raise NoUpstream(f"The embedded model is switched off. {_INSTEAD}.")
+            raise NoUpstream(f"The embedded model is switched off. {INSTEAD}.")
         self.start()
         with self._changed:
             self._changed.wait_for(lambda: self._endpoint is not None or self._is_hopeless, timeout_s)
@@ -147,7 +125,7 @@ class EmbeddedEngine:
             return self._endpoint
 
     def stop(self) -> None:
-        """End the engine, or its fetch; it is gone when this returns, which takes 2 s at most."""
+        """See `Engine`."""
         with self._changed:
             self._stopping.set()
             child, thread = self._child, self._thread
@@ -167,10 +145,11 @@ class EmbeddedEngine:
         event: do.Event = do.Begun()
         while not self._stopping.is_set():
             history, action = do.decide(self._history, event, self._clock())
+            self.has_given_up = isinstance(action, do.GiveUp)
             self._note(history)
             try:
                 self._report(event, action)
-                if isinstance(action, do.GiveUp):
+                if self.has_given_up:
                     return
                 event = self._carry_out(action)
             except Exception as error:  # noqa: BLE001  # the supervisor must outlive whatever it meets; the reason is reported
@@ -203,16 +182,19 @@ class EmbeddedEngine:
         return do.Located(found) if isinstance(found, Path) else do.Missing(found)
 
     def _fetch(self, preset: Preset) -> do.Event:
-        arguments = [preset.name, str(cache_folder(self._settings))]
-        child = self._spawn("compat.engine.model_file", arguments, child_environment(self._environment, with_network=True))
+        arguments = [preset.name, str(cache_folder(self._settings)), *sorted(self._useless)]
+        child = self._spawn("compat.engine.fetch", arguments, child_environment(self._environment, with_network=True))
         progress = self._show_progress(preset.name)
         last: dict[str, Any] = {}
+        lost = ""
         try:
             while child is not None and (message := child.read()) is not None:
                 if "done" in message:
                     done, total = int(message["done"]), int(message["total"])
                     progress.update(done, total)
-                    self._note(replace(self._history, detail=do.fetch_detail(done, total)))
+                    self._note(replace(self._history, detail=do.fetch_detail(done, total) + lost))
+                if "lost" in message:
+                    lost = self._lose(preset, message)
                 last = message
         finally:
             progress.close()
@@ -223,8 +205,18 @@ class EmbeddedEngine:
             return do.FileFault(str(last["error"]), bool(last.get("permanent")))
         return do.FileFault(f"fetching {preset.name} {exit_reason(code)}{_why(child)}", is_permanent=False)
 
+    def _lose(self, preset: Preset, message: Mapping[str, Any]) -> str:
+        """A source is gone, which is reported; the fetch goes on with the next one, if there is one."""
+        reason = str(message["reason"])
+        if message.get("permanent"):
+            self._useless.add(str(message["lost"]))
+        self._on_event("engine.source_lost", {"model": preset.name, "source": message["lost"], "reason": reason})
+        return f" ({reason})"
+
     def _launch(self, path: Path) -> do.Event:
         self._launched_s = self._clock()
+        if lacking := self._lacks():
+            return do.Refused(lacking, is_permanent=False)
         api_key = secrets.token_urlsafe(24)
         preset, answer_tokens = self._preset, max(self._context_tokens // 4, 1)
         parameters = {
@@ -234,6 +226,7 @@ class EmbeddedEngine:
             "context_tokens": self._context_tokens,
             "default_max_tokens": min(preset.answer_tokens, answer_tokens) if preset else answer_tokens,
             "sampling": dict(preset.sampling) if preset else {},
+            "template": preset.template if preset else "",
             "parallel": self._settings.parallel,
             "threads": self._settings.threads,
             "api_key": api_key,
@@ -249,7 +242,8 @@ class EmbeddedEngine:
             message = {"error": f"the engine was not ready within {READY_S:g} s"}
         if message is not None and "address" in message:
             with self._changed:
-                self._endpoint = Endpoint(str(message["address"]), api_key, self._model)
+                speed = float(message.get("prompt_tokens_s", 0))
+                self._endpoint = Endpoint(str(message["address"]), api_key, self._model, speed)
             return do.Ready()
         code, why = self._reap(), _why(child)
         if message is None:
@@ -297,7 +291,7 @@ class EmbeddedEngine:
     def _report(self, event: do.Event, action: do.Action) -> None:
         match event, action:
             case _, do.Fetch(preset):
-                self._on_event("engine.fetching", {"model": preset.name, "bytes": preset.download_bytes})
+                self._on_event("engine.fetching", {"model": preset.name, "bytes": preset.size_bytes})
             case _, do.Launch(path):
                 self._on_event("engine.starting", {"model": self._model, "file": str(path)})
             case do.Ready(), _:

@@ -12,12 +12,15 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from compat.config.sections import EmbeddedSettings, LogSettings
+from compat.engine.base import Engine
 from compat.engine.embedded import EmbeddedEngine
+from compat.engine.ladder import engine_of
 from compat.engine.program import name_process
 from compat.engine.shared import EnginePlace
 from compat.errors import GatewayError
@@ -65,7 +68,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     log = CallLog(msgspec.structs.replace(parameters.log, terminal=False), Path(parameters.base_dir), time.time)
     log.start()
-    engine = EmbeddedEngine(parameters.settings, on_event=log.event, show_progress=Silent)
+    engine = engine_of(parameters.settings, log.event, partial(EmbeddedEngine, show_progress=Silent))
     engine.start()
     try:
         _keep(engine, place, stopping)
@@ -86,7 +89,7 @@ def _acquire(lock: FileLock) -> bool:
     return False
 
 
-def _keep(engine: EmbeddedEngine, place: EnginePlace, stopping: threading.Event) -> None:
+def _keep(engine: Engine, place: EnginePlace, stopping: threading.Event) -> None:
     """Publish the engine's status whenever it changes, until a signal to stop or until nobody needs it."""
     told: Keeper | None = None
     users = FileLock(place.users)
@@ -102,7 +105,7 @@ def _keep(engine: EmbeddedEngine, place: EnginePlace, stopping: threading.Event)
         stopping.wait(_POLL_S)
 
 
-def _row(engine: EmbeddedEngine) -> Keeper:
+def _row(engine: Engine) -> Keeper:
     status = engine.status()
     try:
         endpoint = engine.endpoint(0)
@@ -110,7 +113,9 @@ def _row(engine: EmbeddedEngine) -> Keeper:
         endpoint = None
     where = (endpoint.base_url, endpoint.api_key) if endpoint else ("", "")
     known = (status.state, status.detail, status.model, status.pid, status.context_tokens, status.restarts)
-    return Keeper(identity_of(os.getpid()), *known, *where)
+    better = (status.better, status.better_detail)
+    answers = (endpoint.model, endpoint.prompt_tokens_s) if endpoint else ("", 0.0)
+    return Keeper(identity_of(os.getpid()), *known, *where, *better, *answers)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The program that runs the embedded model: `python -m compat.engine.program`, started by the gateway only.
 
 It reads its parameters as one JSON line from standard input (the key is never on the command line, where anybody can read it), loads
-the model into llama.cpp's own HTTP server, and prints one JSON line: `{"address": "http://..."}` when that answers, or `{"error": ...,
-"permanent": bool}`. It ends at SIGTERM, even while the model loads, and with its parent.
+the model into llama.cpp's own HTTP server, and prints one JSON line: `{"address": "http://...", "prompt_tokens_s": speed}` when that
+answers, or `{"error": ..., "permanent": bool}`. It ends at SIGTERM, even while the model loads, and with its parent.
 
 A file whose SHA-256 is known is hashed before each start (0.06 s for 98 MB, 0.3 s on a slow machine), and it is that very file which is
 loaded: nothing that is kept beside it could prove as much, for who can change the file can change its neighbour.
@@ -15,10 +15,12 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,9 @@ from compat.engine.child import end_with_parent
 _HEALTHY_S = 60.0
 _MAGIC = b"GGUF"
 _ERRORS_ONLY = 1
+_SAMPLE = "The quick brown fox jumps over the lazy dog. " * 3
+_SAMPLE_S = 10.0
+_BUSY = re.compile(rb"^llamacpp:requests_(?:processing|deferred) ([0-9.]+)", re.MULTILINE)
 
 
 def main() -> int:
@@ -64,7 +69,7 @@ def main() -> int:
     if not answers_within(address, _HEALTHY_S):
         say(error="the engine's own HTTP server does not answer", permanent=False)
         return 1
-    say(address=address)
+    say(address=address, prompt_tokens_s=reading_speed(address, parameters["api_key"], parameters["threads"]))
     threading.Event().wait()
     return 0
 
@@ -92,6 +97,8 @@ def server_parameters(common: Any, parameters: dict[str, Any]) -> Any:
     common.n_predict = parameters["default_max_tokens"]  # for calls that name no limit: a small model may never come to an end
     for name, value in parameters["sampling"].items():  # for calls that name nothing themselves
         setattr(common.sampling, name, value)
+    if parameters["template"]:
+        common.chat_template = Path(__file__).with_name(parameters["template"]).read_text()
     common.n_parallel = parameters["parallel"]
     common.kv_unified = True  # one context for all slots; else each would get a part of it only
     common.cache_ram_mib = 0  # its cache of old prompts takes up to 8 GiB otherwise; what the slots hold is still used again
@@ -100,6 +107,7 @@ def server_parameters(common: Any, parameters: dict[str, Any]) -> Any:
     common.port = 0
     common.ui = False
     common.endpoint_slots = False
+    common.endpoint_metrics = True  # whether it is busy; no text of anybody's
     common.verbosity = _ERRORS_ONLY
     if parameters["threads"]:
         common.cpuparams.n_threads = parameters["threads"]
@@ -149,6 +157,41 @@ def answers_within(address: str, bound_s: float) -> bool:
             connection.close()
         time.sleep(0.05)
     return False
+
+
+def reading_speed(address: str, api_key: str, threads: int = 0, cpu_s: Callable[[], float] = time.process_time) -> float:
+    """Tokens of a prompt that the engine in this process reads in a second, 0 where that can't be measured.
+
+    By the time of the processor's, rather too high: while the gateway starts, others want the machine as well, and time on the wall says
+    little about later.
+    """
+    body = json.dumps({"prompt": _SAMPLE, "n_predict": 1, "cache_prompt": False})
+    begun_s = cpu_s()
+    answer = asked(address, api_key, "POST", "/completion", body)
+    took_s = max(cpu_s() - begun_s, 1e-6) / (threads or os.cpu_count() or 1)
+    try:
+        timings = json.loads(answer)["timings"]
+        return round(max(float(timings["prompt_per_second"]), float(timings["prompt_n"]) / took_s), 1)
+    except (ValueError, KeyError, TypeError):
+        return 0.0
+
+
+def is_busy(address: str, api_key: str) -> bool:
+    """Whether it answers anybody just now."""
+    return any(float(count) > 0 for count in _BUSY.findall(asked(address, api_key, "GET", "/metrics")))
+
+
+def asked(address: str, api_key: str, method: str, path: str, body: str | None = None) -> bytes:
+    """What the engine's server answers, nothing where it does not. Never through a proxy."""
+    where = urlsplit(address)
+    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=_SAMPLE_S)
+    try:
+        connection.request(method, path, body, {"authorization": f"Bearer {api_key}", "content-type": "application/json"})
+        return connection.getresponse().read()
+    except (OSError, http.client.HTTPException):
+        return b""
+    finally:
+        connection.close()
 
 
 def name_process(name: str) -> None:

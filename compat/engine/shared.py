@@ -19,16 +19,19 @@ import hashlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import msgspec
 
 from compat.config.sections import EmbeddedSettings, LogSettings
+from compat.engine.base import Endpoint, Engine, EngineStatus, Patience
 from compat.engine.child import child_environment
-from compat.engine.embedded import EmbeddedEngine, Endpoint, EngineStatus
+from compat.engine.ladder import engine_of
 from compat.engine.supervisor import State
 from compat.errors import NoUpstream
 from compat.service.state import FileLock, Keeper, RunFolder, is_alive, read_json
@@ -52,7 +55,7 @@ class EnginePlace:
         return row if row is not None and is_alive(row.keeper) else None
 
 
-class SharedEngine(EmbeddedEngine):
+class SharedEngine(Engine):
     """The engine as a worker uses it. Mutable: whether it is wanted here, and when a keeper was started last."""
 
     def __init__(
@@ -64,7 +67,11 @@ class SharedEngine(EmbeddedEngine):
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(settings, on_event, clock=clock)
+        self.patience = Patience(settings.max_prompt_s)
+        self._settings = settings
+        self._clock = clock
+        self._like = engine_of(settings, on_event)  # never started: for what is known without
+        self._stopping = threading.Event()
         self._run_folder = run
         self._place = EnginePlace(run.root, settings)
         self._users = FileLock(self._place.users)
@@ -74,7 +81,7 @@ class SharedEngine(EmbeddedEngine):
         self._started_s = -_RESPAWN_S
 
     def start(self) -> None:
-        """See `EmbeddedEngine`: see to it that there is a keeper."""
+        """See `Engine`: see to it that there is a keeper."""
         if not self._settings.enabled or self._stopping.is_set():
             return
         self._is_wanted = True
@@ -91,30 +98,35 @@ class SharedEngine(EmbeddedEngine):
             self.start()
 
     def status(self) -> EngineStatus:
-        """See `EmbeddedEngine`."""
+        """See `Engine`."""
         row = self._place.read()
         if row is None:
             state: State = "starting" if self._is_wanted else "stopped"
             detail = "starting its keeper" if self._is_wanted else "not started"
-            return EngineStatus(state, detail, self._model, None, self._context_tokens, 0)
-        return EngineStatus(cast("State", row.state), row.detail, row.model, row.pid, row.context_tokens, row.restarts)
+            return replace(self._like.status(), state=state, detail=detail)
+        known = (row.detail, row.model, row.pid, row.context_tokens, row.restarts, row.better, row.better_detail)
+        return EngineStatus(cast("State", row.state), *known)
 
     def endpoint(self, timeout_s: float) -> Endpoint | None:
-        """See `EmbeddedEngine`."""
+        """See `Engine`."""
         if not self._settings.enabled:
-            return super().endpoint(timeout_s)
+            return self._like.endpoint(timeout_s)
         deadline_s = self._clock() + timeout_s
         while True:
             self.start()
             row = self._place.read()
             if row is not None and row.base_url:
-                return Endpoint(row.base_url, row.api_key, row.model)
+                return Endpoint(row.base_url, row.api_key, row.answers or row.model, row.prompt_tokens_s)
             if self._stopping.is_set() or (row is not None and row.state == "failed"):
                 raise NoUpstream(f"The embedded model can't answer: {row.detail if row else 'stopped'}.")
             left_s = deadline_s - self._clock()
             if left_s <= 0:
                 return None
             time.sleep(min(_POLL_S, left_s))
+
+    def fault(self) -> str:
+        """See `Engine`."""
+        return self._like.fault()
 
     def stop(self) -> None:
         """This worker needs it no more; the last one that says so ends it."""

@@ -148,7 +148,7 @@ def decide(history: History, event: Event, now_s: float) -> tuple[History, Actio
         case Rested():
             return history, Look()
         case Missing(preset):
-            return replace(history, state="fetching", detail=fetch_detail(0, preset.download_bytes)), Fetch(preset)
+            return replace(history, state="fetching", detail=fetch_detail(0, preset.size_bytes)), Fetch(preset)
         case Located(path):
             return replace(history, state="starting", detail="loading the model"), Launch(path)
         case Ready():

@@ -145,6 +145,10 @@ class Keeper(msgspec.Struct, frozen=True):
     restarts: _Count
     base_url: str = ""
     api_key: str = ""
+    better: str = ""
+    better_detail: str = ""
+    answers: str = ""
+    prompt_tokens_s: float = 0.0
 
 
 class Wish(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ import openai
 import pytest
 import requests
 
-from compat.engine.embedded import Endpoint
+from compat.engine.base import Endpoint
 from compat.engine.presets import PRESETS
 from tests.conftest import RunningGateway
 from tests.integration.kilo_session import read_stream

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import gevent
 import pytest
 
 from compat.config.sections import EmbeddedSettings
-from compat.engine.embedded import EmbeddedEngine, Endpoint
+from compat.engine.base import Endpoint
+from compat.engine.embedded import EmbeddedEngine
 from tests.cases.faults import BEGUN, TEXT, healthy, opening, said, streamed
 from tests.conftest import RunningGateway
 from tests.fakes.upstream import Answer, Cut, FakeUpstream, Request
@@ -127,3 +129,55 @@ def test_an_engine_that_is_there_and_fails_is_left_alone_as_any_upstream(start_g
     upstream.script(Answer((b"{}",), 500))
     assert gateway.chat().status_code == 500
     assert gateway.chat().json()["error"]["code"] == "circuit_open"
+
+
+class ClimbingEngine(EmbeddedEngine):
+    """Answers at `place`, and from the moment it is told to at `better`."""
+
+    def __init__(self, place: Endpoint, better: Endpoint) -> None:
+        super().__init__(EmbeddedSettings(), lambda _event, _fields: None)
+        self.place, self.better = place, better
+
+    def endpoint(self, timeout_s: float) -> Endpoint | None:
+        return self.place
+
+    def climb(self) -> None:
+        self.place = self.better
+
+
+def test_the_switch_to_a_better_model_loses_no_call_and_each_answer_names_its_model(
+    start_gateway: Any, upstream: FakeUpstream, after: FakeUpstream
+) -> None:
+    small, big = endpoint_of(upstream), endpoint_of(after)
+    engine = ClimbingEngine(replace(small, model="small-model"), replace(big, model="big-model"))
+    gateway = with_engine(start_gateway, engine)
+    all_are_there, has_climbed = threading.Barrier(5), threading.Event()
+
+    def goes_on(request: Request) -> Answer:
+        all_are_there.wait(10)
+        assert has_climbed.wait(10)
+        return healthy("openai")(request)
+
+    upstream.default = goes_on
+    calls = [gevent.spawn(gateway.chat, stream=n % 2 == 0, messages=[{"role": "user", "content": str(n)}]) for n in range(4)]
+    gevent.get_hub().threadpool.apply(all_are_there.wait, (10,))
+    engine.climb()
+    later = gateway.chat(messages=[{"role": "user", "content": "new"}])
+    assert (later.status_code, later.headers["x-compat-upstream"]) == (200, "embedded/big-model")
+    has_climbed.set()
+    gevent.joinall(calls, timeout=20)
+    assert [call.value.status_code for call in calls] == [200] * 4
+    assert {call.value.headers["x-compat-upstream"] for call in calls} == {"embedded/small-model"}
+    assert all(call.value.headers["x-compat-attempts"] == "1" for call in calls)
+    assert (len(upstream.requests), len(after.requests)) == (4, 1)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_a_prompt_that_would_take_the_engine_minutes_is_refused_at_once(start_gateway: Any, upstream: FakeUpstream, stream: bool) -> None:
+    engine = ClimbingEngine(replace(endpoint_of(upstream), prompt_tokens_s=70.0), NOWHERE)
+    gateway = with_engine(start_gateway, engine)
+    answer = gateway.chat(stream=stream, messages=[{"role": "user", "content": "word " * 12_000}])
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "context_length_exceeded")
+    assert "max_prompt_s" in answer.json()["error"]["message"]
+    assert upstream.requests == []
+    assert gateway.chat().status_code == 200

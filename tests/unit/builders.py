@@ -15,7 +15,7 @@ from compat.factory import build_gateway
 from compat.upstream.client import Secret, Upstream
 from compat.upstream.kinds import UPSTREAM_KINDS
 
-QUIET = {"discovery": {"enabled": False}, "embedded": {"enabled": False}, "log": {"terminal": False}}
+QUIET = {"discovery": {"enabled": False}, "embedded": {"enabled": False, "model": "small"}, "log": {"terminal": False}}
 KEY = "sk-canary-0123456789"
 
 

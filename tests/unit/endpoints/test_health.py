@@ -13,7 +13,8 @@ from compat.accounting.keys import new_key
 from compat.calls.gateway import Gateway
 from compat.config.sections import EmbeddedSettings
 from compat.endpoints.health import FLEET, embedded_report, health_report, route_text
-from compat.engine.embedded import EmbeddedEngine, EngineStatus
+from compat.engine.base import EngineStatus
+from compat.engine.embedded import EmbeddedEngine
 from compat.errors import UpstreamFailure
 from compat.factory import create_app
 from compat.routing.circuit import CircuitKey
@@ -155,10 +156,26 @@ def test_the_embedded_model_says_what_it_is(tmp_path: Path) -> None:
         "state": status.state,
         "detail": status.detail,
         "model": status.model,
+        "better": None,
         "role": "demonstration and fallback",
     }
     assert health_report(gateway)["upstreams"] == []
     assert embedded_report(replace(gateway, engine=None)) == {"state": "disabled"}
+
+
+class Climbing(EmbeddedEngine):
+    """The small one answers, and a better one is fetched."""
+
+    def status(self) -> EngineStatus:
+        return EngineStatus("ready", "ready; big: 300 of 1117 MB", "tiny", 7, 8192, 0, "big", "fetching 300 of 1117 MB")
+
+
+def test_it_says_which_model_answers_and_how_far_the_better_one_is(tmp_path: Path) -> None:
+    gateway = make_gateway(tmp_path, {"embedded": {"enabled": True, "model": "auto", "cache_dir": str(tmp_path)}})
+    gateway = replace(gateway, engine=Climbing(EmbeddedSettings(), lambda _event, _fields: None))
+    report = embedded_report(gateway)
+    assert (report["model"], report["better"]) == ("tiny", {"model": "big", "detail": "fetching 300 of 1117 MB"})
+    assert set(health_report(gateway)["routes"].values()) == {"embedded/tiny"}
 
 
 def test_the_endpoint_is_never_cached_and_tells_no_secret(gateway: Gateway) -> None:

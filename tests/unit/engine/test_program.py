@@ -16,7 +16,8 @@ import pytest
 
 import compat
 from compat.engine.child import Child
-from compat.engine.program import answers_within, has_hash, opened, path_of, server_parameters
+from compat.engine.presets import PRESETS, Preset
+from compat.engine.program import answers_within, has_hash, is_busy, opened, path_of, reading_speed, server_parameters
 from tests.fakes.upstream import Answer, FakeUpstream
 
 ROOT = Path(compat.__file__).parents[1]
@@ -28,6 +29,7 @@ PARAMETERS = {
     "context_tokens": 512,
     "default_max_tokens": 128,
     "sampling": {"temp": 0.5, "penalty_freq": 0.25},
+    "template": "",
     "parallel": 4,
     "threads": 0,
     "api_key": "canary-0123456789",
@@ -58,6 +60,13 @@ def test_the_engine_serves_this_machine_only_at_a_free_port_and_shows_nothing() 
     made = server_parameters(common(), PARAMETERS)
     assert (made.hostnames, made.port) == (["127.0.0.1"], 0)
     assert (made.ui, made.endpoint_slots) == (False, False)
+
+
+@pytest.mark.parametrize("preset", [preset for preset in PRESETS.values() if preset.template], ids=lambda preset: preset.name)
+def test_a_preset_may_have_a_chat_template_of_its_own(preset: Preset) -> None:
+    assert not hasattr(server_parameters(common(), PARAMETERS), "chat_template")
+    made = server_parameters(common(), {**PARAMETERS, "template": preset.template})
+    assert "```tool_call" in made.chat_template
 
 
 @needs_engine
@@ -122,10 +131,45 @@ def test_health_that_never_comes_is_bounded_in_time() -> None:
         assert 0.2 <= time.monotonic() - begun_s < 2
 
 
+def told(body: str) -> Answer:
+    return Answer((body.encode(),), framing="length")
+
+
+@pytest.mark.parametrize(
+    ("answer", "speed"),
+    [
+        (told('{"timings": {"prompt_per_second": 71.26, "prompt_n": 30}}'), 71.3),
+        (told('{"timings": {"prompt_per_second": 6.0, "prompt_n": 30}}'), 30.0),
+        (told('{"timings": {"prompt_per_second": 6.0}}'), 0.0),
+        (told("{}"), 0.0),
+        (told("[]"), 0.0),
+        (health(500), 0.0),
+    ],
+    ids=["a calm machine", "a busy machine", "half of it", "no timings", "no object", "an error"],
+)
+def test_how_fast_it_reads_is_measured(answer: Answer, speed: float) -> None:
+    cpu_s = iter((5.0, 7.0))  # two threads computed for a second each
+    with FakeUpstream(default=answer) as server:
+        assert reading_speed(f"http://127.0.0.1:{server.port}", "canary", 2, lambda: next(cpu_s)) == speed
+        (request,) = server.requests
+    assert (request.method, request.path, request.headers["authorization"]) == ("POST", "/completion", "Bearer canary")
+
+
+@pytest.mark.parametrize(
+    ("processing", "deferred", "busy"), [("0", "0", False), ("1", "0", True), ("0", "2", True)], ids=["idle", "answering", "waiting"]
+)
+def test_whether_it_is_busy_is_asked(processing: str, deferred: str, busy: bool) -> None:
+    body = f"# HELP x\nllamacpp:requests_processing {processing}\nllamacpp:requests_deferred {deferred}\nllamacpp:n_decode_total 9\n"
+    with FakeUpstream(default=told(body)) as server:
+        assert is_busy(f"http://127.0.0.1:{server.port}", "canary") is busy
+
+
 def test_a_server_that_is_not_there_is_not_healthy() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     assert not answers_within(f"http://127.0.0.1:{port}", 0.1)
+    assert not is_busy(f"http://127.0.0.1:{port}", "canary")
+    assert reading_speed(f"http://127.0.0.1:{port}", "canary") == 0
 
 
 # The program.

@@ -94,7 +94,13 @@ def test_the_endpoint_is_where_the_keeper_says(setup: Setup) -> None:
     setup.keep(state="ready", base_url="http://127.0.0.1:1")
     found = setup.engine.endpoint(0)
     assert found is not None
-    assert (found.base_url, found.api_key, found.model) == ("http://127.0.0.1:1", "k", "m")
+    assert (found.base_url, found.api_key, found.model, found.prompt_tokens_s) == ("http://127.0.0.1:1", "k", "m", 0.0)
+    setup.keep(state="ready", base_url="http://127.0.0.1:2", answers="big", prompt_tokens_s=70.5, better="huge", better_detail="fetching")
+    found = setup.engine.endpoint(0)
+    assert found is not None
+    assert (found.base_url, found.model, found.prompt_tokens_s) == ("http://127.0.0.1:2", "big", 70.5)
+    status = setup.engine.status()
+    assert (status.better, status.better_detail) == ("huge", "fetching")
 
 
 def test_what_can_not_be_had_is_told(setup: Setup) -> None:

