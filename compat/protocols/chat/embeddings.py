@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Never
 
 from compat import jsonio
-from compat.errors import BadRequest, GatewayError, UpstreamBroken
+from compat.errors import BadRequest, UpstreamBroken
 from compat.protocols.base import TranslatedAnswer, TranslatedRequest, TranslationContext, Translator
 from compat.protocols.chat.client import CHAT
+from compat.protocols.chat.passthrough import translate_error
 from compat.protocols.chat.usage import usage_of
 from compat.protocols.client_protocol import Ask, ClientProtocol, model_of
-from compat.protocols.upstream_errors import refusal_of
 from compat.wire.envelope import Envelope
 
 
@@ -30,11 +29,6 @@ def translate_answer(body: bytes, ctx: TranslationContext) -> TranslatedAnswer:
         raise UpstreamBroken(f"{ctx.upstream_name} sent an answer that is not an object.")
     usage = document.get("usage")
     return TranslatedAnswer(body, usage_of(usage) if isinstance(usage, dict) else None, None)
-
-
-def translate_error(status: int, headers: Mapping[str, str], body: bytes, ctx: TranslationContext) -> GatewayError:
-    """The error for a refused call (see `Translator.error`)."""
-    return refusal_of(status, headers, body, ctx.upstream_name)
 
 
 def _no_stream(_: TranslationContext) -> Never:
