@@ -165,10 +165,10 @@ def test_a_request_is_translated_for_anthropic_in_line_with_its_size(name: str) 
 OTHER_REQUESTS: dict[str, Callable[[Envelope], object]] = {
     "passed on, less what is not wanted": lambda envelope: OPENAI.request(envelope, WITHOUT_MARKERS),
     "checked": check_messages,
-    "counted": prompt_tokens,
+    "counted": partial(prompt_tokens, keys=CHAT.prompt),
     "read as a call": lambda envelope: call_from(CHAT, envelope, request_id="r", client="c", received_s=0.0),
     "placed in a session": lambda envelope: session_of("c", "", lambda: CHAT.opening(envelope)),
-    "looked at by the cache": lambda envelope: AnswerCache(CacheSettings(enabled=True), SHELF).decide(envelope),
+    "looked at by the cache": lambda envelope: AnswerCache(CacheSettings(enabled=True), SHELF).decide(CHAT, envelope),
     "put into another body": lambda envelope: envelope.replaced({"model": b'"x"', "new": b"1"}),
     "read as a completion": read_completion,
     "read as embeddings": read_request,

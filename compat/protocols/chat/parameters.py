@@ -52,7 +52,7 @@ class Extras(Mapping[str, bytes]):
 
     __slots__ = ("_envelope", "_names")
 
-    def __init__(self, envelope: Envelope, names: tuple[str, ...]) -> None:
+    def __init__(self, envelope: Envelope, names: Mapping[str, None]) -> None:
         self._envelope = envelope
         self._names = names
 
@@ -73,7 +73,7 @@ def read_extras(envelope: Envelope) -> Extras:
     for key in ("functions", "function_call"):
         if envelope.value(key) is not None:
             raise Unsupported(f"'{key}' was replaced by 'tools' and 'tool_choice'.", param=key)
-    return Extras(envelope, tuple(key for key in envelope if key not in _READ and not _is_default(envelope, key)))
+    return Extras(envelope, {key: None for key in envelope if key not in _READ and not _is_default(envelope, key)})
 
 
 def _is_default(envelope: Envelope, key: str) -> bool:
