@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import compat
-from compat.protocols import TRANSLATORS
+from compat.protocols import CLIENT_PROTOCOLS, TRANSLATORS
 from compat.upstream.kinds import UPSTREAM_KINDS
 
 ROOT = Path(compat.__file__).parent
@@ -122,13 +123,45 @@ def test_every_endpoint_is_attached_by_the_factory() -> None:
     assert all(name in factory for name in blueprints)
 
 
-def test_every_translator_is_registered() -> None:
-    made = {
+def made_by(maker: str) -> set[str]:
+    """The names that are given to what `maker` makes, in any module of the protocols."""
+    return {
         node.targets[0].id if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) else ""
         for path in (ROOT / "protocols").rglob("*.py")
         for node in ast.parse(path.read_text()).body
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and getattr(node.value.func, "id", "") == "Translator"
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and getattr(node.value.func, "id", "") == maker
     }
+
+
+@pytest.mark.parametrize("maker", ["Translator", "ClientProtocol"])
+def test_every_translator_and_every_client_protocol_is_registered(maker: str) -> None:
+    made = made_by(maker)
     registry = (ROOT / "protocols/__init__.py").read_text()
     assert made
     assert all(name in registry for name in made)
+
+
+def test_every_client_protocol_has_a_door_or_a_view_of_its_own() -> None:
+    views = "".join(path.read_text() for path in (ROOT / "endpoints").glob("*.py"))
+    alone = [one for one in CLIENT_PROTOCOLS.values() if not one.is_served]
+    assert all(f'"{path}"' in views for one in alone for path in one.paths)
+
+
+CHAT_WORDS = re.compile(r"\bchoices\b|\bfinish_reason\b|\[DONE\]|chatcmpl-")
+"""Words of OpenAI's chat protocol, which no other room speaks."""
+
+OTHER_MEANINGS = {
+    ("cli.py", "choices"): "argparse has a parameter of this name",
+    ("telemetry/fields.py", "finish_reason"): "a field of the log's records, which people and their programs read",
+    ("protocols/responses/reader.py", "[DONE]"): "servers that imitate the Responses API end their streams as they do a chat's",
+}
+
+
+def words_of_chat(path: Path) -> set[tuple[str, str]]:
+    return {(path.relative_to(ROOT).as_posix(), word) for word in CHAT_WORDS.findall(path.read_text())}
+
+
+def test_only_the_room_of_chat_speaks_its_words() -> None:
+    elsewhere = [path for path in MODULES if ROOT / "protocols/chat" not in path.parents]
+    assert set().union(*map(words_of_chat, elsewhere)) <= set(OTHER_MEANINGS)
+    assert any(map(words_of_chat, set(MODULES) - set(elsewhere))), "the words are found where they are"

@@ -164,8 +164,8 @@ def _types_within(kind: Any) -> dict[Any, Any]:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in {dict, tuple}:
         return {None: arguments[1 if origin is dict else 0]}
-    choices = arguments if isinstance(kind, types.UnionType) else (kind,)
-    tables = [choice for choice in choices if isinstance(choice, type) and issubclass(choice, msgspec.Struct)]
+    kinds = arguments if isinstance(kind, types.UnionType) else (kind,)
+    tables = [one for one in kinds if isinstance(one, type) and issubclass(one, msgspec.Struct)]
     return {field.name: field.type for table in tables for field in msgspec.structs.fields(table)} or {None: Any}
 
 
