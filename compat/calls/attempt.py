@@ -12,7 +12,6 @@ answer.
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,12 +20,12 @@ from compat.calls.call import Call
 from compat.calls.engine import admitted_at, awaited_engine
 from compat.calls.gateway import Gateway
 from compat.calls.ledger import Account
+from compat.calls.phases import ATTEMPT, AttemptPhase
 from compat.errors import GatewayError, NoUpstream, UpstreamBroken, UpstreamError, UpstreamTimeout
 from compat.protocols import translator_for
 from compat.protocols.base import StreamTranslator, ThinkingRecord, TranslatedAnswer, TranslationContext, Translator
 from compat.protocols.client_protocol import Identity
 from compat.protocols.refusals import PASSING
-from compat.routing.pacing import Sent
 from compat.routing.router import Deployment
 from compat.streaming.heartbeat import Pulse, Steps
 from compat.streaming.hold import Outflow
@@ -65,23 +64,22 @@ class Attempt:
     call: Call
     deployment: Deployment
     pulse: Pulse
-    key: Secret | None = None
-    deadline_s: float = math.inf
-    hold_bytes: int = 0
-    on_content: Callable[[], None] = lambda: None
-    is_rest: bool = False
-    lane: Hashable = None
-    account: Account | None = None
+    key: Secret | None
+    deadline_s: float
+    hold_bytes: int
+    on_content: Callable[[], None]
+    is_rest: bool
+    lane: Hashable
+    account: Account
     upstream_calls: int = 0
     usage: Usage | None = None
     stop_reason: str | None = None
     notes: tuple[str, ...] = ()
     segments: tuple[tuple[str, bytes], ...] = ()
     first_content_s: float | None = None
-    is_complete: bool = False
+    phase: AttemptPhase = "asking"
     _learnt: tuple[str, ...] = ()
-    _exchange: Exchange | None = None
-    _sent: Sent | None = None
+    _held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _stream: StreamTranslator | None = None
     _count_prompt: Callable[[], int] | None = None
     _translator: Translator = field(init=False)
@@ -110,8 +108,7 @@ class Attempt:
         if _media_type(head) == "application/json":  # a whole answer to a streaming request becomes a stream
             answer = yield from self._answer(ctx, exchange)
             frames = self.call.protocol.replay(answer.body, self.call.wants_usage)
-            self.is_complete = True
-            self._show()
+            self._complete()
             yield frames
             return
         outflow = Outflow(self.call.protocol, self._translator.stream(ctx), self.hold_bytes, self._show)
@@ -121,8 +118,7 @@ class Attempt:
         self.usage, self.stop_reason = stream.usage, stream.stop_reason
         self._keep(stream.thinking)
         self.notes += tuple(stream.notes)
-        self.is_complete = True
-        self._show()
+        self._complete()
         yield last
         self._drain(exchange)
 
@@ -160,13 +156,8 @@ class Attempt:
             self.usage = stream.usage_so_far() if stream is not None else estimated_usage(self._count_prompt(), 0)
 
     def close(self) -> None:
-        """Close the upstream; what it still does is ended."""
-        if self._sent is not None:
-            self._sent.lost()
-            self._sent = None
-        if self._exchange is not None:
-            self._exchange.close()
-            self._exchange = None
+        """Close the upstream; what it still does is ended. It may be called again."""
+        self._held.close()
 
     def _keep(self, record: ThinkingRecord | None) -> None:
         """Keep thinking for later turns, before the client can ask for one; not that of half a turn."""
@@ -175,13 +166,13 @@ class Attempt:
 
     def _kept(self, ctx: TranslationContext) -> bytes | None:
         """The body of an answer that was given before to the same request; it costs nothing."""
-        if self.account is None or not self.account.asks_cache or self.is_rest:
+        if self.is_rest or not self.account.asks_cache:
             return None
         found = self.account.kept(self.deployment, self.gateway.offload.request(self._translator, self.call.envelope, ctx)[0])
         if found is None:
             return None
-        self.usage, self.stop_reason, self.is_complete = Usage(), self.call.protocol.end_reason, True
-        self._show()
+        self.usage, self.stop_reason = Usage(), self.call.protocol.end_reason
+        self._complete()
         return self.call.protocol.again(found.said, Identity(ctx.completion_id, ctx.created_s, ctx.alias))
 
     # Answers.
@@ -238,9 +229,19 @@ class Attempt:
 
     def _show(self) -> None:
         """Note the commit point, just before the first frames are handed out."""
-        if self.first_content_s is None:
+        if self.phase == "asking":
+            self._go("shown")
             self.first_content_s = self.gateway.clock.monotonic()
             self.on_content()
+
+    def _complete(self) -> None:
+        """All of the answer came: nothing that happens to its last frames makes it another."""
+        self._show()
+        self._go("complete")
+
+    def _go(self, phase: AttemptPhase) -> None:
+        assert phase in ATTEMPT[self.phase], f"an attempt does not go from {self.phase} to {phase}"
+        self.phase = phase
 
     # Requests.
 
@@ -279,8 +280,10 @@ class Attempt:
             self.deployment = replace(self.deployment, target=endpoint.model)  # the one that answers just now
             upstream = admitted_at(self.gateway, upstream, endpoint, self.call, self._count_prompt)
         self.close()
-        sent = self._sent = self.gateway.policies.pacing.sent(self.lane)
-        exchange = self._exchange = self.gateway.transport.open(upstream, self._translator.endpoint, body, headers, self.key)
+        sent = self.gateway.policies.pacing.sent(self.lane)
+        self._held.callback(sent.lost)
+        exchange = self.gateway.transport.open(upstream, self._translator.endpoint, body, headers, self.key)
+        self._held.callback(exchange.close)
         self.upstream_calls += 1
         while (head := exchange.receive_head(self._wait_s(deadline_s))) is None:
             if clock() >= deadline_s:
@@ -375,9 +378,7 @@ class Attempt:
             raise UpstreamTimeout(f"{upstream.name} did not end its answer within the call's {upstream.timeouts.total_s:g} s.")
 
     def _wait_s(self, deadline_s: float) -> float:
-        """How long a wait may last: until a heartbeat is due or the deadline, at least a moment."""
-        now_s = self.gateway.clock.monotonic()
-        return max(min(self.pulse.last_frame_s + self.pulse.heartbeat_s, deadline_s) - now_s, 0.001)
+        return self.pulse.left_s(self.gateway.clock.monotonic(), deadline_s)
 
     def _heartbeat(self) -> Iterator[bytes]:
         return self.pulse.beat(self.gateway.clock.monotonic())

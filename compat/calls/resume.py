@@ -16,6 +16,7 @@ from compat.calls.call import Call
 from compat.config.catalog import Price
 from compat.protocols import api_for
 from compat.protocols.client_protocol import ClientProtocol
+from compat.protocols.joined import FrameReader
 from compat.protocols.transcript import Transcript
 from compat.routing.router import Deployment
 from compat.wire.sse import EventSplitter
@@ -58,14 +59,15 @@ class ShownSoFar:
     """What the client was shown of one answer. Mutable: everything. Frames are kept as they are until they are many, and then read."""
 
     def __init__(self, protocol: ClientProtocol) -> None:
+        self._protocol = protocol
         self._unread: list[bytes] = []
         self._unread_bytes = 0
-        self._reader = protocol.reader()
-        self._transcript: Transcript | None = Transcript()
+        self._read_by: tuple[FrameReader, Transcript] | None = None
+        self._is_too_much = False
 
     def add(self, frames: bytes) -> None:
         """Keep whole frames that were handed out."""
-        if self._transcript is None:
+        if self._is_too_much:
             return
         self._unread.append(frames)
         self._unread_bytes += len(frames)
@@ -74,18 +76,20 @@ class ShownSoFar:
 
     def read(self) -> Shown | None:
         """All of it; `None` when it is more than a rescue is worth."""
-        self._read_on()
-        return _shown(self._transcript) if self._transcript is not None else None
+        if not self._is_too_much:
+            transcript = self._read_on()
+        return None if self._is_too_much else _shown(transcript)
 
-    def _read_on(self) -> None:
-        transcript = self._transcript
-        if transcript is not None:
-            for block in EventSplitter().feed(b"".join(self._unread)):
-                for event in self._reader.read(block):
-                    transcript.add(event)
-            if transcript.chars > MAX_SHOWN_CHARS:
-                self._transcript = None
+    def _read_on(self) -> Transcript:
+        """What was said so far. Nearly all answers come to their end, and are never read."""
+        reader, transcript = self._read_by = self._read_by or (self._protocol.reader(), Transcript())
+        for block in EventSplitter().feed(b"".join(self._unread)):
+            for event in reader.read(block):
+                transcript.add(event)
         self._unread, self._unread_bytes = [], 0
+        if transcript.chars > MAX_SHOWN_CHARS:
+            self._is_too_much, self._read_by = True, None
+        return transcript
 
 
 def _shown(transcript: Transcript) -> Shown:
@@ -123,9 +127,27 @@ class Spent:
     usage: Usage = field(default_factory=Usage)
     cost_usd: float = 0.0
 
+    def with_last(self, usage: Usage | None, cost_usd: float) -> tuple[Usage, float]:
+        """Tokens and dollars of the whole answer, whose last part took these."""
+        return added_usage(self.usage, usage) if usage is not None else self.usage, self.cost_usd + cost_usd
+
     def plus(self, usage: Usage, price: Price) -> Spent:
         """With one part more."""
         return Spent(added_usage(self.usage, usage), self.cost_usd + cost_of(usage, price))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The part of an answer that a client has: what it says, what it cost, and which deployments died over it, the last one last."""
+
+    shown: Shown = field(default_factory=Shown)
+    spent: Spent = field(default_factory=Spent)
+    died: tuple[Deployment, ...] = ()
+
+    def grown(self, shown: Shown, usage: Usage | None, deployment: Deployment) -> Part:
+        """With what another deployment added before it died, whose `usage` is known or not."""
+        spent = self.spent.plus(usage or estimate_of(shown.tokens - self.shown.tokens), deployment.model.price)
+        return Part(shown, spent, (*self.died, deployment))
 
 
 def estimate_of(tokens: int) -> Usage:

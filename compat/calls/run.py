@@ -12,6 +12,7 @@ nothing for too long; `whole` drops them.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
@@ -23,8 +24,9 @@ from compat.calls.attempt import Attempt
 from compat.calls.call import Call
 from compat.calls.gateway import Gateway
 from compat.calls.ledger import Account
+from compat.calls.phases import CALL, CallPhase
 from compat.calls.record import Outcome, Result, record_of
-from compat.calls.resume import Shown, ShownSoFar, Spent, added_usage, can_rescue, estimate_of, rest_of, takes_prefill
+from compat.calls.resume import Part, ShownSoFar, can_rescue, rest_of, takes_prefill
 from compat.calls.splice import Splice
 from compat.errors import ClientGone, GatewayError, InternalError, NoUpstream, UpstreamRateLimit
 from compat.protocols.base import note_values
@@ -33,7 +35,7 @@ from compat.routing.admission import Ticket, outcome_of
 from compat.routing.affinity import session_of
 from compat.routing.plan import CallPlan, Place
 from compat.routing.retry import CIRCUIT_OPEN
-from compat.routing.router import Deployment, Route
+from compat.routing.router import Route
 from compat.streaming.heartbeat import Pulse, Steps, T, result_of
 from compat.streaming.relay import Outlet
 from compat.wire.usage import Usage, cost_of
@@ -44,9 +46,9 @@ class CallRun:
     """The progress of one call; the endpoint reads `headers` when it knows the first bytes of the answer. One use only.
 
     `outlet` is the client's end of a stream, where its frames may go past `frames()`, `route` the way to go, where it is not the model's by
-    its name. Mutable: everything but the first four fields.
-    `died` are the deployments that died in the middle of the answer, `spent` is what their parts cost; `_shown` is what the client got,
-    where it may be carried on, `_carried` what it had when the present attempt began.
+    its name. Mutable: everything but the first four fields. `phase` goes as `compat/calls/phases.py` has it; `_held` is what the present
+    place holds (a permit of the circuit, a ticket of the gate, an attempt with its exchange), and is released with it, however it ends.
+    `_shown` is what the client got, where the answer may be carried on, `_part` what it had when the present attempt began.
     """
 
     gateway: Gateway
@@ -56,22 +58,23 @@ class CallRun:
     attempt: Attempt | None = None
     bytes_out: int = 0
     first_content_s: float | None = None
-    died: tuple[Deployment, ...] = ()
-    spent: Spent | None = None
+    phase: CallPhase = "new"
     account: Account = field(init=False)
     _plan: CallPlan | None = None
     _pulse: Pulse = field(init=False)
     _place: Place | None = None
     _ticket: Ticket | None = None
-    _carried: Shown | None = None
+    _held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    _part: Part | None = None
     _shown: ShownSoFar | None = None
-    _has_ended: bool = False
-    _is_settled: bool = False
+    _hold_bytes: int = 0
 
     def __post_init__(self) -> None:
         self.account = Account(self.gateway, self.call)
         self._pulse = Pulse(self.call.received_s, self.gateway.settings.server.heartbeat_s, self.call.protocol.heartbeat)
-        self._shown = ShownSoFar(self.call.protocol) if self._may_rescue() and self.gateway.settings.retry.attempts > 1 else None
+        if self._may_rescue():
+            self._hold_bytes = self.gateway.settings.rescue.hold_tool_calls_bytes
+            self._shown = ShownSoFar(self.call.protocol) if self.gateway.settings.retry.attempts > 1 else None
 
     @property
     def attempts(self) -> int:
@@ -81,12 +84,10 @@ class CallRun:
     @property
     def used(self) -> tuple[Usage | None, float]:
         """Tokens and dollars of the whole answer: the last attempt's, and those of the parts whose upstream died."""
-        attempt, spent = self.attempt, self.spent
+        attempt, part = self.attempt, self._part
         usage = attempt.usage if attempt is not None else None
         cost_usd = cost_of(usage, attempt.deployment.model.price) if usage is not None and attempt is not None else 0.0
-        if spent is None:
-            return usage, cost_usd
-        return added_usage(spent.usage, usage) if usage is not None else spent.usage, spent.cost_usd + cost_usd
+        return (usage, cost_usd) if part is None else part.spent.with_last(usage, cost_usd)
 
     def whole(self) -> bytes:
         """The body of the answer. Errors: any `GatewayError`, `ClientGone`."""
@@ -126,7 +127,7 @@ class CallRun:
 
     def _frames_of(self, attempt: Attempt) -> Steps[None]:
         """Its frames. Those of a continuation are spliced, so that none may go past `frames()`."""
-        return attempt.frames(self.outlet if self._carried is None else None, self._note_frames)
+        return attempt.frames(self.outlet if self._part is None else None, self._note_frames)
 
     def _note_frames(self, frames: bytes) -> None:
         """Note what goes to the client."""
@@ -162,77 +163,80 @@ class CallRun:
 
     def _attempts(self, run: Callable[[Attempt], Steps[T]]) -> Steps[T]:
         """Attempts, one after the other, until one gives an answer. Errors: that of the last one, `ModelNotFound`, `NoUpstream`."""
+        self._go("placing")
+        plan = self._plan = self._make_plan()
         while True:
-            place = yield from self._next_place()
-            attempt = self.attempt = self._attempt_at(place)
+            place = yield from self._next_place(plan)
+            attempt = self.attempt = self._attempt_at(plan, place)
             try:
-                yield from self._enter(place)
+                yield from self._enter(plan, place)
                 steps = run(attempt)
-                result = yield from (steps if self._carried is None else self._spliced(steps, attempt, self._carried))
+                result = yield from (steps if self._part is None else self._spliced(steps, attempt, self._part))
             except GatewayError as error:
                 attempt.deployment.upstream.explain(error)
                 error.forget_frames()
-                self._end_attempt(error)
-                if attempt.first_content_s is not None:
-                    goes_on = self._carries_on(attempt, error)
+                self._report(error)
+                if attempt.phase == "asking":
+                    goes_on = yield from self._after_failure(plan, place, attempt, error)
                 else:
-                    goes_on = yield from self._after_failure(attempt, error)
+                    goes_on = self._carries_on(plan, place, attempt, error)
                 if not goes_on:
                     raise
+                self._go("placing")
             else:
-                self._end_attempt(None)
+                self._report(None)
                 return result
 
-    def _next_place(self) -> Steps[Place]:
+    def _next_place(self, plan: CallPlan) -> Steps[Place]:
         """Where to go. A new call fails at once when every circuit is open; one that is under way waits for a probe, within bounds."""
-        plan = self._plan = self._plan or self._make_plan()
+        self._held.close()
         while True:
             try:
                 place = plan.next()
             except NoUpstream:
-                wait_s = plan.patience(self.gateway.clock.monotonic()) if self._place is not None else None
+                wait_s = plan.patience(self.gateway.clock.monotonic()) if self.attempt is not None else None
                 if wait_s is None:
                     raise
                 yield from self._pause(wait_s)
             else:
-                self._place, self._has_ended = place, False
+                self._go("trying")
+                self._place = place
+                self._held.callback(plan.left, place)
                 return place
 
-    def _attempt_at(self, place: Place) -> Attempt:
-        assert self._plan is not None
+    def _attempt_at(self, plan: CallPlan, place: Place) -> Attempt:
         deployment = place.candidate.deployment.priced(self.gateway.clock.now())
-        call = self.call if self._carried is None else rest_of(self.call, self._carried, deployment)
-        hold_bytes = self.gateway.settings.rescue.hold_tool_calls_bytes if self._may_rescue() else 0
-        return Attempt(
+        call = self.call if self._part is None else rest_of(self.call, self._part.shown, deployment)
+        attempt = Attempt(
             self.gateway,
             call,
             deployment,
             self._pulse,
             place.candidate.key,
-            self._plan.deadline_s,
-            hold_bytes,
+            plan.deadline_s,
+            self._hold_bytes,
             place.permit.committed,
             is_rest=call is not self.call,
             lane=place.lane,
             account=self.account,
         )
+        self._held.callback(attempt.close)
+        return attempt
 
-    def _enter(self, place: Place) -> Steps[None]:
+    def _enter(self, plan: CallPlan, place: Place) -> Steps[None]:
         """Wait until the upstream has room for the call, by its own word and here. Errors: `NoUpstream`, `UpstreamRateLimit`."""
-        assert self._plan is not None
-        call = self.call
+        call, name = self.call, place.candidate.deployment.upstream.name
         if place.wait_s:
-            if self.gateway.clock.monotonic() + place.wait_s >= self._plan.deadline_s:
-                words = f"{place.candidate.deployment.upstream.name} has no room for this call within its time."
-                raise UpstreamRateLimit(words, retry_after_s=place.wait_s)
+            if self.gateway.clock.monotonic() + place.wait_s >= plan.deadline_s:
+                raise UpstreamRateLimit(f"{name} has no room for this call within its time.", retry_after_s=place.wait_s)
             yield from self._pause(place.wait_s)
-        gate = self.gateway.policies.gates.of(place.candidate.deployment.upstream.name)
-        ticket = self._ticket = gate.enter(call.client, len(call.envelope.body), call.is_stream, self._plan.deadline_s)
+        gate = self.gateway.policies.gates.of(name)
+        ticket = self._ticket = gate.enter(call.client, len(call.envelope.body), call.is_stream, plan.deadline_s)
+        self._held.callback(ticket.release)
         while not ticket.wait(self._pulse.left_s(self.gateway.clock.monotonic())):
             yield from self._pulse.beat(self.gateway.clock.monotonic())
         if place.permit.is_stale:
-            words = f"{place.candidate.deployment.upstream.name} failed while the call waited for it."
-            raise NoUpstream(words, code=CIRCUIT_OPEN, retry_after_s=2)
+            raise NoUpstream(f"{name} failed while the call waited for it.", code=CIRCUIT_OPEN, retry_after_s=2)
 
     def _make_plan(self) -> CallPlan:
         gateway, call = self.gateway, self.call
@@ -245,27 +249,24 @@ class CallRun:
         total_s = max(deployment.upstream.timeouts.total_s for deployment in route.deployments)
         return CallPlan(gateway.policies, route, session, call.received_s + total_s)
 
-    def _end_attempt(self, error: GatewayError | None) -> None:
-        """Report the outcome to circuit and gate, and close the upstream; the first call counts. `None`: it gave the whole answer."""
-        if self._has_ended:
-            return
-        self._has_ended = True
-        attempt, ticket, place, plan = self.attempt, self._ticket, self._place, self._plan
-        if attempt is not None:
-            attempt.close()
-            self.first_content_s = self.first_content_s or attempt.first_content_s
-        if ticket is not None:
-            began_s = attempt.first_content_s if attempt is not None and self.call.is_stream else None
-            ticket.release(outcome_of(error), began_s - ticket.admitted_s if began_s is not None else None)
-        if error is None and plan is not None and place is not None and not self.account.is_hit:
-            plan.succeeded(place)
-
-    def _after_failure(self, attempt: Attempt, error: GatewayError) -> Steps[bool]:
-        """Whether another attempt may be made, after the wait that it takes."""
-        plan, place, clock = self._plan, self._place, self.gateway.clock.monotonic
+    def _report(self, error: GatewayError | None) -> None:
+        """Close the upstream, and report the outcome to gate and circuit. `None`: it gave the whole answer."""
+        self._go("answered" if error is None else "failed")
+        attempt, ticket, plan, place = self.attempt, self._ticket, self._plan, self._place
+        assert attempt is not None
         assert plan is not None
         assert place is not None
-        decision = plan.failed(place, error, clock())
+        attempt.close()
+        self.first_content_s = self.first_content_s or attempt.first_content_s
+        if ticket is not None:
+            began_s = attempt.first_content_s if self.call.is_stream else None
+            ticket.release(outcome_of(error), began_s - ticket.admitted_s if began_s is not None else None)
+        if error is None and not self.account.is_hit:
+            plan.succeeded(place)
+
+    def _after_failure(self, plan: CallPlan, place: Place, attempt: Attempt, error: GatewayError) -> Steps[bool]:
+        """Whether another attempt may be made, after the wait that it takes."""
+        decision = plan.failed(place, error, self.gateway.clock.monotonic())
         if decision.action == "stop":
             return False
         self._tell("attempt.failed", attempt, error, decision.reason)
@@ -279,42 +280,30 @@ class CallRun:
             gevent.sleep(min(left_s, self._pulse.left_s(clock())))
             yield from self._pulse.beat(clock())
 
-    def _carries_on(self, attempt: Attempt, error: GatewayError) -> bool:
+    def _carries_on(self, plan: CallPlan, place: Place, attempt: Attempt, error: GatewayError) -> bool:
         """Whether the next attempt may carry the answer on, for which all is made ready: not where that can't be done honestly."""
-        plan, place, rescue = self._plan, self._place, self.gateway.settings.rescue
-        assert plan is not None
-        assert place is not None
+        part = self._part or Part()
         has_time = self.gateway.clock.monotonic() < plan.deadline_s
-        is_wanted = has_time and error.retryable and len(self.died) < rescue.times
+        is_wanted = has_time and error.retryable and len(part.died) < self.gateway.settings.rescue.times
         shown = self._shown.read() if is_wanted and self._shown is not None else None
         if has_time:
             plan.charge(place, error)
         if shown is None or not can_rescue(self.call, shown) or not plan.may_rescue(place, self.gateway.clock.monotonic()):
             return False
         self._tell("answer.carried_on", attempt, error, f"carried on after {len(shown.text)} characters")
-        told = attempt.usage or estimate_of(shown.tokens - (self._carried.tokens if self._carried is not None else 0))
-        self.spent = (self.spent or Spent()).plus(told, attempt.deployment.model.price)
-        self.died = (*self.died, attempt.deployment)
-        self._carried = shown
+        self._part = part.grown(shown, attempt.usage, attempt.deployment)
         return True
 
-    def _spliced(self, steps: Steps[T], attempt: Attempt, shown: Shown) -> Steps[T]:
+    def _spliced(self, steps: Steps[T], attempt: Attempt, part: Part) -> Steps[T]:
         """The steps of an attempt, their frames made the continuation of what was shown; a heartbeat where nothing is left of them."""
 
         def was_prefilled() -> bool:
             is_refused = any(note.startswith("prefill=") for note in attempt.notes)
             return takes_prefill(self.call, attempt.deployment) and not is_refused
 
-        names = [deployment.name for deployment in (*self.died, attempt.deployment)]
-        splice = Splice(
-            self.call.protocol,
-            self.call.model,
-            shown,
-            self.spent or Spent(),
-            names,
-            was_prefilled,
-            wants_usage=self.call.wants_usage,
-        )
+        names = [deployment.name for deployment in (*part.died, attempt.deployment)]
+        call = self.call
+        splice = Splice(call.protocol, call.model, part.shown, part.spent, names, was_prefilled, wants_usage=call.wants_usage)
         while True:
             try:
                 frames = splice.feed(next(steps))
@@ -339,14 +328,22 @@ class CallRun:
         self.gateway.log.write(event, fields, "warning")
         self.account.note(event, fields)
 
+    # Beginning and end.
+
+    def _go(self, phase: CallPhase) -> None:
+        assert phase in CALL[self.phase], f"a call does not go from {self.phase} to {phase}"
+        self.phase = phase
+
     def _begin(self) -> None:
         self.gateway.gauges.enter()
         self.gateway.log.request(self.call.request_id, self.call.envelope.body)
 
     def _settle_early(self) -> None:
         """The end of a call that did not get to its own: its client left, or the last of those who shared it; or something failed."""
+        if self.phase == "over":
+            return
         failure = sys.exception()
-        if self.attempt is not None and self.attempt.is_complete:
+        if self.attempt is not None and self.attempt.phase == "complete":
             self._settle("ok", None)
         elif failure is None or isinstance(failure, ClientGone | GeneratorExit | gevent.GreenletExit):
             self._settle("cancelled", None)
@@ -354,23 +351,17 @@ class CallRun:
             self._settle("error", InternalError(type(failure).__name__))
 
     def _settle(self, result: Result, error: GatewayError | None) -> None:
-        """Release everything, and write the record; the first call counts."""
-        if self._is_settled:
-            return
-        self._is_settled = True
+        """Release everything, and write the record."""
         gateway, attempt = self.gateway, self.attempt
-        gateway.gauges.leave()
         if attempt is not None:
-            if attempt.is_complete:
-                self._end_attempt(None)
+            if attempt.phase == "complete" and self.phase == "trying":
+                self._report(None)
             self.first_content_s = self.first_content_s or attempt.first_content_s
-            if not attempt.is_complete and (attempt.first_content_s is not None or not self._has_ended):
+            if attempt.phase == "shown" or (attempt.phase == "asking" and self.phase == "trying"):
                 attempt.estimate_usage()
-            attempt.close()
-        if self._ticket is not None:
-            self._ticket.release()
-        if self._place is not None and self._plan is not None:
-            self._plan.left(self._place)
+        self._go("over")
+        gateway.gauges.leave()
+        self._held.close()
         outcome = self._outcome(result, error)
         record = record_of(outcome)
         self.account.close(record, outcome.usage, outcome.cost_usd)
@@ -388,7 +379,7 @@ class CallRun:
             self.bytes_out,
             self.first_content_s,
             attempt.deployment.name if attempt is not None else None,
-            tuple(deployment.name for deployment in self.died),
+            tuple(deployment.name for deployment in self._part.died) if self._part is not None else (),
             usage,
             cost_usd,
             attempt.stop_reason if attempt is not None else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
@@ -19,9 +20,9 @@ class Pulse:
     heartbeat_s: float
     heartbeat: bytes
 
-    def left_s(self, now_s: float) -> float:
-        """Seconds until a heartbeat is due, at least a moment."""
-        return max(self.last_frame_s + self.heartbeat_s - now_s, 0.001)
+    def left_s(self, now_s: float, deadline_s: float = math.inf) -> float:
+        """Seconds until a heartbeat is due, or the deadline; at least a moment."""
+        return max(min(self.last_frame_s + self.heartbeat_s, deadline_s) - now_s, 0.001)
 
     def beat(self, now_s: float) -> Iterator[bytes]:
         """What says nothing, if it is due."""
