@@ -2,19 +2,21 @@
 
     python -m bench.passes               -> for an upstream of the client's own protocol, and for Anthropic's
 
-Time is a poor measure of structure: it depends on the machine, and on who else is on it. This counts, and gives the same numbers every time.
-A call is served in this process, over a network in memory (`tests/fakes/memory.py`), after a few others have warmed it up; `sys.setprofile`
-sees every function of `compat/` begin and end. A generator that goes on counts as a call, for it is one. A *switch* is a call of a function
-of another module than the one that runs: what a reader has to follow. Beside them, `greenlets` counts the switches of gevent's hub.
+Time is a poor measure of structure: it depends on the machine, and on who else uses it. This counts, with the same result every time.
+A call is served in this process, over a network in memory (`tests/fakes/memory.py`), after a few others have warmed it up; its answer comes
+in one piece. `sys.setprofile` sees every function of `compat/` begin, and those count that begin beneath `compat/calls/`: the core, and
+all that it asks. A generator that goes on counts as a call, for it is one. A *switch* is a call of a function of another module than the
+one that asks: what a reader has to follow. Beside them, `greenlets` counts the switches between greenlets.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -28,9 +30,10 @@ from compat.factory import build_gateway, create_app
 from compat.upstream.client import UpstreamClient
 from tests.fakes import anthropic_answers, openai_answers
 from tests.fakes.memory import Network
-from tests.fakes.upstream import Request
+from tests.fakes.upstream import Answer, Request, Responder
 
-ROOT = str(Path(compat.__file__).parent)
+ROOT = str(Path(compat.__file__).parent) + "/"
+CORE = ROOT + "calls/"
 WARM_UPS = 3
 QUIET: Mapping[str, Any] = {"discovery": {"enabled": False}, "embedded": {"enabled": False}, "log": {"terminal": False}}
 BODY = {
@@ -77,23 +80,36 @@ class Counter:
         name = frame.f_code.co_filename
         if event != "call" or not name.startswith(ROOT):
             return
-        self.calls += 1
-        self.modules.add(name)
-        self.switches += caller_of(frame) != name
+        above = list(modules_above(frame))
+        if any(module.startswith(CORE) for module in (name, *above)):
+            self.calls += 1
+            self.modules.add(name)
+            self.switches += name not in above[:1]
 
 
-def caller_of(frame: FrameType) -> str:
-    """The nearest module of ours that stands above a frame."""
+def modules_above(frame: FrameType) -> Iterator[str]:
+    """The modules of ours that led to a frame, the nearest first."""
     above = frame.f_back
-    while above is not None and not above.f_code.co_filename.startswith(ROOT):
+    while above is not None:
+        if above.f_code.co_filename.startswith(ROOT):
+            yield above.f_code.co_filename
         above = above.f_back
-    return above.f_code.co_filename if above is not None else ""
 
 
-def passes_of(kind: str, respond: Callable[[Request], Any]) -> Passes:
+def in_one_piece(respond: Responder) -> Responder:
+    """The same answers, each of them there at once."""
+
+    def answer(request: Request) -> Answer:
+        given = respond(request)
+        return dataclasses.replace(given, steps=[b"".join(step for step in given.steps if isinstance(step, bytes))])
+
+    return answer
+
+
+def passes_of(kind: str, respond: Responder) -> Passes:
     """What a call to an upstream of `kind` passes."""
     network = Network()
-    upstream = network.upstream(default=respond)
+    upstream = network.upstream(default=in_one_piece(respond))
     url = upstream.url if kind == "openai" else upstream.url.removesuffix("/v1")
     settings = {
         "upstreams": {"up": {"kind": kind, "base_url": url, "api_keys": ["sk-counted"]}},

@@ -258,7 +258,9 @@ class Attempt:
             self.segments = request.segments
             ctx = replace(ctx, memory=request.memory)
             self._count_prompt = ctx.count_prompt
-            exchange, head = yield from self._send(request.body, {**request.headers, **hop_headers(self.call.hops)})
+            exchange, head = yield from self._send(
+                request.body, {**request.headers, **hop_headers(self.call.hops)} if self.call.hops else request.headers
+            )
             if head.status == 200:
                 if _media_type(head) in {"text/html", "application/xhtml+xml"}:
                     raise UpstreamBroken(f"{deployment.upstream.name} answered with a web page: check its base_url.")

@@ -32,7 +32,7 @@ class Account:
     gateway: Gateway
     call: Call
     is_hit: bool = False
-    _decision: Decision = field(default_factory=lambda: Decision(""))
+    _decision: Decision | None = None
     _reservation: Reservation | None = None
     _recording: Recording | None = None
     _has_asked: bool = False
@@ -42,12 +42,12 @@ class Account:
     @property
     def verdict(self) -> str:
         """What the cache did: the value of `x-cache`; empty where nobody asked it."""
-        return self._decision.verdict
+        return self._decision.verdict if self._decision is not None else ""
 
     @property
     def asks_cache(self) -> bool:
         """Whether the translated request is of interest to the cache."""
-        return self._decision.looks or self._decision.keeps
+        return self._decision is not None and (self._decision.looks or self._decision.keeps)
 
     def admit(self, route: Route) -> None:
         """Take the call's share of its limits. Errors: `TooManyRequests`, `BudgetSpent`, `BadRequest`."""
@@ -55,15 +55,16 @@ class Account:
             return
         gateway, call = self.gateway, self.call
         self._begin()
-        self._decision = gateway.offload.run(
-            call.envelope.body, partial(gateway.answers.decide, call.protocol, call.envelope, call.cache_wish)
-        )
+        if call.cache_wish or gateway.settings.cache.enabled:
+            decide = partial(gateway.answers.decide, call.protocol, call.envelope, call.cache_wish)
+            self._decision = gateway.offload.run(call.envelope.body, decide)
         estimate = estimate_of(len(call.envelope.body), call.most_output(route.model.max_output), route.model.price.at(gateway.clock.now()))
         self._has_asked = True  # a refusal has the headers with it
         self._reservation = gateway.limits.admit(call.client, route.name, estimate)
 
     def kept(self, deployment: Deployment, request: TranslatedRequest) -> Kept | None:
-        """The answer to the same request, if there is one; if not, this one's may be kept."""
+        """The answer to the same request, if there is one; if not, this one's may be kept. Only where `asks_cache`."""
+        assert self._decision is not None
         answers, protocol = self.gateway.answers, self.call.protocol
         key = self.gateway.offload.run(request.body, partial(answers.key, self.call.client, deployment, request, protocol))
         found = answers.lookup(self._decision, key)
@@ -114,7 +115,8 @@ class Account:
         self._begin()
         self.gateway.metrics.observe(record)
         self.gateway.usage.add(record)
-        self.gateway.traces.ended(record, self._moments, self.call.trace_parent, self.call.session_id)
+        if self.gateway.traces.state != "off":
+            self.gateway.traces.ended(record, self._moments, self.call.trace_parent, self.call.session_id)
 
     def _begin(self) -> None:
         """Count the call as begun, once; one that shares another call's answer never is."""

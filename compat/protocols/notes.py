@@ -43,4 +43,6 @@ class Notes:
 
 def header_text(text: str) -> str:
     """`text` as a header can hold it: printable ASCII, bounded."""
+    if text.isascii() and text.isprintable():
+        return text[:1000]
     return "".join(character if " " <= character <= "~" else "?" for character in text[:1000])
