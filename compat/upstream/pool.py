@@ -58,7 +58,7 @@ def origin_of(url: str) -> Origin:
 
 
 class ConnectionPool:
-    """Open exchanges with one origin, under one credential.
+    """Open exchanges with one origin, under one credential. `connect` makes their sockets; tests give it a network in memory.
 
     Mutable: `_idle`, newest last, so that a burst's surplus ages out, and `_is_closed`. Every step that touches them runs without a switch
     to another greenlet. Errors of making one: `UpstreamUnreachable` when `ca_file` can't be used.
