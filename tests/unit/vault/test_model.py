@@ -277,6 +277,14 @@ class Lasting(Vault):
         """What was not written is lost."""
         self.vault, self.model = self.opened()
 
+    @rule()
+    def live_on_in_the_store(self) -> None:
+        """A use counts for other processes as well."""
+        self.check_found(self.vault, self.model, ("ada", "claude-x"), IDS)
+        self.flush()
+        self.bench.clock.now_s += TTL_S - 1
+        self.ask_another(("ada", "claude-x"))
+
     @rule(scope=SCOPES)
     def ask_another(self, scope: tuple[str, str]) -> None:
         """Another process finds what the store has been told."""
