@@ -263,6 +263,7 @@ class CallRun:
             ticket.release(outcome_of(error), began_s - ticket.admitted_s if began_s is not None else None)
         if error is None and not self.account.is_hit:
             plan.succeeded(place)
+            self._held.pop_all()  # nothing is held any more
 
     def _after_failure(self, plan: CallPlan, place: Place, attempt: Attempt, error: GatewayError) -> Steps[bool]:
         """Whether another attempt may be made, after the wait that it takes."""

@@ -81,7 +81,7 @@ def _last_frame(run: CallRun, fault: Exception) -> bytes:
 def _headers(run: CallRun, leader: Told) -> list[tuple[str, str]]:
     """The headers on how a call was made; a call that shares an answer names the call whose answer it is."""
     headers = leader.headers()
-    if leader.request_id != run.request_id:
+    if leader is not run and leader.request_id != run.request_id:
         headers.append(("x-compat-shared-with", leader.request_id))
         run.note_shared(leader.request_id)
     return headers
