@@ -2,7 +2,7 @@
 
 It reads `{"environment": ..., "settings": ..., "answers": {upstream: [answer, ...]}, "calls": [...]}` from its input, and writes what each
 call gave, and what the upstreams were sent. An answer is `{"status": ..., "type": ..., "pieces": [...]}`; a piece that is `null` cuts the
-connection. `URL:name` in the settings stands for an upstream's address.
+connection, one that is a number is a pause. `URL:name` in the settings stands for an upstream's address.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from compat.config.settings import load_settings, merge
 from compat.factory import build_gateway, create_app
 from compat.upstream.client import UpstreamClient
 from tests.fakes.memory import Network
-from tests.fakes.upstream import Answer, Cut
+from tests.fakes.upstream import Answer, Cut, Sleep
 
 QUIET = {"discovery": {"enabled": False}, "embedded": {"enabled": False}, "log": {"terminal": False}, "retry": {"first_wait_s": 0.001}}
 
 
 def answer_of(row: dict[str, Any]) -> Answer:
-    steps = [Cut() if piece is None else piece.encode() for piece in row["pieces"]]
+    steps = [Cut() if piece is None else piece.encode() if isinstance(piece, str) else Sleep(piece) for piece in row["pieces"]]
     return Answer(steps, row.get("status", 200), (("content-type", row.get("type", "text/event-stream")),))
 
 
@@ -43,7 +43,7 @@ def main() -> None:
         transport = UpstreamClient(make_pool=network.pool)
         gateway = build_gateway(loaded, environment, Path(folder), clock=network.clock, transport=transport)
         app = create_app(gateway)
-        given = [served(app, call["path"], call["body"]) for call in asked["calls"]]
+        given = [served(app, call) for call in asked["calls"]]
         transport.close()
     sent = {
         name: [{"path": request.path, "headers": request.headers, "body": request.json} for request in upstream.requests]
@@ -52,11 +52,12 @@ def main() -> None:
     json.dump({"given": given, "sent": sent}, sys.stdout)
 
 
-def served(app: Any, path: str, document: Any) -> dict[str, Any]:
-    body = json.dumps(document).encode()
+def served(app: Any, call: dict[str, Any]) -> dict[str, Any]:
+    body = json.dumps(call.get("body")).encode()
     environ = {
-        "REQUEST_METHOD": "POST",
-        "PATH_INFO": path,
+        "REQUEST_METHOD": call.get("method", "POST"),
+        "PATH_INFO": call["path"],
+        "HTTP_ORIGIN": call.get("origin", ""),
         "CONTENT_TYPE": "application/json",
         "CONTENT_LENGTH": str(len(body)),
         "REMOTE_ADDR": "127.0.0.1",

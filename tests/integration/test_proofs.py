@@ -111,8 +111,8 @@ def chat_upstream(url: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def with_kind(build: Build) -> House:
     row = (
-        '    UpstreamKind("nova", "openai.chat", "https://nova.invalid/v1", "NOVA_API_KEY", "NOVA_BASE_URL", auth_header="x-nova-key",\n'
-        '        auth_prefix="", headers={"x-nova": "1"}, paths={"chat": "/talk"}, default_model="nova-1"),\n'
+        '    UpstreamKind("nova", {"openai.chat": "/talk"}, "https://nova.invalid/v1", "NOVA_API_KEY", "NOVA_BASE_URL", auth_header="x-nova-key",\n'
+        '        auth_prefix="", headers={"x-nova": "1"}, default_model="nova-1"),\n'
     )
     return build({"compat/upstream/kinds.py": {"_ROWS = (\n": "_ROWS = (\n" + row}}, {})
 
@@ -189,9 +189,7 @@ def with_protocol(build: Build) -> House:
             "MESSAGES_UPSTREAM)}": "MESSAGES_UPSTREAM, NOVA_UPSTREAM)}",
         },
         "compat/upstream/kinds.py": {
-            "_ROWS = (\n": (
-                '_ROWS = (\n    UpstreamKind("nova", "nova.say", "https://nova.invalid", "NOVA_API_KEY", paths={"chat": "/say"}),\n'
-            )
+            "_ROWS = (\n": ('_ROWS = (\n    UpstreamKind("nova", {"nova.say": "/say"}, "https://nova.invalid", "NOVA_API_KEY"),\n')
         },
     }
     return build(rows, {"compat/protocols/nova.py": FAKES / "nova_protocol.py"})
@@ -231,6 +229,34 @@ DIES = {
     "chat": chat_stream(*BEGUN, ends=False),
 }
 GOES_ON = {"nova": nova_stream(*REST), "claude": claude_stream("".join(REST)), "chat": chat_stream(*REST)}
+
+
+def test_whatever_goes_wrong_has_the_shape_of_the_protocol_at_its_url(with_protocol: House) -> None:
+    calls = [
+        {"path": "/v1/nova", "method": "GET"},
+        {"path": "/v1/v1/nova/", "body": SAY, "origin": "https://elsewhere.example"},
+        {"path": "/nova", "body": {**SAY, "model": "unheard-of"}},
+    ]
+    refused, foreign, unknown = with_protocol.run(calls, {}, {})["given"]
+    assert [told["status"] for told in (refused, foreign, unknown)] == [405, 403, 404]
+    assert [json.loads(told["text"])["kind"] for told in (refused, foreign, unknown)] == [
+        "method_not_allowed",
+        "origin_not_allowed",
+        "model_not_found",
+    ]
+
+
+def test_a_silent_stream_is_kept_alive_in_the_words_of_its_protocol(with_protocol: House) -> None:
+    first, *rest = nova_stream(*BEGUN, *REST)["pieces"]
+    settings = {
+        "models": {"m": {"route": ["nova/x"]}},
+        "server": {"heartbeat_s": 1},
+        "upstreams": {"nova": {**ROWS["nova"], "base_url": "URL:nova"}},
+    }
+    answers = {"nova": [{"pieces": [first, rest[0], 2.5, *rest[1:]]}]}
+    [told] = with_protocol.run([{"path": "/v1/nova", "body": {**SAY, "flows": True}}], answers, settings)["given"]
+    assert nova.text_of(told["text"].encode()) == STORY
+    assert told["text"].count(nova.BEAT.decode()) == 2
 
 
 @pytest.mark.parametrize(("client", "upstream"), [("nova", "nova"), ("nova", "claude"), ("chat", "nova")])
