@@ -111,8 +111,8 @@ def chat_upstream(url: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def with_kind(build: Build) -> House:
     row = (
-        '    UpstreamKind("nova", {"openai.chat": "/talk"}, "https://nova.invalid/v1", "NOVA_API_KEY", "NOVA_BASE_URL", auth_header="x-nova-key",\n'
-        '        auth_prefix="", headers={"x-nova": "1"}, default_model="nova-1"),\n'
+        '    UpstreamKind("nova", {"openai.chat": "/talk"}, "https://nova.invalid/v1", "NOVA_API_KEY", "NOVA_BASE_URL",\n'
+        '        auth_header="x-nova-key", auth_prefix="", headers={"x-nova": "1"}, default_model="nova-1"),\n'
     )
     return build({"compat/upstream/kinds.py": {"_ROWS = (\n": "_ROWS = (\n" + row}}, {})
 
