@@ -51,7 +51,8 @@ class GatewayError(Exception):
     """An error that can be shown to a client.
 
     `status` is the HTTP status for the client, `type` and `code` are machine-readable words, as OpenAI has them.
-    `retryable`: another attempt may succeed; `trips_circuit`: the circuit counts it.
+    `retryable`: another attempt may succeed; `trips_circuit`: the circuit counts it. `verbatim` is the upstream's own body, for clients
+    that speak its protocol.
     """
 
     status: int = 500
@@ -76,6 +77,7 @@ class GatewayError(Exception):
         self.param = param
         self.retry_after_s = retry_after_s
         self.headers = headers
+        self.verbatim = b""
         if status is not None:
             self.status = status
         if type is not None:
@@ -90,9 +92,11 @@ class GatewayError(Exception):
         self.type = redacted(self.type)
         self.param = redacted(self.param) if self.param else self.param
         self.code = redacted(self.code) if self.code else self.code
+        self.verbatim = redacted(self.verbatim.decode("utf-8", "replace")).encode() if self.verbatim else b""
 
     def append(self, sentence: str) -> None:
-        """Add a sentence of our own to the message."""
+        """Add a sentence of our own to the message, which is the upstream's own no longer."""
+        self.verbatim = b""
         self.message = f"{self.message} {sentence}"
         self.args = (self.message,)
 

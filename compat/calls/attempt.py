@@ -334,6 +334,7 @@ class Attempt:
             refused_parameters=self.gateway.refusals.of(deployment.name),
             find_thinking=partial(self.gateway.vault.find, call.client, deployment.target),
             count_prompt=partial(prompt_tokens, call.envelope, call.protocol.prompt),
+            client_headers=call.headers,
         )
 
     # Reading and waiting.

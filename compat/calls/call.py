@@ -57,6 +57,7 @@ class Call:
 def call_from(protocol: ClientProtocol, envelope: Envelope, **origin: Unpack[Origin]) -> Call:
     """The call that an envelope stands for. `BadRequest` when the keys that every call needs are missing or of the wrong type."""
     ask = protocol.read(envelope, origin.get("headers", {}))
+    origin["session_id"] = origin.get("session_id", "") or ask.session_id
     return Call(
         protocol=protocol,
         envelope=envelope,

@@ -42,7 +42,7 @@ class Outcome:
     @property
     def status(self) -> int:
         """The HTTP status that the client got, or would have got."""
-        return self.error.status if self.error else 499 if self.result == "cancelled" else 200
+        return self.call.protocol.error_status(self.error) if self.error else 499 if self.result == "cancelled" else 200
 
 
 def record_of(outcome: Outcome) -> dict[str, object]:

@@ -11,6 +11,7 @@ An answer that must be JSON is not carried on either: a second attempt would dec
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from compat.calls.call import Call
 from compat.config.catalog import Price
@@ -41,6 +42,7 @@ class Shown:
     """What the client has of an answer: its text, how much reasoning, and the stream's identity.
 
     `is_plain` turns false with anything else than text and reasoning (a tool call, a refusal), `has_ended` true with the answer's end.
+    `place`: see `FrameReader`.
     """
 
     text: str = ""
@@ -48,6 +50,7 @@ class Shown:
     is_plain: bool = True
     has_ended: bool = False
     identity: tuple[str, int] | None = None
+    place: Any = None
 
     @property
     def tokens(self) -> int:
@@ -77,11 +80,11 @@ class ShownSoFar:
     def read(self) -> Shown | None:
         """All of it; `None` when it is more than a rescue is worth."""
         if not self._is_too_much:
-            transcript = self._read_on()
-        return None if self._is_too_much else _shown(transcript)
+            transcript, place = self._read_on()
+        return None if self._is_too_much else _shown(transcript, place)
 
-    def _read_on(self) -> Transcript:
-        """What was said so far. Nearly all answers come to their end, and are never read."""
+    def _read_on(self) -> tuple[Transcript, Any]:
+        """What was said so far, and where it stands. Nearly all answers come to their end, and are never read."""
         reader, transcript = self._read_by = self._read_by or (self._protocol.reader(), Transcript())
         for block in EventSplitter().feed(b"".join(self._unread)):
             for event in reader.read(block):
@@ -89,14 +92,14 @@ class ShownSoFar:
         self._unread, self._unread_bytes = [], 0
         if transcript.chars > MAX_SHOWN_CHARS:
             self._is_too_much, self._read_by = True, None
-        return transcript
+        return transcript, reader.place
 
 
-def _shown(transcript: Transcript) -> Shown:
+def _shown(transcript: Transcript, place: Any) -> Shown:
     turn, identity = transcript.turn(), transcript.identity
     is_plain = not (turn.calls or turn.refusal or set(turn.unknown) - LEFT_ALONE) and len(transcript.turns) == 1
     has_ended = any(other.reason is not None for other in transcript.turns.values())
-    return Shown(turn.text, len(turn.thinking), is_plain, has_ended, identity)
+    return Shown(turn.text, len(turn.thinking), is_plain, has_ended, identity, place)
 
 
 def can_rescue(call: Call, shown: Shown) -> bool:

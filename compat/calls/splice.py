@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from compat.calls.resume import LEFT_ALONE, Shown, Spent, added_usage
 from compat.protocols.client_protocol import ClientProtocol, Identity
-from compat.protocols.events import BlockStart, Event, Start, TextDelta, ThinkingDelta, Unknown, Used
+from compat.protocols.events import BlockStart, BlockStop, Event, Signature, Start, TextDelta, ThinkingDelta, Unknown, Used
 from compat.wire.sse import EventSplitter, parse_event
 
 MIN_OVERLAP = 12
@@ -92,13 +92,14 @@ class Splice:
         self._heartbeat = protocol.heartbeat.rstrip(b"\n")
         self._with_spent = protocol.rescue.with_spent
         self._reader = protocol.reader()
-        self._writer = protocol.rescue.going_on(Identity(answer_id, created_s, alias), wants_usage)
+        self._writer = protocol.rescue.going_on(Identity(answer_id, created_s, alias, shown.place), wants_usage)
         self._shown = shown
         self._spent = spent
         self._names = names
         self._was_prefilled = was_prefilled
         self._is_joined = not shown.text
         self._text_index = 0
+        self._thoughts: set[int] = set()
         self._held: list[str] = []
         self._held_chars = 0
         self._looked_at_chars = 0
@@ -123,14 +124,17 @@ class Splice:
         match event:
             case Start():
                 return
-            case ThinkingDelta() if self._shown.text:
+            case ThinkingDelta() | Signature() if self._shown.text:
                 return
+            case BlockStop(index) if index in self._thoughts:
+                yield event
             case Unknown(what=what) if self._shown.text and what in LEFT_ALONE:
                 return
             case BlockStart(index, "text"):
                 self._text_index = index
                 yield event
-            case BlockStart(kind="thinking"):
+            case BlockStart(index, "thinking"):
+                self._thoughts.add(index)
                 yield event
             case TextDelta(index, text) if not self._is_joined:
                 if joined := self._joined(text, is_last=False):

@@ -49,7 +49,8 @@ def json_body(body: bytes, status: int = 200, headers: Iterable[tuple[str, str]]
 def error_body(error: GatewayError, headers: Iterable[tuple[str, str]] = (), protocol: ClientProtocol | None = None) -> Answer:
     """The answer for `error`, in the usual shape without a `protocol`; a wait that the client is asked for is never longer than
     `MAX_RETRY_AFTER_S`."""
-    answer = json_body((protocol or protocol_at("")).error_body(error), error.status, [*headers, *error.headers])
+    protocol = protocol or protocol_at("")
+    answer = json_body(protocol.error_body(error), protocol.error_status(error), [*headers, *error.headers])
     if error.retry_after_s is not None:
         answer.headers.append(("retry-after", str(math.ceil(min(error.retry_after_s, MAX_RETRY_AFTER_S)))))
     return answer

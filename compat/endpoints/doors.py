@@ -31,13 +31,14 @@ class Door:
     def __init__(self, gateway: Gateway, protocol: ClientProtocol) -> None:
         self.protocol = protocol
         self._gateway = gateway
-        self._variables = {name: f"HTTP_{name.upper().replace('-', '_')}" for name in protocol.headers}
+        self._variables = {name: variable_of(name) for name in protocol.headers if not name.endswith("*")}
+        self._beginnings = tuple(variable_of(name[:-1]) for name in protocol.headers if name.endswith("*"))
 
     def __call__(self, environ: dict[str, Any]) -> Answer:
         """Answer one request. Errors: any `GatewayError`, before a call was made of it."""
         gateway = self._gateway
         origin = read_origin(gateway, environ)
-        origin["headers"] = {name: environ[variable] for name, variable in self._variables.items() if variable in environ}
+        origin["headers"] = self._headers(environ)
         call = self._call(read_envelope(environ, gateway.settings.server, gateway.offload), origin)
         key = self._flight_key(call, environ)
         run = CallRun(gateway, call, environ.get("compat.outlet") if key is None else None)
@@ -45,6 +46,13 @@ class Door:
         reader = gateway.flights.join(key, run, run.frames() if call.is_stream else _once(run)) if key is not None else None
         answer = streamed_answer if call.is_stream else whole_answer
         return answer(run, watch, reader)
+
+    def _headers(self, environ: Mapping[str, Any]) -> Mapping[str, str]:
+        """The header fields that the protocol reads."""
+        found = {name: environ[variable] for name, variable in self._variables.items() if variable in environ}
+        if self._beginnings:
+            found |= {header_of(variable): environ[variable] for variable in environ if variable.startswith(self._beginnings)}
+        return found
 
     def _call(self, envelope: Envelope, origin: Origin) -> Call:
         if not self.protocol.reads_all:
@@ -63,6 +71,16 @@ class Door:
             idempotency_key=environ.get("HTTP_IDEMPOTENCY_KEY", ""),
             retry_count=environ.get("HTTP_X_STAINLESS_RETRY_COUNT", ""),
         )
+
+
+def variable_of(header: str) -> str:
+    """The variable of an environ that holds a header field."""
+    return f"HTTP_{header.upper().replace('-', '_')}"
+
+
+def header_of(variable: str) -> str:
+    """The header field that a variable of an environ holds."""
+    return variable.removeprefix("HTTP_").replace("_", "-").lower()
 
 
 def doors_of(gateway: Gateway) -> Mapping[str, Door]:

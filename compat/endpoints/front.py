@@ -89,6 +89,8 @@ class Front:
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             headers.append(("x-request-id", request_id))
+            if name := protocol_at(environ["PATH_INFO"]).id_header:
+                headers.append((name, request_id))
             return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
 
         try:
@@ -101,9 +103,11 @@ class Front:
             if hops := environ.get(HOPS_VARIABLE):
                 hops_of(hops)
         except GatewayError as error:
-            body = protocol_at(canonical_path(environ.get("PATH_INFO", ""))).error_body(error)
+            environ["PATH_INFO"] = canonical_path(environ.get("PATH_INFO", ""))
+            protocol = protocol_at(environ["PATH_INFO"])
+            body = protocol.error_body(error)
             start(
-                f"{error.status} Refused",
+                f"{protocol.error_status(error)} Refused",
                 [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")],
             )
             return [body]

@@ -18,11 +18,13 @@ from compat.protocols.chat.llama import OPENAI_LLAMA
 from compat.protocols.chat.passthrough import OPENAI_OPENAI
 from compat.protocols.chat.upstream import CHAT_UPSTREAM, LLAMA_UPSTREAM
 from compat.protocols.client_protocol import ClientProtocol
+from compat.protocols.messages.client import MESSAGES
+from compat.protocols.messages.relay import MESSAGES_MESSAGES
 from compat.protocols.messages.upstream import MESSAGES_UPSTREAM
 from compat.protocols.upstream_protocol import UpstreamProtocol, joined
 from compat.wire.envelope import Envelope
 
-CLIENT_PROTOCOLS: Mapping[ClientApi, ClientProtocol] = MappingProxyType({one.api: one for one in (CHAT, COMPLETIONS, EMBEDDINGS)})
+CLIENT_PROTOCOLS: Mapping[ClientApi, ClientProtocol] = MappingProxyType({one.api: one for one in (CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES)})
 """What clients speak: what the core asks of it, and its half of translations."""
 
 UPSTREAMS: Mapping[WireApi, UpstreamProtocol] = MappingProxyType(
@@ -34,6 +36,7 @@ _SAME: Mapping[tuple[ClientApi, WireApi], Translator] = {
     ("openai.chat", "openai.chat"): OPENAI_OPENAI,
     ("openai.chat", "llama.chat"): OPENAI_LLAMA,
     ("openai.embeddings", "openai.chat"): OPENAI_EMBEDDINGS,
+    ("anthropic.messages", "anthropic.messages"): MESSAGES_MESSAGES,
 }
 """Bytes pass: they are never decoded further than they must be."""
 

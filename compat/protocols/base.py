@@ -80,7 +80,7 @@ class TranslationContext:
     `sends_usage_option`: whether this upstream knows `stream_options`, `unwanted_fields` are fields of messages and tools that it
     refuses. `upstream_name` is the user's name for it, for error messages. `count_prompt` estimates the tokens of the request, for an
     upstream that reports no usage. `sealer` signs what an upstream wants back with a thought; without one it is only marked as not the
-    model's own.
+    model's own. `client_headers` are those of the client's protocol, by their names in lower case.
     """
 
     alias: str
@@ -100,6 +100,7 @@ class TranslationContext:
     resumes: bool = True
     count_prompt: Callable[[], int] | None = None
     sealer: Sealer | None = None
+    client_headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

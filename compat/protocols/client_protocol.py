@@ -6,6 +6,7 @@ and what keeps a silent stream alive is all said here. A new protocol is a row o
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +32,8 @@ Headers = Mapping[str, str]
 class Ask:
     """What the gateway must know of a request.
 
-    `output_limit` is how many tokens an answer may have by the client's word, `answers_wanted` how many answers it wants.
+    `output_limit` is how many tokens an answer may have by the client's word, `answers_wanted` how many answers it wants, `session_id` its
+    own name for the conversation.
     """
 
     model: str
@@ -39,6 +41,7 @@ class Ask:
     wants_usage: bool = False
     output_limit: int | None = None
     answers_wanted: int = 1
+    session_id: str = ""
 
 
 class Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,11 +54,13 @@ class Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Under which names an answer is given: its id, when it was made, the client's name of the model."""
+    """Under which names an answer is given: its id, when it was made, the client's name of the model. `place` is where it stands, for
+    protocols that number its parts (`FrameReader.place`)."""
 
     answer_id: str
     created_s: int
     model: str
+    place: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,9 @@ class Rescue:
 class ClientProtocol:
     """A protocol on the client's side.
 
-    `endpoint` is its name in records and metrics, `paths` are its URLs, `headers` the fields of a request that `read` is given.
+    `endpoint` is its name in records and metrics, `paths` are its URLs, `headers` the fields of a request that `read` is given; a name that
+    ends with `*` stands for all that begin like it. `error_status` is an error's status in this protocol, `id_header` the field that its
+    clients read a request's id from, besides the gateway's own.
     `read` checks what every call needs to be sound. Errors: `BadRequest`. `reads_all`: it decodes what may be long.
     `prompt` are the keys whose values a model reads, the conversation first; `opening` are the words that a conversation began with, and
     keeps. `call_key` are bytes that stand in every frame with a tool call, `begins_call` says whether a frame with them begins one.
@@ -115,6 +122,8 @@ class ClientProtocol:
     check: Callable[..., None] | None = None
     rescue: Rescue | None = None
     headers: tuple[str, ...] = ()
+    error_status: Callable[[GatewayError], int] = operator.attrgetter("status")
+    id_header: str = ""
     heartbeat: bytes = KEEP_ALIVE
     shares: bool = True
     reads_all: bool = False

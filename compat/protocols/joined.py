@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from compat.protocols.base import Continuation, StreamTranslator, ThinkingRecord, TranslatedAnswer, TranslationContext
 from compat.protocols.events import ArgumentsDelta, Event, TextDelta, ThinkingDelta
@@ -98,9 +98,15 @@ class FrameWriter(abc.ABC):
 
 
 class FrameReader(Protocol):
-    """Reads the frames that a client is shown. `is_done`: the end mark came."""
+    """Reads the frames that a client is shown. `is_done`: the end mark came. `place` is where the answer stands, for protocols that number
+    its parts."""
 
     is_done: bool
+
+    @property
+    def place(self) -> Any:
+        """See above."""
+        ...
 
     def read(self, block: bytes) -> Iterable[Event]:
         """The events in one SSE event. Errors: any `UpstreamError`."""

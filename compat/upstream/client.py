@@ -130,7 +130,8 @@ class UpstreamClient:
         key = key or self._next_key(upstream)
         lane = self._lane_of(upstream, key)
         shared = _shared(upstream, headers) if headers else {}
-        own = field_lines({name: value for name, value in headers.items() if name not in shared})
+        single = upstream.kind.headers
+        own = field_lines({name: value for name, value in headers.items() if name not in shared and name not in single})
         if not shared:  # no local name holds the head: reports of crashes may show them
             return lane.pool.open(b"%s%scontent-length: %d\r\n\r\n%s" % (lane.heads[endpoint], own, len(body), body))
         joined = replace(upstream, headers={**upstream.headers, **shared})
@@ -186,9 +187,12 @@ def request_headers(upstream: Upstream, key: Secret | None) -> dict[str, str]:
 
 
 def _shared(upstream: Upstream, headers: Mapping[str, str]) -> dict[str, str]:
-    """Headers that the call and the head both have: lists (`anthropic-beta`), of which the server gets one, and the count of gateways."""
-    own = {name: value for name, value in upstream.headers.items() if name.lower() in headers}
-    joined = {name.lower(): f"{value},{headers[name.lower()]}" for name, value in own.items()}
+    """Headers that the call and the head both have: lists (`anthropic-beta`), of which the server gets one, the count of gateways, and what
+    the call has otherwise than all of its kind (`anthropic-version`): there the user's own goes first."""
+    single = upstream.kind.headers
+    own = {name.lower(): value for name, value in upstream.headers.items() if name.lower() in headers}
+    joined = {name: value if name in single else f"{value},{headers[name]}" for name, value in own.items()}
+    joined |= {name: headers[name] for name, usual in single.items() if name not in own and headers.get(name, usual) != usual}
     return {**joined, HOPS_HEADER: headers[HOPS_HEADER]} if HOPS_HEADER in headers else joined
 
 

@@ -58,6 +58,8 @@ _decode = msgspec.json.Decoder().decode
 class ChunkReader:
     """Reads chunks, one event after the other. Mutable: which blocks are open, and whether the end mark came (`is_done`)."""
 
+    place = None
+
     def __init__(self, upstream_name: str = "the upstream") -> None:
         self.is_done = False
         self._upstream_name = upstream_name

@@ -1,4 +1,4 @@
-"""Errors as clients of the Messages protocol read them: `{"type": "error", "error": {"type", "message"}, "request_id"}`.
+"""Errors as clients of the Messages protocol read them: `{"type": "error", "error": {"type", "message"}}`.
 
 The status decides the type, and a few statuses are others here: 529 stands for an upstream that has no room, 500 for one that broke.
 A stream that can't be carried on ends with an `error` event, and without a `message_stop`.
@@ -38,16 +38,15 @@ def error_fields(error: GatewayError) -> dict[str, str]:
     return {"type": kind, "message": sentence(error.message) if isinstance(error, ContextTooLong) else error.message}
 
 
-def error_body(error: GatewayError, request_id: str = "") -> bytes:
-    """The body of an error answer."""
-    return jsonio.encode(_document(error, request_id))
+def error_body(error: GatewayError) -> bytes:
+    """The body of an error answer: the upstream's own where it speaks this protocol."""
+    return error.verbatim or jsonio.encode(_document(error))
 
 
-def error_frame(error: GatewayError, request_id: str = "") -> bytes:
+def error_frame(error: GatewayError) -> bytes:
     """The event that ends a stream which can't be carried on."""
-    return b"event: error\ndata: " + jsonio.encode(_document(error, request_id)) + b"\n\n"
+    return b"event: error\ndata: " + jsonio.encode(_document(error)) + b"\n\n"
 
 
-def _document(error: GatewayError, request_id: str) -> dict[str, Any]:
-    named = {"request_id": request_id} if request_id else {}
-    return {"type": "error", "error": error_fields(error), **named}
+def _document(error: GatewayError) -> dict[str, Any]:
+    return {"type": "error", "error": error_fields(error)}

@@ -60,6 +60,11 @@ class ShownReader:
         self._unknown: set[int] = set()
         self._counts: dict[str, int] = {}
 
+    @property
+    def place(self) -> tuple[int, BlockKind | None]:
+        """The number of the last block, and its kind while it is open."""
+        return self.number, self.open_kind
+
     def read(self, block: bytes) -> Iterator[Event]:
         """The events in one SSE event. Errors: what an error in it stands for."""
         data = parse_event(block).data

@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -41,14 +41,14 @@ from compat.protocols.sealed import PREFIX, Sealed
 from compat.protocols.sequenced import Sequenced
 from compat.wire.usage import Usage
 
-API = "anthropic.messages"
+API: Literal["anthropic.messages"] = "anthropic.messages"
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 REASONS: Mapping[StopReason, str] = {"end": "end_turn", "tool_calls": "tool_use", "length": "max_tokens", "refusal": "refusal"}
 CITATIONS = frozenset(f"{kind}_location" for kind in ("char", "page", "content_block", "web_search_result", "search_result"))
 """What a citation of this protocol may be of."""
 
 _encode = msgspec.json.Encoder().encode
-_STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 _DELTA = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":"%s","%s":%%s}}\n\n'
 _FIT = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _WRAPPED = "toolu_compat_"
@@ -83,6 +83,7 @@ class MessagesWriter(FrameWriter):
         self._is_thought = False
         self._ready = b""
         self._calls = 0
+        self._sealed_calls = -1
         self._is_refused = False
         self._signature: str | None = None
         self._hidden: list[str] = []
@@ -103,7 +104,7 @@ class MessagesWriter(FrameWriter):
         """See `FrameWriter`."""
         if type(event) is TextDelta and event.index == self._order.open_index:
             return self._ready % _encode(event.text)
-        return b"".join([_FRAMES[type(one)](self, one) for one in self._order.take(event)])
+        return b"".join([_FRAMES[type(one)](self, one) for one in self._in_order(event)])
 
     def write_raw(self, deltas: RawDeltas) -> bytes:
         """See `FrameWriter`."""
@@ -116,6 +117,14 @@ class MessagesWriter(FrameWriter):
     def finish(self) -> bytes:
         """See `FrameWriter`."""
         return b"".join([_FRAMES[type(one)](self, one) for one in self._order.end()]) + self._head() + self._end()
+
+    def _in_order(self, event: Event) -> Sequence[Event]:
+        """What one event becomes. What an upstream says of a call besides travels in the seal of a thought before it."""
+        if type(event) is not BlockStart or not event.more or not event.call_id:
+            return self._order.take(event)
+        index = self._sealed_calls = self._sealed_calls - 1
+        seal = Signature(index, "openai.chat", {"calls": {event.call_id: event.more}})
+        return [one for each in (BlockStart(index, "thinking"), seal, BlockStop(index), event) for one in self._order.take(each)]
 
     # One handler per event.
 
@@ -192,7 +201,7 @@ class MessagesWriter(FrameWriter):
         return b""
 
     def _end(self) -> bytes:
-        return frame({"type": "message_delta", "delta": self._outcome(), "usage": usage_object(self._usage)}) + _STOP
+        return frame({"type": "message_delta", "delta": self._outcome(), "usage": usage_object(self._usage)}) + STOP
 
     # Of frames and bodies alike.
 
@@ -232,7 +241,7 @@ class MessagesWriter(FrameWriter):
         """See `FrameWriter`."""
         blocks: list[dict[str, Any]] = []
         pieces: list[str] = []
-        for event in (one for each in events for one in self._order.take(each)):
+        for event in (one for each in events for one in self._in_order(each)):
             match event:
                 case BlockStart():
                     self._opened(event.kind, event.index)

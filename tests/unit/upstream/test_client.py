@@ -94,6 +94,23 @@ def test_a_request_has_the_headers_of_its_kind(
 
 
 @pytest.mark.parametrize(
+    ("own", "sent", "expected"),
+    [
+        ({}, "2023-06-01", "2023-06-01"),
+        ({}, "2026-10-21", "2026-10-21"),
+        ({"Anthropic-Version": "2099-01-01"}, "2026-10-21", "2099-01-01"),
+    ],
+)
+def test_what_all_requests_of_a_kind_have_is_sent_once_and_the_calls_own_goes_before_it(
+    client: UpstreamClient, upstream: FakeUpstream, own: dict[str, str], sent: str, expected: str
+) -> None:
+    call(client, at(upstream.url, ANTHROPIC, headers=own), **{"anthropic-version": sent, "anthropic-beta": "a,b"})
+    head = only(upstream)
+    assert head.headers["anthropic-version"] == expected
+    assert head.headers["anthropic-beta"] == "a,b"
+
+
+@pytest.mark.parametrize(
     ("kind", "base", "endpoint", "path"),
     [
         (OPENAI, "/v1", "openai.chat", "/v1/chat/completions"),
@@ -155,7 +172,7 @@ def recorded(upstream: Upstream, body: bytes = b"{}", **headers: str) -> Recordi
         return pools[-1]
 
     with pytest.raises(UpstreamUnreachable, match="only recorded"):
-        UpstreamClient(make_pool).open(upstream, "openai.chat", body, headers)
+        UpstreamClient(make_pool).open(upstream, next(iter(upstream.kind.apis)), body, headers)
     return pools[0]
 
 

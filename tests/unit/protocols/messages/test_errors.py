@@ -49,10 +49,19 @@ from tests.cases.messages_overflow import OVERFLOWS
 )
 def test_the_status_decides_the_type(error: GatewayError, status: int, kind: str) -> None:
     assert status_of(error) == status
-    assert json.loads(error_body(error, "req_1")) == {"type": "error", "error": {"type": kind, "message": "x"}, "request_id": "req_1"}
+    assert json.loads(error_body(error)) == {"type": "error", "error": {"type": kind, "message": "x"}}
     assert events_of(error_frame(error)) == [{"type": "error", "error": {"type": kind, "message": "x"}}]
 
 
 def test_an_overflow_is_reported_in_words_that_clients_know() -> None:
     words, told = OVERFLOWS[3]
     assert json.loads(error_body(ContextTooLong(f"fake: {words}")))["error"] == {"type": "invalid_request_error", "message": told}
+
+
+def test_an_upstream_of_the_same_protocol_speaks_for_itself_until_we_add_to_its_words() -> None:
+    error = UpstreamRefusal("fake: no")
+    error.verbatim = b'{"error":{"message":"no, sk-secret"}}'
+    error.redact(lambda text: text.replace("sk-secret", "[secret]"))
+    assert error_body(error) == b'{"error":{"message":"no, [secret]"}}'
+    error.append("Or so.")
+    assert json.loads(error_body(error))["error"]["message"] == "fake: no Or so."

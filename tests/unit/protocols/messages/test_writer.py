@@ -170,6 +170,19 @@ def test_each_thought_has_its_own_signature() -> None:
     assert SEALER.open(content[2]["signature"]) == Sealed("fake", CTX.target, "openai.chat")
 
 
+def test_what_an_upstream_says_of_a_call_travels_before_it() -> None:
+    more = {"extra_content": {"google": {"thought_signature": "x"}}}
+    calls = [
+        BlockStart(0, "tool_call", "a", "f", more=more),
+        BlockStart(1, "tool_call", "b", "g", more=more),
+        BlockStart(2, "tool_call", "", "h", more=more),
+    ]
+    content = written(*calls, Stop("tool_calls"))["content"]
+    assert [block["type"] for block in content] == ["thinking", "tool_use", "thinking", "tool_use", "tool_use"]
+    opened = [SEALER.open(block["signature"]) for block in content if block["type"] == "thinking"]
+    assert [sealed.value for sealed in opened if sealed] == [{"calls": {"a": more}}, {"calls": {"b": more}}]
+
+
 # Sources, ends, arguments, counts.
 
 

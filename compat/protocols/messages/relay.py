@@ -1,0 +1,237 @@
+"""Anthropic's Messages to an upstream of the same wire API: bytes pass, and only what must differ is changed.
+
+Request: the model's name. The bytes around it stay, for JSON that is written anew moves prompt caches and spoils signatures (ticket
+CLIProxyAPI#2172); so do unknown fields, and headers of the protocol. Thoughts that were sealed here, or that nobody signed, are taken out:
+the upstream would refuse them. It never saw one, so that what it bound to a history was bound to one without them. Answer: the model's name
+is the one that the client asked for. Events pass as they came, pings and unknown ones included; they are looked at for counts and for the
+end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from compat import jsonio
+from compat.errors import BadRequest, GatewayError, UpstreamBroken
+from compat.protocols.base import StreamTranslator, TranslatedAnswer, TranslatedRequest, TranslationContext, Translator
+from compat.protocols.messages.shapes import MessageEvent, decode_answer, decode_event
+from compat.protocols.messages.words import read_counts, usage_of
+from compat.protocols.messages.writer import STOP
+from compat.protocols.refusals import refused_parameter
+from compat.protocols.sealed import PREFIX
+from compat.protocols.upstream_errors import event_error, refusal_of
+from compat.wire.envelope import Envelope
+from compat.wire.estimate import estimated_usage
+from compat.wire.sse import parse_event
+from compat.wire.usage import Usage
+
+LOST = "messages.thinking"
+"""Refused for the thoughts in a history: signatures of another account or model, or none where one must be."""
+
+_OF_PROTOCOL = "anthropic-"
+_OURS = b'"' + PREFIX.encode()
+_UNSIGNED = re.compile(rb'"signature"\s*:\s*""')
+_THOUGHT = re.compile(rb'"(?:redacted_)?thinking"')
+_DELTA = b"event: content_block_delta\n"
+_DELTA_BYTES = 110
+"""Of an event with a piece of text, besides the piece."""
+_EMPTY = b'[{"type":"text","text":"(no content)"}]'
+_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+class _Thought(msgspec.Struct):
+    """Of a block: what tells a thought."""
+
+    type: Any = None
+    signature: Any = ""
+    data: Any = ""
+
+
+_decode_block = msgspec.json.Decoder(_Thought).decode
+
+
+def translate_request(envelope: Envelope, ctx: TranslationContext) -> TranslatedRequest:
+    """See `Translator.request`."""
+    changes = {"model": jsonio.encode(ctx.target)}
+    notes: tuple[str, ...] = ("repaired=surrogates",) if envelope.was_repaired else ()
+    is_lost = LOST in ctx.refused_parameters
+    messages = envelope.get("messages", b"")
+    if _OURS in messages or _UNSIGNED.search(messages) is not None or is_lost:
+        changes["messages"], count = _without_thoughts(messages, takes_all=is_lost)
+        notes += (f"thinking=omitted({count})",) if count else ()
+    if is_lost and _is_enabled(envelope):  # the turn that goes on would have to begin with a thought
+        changes["thinking"] = b'{"type":"disabled"}'
+        notes += ("thinking=off(lost)",)
+    headers = {name: value for name, value in ctx.client_headers.items() if name.startswith(_OF_PROTOCOL)}
+    return TranslatedRequest(envelope.replaced(changes), headers, notes)
+
+
+def _is_enabled(envelope: Envelope) -> bool:
+    thinking = envelope.value("thinking")
+    return isinstance(thinking, dict) and thinking.get("type") == "enabled"
+
+
+def _without_thoughts(messages: bytes, *, takes_all: bool) -> tuple[bytes, int]:
+    """The messages without thoughts that are ours or unsigned, or without any; and how many were taken out. What stays keeps its bytes."""
+    count = 0
+    kept: list[bytes] = []
+    for message in _raw_items(messages):
+        if not (_OURS in message or _UNSIGNED.search(message) is not None or (takes_all and _THOUGHT.search(message) is not None)):
+            kept.append(message)
+            continue
+        parts = Envelope(message)
+        blocks = _raw_items(parts.get("content", b""))
+        left = [block for block in blocks if not _is_taken(block, takes_all=takes_all)]
+        count += len(blocks) - len(left)
+        is_same = len(left) == len(blocks)
+        kept.append(message if is_same else parts.replaced({"content": b"[%s]" % b",".join(left) if left else _EMPTY}))
+    return (b"[%s]" % b",".join(kept), count) if count else (messages, 0)
+
+
+def _raw_items(text: bytes) -> list[bytes]:
+    """The items of a JSON list, as they are written; none of anything else."""
+    try:
+        return [bytes(item) for item in _decode_list(text)]
+    except msgspec.DecodeError:
+        return []
+
+
+def _is_taken(block: bytes, *, takes_all: bool) -> bool:
+    try:
+        found = _decode_block(block)
+    except msgspec.DecodeError:
+        return False
+    if found.type == "redacted_thinking":
+        return takes_all or str(found.data).startswith(PREFIX)
+    return found.type == "thinking" and (takes_all or not found.signature or str(found.signature).startswith(PREFIX))
+
+
+def translate_answer(body: bytes, ctx: TranslationContext) -> TranslatedAnswer:
+    """A whole message, its model's name replaced. Errors: any `UpstreamError`."""
+    try:
+        answer = decode_answer(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UpstreamBroken(f"The upstream's answer is not a message: {error}.") from error
+    if answer.type == "error" or answer.error is not None:
+        raise event_error(answer.error, ctx.upstream_name)
+    if answer.content is None:
+        raise UpstreamBroken("The upstream's answer has no content.")
+    return TranslatedAnswer(_named(body, ctx.alias), usage_of(read_counts(answer.usage)), answer.stop_reason)
+
+
+def _named(message: bytes, alias: str) -> bytes:
+    """A message under the client's name of the model."""
+    try:
+        envelope = Envelope(message)
+    except BadRequest as error:
+        raise UpstreamBroken(f"The upstream's answer is not a message: {error.message}") from error
+    return envelope.replaced({"model": jsonio.encode(alias)}) if "model" in envelope else message
+
+
+class RelayStream(StreamTranslator):
+    """Events of an upstream of the same protocol, forwarded as they came."""
+
+    def __init__(self, ctx: TranslationContext) -> None:
+        super().__init__(ctx)
+        self._counts: dict[str, int] = {}
+        self._delta_bytes = 0
+
+    def translate_known(self, text: bytes) -> bytes | None:
+        """Pieces of content are nobody's business here."""
+        if not self.is_committed or not text.startswith(_DELTA):
+            return None
+        deltas = text.count(_DELTA)
+        if deltas != text.count(b"\n\n") + 1:
+            return None
+        self._delta_bytes += max(len(text) - _DELTA_BYTES * deltas, 0)
+        return text + b"\n\n"
+
+    def translate_event(self, block: bytes) -> bytes:
+        """The event, which is looked at. Errors: any `UpstreamError`."""
+        data = parse_event(block).data
+        if not data:
+            return block + b"\n\n"
+        try:
+            event = decode_event(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise UpstreamBroken(f"The upstream sent an invalid event: {error}.") from error
+        match event.type:
+            case "message_start":
+                return self._begun(event, data)
+            case "content_block_start":
+                kind = (event.content_block or {}).get("type")
+                self.is_committed = self.is_committed or kind not in ("text", "thinking")
+            case "content_block_delta":
+                self.is_committed = True
+                self._delta_bytes += max(len(block) - _DELTA_BYTES, 0)
+            case "message_delta":
+                self._ended(event)
+            case "message_stop":
+                self.is_finished = True
+                self.usage = usage_of(self._counts)
+            case "error":
+                raise event_error(event.error, self.ctx.upstream_name)
+            case _ if event.error is not None:  # in OpenAI's shape, from a server that speaks both
+                raise event_error(event.error, self.ctx.upstream_name)
+        return block + b"\n\n"
+
+    def _begun(self, event: MessageEvent, data: bytes) -> bytes:
+        if event.message is None:
+            raise UpstreamBroken("The upstream sent a message_start without a message.")
+        self._counts = read_counts(event.message.get("usage"))
+        envelope = Envelope(data)
+        return b"event: message_start\ndata: %s\n\n" % envelope.replaced({"message": _named(envelope["message"], self.ctx.alias)})
+
+    def _ended(self, event: MessageEvent) -> None:
+        for name, count in read_counts(event.usage).items():
+            self._counts[name] = max(count, self._counts.get(name, 0))
+        if event.delta is not None and event.delta.stop_reason is not None:
+            self.stop_reason = event.delta.stop_reason
+
+    def translate_end(self) -> bytes:
+        """The end mark, where only that is missing. Errors: `UpstreamBroken`."""
+        if self.is_finished:
+            return b""
+        if self.stop_reason is None or not self.is_whole:
+            raise UpstreamBroken("The upstream ended its answer without a message_stop.")
+        self.usage = usage_of(self._counts)
+        self.notes.append("message_stop=inferred")
+        self.is_finished = True
+        return STOP
+
+    def usage_so_far(self) -> Usage:
+        """See `StreamTranslator`."""
+        told = usage_of(self._counts)
+        prompt = told.prompt_tokens or (self.ctx.count_prompt() if self.ctx.count_prompt is not None else 0)
+        estimate = estimated_usage(prompt, self._delta_bytes)
+        if not self._counts:
+            return estimate
+        return replace(told, completion_tokens=max(told.completion_tokens, estimate.completion_tokens), is_estimate=True)
+
+
+def translate_error(status: int, headers: Mapping[str, str], body: bytes, ctx: TranslationContext) -> GatewayError:
+    """The error for a refused call, with the upstream's own body: clients match its words (see `Translator.error`)."""
+    error = refusal_of(status, headers, body, ctx.upstream_name)
+    if b'"error"' in body and body.lstrip().startswith(b"{"):
+        error.verbatim = body
+    return error
+
+
+def refused(error: GatewayError) -> str | None:
+    """What the call can do without: thoughts alone. All else is for the client to leave out, who looks at the upstream's words."""
+    return LOST if refused_parameter(error) == LOST else None
+
+
+MESSAGES_MESSAGES = Translator(
+    request=translate_request,
+    response=translate_answer,
+    stream=RelayStream,
+    error=translate_error,
+    refused=refused,
+    endpoint="anthropic.messages",
+)
