@@ -15,7 +15,7 @@ from compat.vault.buffered import MAX_PENDING_BYTES, MEMORY_BYTES, BufferedVault
 from compat.vault.redis import RedisVault
 from compat.vault.sqlite import SqliteVault
 from tests.unit.upstream.proxy import wait_until
-from tests.unit.vault.bench import MIB, TTL_S, Bench, Make, found, lasting_vault, turn
+from tests.unit.vault.bench import DAY_S, MIB, TTL_S, Bench, Make, found, lasting_vault, turn
 
 
 def deep() -> list[Any]:
@@ -111,3 +111,46 @@ def test_events_are_not_required(tmp_path: Path, bench: Bench) -> None:
         vault.flush()
         assert vault.fault
         vault.close()
+
+
+@lasting_vault
+def test_a_record_survives_a_restart(bench: Bench, make: Make) -> None:
+    before = make(bench)
+    record = turn("a", "b")
+    before.keep("ada", "claude-x", record)
+    before.close()
+    after = make(bench)
+    first = after.find("ada", "claude-x", ["a", "b"])
+    assert first == {"a": record, "b": record}
+    assert after.find("ada", "claude-x", ["a"])["a"] is first["a"]
+    assert found(after, "a", client="grace") == []
+    assert bench.events == []
+
+
+@lasting_vault
+def test_a_hit_is_a_use_in_the_store_as_well(bench: Bench, make: Make) -> None:
+    vault = make(bench)
+    for name in ("used", "unused"):
+        vault.keep("ada", "claude-x", turn(name))
+    vault.flush()
+    bench.clock.now_s += TTL_S - 1
+    assert found(vault, "used") == ["used"]
+    vault.flush()
+    bench.clock.now_s += TTL_S - 1
+    again = make(bench)
+    assert found(again, "used", "unused") == ["used"]
+    again.flush()
+    bench.clock.now_s += TTL_S - 1
+    assert found(make(bench), "used") == ["used"]
+    bench.clock.now_s += DAY_S
+    assert found(make(bench), "used") == []
+
+
+@lasting_vault
+def test_what_was_used_just_now_is_not_written_again(bench: Bench, make: Make) -> None:
+    vault = make(bench)
+    vault.keep("ada", "claude-x", turn("a"))
+    vault.flush()
+    bench.clock.now_s += TTL_S / 21
+    found(vault, "a")
+    assert not vault._queue
