@@ -42,6 +42,7 @@ def pages_blueprint(gateway: Gateway) -> flask.Blueprint:
             is_open=is_open,
             routes=routes,
             health=health_report(gateway),
+            fetched=gateway.engine.presets if gateway.engine is not None else (),
             key=KEY_PLACEHOLDER if gateway.keys.are_required else "",
             version=__version__,
         )

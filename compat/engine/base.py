@@ -5,8 +5,10 @@ from __future__ import annotations
 import abc
 import collections
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from compat.engine.presets import Preset
 from compat.engine.supervisor import State
 from compat.errors import ContextTooLong
 
@@ -85,6 +87,11 @@ class Engine(abc.ABC):
     """A model on this machine, or the best of several."""
 
     patience: Patience
+
+    @property
+    @abc.abstractmethod
+    def presets(self) -> Sequence[Preset]:
+        """Models that may be fetched for it."""
 
     @abc.abstractmethod
     def start(self) -> None:

@@ -95,6 +95,11 @@ class EmbeddedEngine(Engine):
         self._history = do.History()
         self._launched_s = 0.0
 
+    @property
+    def presets(self) -> Sequence[Preset]:
+        """See `Engine`."""
+        return (self._preset,) if self._preset is not None else ()
+
     def start(self) -> None:
         """See `Engine`."""
         with self._changed:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,6 +92,7 @@ class Ladder(Engine):
         self._told = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._ladder = ladder
         self._candidates = list(ladder)
         self._why_not = ""
         self._first: EmbeddedEngine = self._engine(SMALL)
@@ -101,6 +102,11 @@ class Ladder(Engine):
         self._was_ready = False
         self._away_since_s: float | None = None
         self._drains_since_s: float | None = None
+
+    @property
+    def presets(self) -> Sequence[Preset]:
+        """See `Engine`."""
+        return (SMALL, *reversed(self._ladder))
 
     def start(self) -> None:
         """See `Engine`."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from urllib.parse import urlsplit
 
 _GB = 1_000_000_000
 
@@ -51,6 +52,11 @@ class Preset:
     template: str = ""
     memory_bytes: int = 0
     disk_bytes: int = 0
+
+    @property
+    def host(self) -> str:
+        """Where its file is fetched from first."""
+        return urlsplit(self.address).hostname or "the package index"
 
     @property
     def running_bytes(self) -> int:

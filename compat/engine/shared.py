@@ -21,7 +21,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -32,6 +32,7 @@ from compat.config.sections import EmbeddedSettings, LogSettings
 from compat.engine.base import Endpoint, Engine, EngineStatus, Patience
 from compat.engine.child import child_environment
 from compat.engine.ladder import engine_of
+from compat.engine.presets import Preset
 from compat.engine.supervisor import State
 from compat.errors import NoUpstream
 from compat.service.state import FileLock, Keeper, RunFolder, is_alive, read_json
@@ -79,6 +80,11 @@ class SharedEngine(Engine):
         self._start_keeper = start_keeper
         self._is_wanted = False
         self._started_s = -_RESPAWN_S
+
+    @property
+    def presets(self) -> Sequence[Preset]:
+        """See `Engine`."""
+        return self._like.presets
 
     def start(self) -> None:
         """See `Engine`: see to it that there is a keeper."""

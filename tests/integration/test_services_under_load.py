@@ -221,7 +221,7 @@ def test_a_stop_in_the_middle_of_a_recovery_is_a_stop(folder: ServiceFolder) -> 
 def test_the_embedded_engine_outlives_restarts_and_comes_back_when_it_is_killed(tmp_path: Path) -> None:
     pytest.importorskip("xllamacpp", reason="the embedded engine has no wheel for this platform")
     folder = ServiceFolder(tmp_path)
-    folder.configure("discovery.enabled = false\nserver.port = 0\nlog.terminal = false\n")
+    folder.configure('discovery.enabled = false\nembedded.model = "small"\nserver.port = 0\nlog.terminal = false\n')
     try:
         folder.do("start")
         engine = until(lambda: _ready_engine(folder), "the engine is ready")

@@ -10,6 +10,7 @@ from werkzeug.test import Client
 from compat import __version__
 from compat.accounting.keys import new_key
 from compat.calls.gateway import Gateway
+from compat.engine.presets import PRESETS
 from compat.factory import create_app
 from compat.routing.discovery import UpstreamState
 from compat.setup.clients import Language
@@ -43,6 +44,25 @@ def test_the_page_gives_the_address_that_it_was_asked_at(tmp_path: Path) -> None
 def test_without_an_upstream_the_page_says_what_answers(tmp_path: Path) -> None:
     text = page(make_gateway(tmp_path))
     assert "No upstream is configured: answers come from a small embedded model (disabled)" in text
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize(
+    ("model", "names"),
+    [
+        ("auto", ["smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct", "qwen2.5-coder-1.5b-instruct"]),
+        ("small", ["smollm2-135m-instruct"]),
+        ("own.gguf", []),
+    ],
+)
+def test_the_page_tells_what_is_fetched_and_how_to_switch_it_off(tmp_path: Path, language: Language, model: str, names: list[str]) -> None:
+    text = page(make_gateway(tmp_path, {"embedded": {"enabled": True, "model": model, "cache_dir": str(tmp_path)}}), f"/?lang={language}")
+    words = START_TEXTS[language]
+    assert [name for name in PRESETS if f"<td><code>{name}</code></td>" in text] == names
+    assert (words["embedded_fetched"] in text, "enabled = false" in text) == (bool(names), bool(names))
+    if model == "auto":
+        row = "<td><code>qwen2.5-coder-1.5b-instruct</code></td><td>1117 MB</td><td>Apache-2.0</td><td>huggingface.co</td>"
+        assert row in text
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
