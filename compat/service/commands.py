@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from compat.service.fleet import generations, keepers, workers
 from compat.service.health import ask_health
@@ -288,13 +288,7 @@ def _watch(base_dir: Path, run: RunFolder, arguments: argparse.Namespace) -> int
         return EXIT_FAILED
     setproctitle.setproctitle("openai_compat: watcher")
 
-    def become(more: list[str], descriptor: int) -> NoReturn:
-        mode = ["--background"] if arguments.background else []
-        os.set_inheritable(descriptor, True)
-        os.execve(sys.executable, [sys.executable, str(base_dir / "restart_services.py"), "run", *mode, *more], os.environ)  # noqa: S606  # this very program
-
-    order = Order(base_dir, run, arguments.background, arguments.adopt, arguments.request)
-    return Watcher(order, dict(os.environ), become).run()
+    return Watcher(Order(base_dir, run, arguments.background, arguments.adopt, arguments.request), dict(os.environ)).run()
 
 
 def _parser() -> argparse.ArgumentParser:

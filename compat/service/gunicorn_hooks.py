@@ -11,10 +11,9 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from compat.accounting.key_store import keys_path, read_keys
 from compat.config.settings import SettingsError, is_loopback
@@ -47,16 +46,20 @@ def gunicorn_values(base_dir: Path) -> GunicornValues:
         settings, environment = read_configuration(base_dir, {})
         workers = worker_count(settings, environment)
     except SettingsError as error:
-        sys.stderr.write(f"openai-compat: {error}\n")
-        sys.exit(2)
-    if fault := run_folder(base_dir, os.environ).fault():
-        sys.stderr.write(f"openai-compat: {run_folder(base_dir, os.environ).root}: {fault}\n")
-        sys.exit(2)
+        _refuse(str(error))
+    run = run_folder(base_dir, os.environ)
+    if fault := run.fault():
+        _refuse(f"{run.root}: {fault}")
     server = settings.server
     listener = environment.get("OPENAI_COMPAT_LISTEN_FD")
     host = f"[{server.host}]" if ":" in server.host else server.host
     bind = f"fd://{listener}" if listener else f"{host}:{server.port}"
     return GunicornValues(bind, workers, server.max_connections, max(1, round(max(server.drain_s, server.shutdown_s))) + 5)
+
+
+def _refuse(words: str) -> NoReturn:
+    sys.stderr.write(f"openai-compat: {words}\n")
+    sys.exit(2)
 
 
 def share_metrics(base_dir: Path, workers: int) -> None:
@@ -111,15 +114,12 @@ def refuse_open_addresses(server: Any, base_dir: Path) -> None:
     settings, environment = read_configuration(base_dir, {})
     if settings.keys or read_keys(keys_path(base_dir, environment)):
         return
+    keys = "so client keys are required: python app.py keys add NAME"
     for address in server.cfg.address:
         if isinstance(address, tuple) and not is_loopback(address[0]):
-            words = f"{address[0]} can be reached from other machines, so client keys are required: python app.py keys add NAME"
-            sys.stderr.write(f"openai-compat: {words}\n")
-            sys.exit(2)
+            _refuse(f"{address[0]} can be reached from other machines, {keys}")
     if proxies := sorted(set(server.cfg.forwarded_allow_ips) - LOCAL_PROXIES):
-        words = f"forwarded_allow_ips names a proxy ({', '.join(proxies)}), so client keys are required: python app.py keys add NAME"
-        sys.stderr.write(f"openai-compat: {words}\n")
-        sys.exit(2)
+        _refuse(f"forwarded_allow_ips names a proxy ({', '.join(proxies)}), {keys}")
 
 
 def use_own_worker(server: Any) -> None:
@@ -136,7 +136,19 @@ def use_own_worker(server: Any) -> None:
 
 def guard_reload(server: Any, base_dir: Path) -> None:
     """Called by `on_starting`: from now on the master checks a configuration before it reloads."""
-    server.handle_hup = _checked(server, server.handle_hup, base_dir)
+    reload = server.handle_hup
+
+    def handle_hup() -> None:
+        run = run_folder(base_dir, os.environ)
+        try:
+            run.make()
+            check_configuration(base_dir, run.root / f"check-{os.getpid()}", os.environ)
+        except (CheckFailed, OSError) as error:
+            server.log.error("Not reloaded, the workers go on as they are: %s", error)  # noqa: TRY400  # one line, no traceback
+            return
+        reload()
+
+    server.handle_hup = handle_hup
 
 
 def number_reload(base_dir: Path) -> None:
@@ -151,20 +163,6 @@ def number_reload(base_dir: Path) -> None:
 def forget_reloads(base_dir: Path) -> None:
     """Called by `on_exit`."""
     _reload_file(base_dir).unlink(missing_ok=True)
-
-
-def _checked(server: Any, reload: Callable[[], None], base_dir: Path) -> Callable[[], None]:
-    def handle_hup() -> None:
-        run = run_folder(base_dir, os.environ)
-        try:
-            run.make()
-            check_configuration(base_dir, run.root / f"check-{os.getpid()}", os.environ)
-        except (CheckFailed, OSError) as error:
-            server.log.error("Not reloaded, the workers go on as they are: %s", error)  # noqa: TRY400  # one line, no traceback
-            return
-        reload()
-
-    return handle_hup
 
 
 def _reload_file(base_dir: Path) -> Path:

@@ -20,11 +20,11 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 
@@ -71,11 +71,10 @@ class Order:
 class Watcher:
     """Mutable: everything but the order."""
 
-    def __init__(self, order: Order, environment: dict[str, str], become: Callable[[list[str], int], NoReturn]) -> None:
+    def __init__(self, order: Order, environment: dict[str, str]) -> None:
         self._order = order
         self._run = order.run
         self._environment = environment
-        self._become = become
         self._identity = identity_of(os.getpid())
         self._history = do.History()
         self._events: collections.deque[do.Event] = collections.deque()
@@ -254,8 +253,10 @@ class Watcher:
         self._say("becoming the watcher of the present code")
         descriptor = self._listener.fileno()
         os.set_inheritable(descriptor, True)
-        arguments = ["--adopt", str(descriptor), "--request", self._asked_id or "-"]
-        self._become(arguments, descriptor)
+        mode = ["--background"] if self._order.is_background else []
+        program = [sys.executable, str(self._order.base_dir / "restart_services.py"), "run", *mode]
+        adopting = ["--adopt", str(descriptor), "--request", self._asked_id or "-"]
+        os.execve(sys.executable, [*program, *adopting], os.environ)  # noqa: S606  # this very program
 
     # Events.
 

@@ -16,11 +16,11 @@ asked adds them all up. Labels come from names that users and upstreams choose, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, values
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics, values
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -130,14 +130,15 @@ class Metrics:
         if self._is_shared:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # prometheus-client has no types there
-        return content_type, encode(_WithoutCreated(registry))
+        return content_type, encode(registry)
 
     def families(self) -> list[Metric]:
         """What this process has counted, and no other; nothing about the process itself."""
-        return [family for family in _WithoutCreated(self._registry).collect() if not family.name.startswith("process_")]
+        return [family for family in self._registry.collect() if not family.name.startswith("process_")]
 
     def _make(self) -> None:
         """Make the metrics. Errors: `OSError`, and nothing is made: the next count makes another try."""
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the times at which counters were made, which nobody asks for
         self._registry = CollectorRegistry()
         if not self._is_shared:
             ProcessCollector(registry=self._registry)
@@ -280,19 +281,6 @@ class Metrics:
         for what, total in readings.dropped.items():
             self._dropped_total.labels(what).inc(max(total - self._dropped.get(what, 0), 0))
             self._dropped[what] = total
-
-
-class _WithoutCreated:
-    """A registry less the times at which its counters were made, which nobody asks for."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
-
-    def collect(self) -> Iterable[Metric]:
-        """The metrics."""
-        for metric in self._registry.collect():
-            metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
-            yield metric
 
 
 def _known(known: dict[K, V], key: K, bound: int, make: Callable[..., V]) -> V:
