@@ -299,3 +299,28 @@ class StorageSettings(Section, frozen=True):
     def __repr__(self) -> str:
         """Without the URL, which may hold a password."""
         return f"StorageSettings(redis_url={'***' if self.redis_url else ''!r})"
+
+
+class ConfigurationFile(Section, frozen=True):
+    """Everything that a configuration file may hold."""
+
+    server: ServerSettings = ServerSettings()
+    timeouts: TimeoutSettings = TimeoutSettings()
+    upstreams: dict[str, UpstreamSettings] = msgspec.field(default_factory=dict)
+    models: dict[str, ModelSettings] = msgspec.field(default_factory=dict)
+    retry: RetrySettings = RetrySettings()
+    discovery: DiscoverySettings = DiscoverySettings()
+    log: LogSettings = LogSettings()
+    keys: dict[str, KeySettings] = msgspec.field(default_factory=dict)
+    embedded: EmbeddedSettings = EmbeddedSettings()
+    vault: VaultSettings = VaultSettings()
+    circuit: CircuitSettings = CircuitSettings()
+    affinity: AffinitySettings = AffinitySettings()
+    concurrency: AdmissionSettings = AdmissionSettings()
+    rescue: RescueSettings = RescueSettings()
+    single_flight: SingleFlightSettings = SingleFlightSettings()
+    limits: LimitSettings = LimitSettings()
+    pacing: PacingSettings = PacingSettings()
+    cache: CacheSettings = CacheSettings()
+    usage: UsageSettings = UsageSettings()
+    storage: StorageSettings = StorageSettings()

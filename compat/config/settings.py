@@ -24,58 +24,11 @@ from typing import Any
 import msgspec
 
 from compat.config.catalog import Model, load_catalog, merge
-from compat.config.sections import (
-    AdmissionSettings,
-    AffinitySettings,
-    CacheSettings,
-    CircuitSettings,
-    DiscoverySettings,
-    EmbeddedSettings,
-    KeySettings,
-    LimitSettings,
-    LogSettings,
-    ModelSettings,
-    PacingSettings,
-    RescueSettings,
-    RetrySettings,
-    Section,
-    ServerSettings,
-    SingleFlightSettings,
-    StorageSettings,
-    TimeoutSettings,
-    UpstreamSettings,
-    UsageSettings,
-    VaultSettings,
-)
+from compat.config.sections import ConfigurationFile, ModelSettings, ServerSettings, TimeoutSettings, UpstreamSettings
 
 
 class SettingsError(Exception):
     """A configuration that can't be used; the message is one line for the person who wrote it."""
-
-
-class ConfigurationFile(Section, frozen=True):
-    """Everything that a configuration file may hold."""
-
-    server: ServerSettings = ServerSettings()
-    timeouts: TimeoutSettings = TimeoutSettings()
-    upstreams: dict[str, UpstreamSettings] = msgspec.field(default_factory=dict)
-    models: dict[str, ModelSettings] = msgspec.field(default_factory=dict)
-    retry: RetrySettings = RetrySettings()
-    discovery: DiscoverySettings = DiscoverySettings()
-    log: LogSettings = LogSettings()
-    keys: dict[str, KeySettings] = msgspec.field(default_factory=dict)
-    embedded: EmbeddedSettings = EmbeddedSettings()
-    vault: VaultSettings = VaultSettings()
-    circuit: CircuitSettings = CircuitSettings()
-    affinity: AffinitySettings = AffinitySettings()
-    concurrency: AdmissionSettings = AdmissionSettings()
-    rescue: RescueSettings = RescueSettings()
-    single_flight: SingleFlightSettings = SingleFlightSettings()
-    limits: LimitSettings = LimitSettings()
-    pacing: PacingSettings = PacingSettings()
-    cache: CacheSettings = CacheSettings()
-    usage: UsageSettings = UsageSettings()
-    storage: StorageSettings = StorageSettings()
 
 
 class Settings(ConfigurationFile, frozen=True):
