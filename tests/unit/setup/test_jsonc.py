@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compat.setup.jsonc import JsoncError, members_of, parse, plain_json, with_value
+from tests.growth import check_growth
 
 HAND_WRITTEN = """\
 // my settings
@@ -79,6 +81,16 @@ def test_a_broken_text_is_told_with_its_place(text: str, words: str) -> None:
     with pytest.raises(JsoncError, match=r"line [0-9]+, column") as told:
         parse(text)
     assert words in str(told.value)
+
+
+@pytest.mark.parametrize("piece", ['"\\', '"', "/*", "//\n", " ", "1 ", "1,", "{", '{"a":', "\ufeff"], ids=lambda piece: f"many {piece!a}")
+@pytest.mark.parametrize("before", ["", "[1,"])
+def test_reading_takes_time_in_line_with_the_text(before: str, piece: str) -> None:
+    def read(text: str) -> None:
+        with contextlib.suppress(JsoncError):
+            parse(text)
+
+    check_growth(read, lambda size: before + piece * size, 2000)
 
 
 def test_a_new_member_comes_after_the_last_comment() -> None:
