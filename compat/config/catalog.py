@@ -19,6 +19,7 @@ import msgspec
 
 Api = Literal["openai.chat", "openai.responses", "anthropic.messages", "gemini.generate"]
 Effort = Literal["low", "medium", "high", "xhigh", "max"]
+ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 _SATURDAY = 5
 _FREE = ":free"
 """How OpenRouter marks a variant that costs nothing."""
@@ -120,6 +121,19 @@ class MessagesFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bound_thinking: bool = False
 
 
+class ResponsesFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What OpenAI's Responses API takes for a model that reasons.
+
+    efforts          levels of `reasoning.effort`, rising
+    default_effort   the level of a request that names none; `none`: it does not reason unasked
+    breakpoints      parts of the prompt may be marked for the cache (`prompt_cache_breakpoint`)
+    """
+
+    efforts: tuple[ReasoningEffort, ...] = ("low", "medium", "high")
+    default_effort: ReasoningEffort = "medium"
+    breakpoints: bool = False
+
+
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Facts of one model.
 
@@ -145,6 +159,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     apis: tuple[Api, ...] = ()
     source: Literal["vendor", "reseller", "configuration"] = "vendor"
     messages: MessagesFacts = MessagesFacts()
+    responses: ResponsesFacts = ResponsesFacts()
 
 
 class Alias(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -21,6 +21,7 @@ from compat.protocols.client_protocol import ClientProtocol
 from compat.protocols.messages.client import MESSAGES
 from compat.protocols.messages.relay import MESSAGES_MESSAGES
 from compat.protocols.messages.upstream import MESSAGES_UPSTREAM
+from compat.protocols.responses.upstream import RESPONSES_UPSTREAM
 from compat.protocols.upstream_protocol import UpstreamProtocol, joined
 from compat.wire.envelope import Envelope
 
@@ -28,7 +29,7 @@ CLIENT_PROTOCOLS: Mapping[ClientApi, ClientProtocol] = MappingProxyType({one.api
 """What clients speak: what the core asks of it, and its half of translations."""
 
 UPSTREAMS: Mapping[WireApi, UpstreamProtocol] = MappingProxyType(
-    {one.api: one for one in (CHAT_UPSTREAM, LLAMA_UPSTREAM, MESSAGES_UPSTREAM)}
+    {one.api: one for one in (CHAT_UPSTREAM, LLAMA_UPSTREAM, MESSAGES_UPSTREAM, RESPONSES_UPSTREAM)}
 )
 """What upstreams speak."""
 

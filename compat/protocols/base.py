@@ -78,9 +78,10 @@ class TranslationContext:
     looks kept thinking up by tool-call ids. `memory` is the request's, for its answer; `continuation` is set when a pause is resumed,
     `resumes`: whether another one would be.
     `sends_usage_option`: whether this upstream knows `stream_options`, `unwanted_fields` are fields of messages and tools that it
-    refuses. `upstream_name` is the user's name for it, for error messages. `count_prompt` estimates the tokens of the request, for an
-    upstream that reports no usage. `sealer` signs what an upstream wants back with a thought; without one it is only marked as not the
-    model's own. `client_headers` are those of the client's protocol, by their names in lower case.
+    refuses. `upstream_name` is the user's name for it, for error messages. `session` names the conversation, in no client's words.
+    `count_prompt` estimates the tokens of the request, for an upstream that reports no usage. `sealer` signs what an upstream wants back
+    with a thought; without one it is only marked as not the model's own. `client_headers` are those of the client's protocol, by their
+    names in lower case.
     """
 
     alias: str
@@ -99,6 +100,7 @@ class TranslationContext:
     continuation: Continuation | None = None
     resumes: bool = True
     count_prompt: Callable[[], int] | None = None
+    session: str = ""
     sealer: Sealer | None = None
     client_headers: Mapping[str, str] = field(default_factory=dict)
 

@@ -19,7 +19,9 @@ import msgspec
 from compat.config.catalog import MessagesFacts
 from compat.errors import ContextTooLong, GatewayError, UpstreamRefusal
 
-PASSING = frozenset({"messages.thinking", "messages.prefill", "output_config.format.schema", "tool_choice.thinking"})
+REASONING_ITEMS = "input.reasoning"
+"""Sealed reasoning in the history of a call."""
+PASSING = frozenset({"messages.thinking", "messages.prefill", "output_config.format.schema", "tool_choice.thinking", REASONING_ITEMS})
 """Refused for what one request holds: never remembered for a deployment."""
 
 NESTED = frozenset({"cache_control", "reasoning_content"})

@@ -19,6 +19,8 @@ class Facts:
 
 
 _NEWEST = ("none", "low", "medium", "high", "xhigh", "max")
+_OTHER = Facts(("low", "medium", "high"), "medium")
+"""Models of other vendors, behind servers that speak this API too."""
 ROWS = (
     (r"gpt-6-astra", Facts(("low", "medium", "high", "xhigh", "max"), "medium", "never", has_breakpoints=True)),
     (r"gpt-(5\.[6-9]|[6-9])", Facts(_NEWEST, "medium", "none", has_breakpoints=True, samples_without_effort=True)),
@@ -26,11 +28,12 @@ ROWS = (
     (r"gpt-5\.[1-3]", Facts(("none", "low", "medium", "high"), "none", samples_without_effort=True)),
     (r"gpt-5", Facts(("minimal", "low", "medium", "high"), "medium")),
     (r"o\d", Facts(("low", "medium", "high"), "medium")),
+    (r"gpt-[34]", Facts()),
 )
 
 
 def facts_of(model_id: str) -> Facts:
-    return next((facts for pattern, facts in ROWS if re.match(pattern, model_id)), Facts())
+    return next((facts for pattern, facts in ROWS if re.match(pattern, model_id)), _OTHER)
 
 
 def family_of(model_id: str) -> str:

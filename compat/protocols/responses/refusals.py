@@ -1,0 +1,45 @@
+"""Which part of a request the Responses API refused, where the call can do without (docs/translation.md, rule 11).
+
+"The encrypted content for item rs_1 could not be verified. ..."                     -> input.reasoning
+"Unsupported value: 'max' is not supported with the 'gpt-5.4' model. ..."            -> reasoning.effort.max
+"Your organization must be verified to generate reasoning summaries. ..."            -> reasoning.summary
+"""
+
+from __future__ import annotations
+
+import re
+
+from compat.errors import ContextTooLong, GatewayError, UpstreamRefusal
+from compat.protocols.refusals import REASONING_ITEMS, refused_parameter
+
+_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE | re.DOTALL), name)
+    for pattern, name in (
+        (r"encrypted.content.{0,200}(?:could not be|not issued|did not match|decrypted)|invalid_encrypted_content", REASONING_ITEMS),
+        (r"item with id '?rs_|'reasoning' was provided without|without its required 'reasoning' item", REASONING_ITEMS),
+        (r"encrypted content is not supported|\binclude\b", "include"),
+        (r"reasoning\.effort\b.{0,40}'(\w+)' is not supported with", "reasoning.effort."),
+        (r"reasoning summar|reasoning\.summary", "reasoning.summary"),
+        (r"reasoning\.effort", "reasoning.effort"),
+        (r"prompt_cache_breakpoint", "prompt_cache_breakpoint"),
+        (r"\b(prompt_cache_(?:key|options|retention)|user)\b", ""),
+    )
+)
+_REFUSED = re.compile(
+    r"not support|unsupported|unknown|unrecognized|not permitted|must be verified|invalid|could not be|not found|without its|not issued",
+    re.I,
+)
+
+
+def refused_part(error: GatewayError) -> str | None:
+    """What a refusal is about, or `None` (see `Translator.refused`)."""
+    if not isinstance(error, UpstreamRefusal) or isinstance(error, ContextTooLong) or error.status not in {400, 404, 422}:
+        return None
+    words = f"{error.param}: {error.message}" if error.param else error.message
+    if _REFUSED.search(words) is None and error.code != "invalid_encrypted_content":
+        return None
+    for pattern, name in _PATTERNS:
+        match = pattern.search(words)
+        if match is not None:
+            return name + match[1].lower() if not name or name.endswith(".") else name
+    return refused_parameter(error)
