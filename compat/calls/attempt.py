@@ -12,13 +12,14 @@ answer.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from compat.calls.call import Call
 from compat.calls.engine import admitted_at, awaited_engine
 from compat.calls.gateway import Gateway
+from compat.calls.identity import session_named, thinker_of
 from compat.calls.ledger import Account
 from compat.calls.phases import ATTEMPT, AttemptPhase
 from compat.errors import GatewayError, NoUpstream, UpstreamBroken, UpstreamError, UpstreamTimeout
@@ -162,7 +163,10 @@ class Attempt:
     def _keep(self, record: ThinkingRecord | None) -> None:
         """Keep thinking for later turns, before the client can ask for one; not that of half a turn."""
         if record is not None and not self.is_rest:
-            self.gateway.vault.keep(self.call.client, self.deployment.target, record)
+            self.gateway.vault.keep(self.call.client, thinker_of(self.deployment, self._translator.endpoint, self.key), record)
+
+    def _find_thinking(self, call_ids: Sequence[str]) -> Mapping[str, ThinkingRecord]:
+        return self.gateway.vault.find(self.call.client, thinker_of(self.deployment, self._translator.endpoint, self.key), call_ids)
 
     def _kept(self, ctx: TranslationContext) -> bytes | None:
         """The body of an answer that was given before to the same request; it costs nothing."""
@@ -312,7 +316,7 @@ class Attempt:
         """How the call gets to the deployment, which refuses these. `NoUpstream` where there is no way."""
         deployment, call = self.deployment, self.call
         upstream = deployment.upstream
-        found = translator_for(call.protocol.api, deployment.apis, call.envelope, upstream.kind.paths, refused)
+        found = translator_for(call.protocol.api, deployment.apis_left(refused), call.envelope, upstream.kind.paths, refused)
         if found is None:
             raise NoUpstream(f"No translation to the wire API {', '.join(deployment.apis)} of {upstream.name}.")
         return found
@@ -332,7 +336,8 @@ class Attempt:
             unwanted_fields=deployment.upstream.unwanted_fields,
             upstream_name=deployment.upstream.name,
             refused_parameters=self.gateway.refusals.of(deployment.name),
-            find_thinking=partial(self.gateway.vault.find, call.client, deployment.target),
+            find_thinking=self._find_thinking,
+            session=session_named(call, self._translator.endpoint),
             count_prompt=partial(prompt_tokens, call.envelope, call.protocol.prompt),
             client_headers=call.headers,
         )

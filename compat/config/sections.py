@@ -58,7 +58,8 @@ class TimeoutSettings(Section, frozen=True):
 class UpstreamSettings(Section, frozen=True):
     """`[upstreams.NAME]`: a server that is called. `kind` is a row of the table of kinds; the other keys override the row.
 
-    `models` names the models it offers, where it has no list of its own. `timeouts` overrides keys of `[timeouts]`.
+    `models` names the models it offers, where it has no list of its own. `timeouts` overrides keys of `[timeouts]`. `wire_api` is the one
+    API that it is called by, whatever its kind speaks and a model would rather have.
     """
 
     kind: str
@@ -68,6 +69,7 @@ class UpstreamSettings(Section, frozen=True):
     models: tuple[str, ...] = ()
     timeouts: dict[str, PositiveSeconds] = {}
     ca_file: str = ""
+    wire_api: Literal["", "chat", "responses", "messages"] = ""
 
     def __repr__(self) -> str:
         """Without keys and header values: they are secrets, and a `repr` ends up in tracebacks."""

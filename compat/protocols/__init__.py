@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from compat.protocols.base import ClientApi, Translator, WireApi
 from compat.protocols.chat.client import CHAT
-from compat.protocols.chat.completions import OPENAI_COMPLETIONS, endpoint_mark, endpoint_of, over_chat
+from compat.protocols.chat.completions import OPENAI_COMPLETIONS, endpoint_of, over_chat
 from compat.protocols.chat.completions_client import COMPLETIONS
 from compat.protocols.chat.embeddings import EMBEDDINGS, OPENAI_EMBEDDINGS
 from compat.protocols.chat.llama import OPENAI_LLAMA
@@ -21,6 +21,7 @@ from compat.protocols.client_protocol import ClientProtocol
 from compat.protocols.messages.client import MESSAGES
 from compat.protocols.messages.relay import MESSAGES_MESSAGES
 from compat.protocols.messages.upstream import MESSAGES_UPSTREAM
+from compat.protocols.refusals import endpoint_mark
 from compat.protocols.responses.upstream import RESPONSES_UPSTREAM
 from compat.protocols.upstream_protocol import UpstreamProtocol, joined
 from compat.wire.envelope import Envelope

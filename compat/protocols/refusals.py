@@ -24,12 +24,17 @@ REASONING_ITEMS = "input.reasoning"
 PASSING = frozenset({"messages.thinking", "messages.prefill", "output_config.format.schema", "tool_choice.thinking", REASONING_ITEMS})
 """Refused for what one request holds: never remembered for a deployment."""
 
+_OTHER_API = re.compile(r"\bv1/responses\b|\bresponses api\b", re.IGNORECASE)
+"""What OpenAI says of models that do not everything on Chat Completions."""
+
 NESTED = frozenset({"cache_control", "reasoning_content"})
 """Fields of messages and tools, which a call can do without wherever they stand."""
 
+SEALED_REASONING = r"encrypted.content.{0,200}(?:could not be|not issued|did not match|decrypted)"
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), name)
     for pattern, name in (
+        (SEALED_REASONING, REASONING_ITEMS),
         (r"messages\.\d+\.content\.\d+.*(?:signature|thinking)|(?:signature|expected).{0,40}`?thinking`? block", "messages.thinking"),
         (r"does not support (?:assistant message )?prefill|must end with a user message", "messages.prefill"),
         (r"role.{0,20}system|system.{0,10}role|unexpected role|'system' message", "messages.role"),
@@ -66,7 +71,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 )
 _REFUSED = re.compile(
     r"not support|unsupported|deprecated|not permitted|not allowed|not available|unexpected|unknown|unrecognized|extra|invalid|cannot|can't"
-    r"|may not|may only|must (?:be(?! passed)|not|end|follow)|incompatible|removed|expected|bound to",
+    r"|could not be verified|may not|may only|must (?:be(?! passed)|not|end|follow)|incompatible|removed|expected|bound to",
     re.IGNORECASE,
 )
 _PLACE = re.compile(r"(?:^|:\s)(?:tools|messages|system)\.\d")
@@ -75,7 +80,11 @@ _PLACE = re.compile(r"(?:^|:\s)(?:tools|messages|system)\.\d")
 
 def refused_parameter(error: GatewayError) -> str | None:
     """The parameter that a refusal names, or `None`. Statuses other than 400 and 422 refuse the call, not a parameter of it."""
-    if not isinstance(error, UpstreamRefusal) or isinstance(error, ContextTooLong) or error.status not in {400, 422}:
+    if not isinstance(error, UpstreamRefusal) or isinstance(error, ContextTooLong):
+        return None
+    if error.status in {400, 404} and _OTHER_API.search(error.message) is not None:
+        return endpoint_mark("openai.chat")
+    if error.status not in {400, 422}:
         return None
     if _REFUSED.search(error.message) is None and error.code not in {"unsupported_parameter", "unsupported_value", "unknown_parameter"}:
         return None
@@ -86,6 +95,11 @@ def refused_parameter(error: GatewayError) -> str | None:
         if match is not None and (not is_of_block or name in NESTED or name.startswith("messages.")):
             return name + str(match[match.lastindex or 0]).lower() if not name or name.endswith(".") else name
     return None
+
+
+def endpoint_mark(endpoint: str) -> str:
+    """How the lack of an endpoint is remembered, among the parameters that a deployment refuses."""
+    return f"endpoint {endpoint}"
 
 
 def as_learnt(facts: MessagesFacts, refused: frozenset[str]) -> MessagesFacts:

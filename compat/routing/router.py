@@ -24,6 +24,7 @@ from compat.config.catalog import Catalog, Model
 from compat.config.sections import ModelSettings, RouteStep
 from compat.errors import ModelNotFound, NoUpstream
 from compat.protocols.base import WireApi
+from compat.protocols.refusals import endpoint_mark
 from compat.routing.upstreams import EMBEDDED_KIND
 from compat.upstream.client import Upstream
 from compat.upstream.listing import Listing
@@ -59,8 +60,17 @@ class Deployment:
 
     @property
     def apis(self) -> Collection[WireApi]:
-        """The wire APIs that it can be called by, the best first."""
-        return self.upstream.kind.apis
+        """The wire APIs that it can be called by, the best first: those on which the model does everything, else the upstream's."""
+        spoken = self.upstream.kind.apis
+        return [api for wanted in self.model.apis for api in spoken if api == wanted] or spoken
+
+    def apis_left(self, refused: Collection[str]) -> Collection[WireApi]:
+        """Those of them that were not refused; where there is none, the upstream's others, then all of them."""
+        spoken = self.upstream.kind.apis
+        for apis in (self.apis, spoken):
+            if left := [api for api in apis if endpoint_mark(api) not in refused]:
+                return left
+        return self.apis
 
     @property
     def is_embedded(self) -> bool:

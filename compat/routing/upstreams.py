@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from compat.config.sections import UpstreamSettings
 from compat.config.settings import Settings, SettingsError, key_list, timeouts_of
+from compat.protocols.base import WireApi
 from compat.upstream.client import Secret, Upstream
-from compat.upstream.kinds import LLAMA, UPSTREAM_KINDS, UpstreamKind
+from compat.upstream.kinds import LLAMA, UPSTREAM_KINDS, UpstreamKind, speaking
 from compat.upstream.pool import origin_of
 
+_APIS: Mapping[str, WireApi] = {"chat": "openai.chat", "responses": "openai.responses", "messages": "anthropic.messages"}
 EMBEDDED_KIND = UpstreamKind("embedded", LLAMA, "http://127.0.0.1", local=True, is_lenient=True)
 """The engine on this machine; its address is known once it runs."""
 
@@ -43,6 +45,8 @@ def _from_settings(name: str, row: UpstreamSettings, settings: Settings, environ
     kinds_url = _base_url(kind, environment)
     base_url = row.base_url.rstrip("/") or kinds_url
     _check_url(base_url, f"{settings.source}: key 'upstreams.{name}.base_url'" if row.base_url else _variable(kind.base_url_variable))
+    if row.wire_api:
+        kind = speaking(kind, _APIS[row.wire_api], base_url)
     keys = row.api_keys or (_keys(kind, environment) if base_url == kinds_url else ())
     secrets = tuple(Secret(key) for key in keys)
     sources = (settings.key_variables.get(name) or (f"upstreams.{name}.api_keys",)) if row.api_keys else _sources(kind, keys)

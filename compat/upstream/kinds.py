@@ -5,8 +5,9 @@ A row is in effect as soon as its key is in the environment. Where a row has `lo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -49,24 +50,34 @@ class UpstreamKind:
 OPENAI_PATHS: Mapping[str, str] = MappingProxyType({"models": "/models", "embeddings": "/embeddings"})
 ANTHROPIC_PATHS: Mapping[str, str] = MappingProxyType({"models": "/v1/models?limit=1000"})
 
+API_PATHS: Mapping[WireApi, str] = MappingProxyType(
+    {"openai.chat": "/chat/completions", "openai.responses": "/responses", "anthropic.messages": "/messages"}
+)
+"""Paths below a base URL that ends with the version; one without has the version in its paths."""
 CHAT: Mapping[WireApi, str] = MappingProxyType({"openai.chat": "/chat/completions"})
 LLAMA: Mapping[WireApi, str] = MappingProxyType({"llama.chat": "/chat/completions"})
 _MESSAGES: Mapping[WireApi, str] = MappingProxyType({"anthropic.messages": "/v1/messages"})
+
+_CHAT_AND_RESPONSES: Mapping[WireApi, str] = MappingProxyType({api: API_PATHS[api] for api in ("openai.chat", "openai.responses")})
 
 _CHAT_ONLY: Mapping[str, str] = MappingProxyType({"models": "/models"})
 _COMPLETING: Mapping[str, str] = MappingProxyType({**OPENAI_PATHS, "completions": "/completions"})
 _FILLING_IN: Mapping[str, str] = MappingProxyType({**_COMPLETING, "infill": "/completions"})
 """`completions` carry a prompt on, `infill` completes between a prompt and a suffix."""
 
+_MESSAGES_HEADERS: Mapping[str, str] = MappingProxyType({"anthropic-version": "2023-06-01"})
+_VERSIONED = re.compile(r"/v\d\w*(?:/|$)")
 _NOT_OPENAI = frozenset({"cache_control", "reasoning_content"})
 """What Kilo Code adds to messages, and OpenAI's own API and its strict followers refuse as unknown."""
 
 
-def _openai(name: str, base_url: str, variable: str, default_model: str = "", **rest: Any) -> UpstreamKind:
+def _openai(
+    name: str, base_url: str, variable: str, default_model: str = "", apis: Mapping[WireApi, str] = CHAT, **rest: Any
+) -> UpstreamKind:
     prefix = variable.removesuffix("_API_KEY")
     return UpstreamKind(
         name,
-        CHAT,
+        apis,
         base_url,
         variable,
         f"{prefix}_BASE_URL",
@@ -88,11 +99,19 @@ _ROWS = (
         "ANTHROPIC_BASE_URL",
         auth_header="x-api-key",
         auth_prefix="",
-        headers={"anthropic-version": "2023-06-01"},
+        headers=_MESSAGES_HEADERS,
         paths=ANTHROPIC_PATHS,
         default_model="claude-sonnet-4-6",
     ),
-    _openai("openai", "https://api.openai.com/v1", "OPENAI_API_KEY", "gpt-4o", unwanted_fields=_NOT_OPENAI, paths=_FILLING_IN),
+    _openai(
+        "openai",
+        "https://api.openai.com/v1",
+        "OPENAI_API_KEY",
+        "gpt-4o",
+        _CHAT_AND_RESPONSES,
+        unwanted_fields=_NOT_OPENAI,
+        paths=_FILLING_IN,
+    ),
     _openai("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", "anthropic/claude-sonnet-4.6"),
     _openai("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY", "deepseek-flash", paths=_CHAT_ONLY),
     _openai(
@@ -119,6 +138,15 @@ _ROWS = (
     _local("lmstudio", "http://127.0.0.1:1234/v1", "LMSTUDIO_BASE_URL", _COMPLETING),
     _local("llama-server", "http://127.0.0.1:8080/v1", "LLAMA_SERVER_BASE_URL", _COMPLETING),
 )
+
+
+def speaking(kind: UpstreamKind, api: WireApi, base_url: str) -> UpstreamKind:
+    """The kind as an upstream at `base_url` that is called by one API only, whichever the kind speaks."""
+    path = kind.apis.get(api) or ("" if _VERSIONED.search(base_url) else "/v1") + API_PATHS[api]
+    headers = {**_MESSAGES_HEADERS, **kind.headers} if api == "anthropic.messages" else kind.headers
+    paths = {name: path for name, path in kind.paths.items() if name in OPENAI_PATHS}
+    return replace(kind, apis={api: path}, headers=headers, paths=paths)
+
 
 UPSTREAM_KINDS: Mapping[str, UpstreamKind] = MappingProxyType({row.name: row for row in _ROWS})
 """Kind -> row, best first: an alias goes to the first configured upstream that offers its model."""

@@ -28,7 +28,7 @@ from compat.protocols.base import ThinkingRecord
 from compat.storage.background import new_lock
 
 MAX_IDS = 4096
-_KINDS = ("thinking", "redacted_thinking", "tool_use")
+_KINDS = ("thinking", "redacted_thinking", "reasoning", "tool_use")
 _ENTRY_BYTES = 1024  # what an entry weighs besides its texts
 
 

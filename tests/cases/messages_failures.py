@@ -199,6 +199,16 @@ class LearntRow:
 
 
 LEARNT = [
+    LearntRow("The encrypted content for item rs_1 could not be verified.", "input.reasoning", code="invalid_encrypted_content"),
+    LearntRow(
+        "Function tools with reasoning_effort are not supported for gpt-5.6-sol in /v1/chat/completions. To use function tools, use"
+        " /v1/responses or set reasoning_effort to 'none'.",
+        "endpoint openai.chat",
+        param="reasoning_effort",
+    ),
+    LearntRow("This model is only supported in v1/responses and not in v1/chat/completions.", "endpoint openai.chat", 404, "model"),
+    LearntRow("Please use the Responses API for this model.", "endpoint openai.chat"),
+    LearntRow("The model 'gpt-9' does not exist.", None, 404, "model"),
     LearntRow("`temperature` is deprecated for this model.", "temperature"),
     LearntRow("`top_p` is deprecated for this model.", "top_p"),
     LearntRow("`temperature` and `top_p` cannot both be specified for this model. Please use only one.", "top_p"),

@@ -72,7 +72,7 @@ def test_the_check_follows_the_doctor(tmp_path: Path) -> None:
 def test_the_check_notes_a_route_whose_model_wants_another_wire_api(tmp_path: Path) -> None:
     said: list[str] = []
     models = {"best": {"route": ["o/gpt-6.1-sol"]}}
-    gateway = gateway_of(tmp_path, upstreams={"o": {"kind": "openai", "api_keys": ["sk-12345678"]}}, models=models)
+    gateway = gateway_of(tmp_path, upstreams={"o": {"kind": "openai", "wire_api": "chat", "api_keys": ["sk-12345678"]}}, models=models)
     assert check(gateway, lambda _upstream, _timeout_s: Listing(("gpt-6.1-sol", "gpt-4o")), said.append)
     (note,) = [line.strip() for line in said if "NOTE" in line]
     assert note == "NOTE o/gpt-6.1-sol may refuse tools: it supports them on openai.responses, and openai.chat is used"

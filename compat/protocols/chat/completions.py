@@ -22,7 +22,7 @@ from compat.protocols.chat.reader import decoded
 from compat.protocols.chat.upstream import ChatReader
 from compat.protocols.chat.usage import estimate_object, usage_of, with_cost
 from compat.protocols.joined import JoinedStream, MakeReader, answer_translator
-from compat.protocols.refusals import refused_parameter
+from compat.protocols.refusals import endpoint_mark, refused_parameter
 from compat.protocols.upstream_errors import event_error
 from compat.wire.envelope import Envelope
 from compat.wire.estimate import estimated_usage
@@ -37,11 +37,6 @@ def endpoint_of(envelope: Envelope) -> str:
     """The endpoint that a request is for."""
     written = envelope.get("suffix", b"null")
     return "infill" if len(written) > _LONGEST_OF_NONE or envelope.value("suffix") else "completions"
-
-
-def endpoint_mark(endpoint: str) -> str:
-    """How the lack of an endpoint is remembered, among the parameters that a deployment refuses."""
-    return f"endpoint {endpoint}"
 
 
 # To the endpoint for completions.

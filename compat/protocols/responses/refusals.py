@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 
 from compat.errors import ContextTooLong, GatewayError, UpstreamRefusal
-from compat.protocols.refusals import REASONING_ITEMS, refused_parameter
+from compat.protocols.refusals import REASONING_ITEMS, SEALED_REASONING, endpoint_mark, refused_parameter
+from compat.protocols.responses.parts import API
 
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE | re.DOTALL), name)
     for pattern, name in (
-        (r"encrypted.content.{0,200}(?:could not be|not issued|did not match|decrypted)|invalid_encrypted_content", REASONING_ITEMS),
+        (SEALED_REASONING, REASONING_ITEMS),
         (r"item with id '?rs_|'reasoning' was provided without|without its required 'reasoning' item", REASONING_ITEMS),
         (r"encrypted content is not supported|\binclude\b", "include"),
         (r"reasoning\.effort\b.{0,40}'(\w+)' is not supported with", "reasoning.effort."),
@@ -25,6 +26,8 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\b(prompt_cache_(?:key|options|retention)|user)\b", ""),
     )
 )
+_OF_REQUEST = re.compile(r"\bmodel\b|\bdeployment\b|\bitem\b|\bresponse with id\b", re.IGNORECASE)
+"""What is not found is in the request; else it is this API that the server has not."""
 _REFUSED = re.compile(
     r"not support|unsupported|unknown|unrecognized|not permitted|must be verified|invalid|could not be|not found|without its|not issued",
     re.I,
@@ -33,10 +36,12 @@ _REFUSED = re.compile(
 
 def refused_part(error: GatewayError) -> str | None:
     """What a refusal is about, or `None` (see `Translator.refused`)."""
-    if not isinstance(error, UpstreamRefusal) or isinstance(error, ContextTooLong) or error.status not in {400, 404, 422}:
+    if not isinstance(error, UpstreamRefusal) or isinstance(error, ContextTooLong) or error.status not in {400, 404, 405, 422}:
         return None
     words = f"{error.param}: {error.message}" if error.param else error.message
-    if _REFUSED.search(words) is None and error.code != "invalid_encrypted_content":
+    if error.status in {404, 405} and _OF_REQUEST.search(words) is None:
+        return endpoint_mark(API)
+    if _REFUSED.search(words) is None:
         return None
     for pattern, name in _PATTERNS:
         match = pattern.search(words)

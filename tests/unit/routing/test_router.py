@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import tracemalloc
 from collections.abc import Mapping
@@ -13,10 +14,11 @@ import pytest
 from compat.config.catalog import Catalog, Model, Price, PriceTier, load_catalog
 from compat.config.settings import ModelSettings
 from compat.errors import ModelNotFound, NoUpstream
+from compat.protocols.refusals import endpoint_mark
 from compat.routing.router import Deployment, Router
 from compat.routing.upstreams import EMBEDDED_KIND
 from compat.upstream.client import Upstream
-from compat.upstream.kinds import UPSTREAM_KINDS
+from compat.upstream.kinds import UPSTREAM_KINDS, speaking
 from compat.upstream.listing import Listing
 from tests.unit.builders import make_catalog, make_upstream
 
@@ -42,6 +44,7 @@ def targets(router: Router, name: str) -> list[str]:
 
 
 ANTHROPIC, OPENROUTER, OPENAI = make_upstream("anthropic", "anthropic"), make_upstream("openrouter", "openrouter"), make_upstream("openai")
+OPENAI_BY_CHAT = dataclasses.replace(OPENAI, kind=speaking(OPENAI.kind, "openai.chat", OPENAI.base_url))
 PROXY = make_upstream("proxy", base_url=ELSEWHERE)
 
 # name, upstreams, offers, where it goes
@@ -111,9 +114,10 @@ def test_a_deployment_has_the_facts_of_its_model(target: str, context: int, owne
 @pytest.mark.parametrize(
     ("upstream", "target", "api"),
     [
-        (OPENAI, "gpt-6.1-sol", "openai.responses"),
-        (OPENAI, "gpt-6.3-sol", "openai.responses"),
-        (OPENAI, "gpt-4o", ""),
+        (OPENAI_BY_CHAT, "gpt-6.1-sol", "openai.responses"),
+        (OPENAI_BY_CHAT, "gpt-6.3-sol", "openai.responses"),
+        (OPENAI_BY_CHAT, "gpt-4o", ""),
+        (OPENAI, "gpt-6.1-sol", ""),
         (OPENROUTER, "openai/gpt-6.1-sol", ""),
         (make_upstream("mine", base_url=ELSEWHERE), "gpt-6.1-sol", ""),
         (ANTHROPIC, "claude-opus-5-5", ""),
@@ -332,3 +336,24 @@ def test_facts_of_a_routed_name_override_those_of_its_target() -> None:
     fake = Upstream("fake", UPSTREAM_KINDS["anthropic"], "http://127.0.0.1:1")
     model = Router(load_catalog(), {"fake": fake}, settings, None).resolve("mine").model
     assert (model.price.input, model.price.output, model.max_output) == (9.0, 15.0, 1234)
+
+
+@pytest.mark.parametrize(
+    ("upstream", "target", "refused", "apis"),
+    [
+        (OPENAI, "gpt-6.1-sol", (), ["openai.responses"]),
+        (OPENAI, "gpt-6.1-sol", ("openai.responses",), ["openai.chat"]),
+        (OPENAI, "gpt-6.1-sol", ("openai.responses", "openai.chat"), ["openai.responses"]),
+        (OPENAI, "gpt-5", (), ["openai.responses", "openai.chat"]),
+        (OPENAI, "gpt-5", ("openai.chat",), ["openai.responses"]),
+        (OPENAI, "somebodys-own", (), ["openai.chat", "openai.responses"]),
+        (OPENAI_BY_CHAT, "gpt-6.1-sol", (), ["openai.chat"]),
+        (OPENAI_BY_CHAT, "gpt-6.1-sol", ("openai.chat",), ["openai.chat"]),
+        (ANTHROPIC, "claude-opus-5-5", (), ["anthropic.messages"]),
+    ],
+)
+def test_a_deployment_is_called_by_the_apis_that_its_model_and_its_upstream_have(
+    upstream: Upstream, target: str, refused: tuple[str, ...], apis: list[str]
+) -> None:
+    (deployment,) = Router(load_catalog(), {upstream.name: upstream}, {}, None).resolve(f"{upstream.name}/{target}").deployments
+    assert list(deployment.apis_left([endpoint_mark(api) for api in refused])) == apis
