@@ -186,7 +186,7 @@ def with_protocol(build: Build) -> House:
                 "from compat.protocols.nova import NOVA, NOVA_UPSTREAM\nfrom compat.protocols.upstream_protocol import"
             ),
             "COMPLETIONS, EMBEDDINGS)": "COMPLETIONS, EMBEDDINGS, NOVA)",
-            "MESSAGES_UPSTREAM)}": "MESSAGES_UPSTREAM, NOVA_UPSTREAM)}",
+            "RESPONSES_UPSTREAM)}": "RESPONSES_UPSTREAM, NOVA_UPSTREAM)}",
         },
         "compat/upstream/kinds.py": {
             "_ROWS = (\n": ('_ROWS = (\n    UpstreamKind("nova", {"nova.say": "/say"}, "https://nova.invalid", "NOVA_API_KEY"),\n')

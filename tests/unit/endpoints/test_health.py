@@ -49,7 +49,7 @@ def test_an_upstream_is_told_with_its_state_and_the_number_of_its_keys(gateway: 
     assert rows[0] == {
         "name": "up",
         "kind": "openai",
-        "wire_api": "openai.chat",
+        "wire_api": "openai.chat, openai.responses",
         "base_url": "http://up.example/v1",
         "keys": 2,
         "state": "unknown",
