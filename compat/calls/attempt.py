@@ -314,8 +314,7 @@ class Attempt:
 
     def _translator_without(self, refused: frozenset[str]) -> Translator:
         """How the call gets to the deployment, which refuses these. `NoUpstream` where there is no way."""
-        deployment, call = self.deployment, self.call
-        upstream = deployment.upstream
+        deployment, call, upstream = self.deployment, self.call, self.deployment.upstream
         found = translator_for(call.protocol.api, deployment.apis_left(refused), call.envelope, upstream.kind.paths, refused)
         if found is None:
             raise NoUpstream(f"No translation to the wire API {', '.join(deployment.apis)} of {upstream.name}.")

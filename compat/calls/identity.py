@@ -11,7 +11,7 @@ from compat.routing.router import Deployment
 from compat.upstream.client import Secret
 
 _SEALING = "openai.responses"
-"""The wire API on which an upstream seals what a model thought, and is told which calls share a prompt."""
+"""The wire API on which an upstream seals what a model thought, and wants to know which calls share a prompt."""
 
 
 def thinker_of(deployment: Deployment, api: str, key: Secret | None) -> str:

@@ -146,7 +146,7 @@ def _text(request: Request, ctx: TranslationContext, notes: Notes) -> Part:
 
 
 def _identity(request: Request, ctx: TranslationContext, notes: Notes) -> Part:
-    """Who asks: the session for the prompt cache, and what a client of OpenAI's tells of its user, whom others name for themselves."""
+    """Who asks: the session for the prompt cache, and the user that a client of OpenAI's names; others name theirs for themselves."""
     refused = ctx.refused_parameters
     fields: Part = {}
     key = request.cache_key or ctx.session
