@@ -247,8 +247,7 @@ class EmbeddedEngine(Engine):
             message = {"error": f"the engine was not ready within {READY_S:g} s"}
         if message is not None and "address" in message:
             with self._changed:
-                speed = float(message.get("prompt_tokens_s", 0))
-                self._endpoint = Endpoint(str(message["address"]), api_key, self._model, speed)
+                self._endpoint = Endpoint(str(message["address"]), api_key, self._model)
             return do.Ready()
         code, why = self._reap(), _why(child)
         if message is None:
@@ -259,6 +258,11 @@ class EmbeddedEngine(Engine):
 
     def _watch(self) -> do.Event:
         # Not with the last words of its standard error: what llama.cpp says while it serves may quote a prompt.
+        child = self._child
+        while child is not None and (message := child.read()) is not None:
+            with self._changed:
+                if self._endpoint is not None:
+                    self._endpoint = replace(self._endpoint, prompt_tokens_s=float(message.get("prompt_tokens_s", 0)))
         code = self._reap()
         return do.Ended(f"the engine {exit_reason(code)}")
 

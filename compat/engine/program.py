@@ -1,8 +1,9 @@
 """The program that runs the embedded model: `python -m compat.engine.program`, started by the gateway only.
 
 It reads its parameters as one JSON line from standard input (the key is never on the command line, where anybody can read it), loads
-the model into llama.cpp's own HTTP server, and prints one JSON line: `{"address": "http://...", "prompt_tokens_s": speed}` when that
-answers, or `{"error": ..., "permanent": bool}`. It ends at SIGTERM, even while the model loads, and with its parent.
+the model into llama.cpp's own HTTP server, and prints one JSON line: `{"address": "http://..."}` when that answers, or `{"error": ...,
+"permanent": bool}`; then `{"prompt_tokens_s": speed}`, once it was idle for long enough to measure how fast it reads. It ends at SIGTERM,
+even while the model loads, and with its parent.
 
 A file whose SHA-256 is known is hashed before each start (0.06 s for 98 MB, 0.3 s on a slow machine), and it is that very file which is
 loaded: nothing that is kept beside it could prove as much, for who can change the file can change its neighbour.
@@ -31,8 +32,10 @@ from compat.engine.child import end_with_parent
 _HEALTHY_S = 60.0
 _MAGIC = b"GGUF"
 _ERRORS_ONLY = 1
-_SAMPLE = "The quick brown fox jumps over the lazy dog. " * 3
-_SAMPLE_S = 10.0
+_SENTENCE = "The quick brown fox jumps over the lazy dog. "
+_SAMPLES = (_SENTENCE, _SENTENCE, _SENTENCE * 3)
+_ASKED_S = 20.0
+_MEASURE_AGAIN_S = 5.0
 _BUSY = re.compile(rb"^llamacpp:requests_(?:processing|deferred) ([0-9.]+)", re.MULTILINE)
 
 
@@ -65,11 +68,17 @@ def main() -> int:
         # llama.cpp has put its reason on standard error; it may be the file's fault or a lack of memory.
         say(error=f"llama.cpp can't load {parameters['path']}", permanent=False)
         return 1
-    address = str(server.listening_address)
+    address, api_key = str(server.listening_address), parameters["api_key"]
     if not answers_within(address, _HEALTHY_S):
         say(error="the engine's own HTTP server does not answer", permanent=False)
         return 1
-    say(address=address, prompt_tokens_s=reading_speed(address, parameters["api_key"], parameters["threads"]))
+    say(address=address)
+    while True:
+        speed = 0.0 if is_busy(address, api_key) else reading_speed(address, api_key, parameters["threads"])
+        if speed and not is_busy(address, api_key):  # else a call took a part of the processor's time
+            say(prompt_tokens_s=speed)
+            break
+        time.sleep(_MEASURE_AGAIN_S)
     threading.Event().wait()
     return 0
 
@@ -162,18 +171,19 @@ def answers_within(address: str, bound_s: float) -> bool:
 def reading_speed(address: str, api_key: str, threads: int = 0, cpu_s: Callable[[], float] = time.process_time) -> float:
     """Tokens of a prompt that the engine in this process reads in a second, 0 where that can't be measured.
 
-    By the time of the processor's, rather too high: while the gateway starts, others want the machine as well, and time on the wall says
-    little about later.
+    By the time of the processor: while the gateway starts, others want the machine as well, and time on the wall says little about later.
+    The first prompt brings the file into memory; of the two others the difference counts, for each has an answer besides.
     """
-    body = json.dumps({"prompt": _SAMPLE, "n_predict": 1, "cache_prompt": False})
-    begun_s = cpu_s()
-    answer = asked(address, api_key, "POST", "/completion", body)
-    took_s = max(cpu_s() - begun_s, 1e-6) / (threads or os.cpu_count() or 1)
-    try:
-        timings = json.loads(answer)["timings"]
-        return round(max(float(timings["prompt_per_second"]), float(timings["prompt_n"]) / took_s), 1)
-    except (ValueError, KeyError, TypeError):
-        return 0.0
+    tokens, took_s = [], []
+    for text in _SAMPLES:
+        begun_s = cpu_s()
+        answer = asked(address, api_key, "POST", "/completion", json.dumps({"prompt": text, "n_predict": 1, "cache_prompt": False}))
+        took_s.append((cpu_s() - begun_s) / (threads or os.cpu_count() or 1))
+        try:
+            tokens.append(int(json.loads(answer)["timings"]["prompt_n"]))
+        except (ValueError, KeyError, TypeError):
+            return 0.0
+    return round((tokens[-1] - tokens[-2]) / max(took_s[-1] - took_s[-2], 1e-3), 1)
 
 
 def is_busy(address: str, api_key: str) -> bool:
@@ -184,7 +194,7 @@ def is_busy(address: str, api_key: str) -> bool:
 def asked(address: str, api_key: str, method: str, path: str, body: str | None = None) -> bytes:
     """What the engine's server answers, nothing where it does not. Never through a proxy."""
     where = urlsplit(address)
-    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=_SAMPLE_S)
+    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=_ASKED_S)
     try:
         connection.request(method, path, body, {"authorization": f"Bearer {api_key}", "content-type": "application/json"})
         return connection.getresponse().read()

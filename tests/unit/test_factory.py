@@ -11,6 +11,7 @@ from werkzeug.test import Client
 
 from compat.clock import SystemClock
 from compat.config.settings import SettingsError, load_settings
+from compat.engine.ladder import Ladder
 from compat.factory import build_gateway, create_app
 from compat.upstream.client import UpstreamClient
 from tests.unit.builders import NoTransport, StillClock, make_gateway
@@ -133,3 +134,23 @@ def test_the_real_clock_runs_and_its_ids_never_come_twice() -> None:
     ids = {clock.new_id() for _ in range(100)}
     assert len(ids) == 100
     assert all(len(text) == 32 and int(text, 16) >= 0 for text in ids)
+
+
+@pytest.mark.parametrize(
+    ("settings", "environment", "name", "tools"),
+    [
+        ({"model": "auto"}, {}, "embedded-model", True),
+        ({"model": "auto"}, {"CI": "true"}, "smollm2-135m-instruct", False),
+        ({"model": "small"}, {}, "smollm2-135m-instruct", False),
+        ({"model": "qwen2.5-coder-1.5b-instruct"}, {"CI": "true"}, "qwen2.5-coder-1.5b-instruct", True),
+    ],
+    ids=["a ladder", "CI", "small", "one for good"],
+)
+def test_the_embedded_model_is_a_ladder_but_where_one_is_chosen(
+    tmp_path: Path, settings: dict[str, str], environment: dict[str, str], name: str, tools: bool
+) -> None:
+    gateway = make_gateway(tmp_path, {"embedded": {"enabled": True, "cache_dir": str(tmp_path), **settings}}, environment)
+    (deployment,) = gateway.router.resolve("claude-4-sonnet").deployments
+    assert (deployment.target, deployment.model.tools) == (name, tools)
+    assert isinstance(gateway.engine, Ladder) == (name == "embedded-model")
+    assert gateway.router.resolve(name).deployments == (deployment,)

@@ -48,7 +48,7 @@ class FakeChild:
     def read(self, timeout_s: float | None = None) -> dict[str, Any] | None:
         if self._is_mute and not self._ended.is_set():
             raise TimeoutError
-        return self._lines.get(timeout=BOUND_S)
+        return self._lines.get(timeout=None if timeout_s is None else BOUND_S)
 
     def wait(self) -> int:
         assert self._ended.wait(BOUND_S), "nobody ended the child"
