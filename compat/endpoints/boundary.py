@@ -18,7 +18,7 @@ def attach_boundary(app: flask.Flask, gateway: Gateway) -> None:
     """Register the handlers: our own errors, the framework's, and everything that should not have happened."""
 
     def answer(error: GatewayError) -> flask.Response:
-        return error_answer(error, protocol=protocol_at(flask.request.path))
+        return error_answer(error, protocol=protocol_at(flask.request.path, flask.request.environ))
 
     @app.errorhandler(GatewayError)
     def ours(error: GatewayError) -> flask.Response:
@@ -32,7 +32,8 @@ def attach_boundary(app: flask.Flask, gateway: Gateway) -> None:
             words = f"{request.method} is not allowed on {request.path[:200]}; allowed: {allowed}."
             return answer(MethodNotAllowed(words, headers=(("allow", allowed),)))
         if isinstance(error, werkzeug.exceptions.NotFound):
-            return answer(NotFound(f"Unknown URL: {request.method} {request.path[:200]}. The API is at /v1/chat/completions."))
+            url = protocol_at(request.path).paths[0]
+            return answer(NotFound(f"Unknown URL: {request.method} {request.path[:200]}. The API is at {url}."))
         return answer(BadRequest(error.description or error.name, status=error.code))
 
     @app.errorhandler(Exception)

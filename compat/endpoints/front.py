@@ -41,7 +41,9 @@ _OWN_SITES = frozenset({"", "none", "same-origin", "same-site"})
 """Values of `Sec-Fetch-Site` that are harmless; a field that is there twice comes as a list from some servers, and is none of them."""
 _SANE_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _MODELS = "/models"
-_SPOKEN = (path.removeprefix("/v1") for protocol in CLIENT_PROTOCOLS.values() for path in protocol.paths)
+_SPOKEN = tuple(path.removeprefix("/v1") for protocol in CLIENT_PROTOCOLS.values() for path in protocol.paths)
+_COLLECTIONS = (_MODELS, *(path.removeprefix("/v1") for one in CLIENT_PROTOCOLS.values() if one.is_parent for path in one.paths))
+"""Paths that others are below."""
 _ENDINGS = tuple(sorted((*_SPOKEN, "/model/info", _MODELS), key=len, reverse=True))
 """Of the paths of endpoints; the longer one first where one ends with another."""
 
@@ -52,9 +54,10 @@ def canonical_path(path: str) -> str:
     for ending in _ENDINGS:
         if bare.endswith(ending):
             return f"/v1{ending}"
-    before, found, model_id = bare.partition(_MODELS + "/")
-    if found and _is_base(before):
-        return f"/v1/models/{model_id}"
+    for collection in _COLLECTIONS:
+        before, found, rest = bare.partition(f"{collection}/")
+        if found and _is_base(before):
+            return f"/v1{collection}/{rest}"
     if bare.strip("/") == "v1":
         return "/"
     return path
@@ -89,7 +92,7 @@ class Front:
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             headers.append(("x-request-id", request_id))
-            if name := protocol_at(environ["PATH_INFO"]).id_header:
+            if name := protocol_at(environ["PATH_INFO"], environ).id_header:
                 headers.append((name, request_id))
             return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
 
@@ -104,7 +107,7 @@ class Front:
                 hops_of(hops)
         except GatewayError as error:
             environ["PATH_INFO"] = canonical_path(environ.get("PATH_INFO", ""))
-            protocol = protocol_at(environ["PATH_INFO"])
+            protocol = protocol_at(environ["PATH_INFO"], environ)
             body = protocol.error_body(error)
             start(
                 f"{protocol.error_status(error)} Refused",

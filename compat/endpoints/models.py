@@ -1,7 +1,8 @@
 """`GET /v1/models` and `GET /v1/models/{id}`: aliases and exact ids, with what clients want to know of them.
 
 The fields are OpenAI's (`id`, `object`, `created`, `owned_by`), Anthropic's (`display_name`) and OpenRouter's (`name`,
-`context_length`, `pricing` in dollars per token): a client finds the ones it knows.
+`context_length`, `pricing` in dollars per token): a client finds the ones it knows. Clients of a protocol with a list of its own
+(`ClientProtocol.listing`) get that.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from compat.calls.gateway import Gateway
 from compat.config.catalog import Model, Price
 from compat.endpoints.answers import json_answer
 from compat.errors import ModelNotFound, NoUpstream
-from compat.routing.router import Route
+from compat.protocols import protocol_at
+from compat.protocols.listing import Listing
+from compat.routing.router import FOREIGN, Route
 
 
 def models_blueprint(gateway: Gateway) -> flask.Blueprint:
@@ -30,14 +33,23 @@ def models_blueprint(gateway: Gateway) -> flask.Blueprint:
     @blueprint.get("/v1/models")
     def list_models() -> flask.Response:
         check_key()
-        return json_answer(jsonio.encode({"object": "list", "data": model_rows(gateway)}))
+        rows, listing = model_rows(gateway), _asked_listing()
+        return json_answer(jsonio.encode({"object": "list", "data": rows}) if listing is None else listing.page(rows, flask.request.args))
 
     @blueprint.get("/v1/models/<path:model_id>")
     def get_model(model_id: str) -> flask.Response:
         check_key()
-        return json_answer(jsonio.encode(model_row(gateway, gateway.router.resolve(model_id))))
+        row, listing = model_row(gateway, gateway.router.resolve(model_id)), _asked_listing()
+        if model_id.startswith(FOREIGN):
+            row["id"] = model_id
+        return json_answer(jsonio.encode(row) if listing is None else listing.one(row))
 
     return blueprint
+
+
+def _asked_listing() -> Listing | None:
+    """The form in which the client reads models; `None` for OpenAI's."""
+    return protocol_at(flask.request.path, flask.request.environ).listing
 
 
 def model_rows(gateway: Gateway) -> list[dict[str, Any]]:

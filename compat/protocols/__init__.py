@@ -59,12 +59,22 @@ TRANSLATORS: Mapping[tuple[ClientApi, WireApi], Translator] = MappingProxyType(
 """(client's wire API, upstream's wire API) -> how to get from one to the other."""
 
 
+_NOTHING: Mapping[str, object] = MappingProxyType({})
 _BY_PATH: Mapping[str, ClientProtocol] = MappingProxyType({path: one for one in CLIENT_PROTOCOLS.values() for path in one.paths})
 
 
-def protocol_at(path: str) -> ClientProtocol:
-    """The protocol that is spoken at a URL; errors of all others have OpenAI's shape."""
-    return _BY_PATH.get(path, CHAT)
+_SHARED_PATH = "/v1/models"
+_BY_SIGN = tuple((one.listing.variable, one) for one in CLIENT_PROTOCOLS.values() if one.listing is not None)
+
+
+def protocol_at(path: str, environ: Mapping[str, object] = _NOTHING) -> ClientProtocol:
+    """The protocol that is spoken at a URL, and below it; where several protocols share one, that of the request's headers. Errors of all
+    others have OpenAI's shape."""
+    if (found := _BY_PATH.get(path)) is not None:
+        return found
+    if path.startswith(_SHARED_PATH):
+        return next((one for variable, one in _BY_SIGN if variable in environ), CHAT)
+    return next((one for base, one in _BY_PATH.items() if path.startswith(f"{base}/")), CHAT)
 
 
 def api_for(client: ClientApi, apis: Iterable[WireApi]) -> WireApi | None:

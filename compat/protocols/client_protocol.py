@@ -17,6 +17,7 @@ from compat.errors import BadRequest, GatewayError
 from compat.protocols.base import ClientApi
 from compat.protocols.events import Event
 from compat.protocols.joined import FrameReader, FrameWriter, MakeWriter
+from compat.protocols.listing import Listing
 from compat.protocols.request import Request
 from compat.wire.envelope import Envelope
 from compat.wire.sse import KEEP_ALIVE
@@ -96,7 +97,8 @@ class ClientProtocol:
     `request` reads a request as neutral blocks, and `writer` makes the writer of answers, for upstreams of another protocol.
     `obstacle` says why an answer may not be given to the next call alike, or nothing; without it none may. `check` looks for what a lenient
     upstream would take and break on; its keyword `takes_images` says whether the model reads more than text. `shares`: identical calls in
-    flight may share their answer. `is_served` is false for an endpoint with a view of its own.
+    flight may share their answer. `is_served` is false for an endpoint with a view of its own. `is_parent`: other URLs of
+    the protocol are below `paths`. `listing` is the list of models for its clients, where that is not OpenAI's.
     """
 
     api: ClientApi
@@ -128,6 +130,8 @@ class ClientProtocol:
     shares: bool = True
     reads_all: bool = False
     is_served: bool = True
+    is_parent: bool = False
+    listing: Listing | None = None
 
 
 def model_of(envelope: Envelope) -> str:

@@ -8,6 +8,7 @@ A name is looked for in this order; the first that fits wins:
 3. `upstream/model`, any model of a configured upstream
 4. an exact id: of the catalog, or in an upstream's own list
 5. the embedded model by its own name
+6. `claude-compat/NAME`, for clients that show no name without `claude` in it: what NAME leads to
 
 Anything else is `ModelNotFound`, with the nearest names.
 """
@@ -29,6 +30,7 @@ from compat.routing.upstreams import EMBEDDED_KIND
 from compat.upstream.client import Upstream
 from compat.upstream.listing import Listing
 
+FOREIGN = "claude-compat/"
 _MAX_KEPT_ROUTES = 10_000
 _MAX_KEPT_CHARS = 500
 
@@ -203,6 +205,8 @@ class Router:
             return _route(name, exact)
         if self._embedded is not None and name == self._embedded.target:
             return _route(name, [self._embedded])
+        if name.startswith(FOREIGN) and not (bare := name.removeprefix(FOREIGN)).startswith(FOREIGN):
+            return self.resolve(bare)
         raise self._unknown(name)
 
     def _configured(self, name: str, steps: Iterable[str | RouteStep]) -> Route:

@@ -13,6 +13,7 @@ from compat.protocols.base import TranslationContext
 from compat.protocols.client_protocol import Ask, ClientProtocol, Headers, Identity, Rescue, Said, limit_of, model_of
 from compat.protocols.joined import FrameWriter
 from compat.protocols.messages.errors import error_body, error_frame, status_of
+from compat.protocols.messages.models import LISTING
 from compat.protocols.messages.session import session_in
 from compat.protocols.messages.shown import ShownReader, replayed, whole_events
 from compat.protocols.messages.writer import API, PING, MessagesWriter, usage_object
@@ -111,6 +112,8 @@ MESSAGES = ClientProtocol(
     error_frame=error_frame,
     error_status=status_of,
     id_header="request-id",
+    is_parent=True,
+    listing=LISTING,
     heartbeat=PING,
     answer_id=lambda new_id: f"msg_{new_id}",
     reader=ShownReader,

@@ -138,3 +138,23 @@ def test_dates_are_seconds_and_days(gateway: Gateway) -> None:
 )
 def test_prices_are_dollars_per_token_in_plain_digits(gateway: Gateway, dollars: float, text: str) -> None:
     assert row_of(gateway, "x", Model(price=Price(input=dollars)))["pricing"]["prompt"] == text
+
+
+VERSION = {"anthropic-version": "2023-06-01"}
+
+
+def test_clients_of_anthropics_protocol_read_its_form_with_names_that_they_show(client: Client) -> None:
+    found = client.get("/v1/models?limit=1000", headers=VERSION).json
+    names = {one["id"]: one["display_name"] for one in found["data"]}
+    assert {"mine", "claude-compat/mine"} <= set(names)
+    assert not found["has_more"]
+    assert not any(name.startswith("claude-compat/claude") for name in names)
+    one = client.get("/v1/models/claude-compat/mine", headers=VERSION).json
+    assert (one["type"], one["id"], one["display_name"]) == ("model", "claude-compat/mine", "mine")
+    assert client.get("/v1/models/claude-compat/mine").json["id"] == "claude-compat/mine"
+
+
+def test_their_errors_on_models_have_its_shape(client: Client) -> None:
+    assert client.get("/v1/models/nobody", headers=VERSION).json["error"]["type"] == "not_found_error"
+    assert client.get("/v1/models?limit=0", headers=VERSION).json["error"]["type"] == "invalid_request_error"
+    assert client.get("/v1/models/nobody").json["error"]["code"] == "model_not_found"

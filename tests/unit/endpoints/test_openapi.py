@@ -124,6 +124,8 @@ CASES: list[tuple[str, str, str, bytes, bytes, int]] = [
     ("POST", "/v1/embeddings", "/v1/embeddings", post(input="Hi", messages=...), http_answer(json.dumps(VECTORS).encode()), 200),
     ("POST", "/v1/embeddings", "/v1/embeddings", post(input=[], messages=...), GOOD, 400),
     ("GET", "/v1/models", "/v1/models", b"", b"", 200),
+    ("GET", "/api/hello", "/api/hello", b"", b"", 200),
+    ("POST", "/api/event_logging/batch", "/api/event_logging/batch", b"{}", b"", 200),
     ("GET", "/v1/models/{model_id}", "/v1/models/claude-4-sonnet", b"", b"", 200),
     ("GET", "/v1/models/{model_id}", "/v1/models/a/b", b"", b"", 404),
     ("GET", "/v1/model/info", "/v1/model/info", b"", b"", 200),

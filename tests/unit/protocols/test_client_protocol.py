@@ -36,3 +36,16 @@ def test_errors_and_heartbeats_are_whole_events_without_content(protocol: Client
 @PROTOCOLS
 def test_header_fields_are_named_in_lower_case(protocol: ClientProtocol) -> None:
     assert all(name == name.lower() for name in protocol.headers)
+
+
+@pytest.mark.parametrize(
+    ("path", "environ", "api"),
+    [
+        ("/v1/messages/batches", {}, "anthropic.messages"),
+        ("/v1/models", {}, "openai.chat"),
+        ("/v1/models/x", {"HTTP_ANTHROPIC_VERSION": "2023-06-01"}, "anthropic.messages"),
+        ("/v1/messagesx", {}, "openai.chat"),
+    ],
+)
+def test_below_a_url_and_at_a_shared_one_it_is_known_as_well(path: str, environ: dict[str, str], api: str) -> None:
+    assert protocol_at(path, environ).api == api

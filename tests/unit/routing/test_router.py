@@ -357,3 +357,11 @@ def test_a_deployment_is_called_by_the_apis_that_its_model_and_its_upstream_have
 ) -> None:
     (deployment,) = Router(load_catalog(), {upstream.name: upstream}, {}, None).resolve(f"{upstream.name}/{target}").deployments
     assert list(deployment.apis_left([endpoint_mark(api) for api in refused])) == apis
+
+
+def test_a_name_with_claude_in_front_leads_where_the_name_does() -> None:
+    router = make_router(make_upstream("openai"))
+    assert router.resolve("claude-compat/gpt-x") is router.resolve("gpt-x")
+    for name in ("claude-compat/nobody", "claude-compat/claude-compat/gpt-x"):
+        with pytest.raises(ModelNotFound):
+            router.resolve(name)
