@@ -20,7 +20,8 @@ from compat.vault.memory import Entry, Memory, MemoryVault, call_keys, pack, unp
 MEMORY_BYTES = 32 * 1024 * 1024
 MAX_PENDING_BYTES = 16 * 1024 * 1024
 MAX_BATCH_BYTES = 4 * 1024 * 1024
-_REFRESH_PART = 20  # a store learns of a hit after a twentieth of the time to live: not every read is a write
+# A store learns of a hit after a twentieth of the time to live, for not every read is to be a write, and keeps for that much longer.
+_REFRESH_PART = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class BufferedVault(BackgroundWriter[Change]):
     """Memory in front of a store. Mutable: the memory (under `_lock`, as the queue), whether the store can be read.
 
     A record is in memory and in the queue when `keep` returns. `_in_store` are the number of records and their bytes at the store's last
-    write, where it knows them.
+    write, where it knows them. The store keeps for `_kept_s`, a little longer than memory, for it doesn't learn of every use.
     """
 
     def __init__(
@@ -65,7 +66,8 @@ class BufferedVault(BackgroundWriter[Change]):
             max_batch=MAX_BATCH_BYTES,
             size_of=lambda change: change.size_bytes,
         )
-        self._ttl_s = ttl_s
+        self._refresh_s = ttl_s / _REFRESH_PART
+        self._kept_s = ttl_s + self._refresh_s
         self._max_record_bytes = max_record_bytes
         self._memory = Memory(MEMORY_BYTES, ttl_s)
         self._in_store: tuple[int, int] | None = None
@@ -119,7 +121,7 @@ class BufferedVault(BackgroundWriter[Change]):
     def _read(self, keys: list[str], now_s: float) -> dict[str, Entry]:
         """Entries from the store, which are in memory from now on."""
         try:
-            rows = self._read_rows(keys, now_s - self._ttl_s)
+            rows = self._read_rows(keys, now_s - self._kept_s)
         except StoreFailed as error:
             self._can_read = False
             self._failed_s = None if error.is_mended else now_s
@@ -143,7 +145,7 @@ class BufferedVault(BackgroundWriter[Change]):
         """Queue the uses that the store should record."""
         with self._lock:
             for entry in entries:
-                if now_s - entry.told_s >= self._ttl_s / _REFRESH_PART:
+                if now_s - entry.told_s >= self._refresh_s:
                     entry.told_s = now_s
                     self._enqueue(Change(entry.keys, b"", now_s))
 

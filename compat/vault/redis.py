@@ -6,6 +6,7 @@ Each tool-call id is a key of its own that Redis lets expire; how much is kept i
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ MAX_RECORD_BYTES = 8 * 1024 * 1024
 
 
 class RedisVault(BufferedVault):
-    """Keeps records in Redis for `ttl_s` after their last use.
+    """Keeps records in Redis for at least `ttl_s` after their last use.
 
     `client` is a `redis.Redis` that answers in bytes, has a short `socket_timeout`, and belongs to the one who made it. `errors` are what
     it raises: `(redis.RedisError, OSError)`.
@@ -34,7 +35,7 @@ class RedisVault(BufferedVault):
     ) -> None:
         super().__init__(Greenlet(), ttl_s=ttl_s, clock=clock, on_event=on_event, max_record_bytes=MAX_RECORD_BYTES)
         self._client = client
-        self._expire_s = max(1, round(ttl_s))
+        self._expire_s = math.ceil(self._kept_s)
         self._errors = errors
 
     def _read_rows(self, keys: Sequence[str], since_s: float) -> list[Row]:  # noqa: ARG002  # Redis drops what is too old

@@ -31,7 +31,7 @@ _DROP_OLDEST = "DELETE FROM turns WHERE id IN (SELECT id FROM turns ORDER BY use
 
 
 class SqliteVault(BufferedVault):
-    """Keeps records in the file at `path`, which holds at most `max_bytes`; each for `ttl_s` after its last use.
+    """Keeps records in the file at `path`, which holds at most `max_bytes`; each for at least `ttl_s` after its last use.
 
     Nothing is opened before `start`, `flush` or `find`.
     """
@@ -65,7 +65,7 @@ class SqliteVault(BufferedVault):
         def work(writer: sqlite3.Connection) -> tuple[int, int]:
             for change in changes:
                 _apply(writer, change)
-            writer.execute("DELETE FROM turns WHERE used_s <= ?", (now_s - self._ttl_s,))
+            writer.execute("DELETE FROM turns WHERE used_s <= ?", (now_s - self._kept_s,))
             count, size = _gauge(writer)
             while count and size > self._max_bytes:
                 writer.execute(_DROP_OLDEST, (1 + count // 100,))

@@ -18,6 +18,9 @@ from compat.vault.sqlite import SqliteVault
 
 DAY_S = 86_400.0
 TTL_S = 14 * DAY_S
+TOLD_AGAIN_S = TTL_S / 20
+KEPT_S = TTL_S + TOLD_AGAIN_S
+"""How long a store keeps a record after the last use that it was told of: others may have been just before the next."""
 MIB = 1024 * 1024
 
 

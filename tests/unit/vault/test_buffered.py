@@ -15,7 +15,7 @@ from compat.vault.buffered import MAX_PENDING_BYTES, MEMORY_BYTES, BufferedVault
 from compat.vault.redis import RedisVault
 from compat.vault.sqlite import SqliteVault
 from tests.unit.upstream.proxy import wait_until
-from tests.unit.vault.bench import DAY_S, MIB, TTL_S, Bench, Make, found, lasting_vault, turn
+from tests.unit.vault.bench import DAY_S, MIB, TOLD_AGAIN_S, TTL_S, Bench, Make, found, lasting_vault, turn
 
 
 def deep() -> list[Any]:
@@ -154,3 +154,17 @@ def test_what_was_used_just_now_is_not_written_again(bench: Bench, make: Make) -
     bench.clock.now_s += TTL_S / 21
     found(vault, "a")
     assert not vault._queue
+
+
+@lasting_vault
+def test_the_store_has_a_record_as_long_as_memory_does(bench: Bench, make: Make) -> None:
+    """Also when it was used just before the store would have been told of it."""
+    vault = make(bench)
+    for wait_s in (0.0, TOLD_AGAIN_S - 1, TTL_S - 1, TOLD_AGAIN_S - 1):
+        bench.clock.now_s += wait_s
+        if not wait_s:
+            vault.keep("ada", "claude-x", turn("a"))
+        assert found(vault, "a") == ["a"]
+        vault.flush()
+    bench.clock.now_s += TTL_S - 1
+    assert found(make(bench), "a") == ["a"]

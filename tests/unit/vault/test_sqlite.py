@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from compat.storage.background import NativeThread
+from compat.storage.background import TIDY_S, NativeThread
 from compat.vault.buffered import MAX_BATCH_BYTES
-from tests.unit.vault.bench import MIB, TTL_S, Bench, found, turn
+from tests.unit.vault.bench import KEPT_S, MIB, Bench, found, turn
 
 
 def test_a_record_that_is_too_large_is_not_kept(bench: Bench) -> None:
@@ -84,7 +84,10 @@ def test_what_is_expired_leaves_the_file(bench: Bench) -> None:
     vault.keep("ada", "claude-x", turn("a", "b"))
     vault.flush()
     assert (vault.entries, vault.size_bytes > 0) == (1, True)
-    bench.clock.now_s += TTL_S
+    bench.clock.now_s += KEPT_S - TIDY_S
+    vault.flush()
+    assert vault.entries == 1
+    bench.clock.now_s += TIDY_S
     vault.flush()
     assert vault.entries == 0
     assert bench.query("SELECT * FROM calls") == []
