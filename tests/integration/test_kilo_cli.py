@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from compat.config.catalog import load_catalog
 from tests.conftest import RunningGateway
 from tests.fakes.upstream import FakeUpstream
 from tests.kilo.client import Session, kilo_binary, run_kilo
+from tests.kilo.responses_script import MODEL, ResponsesModel
 from tests.kilo.script import FINAL, AgentModel, Fault, WireApi
 from tests.unit.service.command_line import CommandLine
 
@@ -33,7 +35,8 @@ FAULTS: dict[str, dict[int, Fault]] = {
     "one fault after the other": {1: "overloaded", 2: "cut", 3: "rate limit"},
     "an overflow": {1: "overflow"},
 }
-KINDS: dict[WireApi, str] = {"openai.chat": "openai", "anthropic.messages": "anthropic"}
+KINDS: dict[WireApi, str] = {"openai.chat": "openai", "anthropic.messages": "anthropic", "openai.responses": "openai"}
+SCRIPTED: list[WireApi] = ["openai.chat", "anthropic.messages"]
 
 pytestmark = [
     pytest.mark.heavy,
@@ -45,18 +48,24 @@ pytestmark = [
 class Desk:
     """A folder with the note, a home with a hand-written configuration, and a gateway before an upstream that plays the model."""
 
-    def __init__(self, base: Path, start_gateway: Any, upstream: FakeUpstream, wire_api: WireApi, faults: dict[int, Fault]) -> None:
+    def __init__(
+        self, base: Path, start_gateway: Any, upstream: FakeUpstream, wire_api: WireApi, faults: dict[int, Fault], *, is_whole: bool = False
+    ) -> None:
         self.folder = base / "work"
         self.home = base / "home"
         for folder in (self.folder, self.home):
             folder.mkdir()
         (self.folder / "note.txt").write_text("alpha\n")
         subprocess.run(["git", "init", "-q", "-b", "main", "."], cwd=self.folder, check=True)
-        self.model = AgentModel(self.folder, wire_api, faults)
+        self.model: Any = AgentModel(self.folder, wire_api, faults)
+        if wire_api == "openai.responses":
+            self.model = ResponsesModel(folder=self.folder, faults=faults, is_whole=is_whole)
         upstream.default = self.model
-        base_url = upstream.url if wire_api == "openai.chat" else upstream.url.removesuffix("/v1")
-        row = {"kind": KINDS[wire_api], "base_url": base_url, "api_keys": ["sk-canary-0123456789"], "models": ["claude-sonnet-4-6"]}
-        self.gateway: RunningGateway = start_gateway({"upstreams": {"up": row}})
+        base_url = upstream.url.removesuffix("/v1") if wire_api == "anthropic.messages" else upstream.url
+        target = MODEL if wire_api == "openai.responses" else "claude-sonnet-4-6"
+        row = {"kind": KINDS[wire_api], "base_url": base_url, "api_keys": ["sk-canary-0123456789"], "models": [target]}
+        aliases = {name: {"route": [f"up/{MODEL}"]} for name in load_catalog().aliases} if target == MODEL else {}
+        self.gateway: RunningGateway = start_gateway({"upstreams": {"up": row}, "models": aliases})
 
     def set_up(self) -> str:
         """`python app.py setup kilo`; what it said."""
@@ -86,7 +95,7 @@ def logged(gateway: RunningGateway, outcome: str = "ok") -> list[tuple[int, int,
     return [(row["prompt_tokens"], row["cache_read_tokens"], row["completion_tokens"], row["cost_usd"]) for row in rows]
 
 
-@pytest.mark.parametrize("wire_api", list(KINDS))
+@pytest.mark.parametrize("wire_api", SCRIPTED)
 def test_kilo_reads_edits_runs_and_finishes(tmp_path: Path, start_gateway: Any, upstream: FakeUpstream, wire_api: WireApi) -> None:
     desk = Desk(tmp_path, start_gateway, upstream, wire_api, {})
     said = desk.set_up()
@@ -109,7 +118,7 @@ def test_kilo_reads_edits_runs_and_finishes(tmp_path: Path, start_gateway: Any, 
 
 
 @pytest.mark.parametrize("faults", FAULTS)
-@pytest.mark.parametrize("wire_api", list(KINDS))
+@pytest.mark.parametrize("wire_api", SCRIPTED)
 def test_kilo_gets_the_work_done_with_faults_in_the_way(
     tmp_path: Path, start_gateway: Any, upstream: FakeUpstream, wire_api: WireApi, faults: str
 ) -> None:
@@ -124,6 +133,32 @@ def test_kilo_gets_the_work_done_with_faults_in_the_way(
     assert [desk.model.served.count(fault) for fault in FAULTS[faults].values()] == [1] * len(FAULTS[faults])
     assert ("summary" in desk.model.served) == overflows
     assert [row[:3] for row in session.steps if row[0] > 10_000] == [row[:3] for row in logged(desk.gateway)]
+
+
+@pytest.mark.parametrize(
+    "faults", [{}, {1: "cut", 2: "overloaded", 3: "rate limit"}, {1: "overflow"}], ids=["no fault", "faults", "an overflow"]
+)
+@pytest.mark.parametrize("is_whole", [False, True], ids=["streamed", "whole"])
+def test_kilo_works_with_a_model_that_has_its_tools_on_responses_only(
+    tmp_path: Path, start_gateway: Any, upstream: FakeUpstream, faults: dict[int, Fault], is_whole: bool
+) -> None:
+    desk = Desk(tmp_path, start_gateway, upstream, "openai.responses", faults, is_whole=is_whole)
+    assert desk.set_up().splitlines()[-1] == "It works."
+    session = desk.work()
+    overflows = "overflow" in faults.values()
+    assert session.errors == (["ContextOverflowError"] if overflows else []), session.output
+    assert session.tools == WORK
+    assert session.text.strip().endswith(FINAL)
+    assert desk.is_done()
+    assert [desk.model.served.count(fault) for fault in faults.values()] == [1] * len(faults)
+    assert {request.path for request in upstream.requests if request.method == "POST"} == {"/v1/responses"}
+    assert desk.model.refusals == []
+    assert overflows or desk.model.forgotten == []
+    rows = [line for line in desk.gateway.calls() if line["outcome"] == "ok" and line["prompt_tokens"] > 5000]
+    assert [row[:3] for row in session.steps if row[0] > 5000] == [
+        (row["prompt_tokens"], row["cache_read_tokens"], row["completion_tokens"]) for row in rows
+    ]
+    assert any(row["cache_read_tokens"] for row in rows)
 
 
 def test_kilo_sees_tokens_and_cost_where_the_upstream_tells_none(tmp_path: Path, start_gateway: Any, upstream: FakeUpstream) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from tests.fakes.openai_answers import chunk, error_answer, event, json_answer, sse_answer
 from tests.fakes.upstream import Answer, Cut, Request
 
-WireApi = Literal["openai.chat", "anthropic.messages"]
+WireApi = Literal["openai.chat", "anthropic.messages", "openai.responses"]
 Fault = Literal["overloaded", "cut", "rate limit", "overflow"]
 
 FINAL = "The note says beta now, and a copy of it is in copy.txt."
@@ -76,12 +76,7 @@ class AgentModel:
         return self._answer(self._step(self.steps - 1))
 
     def _step(self, number: int) -> Say:
-        note = str(self.folder / "note.txt")
-        tools = [
-            ("read", {"filePath": note}),
-            ("edit", {"filePath": note, "oldString": "alpha", "newString": "beta"}),
-            ("bash", {"command": "cp note.txt copy.txt", "description": "Copies the note"}),
-        ]
+        tools = work(self.folder)
         counts = {"prompt": 20_000 + 1000 * number, "cached": 15_000 if number else 0, "completion": 40 + number}
         if number >= len(tools):
             return Say(FINAL, **counts)
@@ -105,6 +100,16 @@ class AgentModel:
             chunks = _chunks(say) if self.tells_usage else _chunks(say)[:-1]
             return sse_answer(*(event(item) for item in chunks), event("[DONE]"))
         return sse_answer(*_events(say))
+
+
+def work(folder: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The tool calls that do the work."""
+    note = str(folder / "note.txt")
+    return [
+        ("read", {"filePath": note}),
+        ("edit", {"filePath": note, "oldString": "alpha", "newString": "beta"}),
+        ("bash", {"command": "cp note.txt copy.txt", "description": "Copies the note"}),
+    ]
 
 
 def _note() -> Say:
