@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Wire = Literal["openai", "anthropic"]
+Wire = Literal["openai", "anthropic", "responses"]
 
-PATHS: Mapping[Wire, str] = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
+PATHS: Mapping[Wire, str] = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages", "responses": "/v1/responses"}
 CHUNKS = 200
 SLOW_CHUNKS = 40
 FAST_MODEL = "fast-model"
@@ -97,7 +97,7 @@ class Answers:
 
 def prepare(wire: Wire, shape: Shape) -> Answers:
     """That shape's answers in that wire API."""
-    return _openai(shape) if wire == "openai" else _anthropic(shape)
+    return _WRITERS[wire](shape)
 
 
 def _compact(document: Any) -> bytes:
@@ -189,3 +189,51 @@ def _anthropic(shape: Shape) -> Answers:
 
 def _event(name: str, rest: Mapping[str, Any]) -> bytes:
     return _chunk(b"event: %s\ndata: %s\n\n" % (name.encode(), _compact({"type": name, **rest})))
+
+
+def _responses(shape: Shape) -> Answers:
+    count = len(shape.pieces)
+    usage = {
+        "input_tokens": 1000,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": count,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 1000 + count,
+    }
+    place = {"output_index": 0, "content_index": 0, "item_id": "msg_bench"}
+    begun = {"id": "resp_bench", "object": "response", "created_at": _CREATED_S, "model": _MODEL, "output": [], "status": "in_progress"}
+    empty, part = ({"type": "output_text", "text": text, "annotations": [], "logprobs": []} for text in ("", shape.text))
+    item = {"id": "msg_bench", "type": "message", "role": "assistant", "status": "completed", "content": [part]}
+    whole = {**begun, "output": [item], "status": "completed", "error": None, "usage": usage}
+
+    def event(name: str, number: int, rest: Mapping[str, Any]) -> bytes:
+        return _event(f"response.{name}", {"sequence_number": number, **rest})
+
+    def delta(number: int, text: str) -> bytes:
+        return event("output_text.delta", number, {**place, "delta": text, "logprobs": [], "obfuscation": "x" * (16 - len(text) % 16)})
+
+    before, after = _around_stamp(delta(4, _PLACEHOLDER))
+    closing = (
+        event("output_text.done", count + 4, {**place, "text": shape.text, "logprobs": []})
+        + event("content_part.done", count + 5, {**place, "part": part})
+        + event("output_item.done", count + 6, {"output_index": 0, "item": item})
+        + event("completed", count + 7, {"response": whole})
+        + _END
+    )
+    return Answers(
+        whole=_whole(whole),
+        opening=_STREAM_HEAD
+        + event("created", 0, {"response": begun})
+        + event("in_progress", 1, {"response": begun})
+        + event("output_item.added", 2, {"output_index": 0, "item": {**item, "content": [], "status": "in_progress"}})
+        + event("content_part.added", 3, {**place, "part": empty}),
+        frames=tuple(delta(number, piece) for number, piece in enumerate(shape.pieces, 4)),
+        closing=closing,
+        closing_with_usage=closing,
+        slow_before=before,
+        slow_after=after,
+        gap_s=shape.gap_s,
+    )
+
+
+_WRITERS: Mapping[Wire, Callable[[Shape], Answers]] = {"openai": _openai, "anthropic": _anthropic, "responses": _responses}

@@ -42,7 +42,7 @@ def check_answer(raw: bytes, wire: Wire, shape: Shape, *, is_stream: bool) -> No
         text, finish_reason = _READERS[wire, is_stream](body)
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise Fault(f"the answer can't be read: {type(error).__name__}: {error}") from error
-    if finish_reason not in {"stop", "end_turn"}:
+    if finish_reason not in {"stop", "end_turn", "completed"}:
         raise Fault(f"the finish_reason is {finish_reason!r}")
     if is_stream and shape.gap_s:
         _check_stamps(text, shape)
@@ -115,9 +115,23 @@ def _read_anthropic_stream(body: bytes) -> tuple[str, str | None]:
     return text, next(event["delta"]["stop_reason"] for event in events if event["type"] == "message_delta")
 
 
+def _read_responses(body: bytes) -> tuple[str, str | None]:
+    answer = json.loads(body)
+    return "".join(part["text"] for item in answer["output"] for part in item["content"]), answer["status"]
+
+
+def _read_responses_stream(body: bytes) -> tuple[str, str | None]:
+    events: list[dict[str, Any]] = [json.loads(data) for data in _data_of_events(body)]
+    if events[-1]["type"] != "response.completed":
+        raise Fault("the stream does not end with response.completed")
+    return "".join(event["delta"] for event in events if event["type"] == "response.output_text.delta"), events[-1]["response"]["status"]
+
+
 _READERS: Mapping[tuple[Wire, bool], Callable[[bytes], tuple[str, str | None]]] = {
     ("openai", False): _read_openai,
     ("openai", True): _read_openai_stream,
     ("anthropic", False): _read_anthropic,
     ("anthropic", True): _read_anthropic_stream,
+    ("responses", False): _read_responses,
+    ("responses", True): _read_responses_stream,
 }

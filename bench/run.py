@@ -19,14 +19,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.answers import Wire
 from bench.processes import ROOT, ProcessFailed, Running, started_gateway, started_mock
 from bench.report import Measured, as_document, rows_of, table
-from bench.scenarios import CLAUDE_MODEL, PEER_SCENARIOS, SCENARIOS, TARGETS, Scenario, Target
+from bench.scenarios import PEER_SCENARIOS, SCENARIOS, TARGETS, Scenario, Target
 from compat import __version__
 from compat.protocols import TRANSLATORS
 
@@ -59,11 +60,18 @@ kind = "openai"
 base_url = "http://127.0.0.1:{port}/v1"
 api_keys = ["k"]
 
+[upstreams.gpt]
+kind = "openai"
+base_url = "http://127.0.0.1:{port}/v1"
+wire_api = "responses"
+api_keys = ["k"]
+
 [upstreams.claude]
 kind = "anthropic"
 base_url = "http://127.0.0.1:{port}"
 api_keys = ["k"]
 """
+_UPSTREAMS: Mapping[Wire, str] = {"anthropic": "claude", "responses": "gpt"}
 _TLS_UPSTREAM = """
 [upstreams.tls]
 kind = "openai"
@@ -164,7 +172,7 @@ def selected(words: str) -> list[Scenario]:
 def write_config(folder: Path, mock: Running, authority: Path | None = None, *, port: int = 28889) -> Path:
     """The gateway's configuration; its log goes into `folder` as well. With an `authority` there is an upstream that speaks TLS."""
     rows = [row for row in PEER_SCENARIOS if authority or not row.is_tls] + list(SCENARIOS)
-    routes = {row.route: f"{'claude' if row.model == CLAUDE_MODEL else 'tls' if row.is_tls else 'mock'}/{row.model}" for row in rows}
+    routes = {row.route: f"{_UPSTREAMS.get(row.upstream) or ('tls' if row.is_tls else 'mock')}/{row.model}" for row in rows}
     files = {name: json.dumps(str(folder / f"gateway.{name}")) for name in ("log", "vault", "usage")}
     text = _CONFIG.format(port=mock.port, own_port=port, **files)
     if authority:

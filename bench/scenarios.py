@@ -28,6 +28,7 @@ from bench.answers import (
 Target = Literal["direct", "gateway"]
 TARGETS: tuple[Target, Target] = ("direct", "gateway")
 CLAUDE_MODEL = "claude-sonnet-4-6"
+GPT_MODEL = "gpt-6.1-sol"
 TOOLS = 24
 LARGE_BYTES = 200_000
 KILO_BYTES = 65_000
@@ -77,7 +78,8 @@ class Scenario:
         document: dict[str, Any] = {"model": self.model if target == "direct" else self.route, "stream": self.chunks > 0}
         if wire == "anthropic":
             document["max_tokens"] = 4096
-        large = _LARGE[wire](self.body_bytes) if self.body_bytes else {"messages": [{"role": "user", "content": "Count to two hundred."}]}
+        small = {"input" if wire == "responses" else "messages": [{"role": "user", "content": "Count to two hundred."}]}
+        large = _LARGE[wire](self.body_bytes) if self.body_bytes else small
         return json.dumps(document | large, separators=(",", ":")).encode()
 
 
@@ -92,6 +94,9 @@ SCENARIOS = (
     Scenario("translated whole", 32, 1000, "anthropic", CLAUDE_MODEL),
     Scenario("translated stream", 8, 400, "anthropic", CLAUDE_MODEL, chunks=CHUNKS, baseline="translated whole"),
     Scenario("translated 200 kB", 4, 200, "anthropic", CLAUDE_MODEL, body_bytes=LARGE_BYTES),
+    Scenario("Responses whole", 32, 1000, "responses", GPT_MODEL),
+    Scenario("Responses stream", 8, 400, "responses", GPT_MODEL, chunks=CHUNKS, baseline="Responses whole"),
+    Scenario("Responses 200 kB", 4, 200, "responses", GPT_MODEL, body_bytes=LARGE_BYTES),
 )
 _KILO = Scenario("Kilo call", 50, 50, model=KILO_MODEL, chunks=300, body_bytes=KILO_BYTES, is_slow=True, ramp_s=1.0)
 PEER_SCENARIOS = (
@@ -155,4 +160,13 @@ def _large_anthropic(size: int) -> dict[str, Any]:
     return {"system": _SYSTEM, "messages": messages, "tools": tools}
 
 
-_LARGE: Mapping[Wire, Any] = {"openai": _large_openai, "anthropic": _large_anthropic}
+def _large_responses(size: int) -> dict[str, Any]:
+    tools = [{"type": "function", "name": n, "description": d, "parameters": schema, "strict": False} for n, d, schema in _tools()]
+    items: list[dict[str, Any]] = [{"role": "developer", "content": _SYSTEM}, {"role": "user", "content": "Find the fault."}]
+    for call_id, arguments, result in _turns(size - len(json.dumps(tools)) - len(_SYSTEM)):
+        items.append({"type": "function_call", "call_id": call_id, "name": "tool_0", "arguments": json.dumps(arguments)})
+        items.append({"type": "function_call_output", "call_id": call_id, "output": result})
+    return {"input": items, "tools": tools}
+
+
+_LARGE: Mapping[Wire, Any] = {"openai": _large_openai, "anthropic": _large_anthropic, "responses": _large_responses}

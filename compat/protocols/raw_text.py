@@ -11,12 +11,12 @@ from collections.abc import Sequence
 
 from compat import jsonio
 
-_VALUE = rb'[^"\\\x00-\x1f]*(?:\\(?:["\\/bfnrt]|u(?![dD][89a-fA-F])[0-9a-fA-F]{4})[^"\\\x00-\x1f]*)*'
+VALUE = rb'[^"\\\x00-\x1f]*(?:\\(?:["\\/bfnrt]|u(?![dD][89a-fA-F])[0-9a-fA-F]{4})[^"\\\x00-\x1f]*)*'
 """What a JSON string holds (RFC 8259, section 7), but for surrogates, of which a lone half would have to be mended."""
 
-is_value = re.compile(_VALUE).fullmatch
+is_value = re.compile(VALUE).fullmatch
 """Whether bytes are what a JSON string holds."""
-value_at = re.compile(_VALUE + rb'(?=")').match
+value_at = re.compile(VALUE + rb'(?=")').match
 """What the JSON string holds that begins at a place."""
 
 

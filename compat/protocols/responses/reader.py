@@ -9,7 +9,6 @@ counterpart are left out with a note. Rules are those of docs/translation.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -21,7 +20,6 @@ from compat.protocols.events import (
     BlockKind,
     BlockStart,
     BlockStop,
-    Cited,
     Event,
     RefusalDelta,
     Signature,
@@ -32,8 +30,10 @@ from compat.protocols.events import (
     Unknown,
     Used,
 )
-from compat.protocols.joined import EventReader
+from compat.protocols.joined import DeltaKind, EventReader, RawDeltas
 from compat.protocols.notes import Notes
+from compat.protocols.responses.delta_shape import DeltaShape, delta_shape
+from compat.protocols.responses.open_item import OpenItem, OpenPart
 from compat.protocols.responses.parts import API, CALLS, WORDS, PartKey, WholePart, part_of, parts_of
 from compat.protocols.responses.shapes import Answer, ResponseEvent, decode_event, read_answer, read_item
 from compat.protocols.responses.words import ReasoningKeeper, answer_error, stop_reason_of, usage_of
@@ -45,6 +45,9 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """Of events: more than half a million tokens, however finely they are cut."""
 
 _NOTHING: tuple[Event, ...] = ()
+_SHAPES = 4
+"""How many deltas of a part are looked at, for those that follow to be known by their bytes."""
+_MAX_SHAPE_BYTES = 4096
 _PARAGRAPH = "\n\n"
 _DELTAS: Mapping[BlockKind, type[TextDelta | ThinkingDelta | RefusalDelta | ArgumentsDelta]] = {
     "text": TextDelta,
@@ -55,35 +58,6 @@ _DELTAS: Mapping[BlockKind, type[TextDelta | ThinkingDelta | RefusalDelta | Argu
 _UNFINISHED = frozenset({"queued", "in_progress", "cancelled"})
 
 
-@dataclass(slots=True)
-class _Part:
-    """A part of an item, or the arguments of a call: the number of its block, and the pieces that came. Mutable."""
-
-    number: int
-    kind: BlockKind
-    pieces: list[str] = field(default_factory=list)
-    chars: int = 0
-    citations: list[Any] = field(default_factory=list)
-    is_closed: bool = False
-
-    def close(self) -> Iterator[Event]:
-        """Its end, once."""
-        if not self.is_closed:
-            self.is_closed = True
-            if self.citations:
-                yield Cited(self.number, tuple(self.citations))
-            yield BlockStop(self.number)
-
-
-@dataclass(slots=True)
-class _Item:
-    """An open item. Mutable: its parts. All parts of a reasoning item are one block, and so are the arguments of a call."""
-
-    kind: str
-    parts: dict[PartKey, _Part] = field(default_factory=dict)
-    block: _Part | None = None
-
-
 class ResponsesReader(EventReader):
     """See `EventReader`."""
 
@@ -91,7 +65,7 @@ class ResponsesReader(EventReader):
         super().__init__(ctx, notes)
         self._kept = ReasoningKeeper()
         self._blocks = 0
-        self._items: dict[int, _Item | None] = {}
+        self._items: dict[int, OpenItem | None] = {}
         self._last = -1
         self._has_begun = False
         self._has_calls = False
@@ -99,6 +73,9 @@ class ResponsesReader(EventReader):
         self._written_chars = 0
         self._bytes = 0
         self._ending: Answer | None = None
+        self._known: tuple[DeltaShape, OpenPart, DeltaKind] | None = None
+        self._shapes_left = 0
+        self._block = b""
 
     @property
     def thinking(self) -> ThinkingRecord | None:
@@ -111,12 +88,13 @@ class ResponsesReader(EventReader):
 
     def read(self, block: bytes) -> Sequence[Event]:
         """See `EventReader`. Errors: any `UpstreamError`."""
+        self._block = block
         data = parse_event(block).data
         if not data or self.is_finished or data == b"[DONE]":
             return _NOTHING
         self._bytes += len(data)
         if self._bytes > MAX_ANSWER_BYTES:
-            raise UpstreamBroken(f"The upstream sent an answer of more than {MAX_ANSWER_BYTES} bytes.")
+            raise _too_long()
         try:
             event = decode_event(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -126,11 +104,34 @@ class ResponsesReader(EventReader):
             if event.error is not None and not event.type:  # in the shape of other protocols, from something in between
                 raise answer_error(event.error, self.ctx.upstream_name)
             return _NOTHING
+        self._known = None
         events = handler(self, event)
         if not self._has_begun and (events or self.is_finished):  # some servers announce no answer
             self._has_begun = True
             return Start(), *events
         return events
+
+    def known(self, text: bytes) -> RawDeltas | None:
+        """See `EventReader`. Only deltas of the part whose last one was decoded are known."""
+        known = self._known
+        values = known[0].values(text) if known is not None else None
+        if values is None or known is None:
+            return None
+        self._bytes += len(text)
+        if self._bytes > MAX_ANSWER_BYTES:
+            raise _too_long()
+        if b"" in values:
+            values = [value for value in values if value]
+        known[1].raw += values
+        return RawDeltas(known[2], known[1].number, values)
+
+    def _learn_shape(self, block: bytes, event: Event, part: OpenPart) -> None:
+        """Know deltas like this one by their bytes; a few that look otherwise are decoded, and looked at in their turn."""
+        if isinstance(event, TextDelta | ThinkingDelta | ArgumentsDelta) and len(block) <= _MAX_SHAPE_BYTES and self._shapes_left:
+            self._shapes_left -= 1
+            shape = delta_shape(block, event.text)
+            if shape is not None:
+                self._known = shape, part, type(event)
 
     def end(self, *, is_whole: bool) -> Sequence[Event]:  # noqa: ARG002  # this protocol has an end mark of its own
         """See `EventReader`."""
@@ -153,6 +154,8 @@ class ResponsesReader(EventReader):
         """See `EventReader`. Counts come with the end: before it there is an estimate."""
         if self.usage is not None:
             return self.usage
+        parts = (part for item in self._items.values() if item is not None for part in item.parts.values())
+        self._written_chars += sum(part.decode() for part in parts)
         prompt = self.ctx.count_prompt() if self.ctx.count_prompt is not None else 0
         return estimated_usage(prompt, self._written_chars)
 
@@ -203,7 +206,12 @@ class ResponsesReader(EventReader):
         item = self._item(event, words.kind)
         if item is None or not text:
             return _NOTHING
-        return self._more(item, key, words.kind, text) if words.field == "delta" else self._missing(item, key, words.kind, text)
+        if words.field != "delta":
+            return self._missing(item, key, words.kind, text)
+        events = self._more(item, key, words.kind, text)
+        if self._shapes_left and len(events) == 1:
+            self._learn_shape(self._block, events[0], item.parts[key])
+        return events
 
     def _part_done(self, event: ResponseEvent) -> Sequence[Event]:
         item = self._items.get(self._index(event))
@@ -248,11 +256,11 @@ class ResponsesReader(EventReader):
     def _index(self, event: ResponseEvent) -> int:
         return max(self._last, 0) if event.output_index is None else event.output_index
 
-    def _item(self, event: ResponseEvent, kind: BlockKind) -> _Item | None:
+    def _item(self, event: ResponseEvent, kind: BlockKind) -> OpenItem | None:
         """The item that an event is about; one that was not announced is begun. `None`: it has ended."""
         index = self._index(event)
         if index not in self._items:
-            self._items[index] = _Item("reasoning" if kind == "thinking" else "message")
+            self._items[index] = OpenItem("reasoning" if kind == "thinking" else "message")
             self._last = index
         return self._items[index]
 
@@ -261,29 +269,31 @@ class ResponsesReader(EventReader):
         if index in self._items:
             return _NOTHING
         self._last = index
-        known = self._items[index] = _Item(kind)
+        known = self._items[index] = OpenItem(kind)
         if kind in CALLS:
             return self._call(known, item)
         if kind == "reasoning":
-            known.block = _Part(self._next_number(), "thinking")
+            known.block = OpenPart(self._next_number(), "thinking")
             return (BlockStart(known.block.number, "thinking"),)
         return _NOTHING if kind == "message" else (Unknown(API, kind),)
 
-    def _call(self, known: _Item, item: Mapping[str, Any]) -> Sequence[Event]:
+    def _call(self, known: OpenItem, item: Mapping[str, Any]) -> Sequence[Event]:
         match item:
             case {"call_id": str(call_id), "name": str(name)}:
-                known.block = part = _Part(self._next_number(), "tool_call")
+                known.block = part = OpenPart(self._next_number(), "tool_call")
                 self.has_content = self._has_calls = True
                 self._kept.call(call_id)
                 name = self.ctx.memory.client_names.get(name, name)
                 return (BlockStart(part.number, "tool_call", call_id, name, is_freeform=known.kind == "custom_tool_call"),)
         raise UpstreamBroken("The upstream sent a tool call without a name or an id.")
 
-    def _more(self, item: _Item, key: PartKey, kind: BlockKind, text: str) -> Sequence[Event]:
+    def _more(self, item: OpenItem, key: PartKey, kind: BlockKind, text: str) -> Sequence[Event]:
         """A piece."""
         part = item.parts.get(key)
         if part is None:
+            self._shapes_left = _SHAPES
             return self._begun(item, key, kind, text)
+        self._written_chars += part.decode()
         if part.is_closed:
             return _NOTHING
         part.pieces.append(text)
@@ -291,29 +301,30 @@ class ResponsesReader(EventReader):
         self._written_chars += len(text)
         return (_DELTAS[kind](part.number, text),)
 
-    def _begun(self, item: _Item, key: PartKey, kind: BlockKind, text: str) -> list[Event]:
+    def _begun(self, item: OpenItem, key: PartKey, kind: BlockKind, text: str) -> list[Event]:
         """The first piece of a part, which begins its block, or a paragraph of its item's."""
         events: list[Event] = []
         block = item.block
         if (kind if block is None else block.kind) != kind or (block is None and kind == "tool_call"):
             raise UpstreamBroken("The upstream sent a piece of text for an item that has none of its kind.")
         if block is None:
-            block = _Part(self._next_number(), kind)
+            block = OpenPart(self._next_number(), kind)
             events.append(BlockStart(block.number, kind))
             if kind == "thinking":
                 item.block = block
         elif kind == "thinking" and item.parts:
             events.append(ThinkingDelta(block.number, _PARAGRAPH))
-        item.parts[key] = _Part(block.number, kind, [text], len(text))
+        item.parts[key] = OpenPart(block.number, kind, [text], len(text))
         self.has_content = True
         self._is_refused = self._is_refused or kind == "refusal"
         self._written_chars += len(text)
         events.append(_DELTAS[kind](block.number, text))
         return events
 
-    def _missing(self, item: _Item, key: PartKey, kind: BlockKind, whole: str) -> Sequence[Event]:
+    def _missing(self, item: OpenItem, key: PartKey, kind: BlockKind, whole: str) -> Sequence[Event]:
         """What the pieces of a part have left out. Where they said something else, they stand."""
         part = item.parts.get(key)
+        self._written_chars += part.decode() if part is not None else 0
         if part is not None and (part.chars >= len(whole) or not whole.startswith("".join(part.pieces))):
             return _NOTHING
         return self._more(item, key, kind, whole[part.chars if part is not None else 0 :])
@@ -330,7 +341,7 @@ class ResponsesReader(EventReader):
         yield from self._closed(known, item)
         self._items[index] = None
 
-    def _whole_part(self, item: _Item, whole: WholePart) -> Iterator[Event]:
+    def _whole_part(self, item: OpenItem, whole: WholePart) -> Iterator[Event]:
         """What was not said of a part, and its end."""
         if whole.kind is None:
             yield Unknown(API, whole.name)
@@ -341,10 +352,11 @@ class ResponsesReader(EventReader):
             if item.block is None:
                 yield from part.close()
 
-    def _closed(self, known: _Item, item: Mapping[str, Any] | None = None) -> Iterator[Event]:
+    def _closed(self, known: OpenItem, item: Mapping[str, Any] | None = None) -> Iterator[Event]:
         """The end of an item's blocks. Without the item itself it was not finished, and its reasoning is not kept."""
         if known.block is None:
             for part in known.parts.values():
+                self._written_chars += part.decode()
                 yield from part.close()
             if item is not None and known.kind == "message":
                 self._kept.message(item, sum(part.chars for part in known.parts.values()))
@@ -358,6 +370,10 @@ class ResponsesReader(EventReader):
     def _next_number(self) -> int:
         self._blocks += 1
         return self._blocks - 1
+
+
+def _too_long() -> UpstreamBroken:
+    return UpstreamBroken(f"The upstream sent an answer of more than {MAX_ANSWER_BYTES} bytes.")
 
 
 def _kind_of(item: Mapping[str, Any]) -> str:

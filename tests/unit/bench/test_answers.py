@@ -6,7 +6,7 @@ from bench.answers import EVENT_MODEL, FAST_MODEL, LONG_MODEL, SLOW_MODEL, Answe
 from bench.check import Fault, check_answer
 from bench.mock_upstream import read_body
 
-WIRES: list[Wire] = ["openai", "anthropic"]
+WIRES: list[Wire] = ["openai", "anthropic", "responses"]
 
 
 def streamed(answers: Answers) -> bytes:

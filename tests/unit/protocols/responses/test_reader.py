@@ -22,8 +22,8 @@ from compat.errors import (
 )
 from compat.protocols.base import AnswerMemory, ThinkingRecord
 from compat.protocols.chat.writer import ChatWriter
-from compat.protocols.events import BlockStart, BlockStop, Cited, Event, Signature, Start, Stop, ThinkingDelta, Used
-from compat.protocols.joined import JoinedStream, answer_translator
+from compat.protocols.events import BlockStart, BlockStop, Cited, Event, Signature, Start, Stop, TextDelta, ThinkingDelta, Used
+from compat.protocols.joined import JoinedStream, RawDeltas, answer_translator
 from compat.protocols.notes import Notes
 from compat.protocols.responses.parts import API
 from compat.protocols.responses.reader import MAX_ANSWER_BYTES, ResponsesReader
@@ -671,3 +671,60 @@ def test_a_long_answer_takes_time_in_proportion_to_its_length() -> None:
 
     taken_s(2000)
     assert min(taken_s(16_000) for _ in range(3)) < 8 * 2.5 * min(taken_s(2000) for _ in range(5))
+
+
+# Deltas that are known by their bytes.
+
+
+def delta(text: str, number: int = 7, item_id: str = "msg_1") -> bytes:
+    place = {"item_id": item_id, "output_index": 0, "content_index": 0}
+    event = {"type": "response.output_text.delta", "sequence_number": number, **place, "delta": text, "logprobs": []}
+    return one_event(event).removesuffix(b"\n\n")
+
+
+def learnt() -> ResponsesReader:
+    """A reader that has seen two deltas."""
+    read = reader()
+    for number, text in enumerate(["He", "llo"]):
+        read.read(delta(text, number))
+    return read
+
+
+def test_deltas_like_the_last_one_are_not_decoded() -> None:
+    read = learnt()
+    together = b"\n\n".join([delta(", you", 2), delta("", 3), delta("é", 4)])
+    assert read.known(together) == RawDeltas(TextDelta, 0, [b", you", "é".encode()])
+    assert read.known(delta("x", item_id="msg_2")) is None
+    assert read.usage_so_far().completion_tokens > 2
+    done = response([items.message(items.text_part("Hello, youé!"))])
+    events = [*read.read(one_event({"type": "response.completed", "response": done}).strip()), *read.end(is_whole=True)]
+    assert events[0] == TextDelta(0, "!")
+    assert read.known(delta("more")) is None
+
+
+def test_a_delta_that_looks_otherwise_is_decoded() -> None:
+    read = reader()
+    for text in ("He", "llo"):
+        read.read(delta(text, item_id="m" * 5000))
+    assert read.known(delta("x", item_id="m" * 5000)) is None
+
+
+def test_only_a_few_deltas_of_a_part_are_looked_at() -> None:
+    read = learnt()
+    for number in range(5):
+        read.read(delta("a", item_id=f"msg_{number}"))
+    assert read.known(delta("x", item_id="msg_4")) is None
+
+
+def test_deltas_that_are_not_decoded_count_for_the_bound() -> None:
+    read = learnt()
+    for _ in range(3):
+        assert read.known(delta("a" * (MAX_ANSWER_BYTES // 4))) is not None
+    with pytest.raises(UpstreamBroken, match="more than"):
+        read.known(delta("a" * (MAX_ANSWER_BYTES // 4)))
+
+
+def test_a_delta_whose_text_is_not_plain_is_decoded() -> None:
+    read = learnt()
+    assert read.read(delta("X").replace(b'"X"', b'"\\ud83d\\ude42"')) == (TextDelta(0, "🙂"),)
+    assert read.known(delta("x")) is None
