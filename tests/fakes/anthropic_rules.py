@@ -15,12 +15,13 @@ from collections.abc import Collection, Iterator
 from functools import cache
 from typing import Any
 
+import msgspec
+
 from compat.config.catalog import Catalog, MessagesFacts, Model, load_catalog
 from tests.fakes.anthropic_conversation import conversation_violations, walk
 from tests.fakes.anthropic_schemas import schema_violations
-from tests.fakes.anthropic_shapes import request
+from tests.fakes.anthropic_shapes import EFFORT_BETA, request
 
-BINDING_BETA = "thinking-binding-controls-2026-08-01"
 MAX_MARKS = 4
 
 
@@ -41,11 +42,13 @@ def violations(
     `model_id` is the model to judge by (the body's own by default), `facts` replace what the catalog knows of it, `betas` are the values
     of the request's `anthropic-beta` header.
     """
-    problems = [*request(BINDING_BETA in betas)(body, "")]
+    problems = [*request(betas)(body, "")]
     if problems:
         return problems
     model = model_of(model_id or body["model"])
     facts = facts or model.messages
+    if EFFORT_BETA in betas:  # whose messages are the system's: Claude Code sends them to every model that it sends the beta to
+        facts = msgspec.structs.replace(facts, system_in_middle=True)
     return [
         *_max_tokens(body, model),
         *conversation_violations(body, facts),

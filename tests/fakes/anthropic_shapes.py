@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -228,7 +228,6 @@ def _wrong_root(value: dict[str, Any], path: str) -> Iterator[str]:
 CALL_ID = matching("^[a-zA-Z0-9_-]+$")
 TOOL_NAME = matching("^[a-zA-Z0-9_-]{1,128}$")
 EFFORT = one_of("low", "medium", "high", "xhigh", "max")
-DISPLAY = nullable(one_of("summarized", "omitted"))
 CACHE_CONTROL = nullable(Tagged({"ephemeral": Shape(optional={"ttl": one_of("5m", "1h")})}))
 MARK = {"cache_control": CACHE_CONTROL}
 CALLER = {
@@ -310,7 +309,6 @@ BLOCK = Tagged(
         **dict.fromkeys(SERVER_RESULTS, SERVER_RESULT),
     }
 )
-MESSAGE = Shape({"role": string, "content": string_or(array(BLOCK))})
 
 CUSTOM_TOOL = Shape(
     {"name": TOOL_NAME, "input_schema": object_schema},
@@ -339,20 +337,35 @@ TOOL_CHOICE = Tagged(
 BINDING = {"block_binding": nullable(Shape(optional={"prefix_mismatch_behavior": nullable(one_of("error", "drop_block"))}))}
 
 
-def thinking_config(has_binding: bool) -> Check:
-    """`block_binding` exists only for requests with the beta header of that feature."""
-    extras = {"display": DISPLAY} | (BINDING if has_binding else {})
+BINDING_BETA = "thinking-binding-controls-2026-08-01"
+DISPLAY_BETA = "thinking-display-updates-2026-08-18"
+EFFORT_BETA = "per-turn-control-2026-07-01"
+CONTEXT_BETA = "context-management-2025-06-27"
+EDITS = Tagged(dict.fromkeys(("clear_thinking_20251015", "clear_tool_uses_20250919"), Shape(is_open=True)))
+
+
+def message_of(betas: Collection[str]) -> Shape:
+    """With a beta, a message may say how much effort there is from it on."""
+    efforts = {"output_config": Shape(optional={"effort": nullable(EFFORT)})} if EFFORT_BETA in betas else {}
+    return Shape({"role": string, "content": string_or(array(BLOCK))}, efforts)
+
+
+def thinking_config(betas: Collection[str]) -> Check:
+    """`block_binding`, and one of the displays, exist only for requests with the beta header of that feature."""
+    displays = ("summarized", "omitted", *(("updates",) if DISPLAY_BETA in betas else ()))
+    extras = {"display": nullable(one_of(*displays))} | (BINDING if BINDING_BETA in betas else {})
     return Tagged({"enabled": Shape({"budget_tokens": integer(1024)}, extras), "disabled": Shape(), "adaptive": Shape(optional=extras)})
 
 
-def request(has_binding: bool) -> Shape:
-    """The whole body."""
+def request(betas: Collection[str]) -> Shape:
+    """The whole body of a request with these betas."""
     output_format = Tagged({"json_schema": Shape({"schema": table})})
     return Shape(
-        {"model": filled, "max_tokens": integer(1), "messages": array(MESSAGE)},
+        {"model": filled, "max_tokens": integer(1), "messages": array(message_of(betas))},
         {
             "cache_control": CACHE_CONTROL,
             "container": anything,
+            **({"context_management": Shape(optional={"edits": array(EDITS)})} if CONTEXT_BETA in betas else {}),
             "diagnostics": anything,
             "inference_geo": nullable(string),
             "metadata": Shape(optional={"user_id": nullable(user_id)}),
@@ -363,7 +376,7 @@ def request(has_binding: bool) -> Shape:
             "stream": boolean,
             "system": string_or(array(Tagged({"text": TEXT}))),
             "temperature": fraction,
-            "thinking": thinking_config(has_binding),
+            "thinking": thinking_config(betas),
             "tool_choice": TOOL_CHOICE,
             "tools": array(TOOL),
             "top_k": integer(0),

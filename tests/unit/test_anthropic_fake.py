@@ -12,7 +12,8 @@ from anthropic.types import ContentBlockParam, OutputConfigParam, ThinkingConfig
 from pydantic import TypeAdapter
 
 from compat.config.catalog import MessagesFacts
-from tests.fakes.anthropic_rules import BINDING_BETA, violations
+from tests.fakes.anthropic_rules import violations
+from tests.fakes.anthropic_shapes import BINDING_BETA
 
 SONNET, OPUS, OLD, NEWEST = "claude-sonnet-4-6", "claude-opus-4-8", "claude-sonnet-4-5", "claude-fable-5-1"
 MARK = {"cache_control": {"type": "ephemeral"}}
@@ -371,3 +372,25 @@ def test_the_binding_of_thinking_can_be_set_with_its_beta_only() -> None:
     asked = body(model=NEWEST, thinking={"type": "adaptive", "block_binding": {"prefix_mismatch_behavior": "drop_block"}})
     assert violations(asked)
     assert violations(asked, betas=[BINDING_BETA]) == []
+
+
+@pytest.mark.parametrize(
+    ("beta", "change"),
+    [
+        ("thinking-display-updates-2026-08-18", {"thinking": {"type": "adaptive", "display": "updates"}}),
+        ("context-management-2025-06-27", {"context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}}),
+        (
+            "per-turn-control-2026-07-01",
+            {
+                "messages": [
+                    {"role": "user", "content": "Hi"},
+                    {"role": "system", "content": "Note.", "output_config": {"effort": "low"}},
+                ]
+            },
+        ),
+    ],
+)
+def test_what_a_beta_brings_is_refused_without_its_header(beta: str, change: dict[str, Any]) -> None:
+    body = {"model": "claude-opus-5-5", "max_tokens": 100, "messages": [{"role": "user", "content": "Hi"}], **change}
+    assert violations(body)
+    assert violations(body, betas=[beta]) == []

@@ -15,7 +15,8 @@ from pydantic import TypeAdapter
 from compat.config.catalog import MessagesFacts
 from tests.fakes import anthropic_answers as answers
 from tests.fakes.anthropic_answers import AnthropicApi, PromptCache
-from tests.fakes.anthropic_rules import BINDING_BETA, violations
+from tests.fakes.anthropic_rules import violations
+from tests.fakes.anthropic_shapes import BINDING_BETA
 from tests.fakes.upstream import Answer, FakeUpstream, Request
 
 HEADERS = {"x-api-key": "k", "anthropic-version": "2023-06-01"}

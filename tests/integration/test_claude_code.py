@@ -1,0 +1,102 @@
+"""The real Claude Code through the gateway, in front of a strict imitation of Anthropic's service, without and with faults in the way.
+
+It needs the CLI (`npm install --no-save @anthropic-ai/claude-code@2.1.332`); the folder it was installed into is named by CLAUDE_CLI.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.claude_code.client import Session, claude_binary, run_claude
+from tests.claude_code.script import FIRST, FIRST_DONE, FIRST_TOOLS, SECOND, SECOND_DONE, SECOND_TOOLS, Fault, ScriptedClaude
+from tests.conftest import RunningGateway
+from tests.fakes.anthropic_settings import KEY, origin_of
+from tests.fakes.upstream import FakeUpstream
+
+MODELS = ["claude-opus-5-5", "claude-sonnet-4-6", "claude-haiku-4-5"]
+
+pytestmark = [
+    pytest.mark.heavy,
+    pytest.mark.slow,
+    pytest.mark.skipif(claude_binary() is None, reason="Claude Code is not installed: see the docstring of this module"),
+]
+
+
+class Desk:
+    """A folder with the note, an empty home, and an upstream that plays the model."""
+
+    def __init__(self, base: Path, start_gateway: Any, upstream: FakeUpstream) -> None:
+        self.folder, self.home = base / "work", base / "home"
+        for folder in (self.folder, self.home):
+            folder.mkdir()
+        (self.folder / "note.txt").write_text("alpha\n")
+        subprocess.run(["git", "init", "-q", "-b", "main", "."], cwd=self.folder, check=True)
+        self.model = ScriptedClaude(folder=self.folder)
+        self._start, self._upstream = start_gateway, upstream
+        upstream.default = self.model
+
+    def gateway(self, **more: Any) -> RunningGateway:
+        row = {"kind": "anthropic", "base_url": origin_of(self._upstream), "api_keys": [KEY], "models": MODELS}
+        gateway: RunningGateway = self._start({"upstreams": {"up": row}, **more})
+        return gateway
+
+    def work(self, gateway: RunningGateway, model: str, task: str = FIRST, *arguments: str) -> Session:
+        environment = {"ANTHROPIC_BASE_URL": gateway.root, "ANTHROPIC_AUTH_TOKEN": "sk-any", "ANTHROPIC_MODEL": model}
+        binary = claude_binary() or Path()
+        return run_claude(binary, self.home, self.folder, task, *arguments, ANTHROPIC_DEFAULT_HAIKU_MODEL=model, **environment)
+
+    @property
+    def copy(self) -> str:
+        path = self.folder / "copy.txt"
+        return path.read_text() if path.exists() else ""
+
+
+@pytest.fixture
+def desk(tmp_path: Path, start_gateway: Any) -> Iterator[Desk]:
+    with FakeUpstream() as upstream:
+        yield Desk(tmp_path, start_gateway, upstream)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_claude_code_reads_edits_runs_and_finishes(desk: Desk, model: str) -> None:
+    gateway = desk.gateway()
+    session = desk.work(gateway, model)
+    assert desk.model.refusals == []
+    assert session.is_good, (session.result, session.output)
+    assert session.tools == [(name, True) for name in FIRST_TOOLS]
+    assert (session.text, desk.copy) == (FIRST_DONE, "beta\n")
+    assert [asked for asked, _ in desk.model.asked] == [model] * 4
+    calls = gateway.calls()
+    assert {(call["endpoint"], call["outcome"]) for call in calls} == {("messages", "ok")}
+    assert desk.model.cache.history[-1]["cache_read_input_tokens"] > 0
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+@pytest.mark.parametrize("fault", ["overloaded", "cut in text", "cut in a call"])
+def test_it_gets_the_work_done_with_faults_in_the_way(desk: Desk, fault: Fault, attempts: int) -> None:
+    desk.model.meet({1: fault})
+    gateway = desk.gateway(retry={"attempts": attempts, "first_wait_s": 0.01})
+    session = desk.work(gateway, "claude-opus-5-5")
+    assert desk.model.refusals == []
+    assert session.is_good, (session.result, session.output)
+    assert desk.model.met == [fault]
+    assert session.tools == [(name, True) for name in FIRST_TOOLS]
+    assert (session.text, desk.copy) == (FIRST_DONE, "beta\n")
+
+
+@pytest.mark.parametrize("second", ["claude-opus-5-5", "claude-sonnet-4-6"])
+def test_it_goes_on_after_a_restart_of_the_gateway_and_with_another_model(desk: Desk, second: str) -> None:
+    gateway = desk.gateway()
+    assert desk.work(gateway, "claude-opus-5-5").is_good
+    gateway.close()
+    session = desk.work(desk.gateway(), second, SECOND, "--continue")
+    assert desk.model.refusals == []
+    assert session.is_good, (session.result, session.output)
+    assert session.tools == [(name, True) for name in SECOND_TOOLS]
+    assert (session.text, desk.copy) == (SECOND_DONE, "beta\ngamma\n")
+    assert [asked for asked, _ in desk.model.asked][-2:] == [second] * 2
