@@ -7,9 +7,9 @@ start_background(gateway), stop_background(gateway)
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 
 import flask
@@ -97,6 +97,7 @@ def build_gateway(
         log=log,
         keys=keys,
         vault=stores.vault(),
+        sealer=functools.cache(stores.sealer),
         usage=usage,
         limits=stores.limits(usage, keys),
         answers=stores.answers(),
@@ -119,7 +120,7 @@ def create_app(gateway: Gateway) -> Front:
     attach_compression(app)
     doors = doors_of(gateway)
     app.register_blueprint(doors_blueprint(doors))
-    app.wsgi_app = HotPath(app, doors, partial(fault_of, gateway))  # type: ignore[method-assign]  # as Flask's documentation has it
+    app.wsgi_app = HotPath(app, doors, functools.partial(fault_of, gateway))  # type: ignore[method-assign]  # as Flask's documentation has it
     for make_blueprint in (
         embeddings_blueprint,
         models_blueprint,

@@ -21,11 +21,13 @@ from compat.cluster.metrics import SharedMetrics
 from compat.cluster.peers import Commons, NoCommons, RedisCommons
 from compat.config.settings import Settings, SettingsError
 from compat.endpoints.limiter import MEMORY, LazyLimiter
+from compat.protocols.sealed import Sealer
 from compat.reuse.answer_cache import AnswerCache, MemoryShelf, RedisShelf
 from compat.reuse.single_flight import Flights, SingleFlight
 from compat.routing.circuit import Circuits
 from compat.storage.background import NativeThread
-from compat.storage.redis_link import LIMITER_ERRORS, Link, redis_client, redis_errors
+from compat.storage.redis_link import KEY_PREFIX, LIMITER_ERRORS, Link, redis_client, redis_errors
+from compat.storage.secret_file import secrets_in, shared_secrets
 from compat.telemetry.calllog import CallLog
 from compat.telemetry.metrics import Metrics
 from compat.vault.buffered import ThinkingVault
@@ -61,6 +63,21 @@ class Stores:
             return MemoryVault(max_bytes=max_bytes, ttl_s=ttl_s, clock=clock.now)
         path = self._base_dir / Path(settings.path).expanduser()
         return SqliteVault(path, max_bytes=max_bytes, ttl_s=ttl_s, clock=clock.now, on_event=self._log.event)
+
+    def sealer(self) -> Sealer | None:
+        """What signs thoughts that clients keep. Without any secret, which is reported, they are only marked."""
+        settings = self._settings.sealing
+        if settings.secrets:
+            return Sealer([secret.encode() for secret in settings.secrets])
+        if self._redis is not None:
+            found = self._link_of("sealing").ask(lambda: shared_secrets(self._redis, f"{KEY_PREFIX}:sealing"))
+            if found is not None:
+                return Sealer(found)
+        try:
+            return Sealer(secrets_in(self._base_dir / Path(settings.path).expanduser()))
+        except (OSError, ValueError) as error:
+            self._log.event("sealing.failed", {"reason": f"thoughts of other models can't be given back to them: {error}"})
+            return None
 
     def usage(self) -> Usage:
         """Usage and cost of calls, for budgets and reports."""

@@ -308,16 +308,15 @@ class Attempt:
         if name not in PASSING:
             self.gateway.refusals.learn(self.deployment.name, name)
             self.gateway.log.event("parameter.refused", {"deployment": self.deployment.name, "parameter": name})
-        refused = ctx.refused_parameters | {name}
-        self._translator = self._translator_without(refused)
+        self._translator = self._translator_without(refused := ctx.refused_parameters | {name})
         return replace(ctx, refused_parameters=refused)
 
     def _translator_without(self, refused: frozenset[str]) -> Translator:
         """How the call gets to the deployment, which refuses these. `NoUpstream` where there is no way."""
-        deployment, call, upstream = self.deployment, self.call, self.deployment.upstream
-        found = translator_for(call.protocol.api, deployment.apis_left(refused), call.envelope, upstream.kind.paths, refused)
+        deployment, call = self.deployment, self.call
+        found = translator_for(call.protocol.api, deployment.apis_left(refused), call.envelope, deployment.upstream.kind.paths, refused)
         if found is None:
-            raise NoUpstream(f"No translation to the wire API {', '.join(deployment.apis)} of {upstream.name}.")
+            raise NoUpstream(f"No translation to the wire API {', '.join(deployment.apis)} of {deployment.upstream.name}.")
         return found
 
     def _context(self) -> TranslationContext:
@@ -339,6 +338,7 @@ class Attempt:
             session=session_named(call, self._translator.endpoint),
             count_prompt=partial(prompt_tokens, call.envelope, call.protocol.prompt),
             client_headers=call.headers,
+            sealer=self.gateway.sealer() if call.protocol.seals else None,
         )
 
     # Reading and waiting.

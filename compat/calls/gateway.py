@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ from compat.config.catalog import Catalog
 from compat.config.sections import SingleFlightSettings
 from compat.config.settings import Settings
 from compat.engine.base import Engine
+from compat.protocols.sealed import Sealer
 from compat.reuse.answer_cache import AnswerCache
 from compat.reuse.single_flight import Flights, SingleFlight
 from compat.routing.discovery import Discovery
@@ -56,7 +58,7 @@ class Gauges:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """All collaborators. `engine` is `None` where the embedded model is switched off."""
+    """All collaborators. `engine` is `None` where the embedded model is switched off; `sealer` makes what signs thoughts, once."""
 
     settings: Settings
     catalog: Catalog
@@ -83,3 +85,4 @@ class Gateway:
     gathering: Gathering = field(default_factory=lambda: Gathering(0.0))
     traces: Traces = field(default_factory=NoTraces)
     offload: Offload = field(default_factory=Offload)
+    sealer: Callable[[], Sealer | None] = lambda: None

@@ -238,6 +238,20 @@ class VaultSettings(Section, frozen=True):
     ttl_days: Positive = 14
 
 
+class SealingSettings(Section, frozen=True):
+    """`[sealing]`: the secret that signs what clients keep of other models' thoughts.
+
+    `secrets` are one or more, the newest first; empty: one is made once and kept in the shared Redis, else in the file at `path`.
+    """
+
+    secrets: tuple[str, ...] = ()
+    path: str = "data/sealing.secret"
+
+    def __repr__(self) -> str:
+        """Without the secrets: a `repr` ends up in tracebacks."""
+        return f"SealingSettings(secrets={len(self.secrets)}, path={self.path!r})"
+
+
 class PacingSettings(Section, frozen=True):
     """`[pacing]`: whether upstreams' rate-limit headers are obeyed, and the longest wait that is still better than another deployment."""
 
@@ -316,6 +330,7 @@ class ConfigurationFile(Section, frozen=True):
     keys: dict[str, KeySettings] = msgspec.field(default_factory=dict)
     embedded: EmbeddedSettings = EmbeddedSettings()
     vault: VaultSettings = VaultSettings()
+    sealing: SealingSettings = SealingSettings()
     circuit: CircuitSettings = CircuitSettings()
     affinity: AffinitySettings = AffinitySettings()
     concurrency: AdmissionSettings = AdmissionSettings()

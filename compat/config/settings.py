@@ -43,6 +43,8 @@ class Settings(ConfigurationFile, frozen=True):
 
 _UPSTREAM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+MIN_SECRET_CHARS = 16
+"""Of what signs; a shorter one could be guessed."""
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[\t -~\xa1-\xff]*")
 
@@ -180,7 +182,12 @@ def _with_environment(settings: Settings, environment: Mapping[str, str]) -> Set
         for name, row in settings.upstreams.items()
     }
     upstreams = {name: filled(name, row) for name, row in settings.upstreams.items()}
-    return msgspec.structs.replace(settings, upstreams=upstreams, key_variables=variables)
+    place = f"{settings.source}: key 'sealing.secrets'"
+    secrets = _keys_of(settings.sealing.secrets, environment, place)
+    if any(len(secret) < MIN_SECRET_CHARS for secret in secrets):
+        raise SettingsError(f"{place}: a secret has fewer than {MIN_SECRET_CHARS} characters.")
+    sealing = msgspec.structs.replace(settings.sealing, secrets=secrets)
+    return msgspec.structs.replace(settings, upstreams=upstreams, key_variables=variables, sealing=sealing)
 
 
 def _keys_of(written: Iterable[str], environment: Mapping[str, str], where: str) -> tuple[str, ...]:

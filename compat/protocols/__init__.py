@@ -14,9 +14,9 @@ from compat.protocols.chat.client import CHAT
 from compat.protocols.chat.completions import OPENAI_COMPLETIONS, endpoint_of, over_chat
 from compat.protocols.chat.completions_client import COMPLETIONS
 from compat.protocols.chat.embeddings import EMBEDDINGS, OPENAI_EMBEDDINGS
-from compat.protocols.chat.llama import OPENAI_LLAMA
+from compat.protocols.chat.llama import LLAMA_UPSTREAM, OPENAI_LLAMA
 from compat.protocols.chat.passthrough import OPENAI_OPENAI
-from compat.protocols.chat.upstream import CHAT_UPSTREAM, LLAMA_UPSTREAM
+from compat.protocols.chat.upstream import CHAT_UPSTREAM
 from compat.protocols.client_protocol import ClientProtocol
 from compat.protocols.messages.client import MESSAGES
 from compat.protocols.messages.relay import MESSAGES_MESSAGES
@@ -26,7 +26,7 @@ from compat.protocols.responses.upstream import RESPONSES_UPSTREAM
 from compat.protocols.upstream_protocol import UpstreamProtocol, joined
 from compat.wire.envelope import Envelope
 
-CLIENT_PROTOCOLS: Mapping[ClientApi, ClientProtocol] = MappingProxyType({one.api: one for one in (CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES)})
+CLIENT_PROTOCOLS: Mapping[ClientApi, ClientProtocol] = MappingProxyType({one.api: one for one in (CHAT, MESSAGES, COMPLETIONS, EMBEDDINGS)})
 """What clients speak: what the core asks of it, and its half of translations."""
 
 UPSTREAMS: Mapping[WireApi, UpstreamProtocol] = MappingProxyType(

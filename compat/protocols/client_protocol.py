@@ -97,8 +97,9 @@ class ClientProtocol:
     `request` reads a request as neutral blocks, and `writer` makes the writer of answers, for upstreams of another protocol.
     `obstacle` says why an answer may not be given to the next call alike, or nothing; without it none may. `check` looks for what a lenient
     upstream would take and break on; its keyword `takes_images` says whether the model reads more than text. `shares`: identical calls in
-    flight may share their answer. `is_served` is false for an endpoint with a view of its own. `is_parent`: other URLs of
-    the protocol are below `paths`. `listing` is the list of models for its clients, where that is not OpenAI's.
+    flight may share their answer. `seals`: its clients keep signatures, and send them back. `is_served` is false for an
+    endpoint with a view of its own. `is_parent`: other URLs of the protocol are below `paths`. `listing` is the list of models for its
+    clients, where that is not OpenAI's.
     """
 
     api: ClientApi
@@ -128,6 +129,7 @@ class ClientProtocol:
     id_header: str = ""
     heartbeat: bytes = KEEP_ALIVE
     shares: bool = True
+    seals: bool = False
     reads_all: bool = False
     is_served: bool = True
     is_parent: bool = False

@@ -309,6 +309,7 @@ class Request:
     cache          a mark of the request as a whole: it belongs to the last block that is sent
     extras         the client's top-level fields that not every protocol has, unless they hold a default: client's name -> JSON text,
                    in the client's order. An upstream's half sends those that it can say, and notes each of the others as dropped
+    changes        notes on what the client's half changed by itself (`cleared=...`)
     unread         names of fields that held something else than they should and can be done without: noted as dropped
     names          the client's names of what is here, where they differ (see `name`)
     size_bytes     of the client's body; `was_repaired`: half surrogate pairs in it were replaced
@@ -333,6 +334,7 @@ class Request:
     store: bool | None = None
     cache: CacheMark | None = None
     extras: Mapping[str, bytes] = field(default_factory=dict)
+    changes: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
     names: Mapping[Field, str] = field(default_factory=dict)
     size_bytes: int = 0

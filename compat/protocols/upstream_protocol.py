@@ -6,7 +6,7 @@ translator(read, writer, upstream)    -> the translator for calls of the one to 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from compat.errors import GatewayError
 from compat.protocols.base import TranslatedRequest, TranslationContext, Translator, WireApi
@@ -46,7 +46,13 @@ def joined(client: ClientProtocol, upstream: UpstreamProtocol) -> Translator | N
         return None
 
     def request(envelope: Envelope, ctx: TranslationContext) -> TranslatedRequest:
-        return write(read(envelope), ctx)
+        asked = read(envelope)
+        translated = write(asked, ctx)
+        if asked.changes:
+            translated = replace(translated, notes=(*asked.changes, *translated.notes))
+        if asked.reasoning.display == "omitted":
+            translated = replace(translated, memory=replace(translated.memory, hides_thinking=True))
+        return translated
 
     return Translator(
         request=request,

@@ -23,6 +23,8 @@ REFUSED: list[tuple[str, str]] = [
         "xyz = 1",
         "unknown key 'xyz'; known keys: server, timeouts, ",
     ),
+    ('[sealing]\nsecrets = ["env:NOT_THERE"]', "key 'sealing.secrets': the environment has no NOT_THERE."),
+    ('[sealing]\nsecrets = ["short"]', "key 'sealing.secrets': a secret has fewer than 16 characters."),
     # a wrong type or a value out of range
     ('[server]\nport = "x"', "key 'server.port': Expected `int`, got `str`."),
     ("[server]\nport = true", "key 'server.port': Expected `int`, got `bool`."),

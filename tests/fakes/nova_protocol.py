@@ -61,6 +61,7 @@ class NovaReader:
 
     def __init__(self) -> None:
         self.is_done = False
+        self.place = None
 
     def read(self, block: bytes) -> Iterable[Event]:
         name, data = parse_event(block)

@@ -10,7 +10,7 @@ All else is `passthrough.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,11 @@ from compat import jsonio
 from compat.errors import BadRequest, UpstreamBroken
 from compat.protocols.base import AnswerMemory, TranslatedAnswer, TranslatedRequest, TranslationContext, Translator
 from compat.protocols.chat.passthrough import OPENAI_OPENAI
+from compat.protocols.chat.upstream import ChatReader
+from compat.protocols.chat.upstream_request import write_request
+from compat.protocols.events import Event
+from compat.protocols.request import Request
+from compat.protocols.upstream_protocol import UpstreamProtocol
 from compat.wire.envelope import Envelope
 
 ANY_TOOL = "*"
@@ -163,3 +168,26 @@ OPENAI_LLAMA = Translator(
     error=OPENAI_OPENAI.error,
     endpoint="llama.chat",
 )
+
+
+# For clients of other protocols.
+
+
+class LlamaReader(ChatReader):
+    """See `EventReader`: an answer whose text is a call is read as one."""
+
+    def whole(self, body: bytes) -> Iterable[Event]:
+        """See `EventReader`. Errors: any `UpstreamError`."""
+        return super().whole(translate_answer(body, self.ctx).body if self.ctx.memory.called_tool else body)
+
+
+def write_llama_request(request: Request, ctx: TranslationContext) -> TranslatedRequest:
+    """See `UpstreamProtocol.request`: as a chat's, and a call that is demanded becomes a structure here as well."""
+    chat = write_request(request, ctx)
+    demanded = translate_request(Envelope(chat.body), ctx)
+    memory = replace(chat.memory, called_tool=demanded.memory.called_tool)
+    return replace(demanded, notes=(*chat.notes, *demanded.notes), memory=memory)
+
+
+LLAMA_UPSTREAM = UpstreamProtocol(api="llama.chat", reader=LlamaReader, request=write_llama_request)
+"""OpenAI's chat as llama.cpp's own server has it."""

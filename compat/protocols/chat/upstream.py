@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+import msgspec
+
 from compat.errors import UpstreamBroken
 from compat.protocols.base import ThinkingRecord, TranslationContext
 from compat.protocols.chat.inferred_end import NOTE, is_complete
 from compat.protocols.chat.reader import ChunkReader, decoded
-from compat.protocols.events import Event, Start, Stop, StopReason, Used
+from compat.protocols.chat.upstream_request import write_request
+from compat.protocols.events import BlockStart, Event, Start, Stop, StopReason, Used
 from compat.protocols.joined import EventReader
 from compat.protocols.notes import Notes
 from compat.protocols.transcript import Transcript
@@ -65,10 +68,14 @@ class ChatReader(EventReader):
         return estimated_usage(prompt, self._said.chars)
 
     def _taken(self, events: Iterable[Event]) -> Iterator[Event]:
+        names = self.ctx.memory.client_names
         for event in events:
             self._said.add(event)
             if isinstance(event, Stop):
                 self.is_complete = True
+            elif names and isinstance(event, BlockStart) and event.name in names:
+                self.has_content = True
+                yield msgspec.structs.replace(event, name=names[event.name])
             elif not isinstance(event, Used):
                 self.has_content = self.has_content or not isinstance(event, Start)
                 yield event
@@ -93,6 +100,4 @@ class ChatReader(EventReader):
         return "tool_calls" if turn.calls else "end" if turn.text or turn.refusal else None
 
 
-CHAT_UPSTREAM = UpstreamProtocol(api="openai.chat", reader=ChatReader)
-LLAMA_UPSTREAM = UpstreamProtocol(api="llama.chat", reader=ChatReader)
-"""OpenAI's chat as llama.cpp's own server has it."""
+CHAT_UPSTREAM = UpstreamProtocol(api="openai.chat", reader=ChatReader, request=write_request)

@@ -12,6 +12,7 @@ from compat.errors import BadRequest
 from compat.protocols.base import TranslationContext
 from compat.protocols.client_protocol import Ask, ClientProtocol, Headers, Identity, Rescue, Said, limit_of, model_of
 from compat.protocols.joined import FrameWriter
+from compat.protocols.messages.client_request import read_request
 from compat.protocols.messages.errors import error_body, error_frame, status_of
 from compat.protocols.messages.models import LISTING
 from compat.protocols.messages.session import session_in
@@ -115,6 +116,7 @@ MESSAGES = ClientProtocol(
     is_parent=True,
     listing=LISTING,
     heartbeat=PING,
+    seals=True,
     answer_id=lambda new_id: f"msg_{new_id}",
     reader=ShownReader,
     whole_events=whole_events,
@@ -124,6 +126,8 @@ MESSAGES = ClientProtocol(
     begins_call=_begins_call,
     stream_end=("stop_reason", "message_stop"),
     end_reason="end_turn",
+    request=read_request,
+    writer=MessagesWriter,
     obstacle=obstacle,
     rescue=Rescue(_may, _asks_thinking, _rest, _going_on, lambda told, _usage, _cost: told),
 )

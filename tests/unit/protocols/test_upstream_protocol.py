@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from compat.config.catalog import Model
 from compat.protocols import TRANSLATORS, UPSTREAMS, api_for, pairs_of, translator_for
-from compat.protocols.base import ClientApi, WireApi
+from compat.protocols.base import ClientApi, TranslationContext, WireApi
 from compat.protocols.chat.upstream import ChatReader
 from compat.protocols.upstream_protocol import UpstreamProtocol
 from compat.wire.envelope import Envelope
+
+CTX = TranslationContext("claude", "m", Model(), "msg_1", 17, is_stream=False)
 
 
 def test_an_upstreams_half_that_writes_no_requests_gets_none_of_another_protocol() -> None:
@@ -19,10 +24,12 @@ def test_every_upstream_protocol_can_be_reached_from_chats_and_completions() -> 
     assert {(client, api) for client in ("openai.chat", "openai.completions") for api in UPSTREAMS} <= TRANSLATORS.keys()
 
 
-def test_a_new_upstreams_half_is_reached_from_chats_and_completions_by_its_row_alone() -> None:
+def test_a_new_upstreams_half_is_reached_from_every_client_by_its_row_alone() -> None:
     half = UPSTREAMS["anthropic.messages"]
     fresh = UpstreamProtocol("openai.responses", half.reader, half.request)
-    assert pairs_of(fresh).keys() == {("openai.chat", "openai.responses"), ("openai.completions", "openai.responses")}
+    assert pairs_of(fresh).keys() == {
+        (client, "openai.responses") for client in ("openai.chat", "openai.completions", "anthropic.messages")
+    }
 
 
 @pytest.mark.parametrize(
@@ -42,3 +49,16 @@ def test_a_call_goes_by_the_clients_own_api_else_by_the_first_that_it_can_be_tra
     assert api_for(client, apis) == chosen
     found = translator_for(client, apis, Envelope(b'{"prompt":"x"}'), (), ())
     assert (found and found.endpoint) == chosen
+
+
+def test_what_the_clients_half_changed_and_what_the_client_wants_to_see_reach_the_answer() -> None:
+    sent = {
+        "model": "claude",
+        "system": [{"type": "text", "text": "x-anthropic-billing-header: x"}],
+        "messages": [{"role": "user", "content": "Hi"}],
+        "thinking": {"type": "adaptive", "display": "omitted"},
+    }
+    translator = TRANSLATORS["anthropic.messages", "openai.chat"]
+    request = translator.request(Envelope(json.dumps(sent).encode()), CTX)
+    assert request.notes == ("dropped=billing_header",)
+    assert request.memory.hides_thinking
