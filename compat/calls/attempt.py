@@ -12,7 +12,7 @@ answer.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -26,7 +26,7 @@ from compat.errors import GatewayError, NoUpstream, UpstreamBroken, UpstreamErro
 from compat.protocols import translator_for
 from compat.protocols.base import StreamTranslator, ThinkingRecord, TranslatedAnswer, TranslationContext, Translator
 from compat.protocols.client_protocol import Identity
-from compat.protocols.refusals import PASSING
+from compat.protocols.refusals import PASSING, is_endpoint
 from compat.routing.router import Deployment
 from compat.streaming.heartbeat import Pulse, Steps
 from compat.streaming.hold import Outflow
@@ -163,10 +163,7 @@ class Attempt:
     def _keep(self, record: ThinkingRecord | None) -> None:
         """Keep thinking for later turns, before the client can ask for one; not that of half a turn."""
         if record is not None and not self.is_rest:
-            self.gateway.vault.keep(self.call.client, thinker_of(self.deployment, self._translator.endpoint, self.key), record)
-
-    def _find_thinking(self, call_ids: Sequence[str]) -> Mapping[str, ThinkingRecord]:
-        return self.gateway.vault.find(self.call.client, thinker_of(self.deployment, self._translator.endpoint, self.key), call_ids)
+            self.gateway.vault.keep(self.call.client, thinker_of(self.deployment, self._translator, self.key), record)
 
     def _kept(self, ctx: TranslationContext) -> bytes | None:
         """The body of an answer that was given before to the same request; it costs nothing."""
@@ -272,7 +269,7 @@ class Attempt:
             body = yield from self._read_all(exchange, MAX_ERROR_BYTES, keeps_part=True)
             error = self._translator.error(head.status, head.headers, body, ctx)
             name = self._translator.refused(error)
-            if name is None or name in ctx.refused_parameters:
+            if name is None or name in ctx.refused_parameters or self._is_only_way(name, ctx.refused_parameters):
                 break
             ctx = self._learn(name, ctx)
         raise error
@@ -303,6 +300,10 @@ class Attempt:
         sent.heard(head.status, head.headers)
         return exchange, head
 
+    def _is_only_way(self, name: str, refused: frozenset[str]) -> bool:
+        """Whether an API was refused, and there is no other."""
+        return is_endpoint(name) and self._translator_without(refused | {name}) is self._translator
+
     def _learn(self, name: str, ctx: TranslationContext) -> TranslationContext:
         self._learnt += (f"learnt={name}",)
         if name not in PASSING:
@@ -321,7 +322,6 @@ class Attempt:
 
     def _context(self) -> TranslationContext:
         clock, call, deployment = self.gateway.clock, self.call, self.deployment
-        kind = deployment.upstream.kind
         return TranslationContext(
             alias=call.model,
             target=deployment.target,
@@ -330,12 +330,12 @@ class Attempt:
             created_s=int(clock.now()),
             is_stream=call.is_stream,
             wants_usage=call.wants_usage,
-            sends_usage_option=kind.sends_usage_option,
+            sends_usage_option=deployment.upstream.kind.sends_usage_option,
             unwanted_fields=deployment.upstream.unwanted_fields,
             upstream_name=deployment.upstream.name,
             refused_parameters=self.gateway.refusals.of(deployment.name),
-            find_thinking=self._find_thinking,
-            session=session_named(call, self._translator.endpoint),
+            find_thinking=lambda ids: self.gateway.vault.find(call.client, thinker_of(deployment, self._translator, self.key), ids),
+            session=session_named(call, self._translator),
             count_prompt=partial(prompt_tokens, call.envelope, call.protocol.prompt),
             client_headers=call.headers,
             sealer=self.gateway.sealer() if call.protocol.seals else None,

@@ -102,6 +102,11 @@ def endpoint_mark(endpoint: str) -> str:
     return f"endpoint {endpoint}"
 
 
+def is_endpoint(name: str) -> bool:
+    """Whether a name stands for an endpoint."""
+    return name.startswith(endpoint_mark(""))
+
+
 def as_learnt(facts: MessagesFacts, refused: frozenset[str]) -> MessagesFacts:
     """What a model takes by the catalog, corrected by the values that it was seen to refuse."""
     changes: dict[str, object] = {}

@@ -1,6 +1,6 @@
 """The fault matrix: what an upstream does wrong, where, and what comes of it.
 
-A row is a fault at a place of the answer. Its answer is made for both wire APIs, whole and streamed where both make sense. `alone` is what
+A row is a fault at a place of the answer. Its answer is made for each wire API, whole and streamed where both make sense. `alone` is what
 the client sees when the route has no other deployment and the fault meets every attempt; `spared` when a healthy upstream of the other wire
 API comes next: the right answer, unless told otherwise. `calls` are the requests that the faulty upstream got in both cases, and `spare`
 those of the healthy one; `attempts` counts also those that reached nobody.
@@ -18,9 +18,9 @@ from typing import Any, Literal
 
 from tests.fakes.upstream import Answer, Cut, Request, Reset, Sleep, Stall, Step
 
-Wire = Literal["openai", "anthropic"]
+Wire = Literal["openai", "anthropic", "responses"]
 Place = Literal["before headers", "before content", "mid-text", "mid-call", "at the end"]
-WIRES: tuple[Wire, Wire] = ("openai", "anthropic")
+WIRES: tuple[Wire, ...] = ("openai", "anthropic", "responses")
 
 TEXT = "The quick brown fox jumps over the lazy dog, twice; and once more ✓."
 BEGUN = "The quick brown fox "
@@ -31,6 +31,10 @@ TOOL = "write_file"
 
 _OPENAI_USAGE = {"prompt_tokens": 10, "completion_tokens": 20, "total_tokens": 30}
 _ANTHROPIC_USAGE = {"input_tokens": 10, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": 20}
+_RESPONSES_USAGE = {"input_tokens": 10, "output_tokens": 20, "total_tokens": 30}
+_RESPONSE = {"id": "resp_theirs", "object": "response", "created_at": 1, "model": "m", "error": None, "incomplete_details": None}
+_ITEM = {"id": "msg_theirs", "type": "message", "role": "assistant", "status": "completed"}
+_CALL_ITEM = {"id": "fc_theirs", "type": "function_call", "call_id": "call_1", "name": TOOL, "status": "completed"}
 _MESSAGE = {"id": "msg_theirs", "type": "message", "role": "assistant", "model": "m", "stop_sequence": None}
 _CHUNK = {"id": "chatcmpl-theirs", "object": "chat.completion.chunk", "created": 1, "model": "m"}
 
@@ -40,7 +44,7 @@ def encoded(document: Any) -> bytes:
 
 
 def event(document: dict[str, Any], wire: Wire) -> bytes:
-    name = f"event: {document['type']}\n".encode() if wire == "anthropic" else b""
+    name = f"event: {document['type']}\n".encode() if wire != "openai" and "type" in document else b""
     return name + b"data: " + encoded(document) + b"\n\n"
 
 
@@ -50,6 +54,10 @@ def chunk(delta: dict[str, Any], reason: str | None = None) -> bytes:
 
 def claude(kind: str, **fields: Any) -> bytes:
     return event({"type": kind, **fields}, "anthropic")
+
+
+def theirs(kind: str, **fields: Any) -> bytes:
+    return event({"type": f"response.{kind}", **fields}, "responses")
 
 
 def document_of(wire: Wire, text: str | None) -> dict[str, Any]:
@@ -67,6 +75,10 @@ def document_of(wire: Wire, text: str | None) -> dict[str, Any]:
             "choices": [choice],
             "usage": _OPENAI_USAGE,
         }
+    if wire == "responses":
+        part = {"type": "output_text", "text": text, "annotations": []}
+        item = {**_ITEM, "content": [part]} if text is not None else {**_CALL_ITEM, "arguments": json.dumps(ARGUMENTS, ensure_ascii=False)}
+        return {**_RESPONSE, "status": "completed", "output": [item], "usage": _RESPONSES_USAGE}
     call = {"type": "tool_use", "id": "toolu_1", "name": TOOL, "input": ARGUMENTS}
     block = {"type": "text", "text": text} if text is not None else call
     return {**_MESSAGE, "content": [block], "stop_reason": "end_turn" if text is not None else "tool_use", "usage": _ANTHROPIC_USAGE}
@@ -76,6 +88,9 @@ def opening(wire: Wire) -> list[bytes]:
     """What comes before the content."""
     if wire == "openai":
         return [chunk({"role": "assistant", "content": ""})]
+    if wire == "responses":
+        begun = {**_RESPONSE, "status": "in_progress", "output": []}
+        return [theirs("created", response=begun), theirs("in_progress", response=begun)]
     message = {**_MESSAGE, "content": [], "stop_reason": None, "usage": {**_ANTHROPIC_USAGE, "output_tokens": 1}}
     return [claude("message_start", message=message), claude("ping")]
 
@@ -84,6 +99,9 @@ def said(wire: Wire, *pieces: str) -> list[bytes]:
     """Text, in such pieces."""
     if wire == "openai":
         return [chunk({"content": piece}) for piece in pieces]
+    if wire == "responses":
+        start = theirs("output_item.added", output_index=0, item={**_ITEM, "content": []})
+        return [start, *(theirs("output_text.delta", output_index=0, content_index=0, delta=piece) for piece in pieces)]
     start = claude("content_block_start", index=0, content_block={"type": "text", "text": ""})
     return [start, *(claude("content_block_delta", index=0, delta={"type": "text_delta", "text": piece}) for piece in pieces)]
 
@@ -94,6 +112,9 @@ def called(wire: Wire, *pieces: str) -> list[bytes]:
         head = {"index": 0, "id": "call_1", "type": "function", "function": {"name": TOOL, "arguments": ""}}
         rest = [chunk({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}) for piece in pieces]
         return [chunk({"tool_calls": [head]}), *rest]
+    if wire == "responses":
+        start = theirs("output_item.added", output_index=0, item={**_CALL_ITEM, "arguments": ""})
+        return [start, *(theirs("function_call_arguments.delta", output_index=0, delta=piece) for piece in pieces)]
     start = claude("content_block_start", index=0, content_block={"type": "tool_use", "id": "toolu_1", "name": TOOL, "input": {}})
     deltas = [claude("content_block_delta", index=0, delta={"type": "input_json_delta", "partial_json": piece}) for piece in pieces]
     return [start, *deltas]
@@ -103,12 +124,16 @@ def closing(wire: Wire, *, is_call: bool = False) -> list[bytes]:
     """What follows the content, less the end mark."""
     if wire == "openai":
         return [chunk({}, "tool_calls" if is_call else "stop"), event({**_CHUNK, "choices": [], "usage": _OPENAI_USAGE}, "openai")]
+    if wire == "responses":  # its reason comes with the end mark
+        return []
     reason = {"stop_reason": "tool_use" if is_call else "end_turn", "stop_sequence": None}
     return [claude("content_block_stop", index=0), claude("message_delta", delta=reason, usage=_ANTHROPIC_USAGE)]
 
 
 def end(wire: Wire) -> bytes:
     """The end mark."""
+    if wire == "responses":
+        return theirs("completed", response={**_RESPONSE, "status": "completed", "output": [], "usage": _RESPONSES_USAGE})
     return b"data: [DONE]\n\n" if wire == "openai" else claude("message_stop")
 
 
@@ -134,7 +159,8 @@ def healthy(wire: Wire) -> Callable[[Request], Answer]:
 
     def respond(request: Request) -> Answer:
         body = request.json
-        parts = [message["content"] for message in body["messages"] if message["role"] == "assistant"]
+        said_so_far = body["input" if wire == "responses" else "messages"]
+        parts = [message["content"] for message in said_so_far if message.get("role") == "assistant"]
         words = parts[0] if parts and isinstance(parts[0], str) else "".join(part["text"] for part in (parts[0] if parts else ()))
         assert TEXT.startswith(words)
         return right(wire, is_stream=bool(body.get("stream")), is_call=bool(body.get("tools")), text=TEXT[len(words) :])
@@ -144,7 +170,7 @@ def healthy(wire: Wire) -> Callable[[Request], Answer]:
 
 def error_event(wire: Wire, kind: str) -> bytes:
     error = {"type": kind, "message": "their words"}
-    return claude("error", error=error) if wire == "anthropic" else event({"error": error}, "openai")
+    return event({"error": error}, "openai") if wire == "openai" else event({"type": "error", "error": error}, wire)
 
 
 # What is expected.
@@ -422,7 +448,9 @@ def _streams(place: Place, begun: Callable[[Wire], Sequence[Step]]) -> list[Faul
         elif place == "mid-text":
             rows.append(Fault(name, place, make, Ended(code), (3, 1), spared=Right(is_carried_on=True), is_whole=False))
         else:
-            rows.append(Fault(name, place, make, told, calls, is_whole=False))
+            # in the Responses API the end mark is the reason, and an answer may be empty
+            wires = WIRES if (place, name) != ("before content", END_MARK) else ("openai", "anthropic")
+            rows.append(Fault(name, place, make, told, calls, is_whole=False, wires=wires))
     return rows
 
 

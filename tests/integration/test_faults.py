@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 KEY = "sk-canary-0123456789"
 TARGET = "claude-sonnet-4-6"  # is asked to go on in words
 SPARE_TARGET = "claude-haiku-4-5"  # takes a prefill
-OTHER: dict[Wire, Wire] = {"openai": "anthropic", "anthropic": "openai"}
+OTHER: dict[Wire, Wire] = {"openai": "anthropic", "anthropic": "responses", "responses": "openai"}
 SETTINGS: dict[str, Any] = {
     "timeouts": {"connect_s": 5, "first_byte_s": 10, "silence_s": 10},
     "retry": {"attempts": 3, "first_wait_s": 0.001, "max_wait_s": 0.002},
@@ -42,7 +42,9 @@ cells = pytest.mark.parametrize(("fault", "wire", "is_stream"), CELLS)
 
 
 def row_of(upstream: FakeUpstream, wire: Wire) -> dict[str, Any]:
-    url = upstream.url if wire == "openai" else upstream.url.removesuffix("/v1")
+    url = upstream.url.removesuffix("/v1") if wire == "anthropic" else upstream.url
+    if wire == "responses":
+        return {"kind": "openai", "wire_api": "responses", "base_url": url, "api_keys": [KEY]}
     return {"kind": wire, "base_url": url, "api_keys": [KEY]}
 
 

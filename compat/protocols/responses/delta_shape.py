@@ -26,16 +26,14 @@ class DeltaShape:
         start = self._start
         if not text.startswith(start) or not (text.isascii() or is_utf8(text)):
             return None
-        match = self._match(text, len(start))
-        if match is not None:
-            return [match[1]]
-        values: list[bytes] = []
-        for block in text.split(b"\n\n"):
-            match = self._match(block, len(start)) if block.startswith(start) else None
-            if match is None:
-                return None
-            values.append(match[1])
-        return values
+        size, match = len(start), self._match
+        if b"\n\n" not in text:
+            found = match(text, size)
+            return None if found is None else [found[1]]
+        blocks = text.split(b"\n\n")
+        matches = [match(block, size) for block in blocks if block.startswith(start)]
+        values = [one[1] for one in matches if one is not None]
+        return values if len(values) == len(blocks) else None
 
 
 def delta_shape(event: bytes, text: str) -> DeltaShape | None:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from compat.protocols.events import BlockKind, BlockStop, Cited, Event
 from compat.protocols.raw_text import text_of
 from compat.protocols.responses.parts import PartKey
@@ -50,3 +52,12 @@ class OpenItem:
     kind: str
     parts: dict[PartKey, OpenPart] = field(default_factory=dict)
     block: OpenPart | None = None
+
+    @property
+    def is_valid_call(self) -> bool:
+        """Whether what came of a call's arguments is JSON, or nothing."""
+        pieces = [piece for part in self.parts.values() for piece in part.pieces]
+        try:
+            return not pieces or msgspec.json.decode("".join(pieces)) is not msgspec.UNSET
+        except (msgspec.DecodeError, RecursionError):
+            return False

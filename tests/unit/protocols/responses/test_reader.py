@@ -534,6 +534,11 @@ BROKEN: dict[str, list[Any]] = {
         {"type": "response.output_item.added", "output_index": 0, "item": items.function_call()},
         {"type": "response.reasoning_text.delta", "output_index": 0, "delta": "a"},
     ],
+    "an end within a call": [
+        {"type": "response.output_item.added", "output_index": 0, "item": items.function_call()},
+        {"type": "response.function_call_arguments.delta", "output_index": 0, "delta": '{"pa'},
+        {"type": "response.completed", "response": response([])},
+    ],
     "a piece that is no text": [{"type": "response.output_text.delta", "delta": {"a": 1}}],
     "a part that is none": [{"type": "response.output_item.done", "item": {"type": "message", "content": ["a"]}}],
     "a part whose words are none": [{"type": "response.output_item.done", "item": items.message({"type": "output_text", "text": 3})}],
