@@ -19,7 +19,7 @@ from functools import partial
 from compat.calls.call import Call
 from compat.calls.engine import admitted_at, awaited_engine
 from compat.calls.gateway import Gateway
-from compat.calls.identity import session_named, thinker_of
+from compat.calls.identity import SEALING, session_named, thinker_of
 from compat.calls.ledger import Account
 from compat.calls.phases import ATTEMPT, AttemptPhase
 from compat.errors import GatewayError, NoUpstream, UpstreamBroken, UpstreamError, UpstreamTimeout
@@ -335,7 +335,7 @@ class Attempt:
             upstream_name=deployment.upstream.name,
             refused_parameters=self.gateway.refusals.of(deployment.name),
             find_thinking=lambda ids: self.gateway.vault.find(call.client, thinker_of(deployment, self._translator, self.key), ids),
-            session=session_named(call, self._translator),
+            session=session_named(call) if self._translator.endpoint == SEALING else "",
             count_prompt=partial(prompt_tokens, call.envelope, call.protocol.prompt),
             client_headers=call.headers,
             sealer=self.gateway.sealer() if call.protocol.seals else None,

@@ -11,20 +11,18 @@ from compat.routing.affinity import session_of
 from compat.routing.router import Deployment
 from compat.upstream.client import Secret
 
-_SEALING = "openai.responses"
+SEALING = "openai.responses"
 """The wire API on which an upstream seals what a model thought, and wants to know which calls share a prompt."""
 
 
 def thinker_of(deployment: Deployment, translator: Translator, key: Secret | None) -> str:
     """Whose thinking an answer holds, for the vault: a model's, or where it is sealed, a model's at one account."""
-    if translator.endpoint != _SEALING:
+    if translator.endpoint != SEALING:
         return deployment.target
     account = f"{deployment.upstream.base_url}\n{key.reveal() if key is not None else ''}"
     return f"{deployment.target}\n{hashlib.blake2b(account.encode(), digest_size=16).hexdigest()}"
 
 
-def session_named(call: Call, translator: Translator) -> str:
+def session_named(call: Call) -> str:
     """A name of the conversation that says nothing of it, for an upstream that wants one."""
-    if translator.endpoint != _SEALING:
-        return ""
     return session_of(call.client, call.session_id, partial(call.protocol.opening, call.envelope))

@@ -68,8 +68,9 @@ class Deployment:
 
     def apis_left(self, refused: Collection[str]) -> Collection[WireApi]:
         """Those of them that were not refused; where there is none, the upstream's others, then all of them."""
-        spoken = self.upstream.kind.apis
-        for apis in (self.apis, spoken):
+        if not refused:
+            return self.apis
+        for apis in (self.apis, self.upstream.kind.apis):
             if left := [api for api in apis if endpoint_mark(api) not in refused]:
                 return left
         return self.apis
