@@ -26,6 +26,7 @@ from compat.config.sections import EmbeddedSettings
 from compat.config.settings import Settings
 from compat.endpoints.boundary import attach_boundary, fault_of
 from compat.endpoints.compression import attach_compression
+from compat.endpoints.count_tokens import count_tokens_blueprint
 from compat.endpoints.doors import doors_blueprint, doors_of
 from compat.endpoints.embeddings import embeddings_blueprint
 from compat.endpoints.front import Front
@@ -123,6 +124,7 @@ def create_app(gateway: Gateway) -> Front:
     app.wsgi_app = HotPath(app, doors, functools.partial(fault_of, gateway))  # type: ignore[method-assign]  # as Flask's documentation has it
     for make_blueprint in (
         embeddings_blueprint,
+        count_tokens_blueprint,
         models_blueprint,
         model_info_blueprint,
         health_blueprint,

@@ -26,6 +26,7 @@ from compat.routing.learned_refusals import LearntRefusals
 from compat.routing.plan import Policies
 from compat.routing.prompt_cache import PromptCacheWatch
 from compat.routing.router import Router
+from compat.routing.token_scale import TokenScales
 from compat.streaming.coalesce import Gathering
 from compat.streaming.offload import Offload
 from compat.telemetry.calllog import CallLog
@@ -79,6 +80,7 @@ class Gateway:
     started_s: float
     commons: Commons = field(default_factory=NoCommons)
     flights: Flights = field(default_factory=lambda: SingleFlight[Any](SingleFlightSettings()))
+    scales: TokenScales = field(default_factory=TokenScales)
     refusals: LearntRefusals = field(default_factory=LearntRefusals)
     cache_watch: PromptCacheWatch = field(default_factory=PromptCacheWatch)
     gauges: Gauges = field(default_factory=Gauges)

@@ -10,7 +10,7 @@ account.close(record, usage, cost_usd) # the end: what was reserved becomes what
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -22,6 +22,7 @@ from compat.reuse.answer_cache import Decision, Recording
 from compat.reuse.whole_answer import Kept
 from compat.routing.router import Deployment, Route
 from compat.telemetry.traces import Moment
+from compat.wire.envelope import Envelope
 from compat.wire.usage import Usage
 
 
@@ -112,11 +113,22 @@ class Account:
                 self._reservation.cancel()
             else:
                 self._reservation.settle(usage, cost_usd)
+        if usage is not None and not usage.is_estimate and outcome == "ok" and self.call.protocol.count is not None:
+            self._teach(self.call.protocol.count, record, usage)
         self._begin()
         self.gateway.metrics.observe(record)
         self.gateway.usage.add(record)
         if self.gateway.traces.state != "off":
             self.gateway.traces.ended(record, self._moments, self.call.trace_parent, self.call.session_id)
+
+    def _teach(self, count: Callable[[Envelope], int], record: Mapping[str, object], usage: Usage) -> None:
+        """Let the answer say how far an estimate of its prompt is from the truth."""
+        deployment = record["deployment"]
+        is_one = record["attempts"] == 1 and "carried_on_from" not in record and not self.is_hit
+        if is_one and isinstance(deployment, str) and self.gateway.scales.is_due(deployment):
+            envelope = self.call.envelope
+            estimate = self.gateway.offload.run(envelope.body, partial(count, envelope))
+            self.gateway.scales.learn(deployment, estimate, usage.prompt_tokens)
 
     def _begin(self) -> None:
         """Count the call as begun, once; one that shares another call's answer never is."""

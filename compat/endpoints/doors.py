@@ -25,14 +25,28 @@ from compat.reuse.single_flight import flight_key
 from compat.wire.envelope import Envelope
 
 
+class HeadersOf:
+    """The header fields of a request that a protocol reads."""
+
+    def __init__(self, protocol: ClientProtocol) -> None:
+        self._variables = {name: variable_of(name) for name in protocol.headers if not name.endswith("*")}
+        self._beginnings = tuple(variable_of(name[:-1]) for name in protocol.headers if name.endswith("*"))
+
+    def __call__(self, environ: Mapping[str, Any]) -> Mapping[str, str]:
+        """Those in `environ`, by their names in lower case."""
+        found = {name: environ[variable] for name, variable in self._variables.items() if variable in environ}
+        if self._beginnings:
+            found |= {header_of(variable): environ[variable] for variable in environ if variable.startswith(self._beginnings)}
+        return found
+
+
 class Door:
     """Where clients of one protocol come in: a request's environ in, its answer out."""
 
     def __init__(self, gateway: Gateway, protocol: ClientProtocol) -> None:
         self.protocol = protocol
         self._gateway = gateway
-        self._variables = {name: variable_of(name) for name in protocol.headers if not name.endswith("*")}
-        self._beginnings = tuple(variable_of(name[:-1]) for name in protocol.headers if name.endswith("*"))
+        self._headers = HeadersOf(protocol)
 
     def __call__(self, environ: dict[str, Any]) -> Answer:
         """Answer one request. Errors: any `GatewayError`, before a call was made of it."""
@@ -46,13 +60,6 @@ class Door:
         reader = gateway.flights.join(key, run, run.frames() if call.is_stream else _once(run)) if key is not None else None
         answer = streamed_answer if call.is_stream else whole_answer
         return answer(run, watch, reader)
-
-    def _headers(self, environ: Mapping[str, Any]) -> Mapping[str, str]:
-        """The header fields that the protocol reads."""
-        found = {name: environ[variable] for name, variable in self._variables.items() if variable in environ}
-        if self._beginnings:
-            found |= {header_of(variable): environ[variable] for variable in environ if variable.startswith(self._beginnings)}
-        return found
 
     def _call(self, envelope: Envelope, origin: Origin) -> Call:
         if not self.protocol.reads_all:

@@ -19,6 +19,7 @@ from compat.protocols.chat.passthrough import OPENAI_OPENAI
 from compat.protocols.chat.upstream import CHAT_UPSTREAM
 from compat.protocols.client_protocol import ClientProtocol
 from compat.protocols.messages.client import MESSAGES
+from compat.protocols.messages.counting import COUNT, COUNT_COUNT
 from compat.protocols.messages.relay import MESSAGES_MESSAGES
 from compat.protocols.messages.upstream import MESSAGES_UPSTREAM
 from compat.protocols.refusals import endpoint_mark
@@ -26,7 +27,9 @@ from compat.protocols.responses.upstream import RESPONSES_UPSTREAM
 from compat.protocols.upstream_protocol import UpstreamProtocol, joined
 from compat.wire.envelope import Envelope
 
-CLIENT_PROTOCOLS: Mapping[ClientApi, ClientProtocol] = MappingProxyType({one.api: one for one in (CHAT, MESSAGES, COMPLETIONS, EMBEDDINGS)})
+CLIENT_PROTOCOLS: Mapping[ClientApi, ClientProtocol] = MappingProxyType(
+    {one.api: one for one in (CHAT, MESSAGES, COMPLETIONS, EMBEDDINGS, COUNT)}
+)
 """What clients speak: what the core asks of it, and its half of translations."""
 
 UPSTREAMS: Mapping[WireApi, UpstreamProtocol] = MappingProxyType(
@@ -39,6 +42,7 @@ _SAME: Mapping[tuple[ClientApi, WireApi], Translator] = {
     ("openai.chat", "llama.chat"): OPENAI_LLAMA,
     ("openai.embeddings", "openai.chat"): OPENAI_EMBEDDINGS,
     ("anthropic.messages", "anthropic.messages"): MESSAGES_MESSAGES,
+    ("anthropic.count", "anthropic.messages"): COUNT_COUNT,
 }
 """Bytes pass: they are never decoded further than they must be."""
 

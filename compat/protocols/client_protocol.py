@@ -99,7 +99,7 @@ class ClientProtocol:
     upstream would take and break on; its keyword `takes_images` says whether the model reads more than text. `shares`: identical calls in
     flight may share their answer. `seals`: its clients keep signatures, and send them back. `is_served` is false for an
     endpoint with a view of its own. `is_parent`: other URLs of the protocol are below `paths`. `listing` is the list of models for its
-    clients, where that is not OpenAI's.
+    clients, where that is not OpenAI's. `count` estimates the tokens of a request, where clients ask for that.
     """
 
     api: ClientApi
@@ -134,6 +134,7 @@ class ClientProtocol:
     is_served: bool = True
     is_parent: bool = False
     listing: Listing | None = None
+    count: Callable[[Envelope], int] | None = None
 
 
 def model_of(envelope: Envelope) -> str:

@@ -48,7 +48,7 @@ class UpstreamKind:
 
 
 OPENAI_PATHS: Mapping[str, str] = MappingProxyType({"models": "/models", "embeddings": "/embeddings"})
-ANTHROPIC_PATHS: Mapping[str, str] = MappingProxyType({"models": "/v1/models?limit=1000"})
+ANTHROPIC_PATHS: Mapping[str, str] = MappingProxyType({"models": "/v1/models?limit=1000", "anthropic.count": "/v1/messages/count_tokens"})
 
 API_PATHS: Mapping[WireApi, str] = MappingProxyType(
     {"openai.chat": "/chat/completions", "openai.responses": "/responses", "anthropic.messages": "/messages"}

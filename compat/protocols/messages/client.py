@@ -14,6 +14,7 @@ from compat.protocols.client_protocol import Ask, ClientProtocol, Headers, Ident
 from compat.protocols.joined import FrameWriter
 from compat.protocols.messages.client_request import read_request
 from compat.protocols.messages.errors import error_body, error_frame, status_of
+from compat.protocols.messages.estimate import tokens_of
 from compat.protocols.messages.models import LISTING
 from compat.protocols.messages.session import session_in
 from compat.protocols.messages.shown import ShownReader, replayed, whole_events
@@ -115,6 +116,7 @@ MESSAGES = ClientProtocol(
     id_header="request-id",
     is_parent=True,
     listing=LISTING,
+    count=tokens_of,
     heartbeat=PING,
     seals=True,
     answer_id=lambda new_id: f"msg_{new_id}",
