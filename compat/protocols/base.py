@@ -139,7 +139,8 @@ class StreamTranslator(abc.ABC):
     `is_finished` turns true when the upstream's own end mark was seen. `is_flowing`: content came, and nothing but more of it is expected.
     `usage`, `stop_reason` (in the client's words), `notes` and `thinking` are final once it is finished. `continuation` is set when it
     paused: then `resume` is called, and the next part is fed, instead of `finish`. `is_whole` is what `finish` was called with.
-    `failure` is an error that the stream ended with: frames that came before it, in the same bytes, are still returned.
+    `failure` is an error that the stream ended with: frames that came before it, in the same bytes, are still returned. `knows`:
+    `translate_known` may have an answer.
     """
 
     def __init__(self, ctx: TranslationContext) -> None:
@@ -148,6 +149,7 @@ class StreamTranslator(abc.ABC):
         self.is_finished = False
         self.is_flowing = False
         self.is_whole = False
+        self.knows = False
         self.usage: Usage | None = None
         self.stop_reason: str | None = None
         self.notes: list[str] = []
@@ -163,10 +165,10 @@ class StreamTranslator(abc.ABC):
             text = self._splitter.complete(data)
             if not text:
                 return b""
-            if (known := self.translate_known(text)) is not None:
+            if self.knows and (known := self.translate_known(text)) is not None:
                 return known
             for block in blocks_of(text):
-                known = self.translate_known(block)
+                known = self.translate_known(block) if self.knows else None
                 frames.append(self.translate_event(block) if known is None else known)
         except GatewayError as error:
             error.forget_frames()

@@ -28,7 +28,7 @@ class EventReader(abc.ABC):
 
     `is_finished` turns true when the upstream's own end mark was seen; then `usage` is final. `thinking` is final after the end, and so is
     `continuation`, which is set when the answer paused: then `resume` or `settle` follows. `has_content` turns true with the first content,
-    `is_complete` when all of the answer came, where that is known before the end mark.
+    `is_complete` when all of the answer came, where that is known before the end mark. `knows`: `known` may have an answer.
     """
 
     def __init__(self, ctx: TranslationContext, notes: Notes) -> None:
@@ -37,6 +37,7 @@ class EventReader(abc.ABC):
         self.is_finished = False
         self.has_content = False
         self.is_complete = False
+        self.knows = False
         self.usage: Usage | None = None
         self.continuation: Continuation | None = None
 
@@ -154,6 +155,7 @@ class JoinedStream(StreamTranslator):
         """See `StreamTranslator`."""
         events = self._read(block)
         reader = self._reader
+        self.knows = reader.knows
         if not self.is_committed:
             self.is_committed = reader.has_content
         if reader.is_complete:

@@ -263,7 +263,8 @@ class Exchange:
         parsed = self._parsed
         if parsed.head is not None:
             return
-        self._inflate = inflater_of(headers.get("content-encoding", ""))
+        encoding = headers.get("content-encoding")
+        self._inflate = None if encoding is None else inflater_of(encoding)
         parsed.has_length = "content-length" in headers or "transfer-encoding" in headers
         parsed.head = Head(status, headers)
         self._received = 0

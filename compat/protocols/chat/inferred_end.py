@@ -22,17 +22,15 @@ NOTE = "finish_reason=inferred"
 class CallEvents:
     """The events of a stream from its first tool call on, as they came. Mutable: all of it."""
 
-    __slots__ = ("_is_too_long", "_size_bytes", "_texts", "has_begun")
+    __slots__ = ("_is_too_long", "_size_bytes", "_texts")
 
     def __init__(self) -> None:
-        self.has_begun = False
         self._texts: list[bytes] = []
         self._size_bytes = 0
         self._is_too_long = False
 
     def add(self, text: bytes) -> None:
         """The text of one event or of several (see `EventSplitter.complete`)."""
-        self.has_begun = True
         self._size_bytes += len(text)
         if self._size_bytes > MAX_CALL_BYTES:
             self._is_too_long = True

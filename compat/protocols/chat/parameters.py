@@ -25,8 +25,9 @@ NAMES: Mapping[Field, str] = {
 }
 NEWER_NAMES: Mapping[Field, str] = {**NAMES, "limit": "max_completion_tokens"}
 
-_READ = frozenset(
-    {"model", "messages", "stream", "stream_options", "tools", "tool_choice", "parallel_tool_calls", "cache_control", "n"}
+_OF_THE_GATEWAY = frozenset({"model", "stream", "stream_options"})
+_READ = _OF_THE_GATEWAY | frozenset(
+    {"messages", "tools", "tool_choice", "parallel_tool_calls", "cache_control", "n"}
     | {"max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "stop", "response_format", "reasoning_effort", "reasoning"}
     | {"thinking", "user", "metadata", "service_tier", "functions", "function_call"}
     | {"store", "promptCacheKey", "prompt_cache_key", "safety_identifier"}  # hints to a service, with no effect on the answer
@@ -68,11 +69,17 @@ class Extras(Mapping[str, bytes]):
         return len(self._names)
 
 
-def read_extras(envelope: Envelope) -> Extras:
-    """The fields that have no neutral place. Errors: `Unsupported` for those that were replaced."""
+def read_fields(envelope: Envelope) -> dict[str, Any]:
+    """The fields that have a neutral place, decoded, each once. Errors: `Unsupported` for those that were replaced."""
+    fields = {key: envelope.value(key) for key in envelope if key in _READ and key not in _OF_THE_GATEWAY}
     for key in ("functions", "function_call"):
-        if envelope.value(key) is not None:
+        if fields.get(key) is not None:
             raise Unsupported(f"'{key}' was replaced by 'tools' and 'tool_choice'.", param=key)
+    return fields
+
+
+def read_extras(envelope: Envelope) -> Extras:
+    """The fields that have no neutral place."""
     return Extras(envelope, {key: None for key in envelope if key not in _READ and not _is_default(envelope, key)})
 
 
@@ -82,9 +89,9 @@ def _is_default(envelope: Envelope, key: str) -> bool:
     return envelope.size_bytes(key) <= _LONGEST_DEFAULT and bool(envelope.value(key) == _DEFAULTS.get(key))
 
 
-def read_answers(envelope: Envelope) -> int:
+def read_answers(fields: Mapping[str, Any]) -> int:
     """How many answers are wanted. Errors: `BadRequest`."""
-    count = envelope.value("n")
+    count = fields.get("n")
     if count is None:
         return 1
     if not isinstance(count, int | float) or count < 1 or count != int(count):
@@ -92,10 +99,10 @@ def read_answers(envelope: Envelope) -> int:
     return int(count)
 
 
-def read_limit(envelope: Envelope) -> tuple[int | None, Mapping[Field, str]]:
+def read_limit(fields: Mapping[str, Any]) -> tuple[int | None, Mapping[Field, str]]:
     """The limit of the answer, and the client's names of fields: this one has two. Errors: `BadRequest`."""
     for name, names in (("max_completion_tokens", NEWER_NAMES), ("max_tokens", NAMES)):
-        value = _number(envelope, name)
+        value = _number(fields, name)
         if value is None:
             continue
         if value < 1 or value != int(value):
@@ -104,8 +111,8 @@ def read_limit(envelope: Envelope) -> tuple[int | None, Mapping[Field, str]]:
     return None, NAMES
 
 
-def _number(envelope: Envelope, name: str) -> float | int | None:
-    value = envelope.value(name)
+def _number(fields: Mapping[str, Any], name: str) -> float | int | None:
+    value = fields.get(name)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -113,9 +120,9 @@ def _number(envelope: Envelope, name: str) -> float | int | None:
     return value
 
 
-def read_sampling(envelope: Envelope) -> Sampling:
+def read_sampling(fields: Mapping[str, Any]) -> Sampling:
     """Sampling. Errors: `BadRequest`."""
-    temperature, top_p, top_k = (_number(envelope, name) for name in ("temperature", "top_p", "top_k"))
+    temperature, top_p, top_k = _number(fields, "temperature"), _number(fields, "top_p"), _number(fields, "top_k")
     if temperature is not None and (temperature < 0 or temperature > 2):
         raise BadRequest("'temperature' must be between 0 and 2.", param="temperature")
     if top_p is not None and (top_p < 0 or top_p > 1):
@@ -123,9 +130,9 @@ def read_sampling(envelope: Envelope) -> Sampling:
     return Sampling(temperature, top_p, top_k)
 
 
-def read_stop(envelope: Envelope) -> tuple[str, ...]:
+def read_stop(fields: Mapping[str, Any]) -> tuple[str, ...]:
     """Stop sequences. Errors: `BadRequest`."""
-    stop = envelope.value("stop")
+    stop = fields.get("stop")
     if stop is None:
         return ()
     sequences = [stop] if isinstance(stop, str) else stop
@@ -134,13 +141,13 @@ def read_stop(envelope: Envelope) -> tuple[str, ...]:
     return tuple(sequences)
 
 
-def read_format(envelope: Envelope) -> Format | None:
+def read_format(fields: Mapping[str, Any]) -> Format | None:
     """The structure of the answer. Errors: `BadRequest`."""
-    wanted = envelope.value("response_format")
+    wanted = fields.get("response_format")
     if wanted is None:
         return None
-    fields = wanted if isinstance(wanted, dict) else {}
-    kind, described = fields.get("type"), fields.get("json_schema")
+    form = wanted if isinstance(wanted, dict) else {}
+    kind, described = form.get("type"), form.get("json_schema")
     if kind == "text":
         return None
     if kind == "json_object":
@@ -160,10 +167,10 @@ def read_format(envelope: Envelope) -> Format | None:
     )
 
 
-def read_reasoning(envelope: Envelope) -> Reasoning:
+def read_reasoning(fields: Mapping[str, Any]) -> Reasoning:
     """By `reasoning_effort`, `reasoning` (OpenRouter's), or `thinking` in Anthropic's words. Errors: `BadRequest`."""
-    effort, budget = envelope.value("reasoning_effort"), None
-    reasoning, thinking = envelope.value("reasoning"), envelope.value("thinking")
+    effort, budget = fields.get("reasoning_effort"), None
+    reasoning, thinking = fields.get("reasoning"), fields.get("thinking")
     extras: list[str] = []
     if isinstance(reasoning, dict):
         extras += [f"reasoning.{key}" for key in reasoning if key not in {"effort", "max_tokens", "enabled"}]
@@ -211,15 +218,15 @@ def read_verbosity(envelope: Envelope) -> str:
     return value if isinstance(value, str) else ""
 
 
-def read_user(envelope: Envelope) -> tuple[str, Mapping[str, Any], list[str]]:
+def read_user(fields: Mapping[str, Any]) -> tuple[str, Mapping[str, Any], list[str]]:
     """The user's id, metadata, and the names of those fields that hold something else than they should."""
-    metadata, user = envelope.value("metadata"), envelope.value("user")
+    metadata, user = fields.get("metadata"), fields.get("user")
     unread: list[str] = []
     if metadata is not None and not isinstance(metadata, dict):
         unread.append("metadata")
-    fields = dict(metadata) if isinstance(metadata, dict) else {}
-    named = fields.pop("user_id", None)
+    told = dict(metadata) if isinstance(metadata, dict) else {}
+    named = told.pop("user_id", None)
     user_id = user if named is None else named
     if user_id is not None and not isinstance(user_id, str):
         unread.append("user")
-    return user_id if isinstance(user_id, str) else "", fields, unread
+    return user_id if isinstance(user_id, str) else "", told, unread

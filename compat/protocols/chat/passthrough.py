@@ -117,7 +117,7 @@ class PassthroughStream(StreamTranslator):
         self._scale = StreamScale()
         self._open_choices: set[int] = set()
         self._seen_choices: set[int] = set()
-        self._calls = CallEvents()
+        self._calls: CallEvents | None = None
         self._their_model = b""
         self._our_model = b'"model":' + jsonio.encode(ctx.alias)
         self._template: ChunkTemplate | None = None
@@ -125,13 +125,11 @@ class PassthroughStream(StreamTranslator):
 
     def translate_known(self, text: bytes) -> bytes | None:
         """Frames for events that are like one that was decoded before."""
-        if self._template is None or self.is_finished:
-            return None
-        known = self._template.rewritten(text)
+        known = None if self._template is None or self.is_finished else self._template.rewritten(text)
         if known is None:
             return None
         frames, text_bytes = known
-        if self._calls.has_begun and self._open_choices:
+        if self._calls is not None and self._open_choices:
             self._calls.add(text)
         self._scale.add_weighed(text_bytes)
         self._templates_left = MOST_TEMPLATES
@@ -151,9 +149,9 @@ class PassthroughStream(StreamTranslator):
 
     def _inferred_end(self, index: int) -> bytes:
         """The end of a choice that came without its reason. `UpstreamBroken` where something may be missing."""
-        is_over = self.is_finished or (self.is_whole and (self._calls.has_begun or self._raw_usage is not None))
-        reason = self._calls.reason(index) if is_over and self.is_committed else None
-        if reason is None:
+        is_over = self.is_finished or (self.is_whole and (self._calls is not None or self._raw_usage is not None))
+        reason = "stop" if self._calls is None else self._calls.reason(index)
+        if reason is None or not (is_over and self.is_committed):
             raise UpstreamBroken("The upstream ended its answer without a finish_reason.")
         self.stop_reason = reason
         if NOTE not in self.notes:
@@ -212,7 +210,9 @@ class PassthroughStream(StreamTranslator):
         """The frame for a chunk that has choices."""
         choices = chunk.choices or ()
         self._scale.add(data)
-        if self._calls.has_begun or begins_call(data):
+        if self._calls is None and begins_call(data):
+            self._calls = CallEvents()
+        if self._calls is not None:
             self._calls.add(b"data: " + data)
         is_opening, are_whole = self._count_choices(choices)
         lacks_role = False
@@ -227,6 +227,7 @@ class PassthroughStream(StreamTranslator):
             frame = data_frame(self._regular(data, adds_role=lacks_role))
         if self._templates_left and self.is_committed and not lacks_role and chunk.usage is None and self.stop_reason is None:
             self._template = template_of(data, frame)
+            self.knows = self._template is not None
             self._templates_left -= 1
         return frame
 

@@ -9,9 +9,13 @@ Nothing is left out: what has no neutral place is in `extras`, and an upstream's
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from compat.protocols.chat.parameters import (
     read_answers,
     read_extras,
+    read_fields,
     read_format,
     read_limit,
     read_reasoning,
@@ -30,11 +34,12 @@ from compat.wire.envelope import Envelope
 
 def read_request(envelope: Envelope) -> Request:
     """The client's call. Errors: `BadRequest`, `Unsupported`, in this protocol's words."""
-    answers, extras = read_answers(envelope), read_extras(envelope)
-    limit, names = read_limit(envelope)
-    parallel, store, tier = envelope.value("parallel_tool_calls"), envelope.value("store"), _text(envelope, "service_tier")
-    user_id, metadata, unread = read_user(envelope)
-    if not tier and "service_tier" in envelope and not envelope.is_null("service_tier"):
+    fields = read_fields(envelope)
+    answers, extras = read_answers(fields), read_extras(envelope)
+    limit, names = read_limit(fields)
+    parallel, store, tier = fields.get("parallel_tool_calls"), fields.get("store"), _text(fields, "service_tier")
+    user_id, metadata, unread = read_user(fields)
+    if not tier and fields.get("service_tier") is not None:
         unread.append("service_tier")
     return Request(
         api=API,
@@ -42,27 +47,27 @@ def read_request(envelope: Envelope) -> Request:
         extras=extras,
         limit=limit,
         names=names,
-        reasoning=read_reasoning(envelope),
-        format=read_format(envelope),
-        sampling=read_sampling(envelope),
-        stop=read_stop(envelope),
-        turns=read_turns(envelope.value("messages")),
-        tools=read_tools(envelope.value("tools")),
-        choice=read_choice(envelope.value("tool_choice")),
+        reasoning=read_reasoning(fields),
+        format=read_format(fields),
+        sampling=read_sampling(fields),
+        stop=read_stop(fields),
+        turns=read_turns(fields.get("messages")),
+        tools=() if fields.get("tools") is None else read_tools(fields["tools"]),
+        choice=None if fields.get("tool_choice") is None else read_choice(fields["tool_choice"]),
         parallel=parallel if isinstance(parallel, bool) else None,
         verbosity=read_verbosity(envelope),
         user_id=user_id,
         metadata=metadata,
-        cache_key=_text(envelope, "prompt_cache_key") or _text(envelope, "promptCacheKey"),
+        cache_key=_text(fields, "prompt_cache_key") or _text(fields, "promptCacheKey"),
         service_tier=tier,
         store=store if isinstance(store, bool) else None,
-        cache=mark_in(envelope.value("cache_control")),
+        cache=mark_in(fields.get("cache_control")),
         unread=tuple(unread),
         size_bytes=len(envelope.body),
         was_repaired=envelope.was_repaired,
     )
 
 
-def _text(envelope: Envelope, name: str) -> str:
-    value = envelope.value(name)
+def _text(fields: Mapping[str, Any], name: str) -> str:
+    value = fields.get(name)
     return value if isinstance(value, str) else ""

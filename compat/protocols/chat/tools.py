@@ -23,8 +23,6 @@ _SIMPLE: Mapping[str, Choice] = {
 
 def read_tools(tools: Any) -> tuple[Tool, ...]:
     """The tools. Errors: `BadRequest`."""
-    if tools is None:
-        return ()
     if not isinstance(tools, list):
         raise BadRequest("'tools' must be a list.", param="tools")
     if len(tools) > MAX_TOOLS:
@@ -63,10 +61,8 @@ def _described(function: Mapping[str, Any], where: str) -> tuple[str, str]:
     return name, description or ""
 
 
-def read_choice(choice: Any) -> Choice | None:
-    """The choice among them; `None` where the client makes none. Errors: `BadRequest`."""
-    if choice is None:
-        return None
+def read_choice(choice: Any) -> Choice:
+    """The choice among them. Errors: `BadRequest`."""
     if isinstance(choice, str):
         simple = _SIMPLE.get(choice)
         if simple is not None:
@@ -80,7 +76,7 @@ def read_choice(choice: Any) -> Choice | None:
             return read_choice(kind)
         if kind == "allowed_tools":
             allowed = as_object(choice.get("allowed_tools"))
-            mode = read_choice(allowed.get("mode", "auto")) or Choice()
+            mode = read_choice(allowed.get("mode") or "auto")
             return Choice(mode.kind, mode.name, _names_in(allowed.get("tools")))
     raise BadRequest(_ONE_OF, param="tool_choice")
 

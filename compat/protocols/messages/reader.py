@@ -88,6 +88,7 @@ class MessagesReader(EventReader):
         self._counts: dict[str, int] = {}
         self._open: dict[int, OpenBlock] = {}
         self._known: tuple[EventShape, OpenBlock, DeltaKind] | None = None
+        self.knows = False
         self._stop_reason: str | None = None
         self._stop_details: Any = None
         self._stop_sequence: str | None = None
@@ -131,8 +132,7 @@ class MessagesReader(EventReader):
     def known(self, text: bytes) -> RawDeltas | None:
         """See `EventReader`. Only deltas of the block whose last one was decoded are known."""
         known = self._known
-        values = known[0].values(text) if known is not None else None
-        if values is None or known is None:
+        if known is None or (values := known[0].values(text)) is None:
             return None
         self._bytes += len(text)
         if self._bytes > MAX_ANSWER_BYTES:
@@ -150,6 +150,7 @@ class MessagesReader(EventReader):
             shape = shape_of(block, _TEXT_KEY, event.text)
             if shape is not None:
                 self._known = shape, into, type(event)
+        self.knows = self._known is not None
 
     def end(self, *, is_whole: bool) -> Sequence[Event]:  # noqa: ARG002  # this protocol has an end mark of its own
         """See `EventReader`."""
@@ -227,7 +228,7 @@ class MessagesReader(EventReader):
         if event.content_block is None:
             raise UpstreamBroken("The upstream sent a content_block_start without a block.")
         block = self._open[event.index] = OpenBlock(self._next_number(), event.content_block)
-        self._known, self._shapes_left = None, _SHAPES
+        self._known, self.knows, self._shapes_left = None, False, _SHAPES
         return self._opened(block)
 
     def _block_delta(self, event: MessageEvent) -> Sequence[Event]:
@@ -254,7 +255,7 @@ class MessagesReader(EventReader):
         block = self._open.pop(event.index, None)
         if block is None:
             raise UpstreamBroken("The upstream ended a content block that is not open.")
-        self._known = None
+        self._known, self.knows = None, False
         self._written_chars += block.decode()
         return self._closed(block)
 

@@ -167,7 +167,7 @@ class RelayStream(StreamTranslator):
                 kind = (event.content_block or {}).get("type")
                 self.is_committed = self.is_committed or kind not in ("text", "thinking")
             case "content_block_delta":
-                self.is_committed = True
+                self.is_committed = self.knows = True
                 self._delta_bytes += max(len(block) - _DELTA_BYTES, 0)
             case "message_delta":
                 self._ended(event)

@@ -89,14 +89,10 @@ def _read(request: Request, ctx: TranslationContext, notes: Notes, *, may_think:
         system_in_middle=facts.system_in_middle and "messages.role" not in ctx.refused_parameters,
         prefill=facts.prefill and not parameters.refuses_prefill and "messages.prefill" not in ctx.refused_parameters,
     )
-    toolbox = toolbox_of(
-        request,
-        facts,
-        notes,
-        is_thinking_enabled=parameters.thinking.is_enabled,
-        used_names=conversation.tool_names,
-    )
-    return parameters, conversation, toolbox
+    if not (request.tools or request.choice or conversation.tool_names):
+        return parameters, conversation, Toolbox()
+    is_enabled, used_names = parameters.thinking.is_enabled, conversation.tool_names
+    return parameters, conversation, toolbox_of(request, facts, notes, is_thinking_enabled=is_enabled, used_names=used_names)
 
 
 def _turns(conversation: Conversation, ctx: TranslationContext) -> list[Block]:

@@ -80,7 +80,7 @@ class _Turns:
     system_in_middle: bool
     messages: list[Block] = field(default_factory=list)
     tool_names: dict[str, None] = field(default_factory=dict)
-    calls: Pairing = field(default_factory=lambda: Pairing(fit_id))
+    calls: Pairing | None = None
     results: list[Block] = field(default_factory=list)
     rest: list[Block | _SystemWords] = field(default_factory=list)
     restored_by: dict[tuple[str, ...], str] = field(default_factory=dict)
@@ -158,7 +158,7 @@ class _Turns:
         System messages at its end are native where the model takes them, which is between the user and the assistant only; all others are
         the user's words in a tag.
         """
-        for ours in self.calls.given_up():
+        for ours in self.calls.given_up() if self.calls is not None else ():
             self.notes.add("added", "tool_result")
             self.results.append({"type": "tool_result", "tool_use_id": ours, "is_error": True, "content": _MISSING})
         blocks: list[Block] = [*self.results]
@@ -202,7 +202,7 @@ class _Turns:
     def _result(self, result: ToolResult, position: int) -> Block:
         """Take the result of a tool call; one without a call becomes the user's words. The last block of what it became."""
         blocks = self._result_blocks(result)
-        ours = self.calls.taken(result.call_id)
+        ours = self.calls.taken(result.call_id) if self.calls is not None else None
         if ours is None:
             self.notes.add("moved", f"stray_result@{position}")
             blocks.insert(0, text_block(_STRAY))
@@ -241,6 +241,8 @@ class _Turns:
         if call.kind != "function":
             raise Unsupported(f"{call.where} must be a call of a function.", param=call.where)
         self.tool_names[call.name] = None
+        if self.calls is None:
+            self.calls = Pairing(fit_id)
         ours = self.calls.opened(call.call_id)
         block: Block = {"type": "tool_use", "id": ours, "name": fit_name(call.name), "input": arguments_object(call, self.notes)}
         if call.cache is not None:
@@ -249,7 +251,7 @@ class _Turns:
 
     def _record(self) -> ThinkingRecord | None:
         """The thinking that led to the calls of this message; once only where a client made several messages of one turn."""
-        for client_id in self.calls.waiting.values():
+        for client_id in self.calls.waiting.values() if self.calls is not None else ():
             record = self.records.get(client_id)
             if record is not None:
                 is_first = self.restored_by.setdefault(record.tool_call_ids, client_id) == client_id

@@ -93,7 +93,7 @@ def read_counts(raw: Any) -> dict[str, int]:
     """The counts that a usage object really holds; `null` and odd values are left out."""
     if not isinstance(raw, dict):
         return {}
-    found = {name: raw[name] for name in _COUNTS if _is_count(raw.get(name))}
+    found = {name: value for name in _COUNTS if type(value := raw.get(name)) is int and value >= 0}
     creation, output = raw.get("cache_creation"), raw.get("output_tokens_details")
     if isinstance(creation, dict) and _is_count(creation.get("ephemeral_1h_input_tokens")):
         found["cache_write_1h"] = creation["ephemeral_1h_input_tokens"]

@@ -54,3 +54,9 @@ def test_a_paused_stream_is_taken_up_with_nothing_left_over() -> None:
 
 def test_notes_are_one_header() -> None:
     assert [note_values(notes) for notes in ([], ["a"], ("a", "b=c"))] == ["", "a", "a; b=c"]
+
+
+def test_what_is_not_known_by_its_bytes_is_translated_event_by_event() -> None:
+    stream = Echo(CTX)
+    stream.knows = True
+    assert stream.feed(b"data: 1\n\ndata: 2\n\n") == b"data: 1|data: 2|"

@@ -15,7 +15,7 @@ from compat.errors import UpstreamBroken
 from compat.protocols.base import TranslationContext
 from compat.protocols.chat.writer import ChatWriter
 from compat.protocols.events import RefusalDelta, TextDelta
-from compat.protocols.joined import JoinedStream, RawDeltas
+from compat.protocols.joined import EventReader, JoinedStream, RawDeltas
 from compat.protocols.messages.reader import MessagesReader
 from compat.protocols.notes import Notes
 from compat.protocols.raw_text import EventShape, is_utf8, shape_of, text_of
@@ -175,3 +175,7 @@ def test_deltas_that_are_known_count_for_the_bound_of_an_answer() -> None:
     assert reader.known(many) is not None
     with pytest.raises(UpstreamBroken, match="more than 67108864 bytes"):
         [reader.known(many) for _ in range(2)]
+
+
+def test_a_reader_knows_no_deltas_by_their_bytes_unless_it_says_so() -> None:
+    assert EventReader.known(MessagesReader(CONTEXT, Notes()), EVENT % b"a") is None
