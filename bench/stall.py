@@ -27,8 +27,8 @@ import gevent
 import gevent.server
 
 from bench.processes import ROOT, ProcessFailed, Running, free_port, started_mock, started_server
-from bench.run import CLAUDE_MODEL, write_config
-from bench.scenarios import SCENARIOS
+from bench.run import write_config
+from bench.scenarios import CLAUDE_MODEL, SCENARIOS
 from compat.config.settings import load_settings
 from compat.factory import build_gateway, create_app
 from compat.serve.gevent_server import Server
