@@ -78,21 +78,26 @@ class ScriptedClaude(AnthropicApi):
         return stream_answer(stream_events(blocks, model=body["model"])) if body.get("stream") else json_answer(message(blocks))
 
     def _step(self, body: dict[str, Any], task: str, number: int) -> list[Block]:
-        note, copy = str(self.folder / "note.txt"), str(self.folder / "copy.txt")
-        calls = {
-            FIRST: [
-                ("Read", {"file_path": note}),
-                ("Edit", {"file_path": note, "old_string": "alpha", "new_string": "beta"}),
-                ("Bash", {"command": f"cp {note} {copy}", "description": "Copies the note"}),
-            ],
-            SECOND: [("Bash", {"command": f"echo gamma >> {copy}", "description": "Adds a line"})],
-        }[task]
+        calls = calls_of(self.folder)[task]
         thought = [thinking(f"Step {number} of this.", model=body["model"])] if number % 2 == 0 else []
         if number >= len(calls):
             return [*thought, text(FIRST_DONE if task == FIRST else SECOND_DONE)]
         name, arguments = calls[number]
         said = [text("I do the next step, which is the one that is needed now.")]
         return [*thought, *said, tool_use(name, arguments, f"toolu_{name_of([task, number])}")]
+
+
+def calls_of(folder: Path) -> dict[str, list[tuple[str, dict[str, Any]]]]:
+    """What each task takes."""
+    note, copy = str(folder / "note.txt"), str(folder / "copy.txt")
+    return {
+        FIRST: [
+            ("Read", {"file_path": note}),
+            ("Edit", {"file_path": note, "old_string": "alpha", "new_string": "beta"}),
+            ("Bash", {"command": f"cp {note} {copy}", "description": "Copies the note"}),
+        ],
+        SECOND: [("Bash", {"command": f"echo gamma >> {copy}", "description": "Adds a line"})],
+    }
 
 
 def _place(body: dict[str, Any]) -> tuple[str, int]:

@@ -20,7 +20,7 @@ import msgspec
 from compat.config.catalog import Catalog, MessagesFacts, Model, load_catalog
 from tests.fakes.anthropic_conversation import conversation_violations, walk
 from tests.fakes.anthropic_schemas import schema_violations
-from tests.fakes.anthropic_shapes import EFFORT_BETA, request
+from tests.fakes.anthropic_shapes import SYSTEM_BETAS, request
 
 MAX_MARKS = 4
 
@@ -47,7 +47,7 @@ def violations(
         return problems
     model = model_of(model_id or body["model"])
     facts = facts or model.messages
-    if EFFORT_BETA in betas:  # whose messages are the system's: Claude Code sends them to every model that it sends the beta to
+    if not SYSTEM_BETAS.isdisjoint(betas):  # where Claude Code sends one of these, it sends such messages as well
         facts = msgspec.structs.replace(facts, system_in_middle=True)
     return [
         *_max_tokens(body, model),

@@ -340,6 +340,7 @@ BINDING = {"block_binding": nullable(Shape(optional={"prefix_mismatch_behavior":
 BINDING_BETA = "thinking-binding-controls-2026-08-01"
 DISPLAY_BETA = "thinking-display-updates-2026-08-18"
 EFFORT_BETA = "per-turn-control-2026-07-01"
+SYSTEM_BETAS = frozenset({EFFORT_BETA, "mid-conversation-tool-changes-2026-07-01"})
 CONTEXT_BETA = "context-management-2025-06-27"
 EDITS = Tagged(dict.fromkeys(("clear_thinking_20251015", "clear_tool_uses_20250919"), Shape(is_open=True)))
 

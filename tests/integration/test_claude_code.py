@@ -1,4 +1,4 @@
-"""The real Claude Code through the gateway, in front of a strict imitation of Anthropic's service, without and with faults in the way.
+"""The real Claude Code through the gateway, in front of strict imitations of Anthropic's service and OpenAI's chat, with faults too.
 
 It needs the CLI (`npm install --no-save @anthropic-ai/claude-code@2.1.332`); the folder it was installed into is named by CLAUDE_CLI.
 """
@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.claude_code.chat_script import THOUGHT, ScriptedChat
 from tests.claude_code.client import Session, claude_binary, run_claude
 from tests.claude_code.script import FIRST, FIRST_DONE, FIRST_TOOLS, SECOND, SECOND_DONE, SECOND_TOOLS, Fault, ScriptedClaude
 from tests.conftest import RunningGateway
@@ -28,7 +29,7 @@ pytestmark = [
 
 
 class Desk:
-    """A folder with the note, an empty home, and an upstream that plays the model."""
+    """A folder with the note, an empty home, and an upstream that plays the model; `chat` plays another one."""
 
     def __init__(self, base: Path, start_gateway: Any, upstream: FakeUpstream) -> None:
         self.folder, self.home = base / "work", base / "home"
@@ -38,11 +39,19 @@ class Desk:
         subprocess.run(["git", "init", "-q", "-b", "main", "."], cwd=self.folder, check=True)
         self.model = ScriptedClaude(folder=self.folder)
         self._start, self._upstream = start_gateway, upstream
+        self._rows: dict[str, Any] = {}
         upstream.default = self.model
+
+    def with_chat(self, chat: FakeUpstream) -> ScriptedChat:
+        """Let another upstream be there, that speaks OpenAI's chat; what plays its model."""
+        self.chat = ScriptedChat(self.folder)
+        chat.default = self.chat
+        self._rows["chat"] = {"kind": "deepseek", "base_url": chat.url, "api_keys": ["sk-canary-9876543210"], "models": ["deep-x"]}
+        return self.chat
 
     def gateway(self, **more: Any) -> RunningGateway:
         row = {"kind": "anthropic", "base_url": origin_of(self._upstream), "api_keys": [KEY], "models": MODELS}
-        gateway: RunningGateway = self._start({"upstreams": {"up": row}, **more})
+        gateway: RunningGateway = self._start({"upstreams": {"up": row, **self._rows}, **more})
         return gateway
 
     def work(self, gateway: RunningGateway, model: str, task: str = FIRST, *arguments: str) -> Session:
@@ -100,3 +109,56 @@ def test_it_goes_on_after_a_restart_of_the_gateway_and_with_another_model(desk: 
     assert session.tools == [(name, True) for name in SECOND_TOOLS]
     assert (session.text, desk.copy) == (SECOND_DONE, "beta\ngamma\n")
     assert [asked for asked, _ in desk.model.asked][-2:] == [second] * 2
+
+
+@pytest.fixture
+def chat(desk: Desk) -> Iterator[ScriptedChat]:
+    with FakeUpstream() as upstream:
+        yield desk.with_chat(upstream)
+
+
+@pytest.mark.parametrize("fault", [None, "overloaded", "cut in text", "cut in a call"])
+def test_it_works_with_a_model_behind_openais_chat(desk: Desk, chat: ScriptedChat, fault: Fault | None) -> None:
+    chat.meet({1: fault} if fault else {})
+    session = desk.work(desk.gateway(), "claude-compat/chat/deep-x")
+    assert chat.refusals == []
+    assert session.is_good, (session.result, session.output)
+    assert chat.met == ([fault] if fault else [])
+    assert session.tools == [(name, True) for name in FIRST_TOOLS]
+    assert (session.text, desk.copy) == (FIRST_DONE, "beta\n")
+    assert desk.model.asked == []
+
+
+def test_what_such_a_model_thought_comes_back_to_it_after_a_restart(desk: Desk, chat: ScriptedChat) -> None:
+    gateway = desk.gateway()
+    assert desk.work(gateway, "claude-compat/chat/deep-x").is_good
+    gateway.close()
+    session = desk.work(desk.gateway(), "claude-compat/chat/deep-x", SECOND, "--continue")
+    assert chat.refusals == []
+    assert session.is_good, (session.result, session.output)
+    assert (session.text, desk.copy) == (SECOND_DONE, "beta\ngamma\n")
+    assert [[thought.strip() for thought in thoughts] for thoughts in chat.asked[:4]] == [[], *[[THOUGHT]] * 3]
+
+
+@pytest.mark.parametrize("models", [("claude-compat/chat/deep-x", "claude-opus-5-5"), ("claude-opus-5-5", "claude-compat/chat/deep-x")])
+def test_a_session_goes_from_one_kind_of_upstream_to_the_other(desk: Desk, chat: ScriptedChat, models: tuple[str, str]) -> None:
+    gateway = desk.gateway()
+    assert desk.work(gateway, models[0]).is_good
+    session = desk.work(gateway, models[1], SECOND, "--continue")
+    assert (desk.model.refusals, desk.model.dropped, chat.refusals) == ([], [], [])
+    assert session.is_good, (session.result, session.output)
+    assert (session.text, desk.copy) == (SECOND_DONE, "beta\ngamma\n")
+
+
+@pytest.mark.parametrize("fault", ["overloaded", "cut in text"])
+def test_one_upstream_takes_the_others_place(desk: Desk, chat: ScriptedChat, fault: Fault) -> None:
+    desk.model.meet(dict.fromkeys(range(1, 9), fault))
+    gateway = desk.gateway(
+        models={"claude-both": {"route": ["up/claude-opus-5-5", "chat/deep-x"]}}, retry={"attempts": 3, "first_wait_s": 0.01}
+    )
+    session = desk.work(gateway, "claude-both")
+    assert (desk.model.refusals, chat.refusals) == ([], [])
+    assert session.is_good, (session.result, session.output)
+    assert session.tools == [(name, True) for name in FIRST_TOOLS]
+    assert (session.text, desk.copy) == (FIRST_DONE, "beta\n")
+    assert chat.asked
