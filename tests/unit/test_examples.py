@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 import compat
-from compat.config.settings import ConfigurationFile, Settings, load_settings
+from compat.config.sections import ConfigurationFile
+from compat.config.settings import Settings, load_settings
 from compat.telemetry.traces import ASKING
 from compat.upstream.kinds import UPSTREAM_KINDS
 

@@ -7,7 +7,8 @@ import hashlib
 import pytest
 
 from compat.accounting.keys import ANONYMOUS, ClientKeys, new_key
-from compat.config.settings import KeySettings, load_settings
+from compat.config.sections import KeySettings
+from compat.config.settings import load_settings
 from compat.errors import InvalidKey
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import gevent.event
 import pytest
 
-from compat.config.settings import ServerSettings
+from compat.config.sections import ServerSettings
 from compat.endpoints.body import read_json_body
 from compat.errors import BadRequest, BodyTooLarge, GatewayError, RequestTimeout, WrongMediaType
 

@@ -12,7 +12,7 @@ import werkzeug.exceptions
 from werkzeug.test import Client
 
 from compat.calls.gateway import Gateway
-from compat.config.settings import ServerSettings
+from compat.config.sections import ServerSettings
 from compat.endpoints.answers import error_answer
 from compat.endpoints.boundary import attach_boundary
 from compat.endpoints.front import Front

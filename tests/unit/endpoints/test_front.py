@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from compat.config.settings import ServerSettings
+from compat.config.sections import ServerSettings
 from compat.endpoints.front import REQUEST_ID, Front, canonical_path, host_name
 
 CHAT, MODELS = "/v1/chat/completions", "/v1/models"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from compat.config.settings import EmbeddedSettings
+from compat.config.sections import EmbeddedSettings
 from compat.engine.embedded import EmbeddedEngine, EngineStatus
 
 READY = {"address": "http://127.0.0.1:40001"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from compat.config.settings import EmbeddedSettings
+from compat.config.sections import EmbeddedSettings
 from compat.engine.base import Endpoint
 from compat.engine.model_file import cached_path
 from compat.engine.presets import PRESETS

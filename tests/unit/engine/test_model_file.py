@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from compat.config.settings import EmbeddedSettings
+from compat.config.sections import EmbeddedSettings
 from compat.engine.ladder import settled
 from compat.engine.model_file import ModelFileError, cache_folder, cached_path, locate
 from compat.engine.presets import LADDER, PRESETS, SMALL, Preset

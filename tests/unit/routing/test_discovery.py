@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from compat.config.settings import DiscoverySettings
+from compat.config.sections import DiscoverySettings
 from compat.errors import UpstreamKeyRefused, UpstreamUnreachable
 from compat.routing.discovery import Discovery, UpstreamState
 from compat.routing.router import Router

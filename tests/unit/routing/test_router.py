@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from compat.config.catalog import Catalog, Model, Price, PriceTier, load_catalog
-from compat.config.settings import ModelSettings
+from compat.config.sections import ModelSettings
 from compat.errors import ModelNotFound, NoUpstream
 from compat.protocols.refusals import endpoint_mark
 from compat.routing.router import Deployment, Router

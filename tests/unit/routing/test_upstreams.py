@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from compat.config.settings import SettingsError, TimeoutSettings, load_settings
+from compat.config.sections import TimeoutSettings
+from compat.config.settings import SettingsError, load_settings
 from compat.routing.upstreams import configured_upstreams, local_candidates
 from compat.upstream.client import Upstream
 from compat.upstream.kinds import UPSTREAM_KINDS

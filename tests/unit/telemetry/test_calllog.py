@@ -13,7 +13,7 @@ import gevent
 import pytest
 from gevent import monkey
 
-from compat.config.settings import LogSettings
+from compat.config.sections import LogSettings
 from compat.telemetry.calllog import CLOSE_S, MAX_PROMPT_BYTES, MAX_QUEUED, STUCK_S, CallLog, readable
 
 
