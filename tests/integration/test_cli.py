@@ -76,7 +76,7 @@ def test_it_tells_its_version(cli: CommandLine) -> None:
 
 @pytest.mark.parametrize("arguments", [["--prot", "1"], ["--port", "http"], ["--port", "65536"], ["--port", "-1"]])
 def test_a_wrong_argument_is_told_with_the_usage(cli: CommandLine, arguments: list[str]) -> None:
-    done = cli.run(*arguments)
+    done = cli.call(*arguments)
     assert done.returncode == 2
     assert done.stderr.startswith("usage: app.py")
     assert arguments[0] in done.stderr.splitlines()[-1]
@@ -123,7 +123,7 @@ UPSTREAM = '[upstreams.x]\nkind = "openai"\n'
 )
 def test_a_bad_configuration_is_told_in_one_line_that_names_the_key(cli: CommandLine, text: str, words: tuple[str, ...]) -> None:
     path = cli.configure(QUIET + text, "mine.toml")
-    done = cli.run("--config", path)
+    done = cli.call("--config", path)
     fails_to_start(done, *words)
     assert "canary" not in done.stderr
 
@@ -136,20 +136,20 @@ def test_facts_of_a_model_that_do_not_fit_are_told_with_their_key(cli: CommandLi
 @pytest.mark.parametrize("source", ["argument", "variable"])
 def test_a_configuration_that_is_named_must_be_there(cli: CommandLine, source: str) -> None:
     path = str(cli.folder / "gone.toml")
-    done = cli.run("--config", path) if source == "argument" else cli.run(OPENAI_COMPAT_CONFIG=path)
+    done = cli.call("--config", path) if source == "argument" else cli.call(OPENAI_COMPAT_CONFIG=path)
     fails_to_start(done, path, "No such file")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_other_machines_are_not_let_in_without_keys(cli: CommandLine, host: str) -> None:
     cli.configure(QUIET)
-    fails_to_start(cli.run("--host", host), "server.host", host, "--new-key")
+    fails_to_start(cli.call("--host", host), "server.host", host, "--new-key")
 
 
 @pytest.mark.parametrize("key", ["sk-\u2026", "sk canary"], ids=["an ellipsis", "a space"])
 def test_a_key_of_the_environment_that_can_not_be_sent_is_told(cli: CommandLine, key: str) -> None:
     cli.configure(QUIET)
-    fails_to_start(cli.run("--port", "0", "--check", MISTRAL_API_KEY=key, MISTRAL_BASE_URL="http://127.0.0.1:1"), "MISTRAL_API_KEY")
+    fails_to_start(cli.call("--port", "0", "--check", MISTRAL_API_KEY=key, MISTRAL_BASE_URL="http://127.0.0.1:1"), "MISTRAL_API_KEY")
 
 
 # The check.
@@ -168,13 +168,13 @@ def test_a_check_that_finds_no_fault_ends_with_0_and_shows_no_secret(cli: Comman
 
 def test_keys_that_were_added_are_told_by_the_check_and_the_banner(cli: CommandLine, upstream: FakeUpstream) -> None:
     cli.configure(behind(upstream))
-    assert "client keys: none (any key is accepted)" in cli.run("--check").stdout
+    assert "client keys: none (any key is accepted)" in cli.call("--check").stdout
     assert "API key  any value" in cli.start().banner
-    assert cli.run("keys", "add", "laptop").returncode == 0
-    assert "client keys: laptop\n" in cli.run("--check").stdout
+    assert cli.call("keys", "add", "laptop").returncode == 0
+    assert "client keys: laptop\n" in cli.call("--check").stdout
     assert "API key  one of your client keys\n" in cli.start().banner
-    assert cli.run("keys", "revoke", "laptop").returncode == 0
-    assert "client keys: none left (every call is refused)" in cli.run("--check").stdout
+    assert cli.call("keys", "revoke", "laptop").returncode == 0
+    assert "client keys: none left (every call is refused)" in cli.call("--check").stdout
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_keys_that_were_added_are_told_by_the_check_and_the_banner(cli: CommandL
 def test_a_check_that_finds_a_fault_ends_with_1(cli: CommandLine, upstream: FakeUpstream, given: Answer, words: str) -> None:
     upstream.script(given)
     cli.configure(behind(upstream))
-    done = cli.run("--check")
+    done = cli.call("--check")
     assert (done.returncode, done.stderr) == (1, "")
     assert done.stdout.splitlines()[-1] == "Something is at fault."
     assert words in done.stdout
@@ -200,7 +200,7 @@ def test_a_check_tells_of_open_files_and_of_a_redis_that_is_not_there(cli: Comma
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]
     cli.configure(f'storage.redis_url = "redis://:canary-password@127.0.0.1:{port}/0"\n' + behind(upstream))
-    done = cli.run("--check")
+    done = cli.call("--check")
     assert (done.returncode, done.stderr) == (1, "")
     assert f"storage    FAULT the Redis of storage.redis_url can't be used: ConnectionError at 127.0.0.1:{port}\n" in done.stdout
     assert "files      " in done.stdout
@@ -210,12 +210,12 @@ def test_a_check_tells_of_open_files_and_of_a_redis_that_is_not_there(cli: Comma
 def test_a_key_that_the_upstream_quotes_is_not_shown(cli: CommandLine, upstream: FakeUpstream) -> None:
     upstream.script(openai.error_answer(401, f"Incorrect API key provided: {CANARY}"))
     cli.configure(behind(upstream))
-    assert CANARY not in cli.run("--check").stdout
+    assert CANARY not in cli.call("--check").stdout
 
 
 def test_a_check_of_an_embedded_model_that_is_not_there_ends_with_1(cli: CommandLine) -> None:
     cli.configure('discovery.enabled = false\n[embedded]\nmodel = "gone.gguf"\n')
-    done = cli.run("--check")
+    done = cli.call("--check")
     assert done.returncode == 1
     assert "FAULT the embedded model's file" in done.stdout
     assert "Something is at fault." in done.stdout
@@ -223,14 +223,14 @@ def test_a_check_of_an_embedded_model_that_is_not_there_ends_with_1(cli: Command
 
 def test_a_check_of_an_embedded_model_that_nobody_needs_is_no_fault(cli: CommandLine, upstream: FakeUpstream) -> None:
     cli.configure(behind(upstream).replace("embedded.enabled = false", 'embedded.model = "gone.gguf"'))
-    done = cli.run("--check")
+    done = cli.call("--check")
     assert (done.returncode, "gone.gguf" in done.stdout) == (0, True), done.stdout
 
 
 def test_a_check_of_an_upstream_that_is_not_there_ends_with_1(cli: CommandLine) -> None:
     with FakeUpstream() as gone:
         cli.configure(behind(gone))
-    done = cli.run("--check")
+    done = cli.call("--check")
     assert (done.returncode, done.stderr) == (1, "")
     assert f"FAULT fake can't be reached at {gone.url}: No connection to 127.0.0.1:{gone.port}: Connection refused." in done.stdout
 
@@ -238,15 +238,29 @@ def test_a_check_of_an_upstream_that_is_not_there_ends_with_1(cli: CommandLine) 
 def test_the_environment_lies_over_the_dot_env_file(cli: CommandLine) -> None:
     cli.configure(QUIET)
     cli.configure("MISTRAL_API_KEY=sk-from-the-file-xx\nMISTRAL_BASE_URL=http://127.0.0.1:1/file\n", ".env")
-    done = cli.run("--check", MISTRAL_BASE_URL="http://127.0.0.1:1/environment")
+    done = cli.call("--check", MISTRAL_BASE_URL="http://127.0.0.1:1/environment")
     assert "mistral (mistral) at http://127.0.0.1:1/environment, keys: sk-...xx" in done.stdout
 
 
 # Serving and stopping.
 
 
-def test_the_banner_says_what_to_paste_into_kilo_code(cli: CommandLine, upstream: FakeUpstream) -> None:
-    started = cli.start("--config", cli.configure(behind(upstream), "mine.toml"))
+@pytest.fixture(scope="module")
+def under_nohup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
+    """A gateway for tests that only ask it."""
+    line = CommandLine(tmp_path_factory.mktemp("under_nohup"))
+    with FakeUpstream(default=answer) as upstream:
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does; it is inherited
+        try:
+            started = line.start("--config", line.configure(behind(upstream), "mine.toml"))
+        finally:
+            signal.signal(signal.SIGHUP, before)
+        yield started
+        started.close()
+
+
+def test_the_banner_says_what_to_paste_into_kilo_code(under_nohup: Started) -> None:
+    started = under_nohup
     assert started.banner.startswith(f"openai-compat {__version__}\n")
     assert f"URL      http://127.0.0.1:{started.port}/v1\n" in started.banner
     assert "API key  any value\n" in started.banner
@@ -285,16 +299,10 @@ def test_a_python_without_the_packages_goes_on_with_the_one_in_dot_venv(cli: Com
     assert (done.returncode, done.stdout, done.stderr) == (0, f"openai-compat {__version__}\n", "")
 
 
-def test_under_nohup_a_closed_terminal_ends_nothing(cli: CommandLine, upstream: FakeUpstream) -> None:
-    cli.configure(behind(upstream))
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does; it is inherited
-    try:
-        started = cli.start()
-    finally:
-        signal.signal(signal.SIGHUP, before)
-    started.process.send_signal(signal.SIGHUP)
-    assert requests.get(f"{started.root}/healthz", timeout=BOUND_S).json()["status"] == "ok"
-    assert not started.refuses_connections()
+def test_under_nohup_a_closed_terminal_ends_nothing(under_nohup: Started) -> None:
+    under_nohup.process.send_signal(signal.SIGHUP)
+    assert requests.get(f"{under_nohup.root}/healthz", timeout=BOUND_S).json()["status"] == "ok"
+    assert not under_nohup.refuses_connections()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])

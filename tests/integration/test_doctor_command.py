@@ -58,14 +58,14 @@ def test_a_model_that_retires_soon_is_told_and_nothing_is_lost(cli: CommandLine,
 
 def test_all_is_well_where_nothing_ends(cli: CommandLine, upstream: FakeUpstream) -> None:
     configure(cli, upstream, "context = 200_000")
-    assert cli.run("doctor").stdout.splitlines()[-1] == "All is well."
+    assert cli.call("doctor").stdout.splitlines()[-1] == "All is well."
 
 
 def test_a_list_that_can_not_be_had_is_noted(cli: CommandLine) -> None:
     with FakeUpstream() as gone:
         pass
     configure(cli, gone, "context = 200_000")
-    done = cli.run("doctor")
+    done = cli.call("doctor")
     assert "NOTE     up did not list its models: up can't be reached" in done.stdout
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 import socket
 import subprocess
@@ -85,15 +84,18 @@ def served(request: pytest.FixtureRequest, shared_upstream: FakeUpstream, tmp_pa
     """The address of a gateway that is run in that way."""
     folder = ServiceFolder(tmp_path_factory.mktemp("served"))
     started: Started | None = None
-    retry = "[retry]\nattempts = 1\n"
+    base = behind(shared_upstream) + (
+        f'[retry]\nattempts = 1\n[upstreams.two]\nkind = "openai"\nbase_url = "{shared_upstream.url}"\napi_keys = ["sk-canary-9876543"]\n'
+        '[models.counted]\nroute = ["two/their-model"]\n'
+    )
     try:
         if request.param == "restart_services.py":
-            folder.configure(behind(shared_upstream) + retry)
+            folder.configure(base)
             folder.do("start")
             yield folder.root
         else:
             port = free_port()
-            folder.configure(behind(shared_upstream).replace("port = 0", f"port = {port}") + retry)
+            folder.configure(base.replace("port = 0", f"port = {port}"))
             command = ["-m", "gunicorn", "app:app"] if "gunicorn" in request.param else ["app.py"]
             started = Started(folder, [sys.executable, *command], port)
             yield started.root
@@ -145,6 +147,16 @@ class TestTheWire:
             sock.sendall("\r\n".join([*lines, "", ""]).encode() + body)
             until(lambda: upstream.requests, "the upstream is called")
         until(lambda: len(upstream.abandoned) > abandoned, "the upstream is let go of", bound_s=5)
+
+    def test_whichever_worker_is_asked_for_metrics_tells_the_calls_of_all(self, served: str, upstream: FakeUpstream) -> None:
+        body = {"model": "counted", "messages": [{"role": "user", "content": "Hi"}]}  # which no other test asks for
+        for _ in range(20):  # each on a connection of its own, so that both workers are met
+            assert requests.post(f"{served}/v1/chat/completions", json=body, timeout=BOUND_S).status_code == 200
+        told = [requests.get(f"{served}/metrics", timeout=BOUND_S).text for _ in range(6)]
+        for text in told:
+            lines = [line for line in text.splitlines() if line.startswith("openai_compat_calls_total{")]
+            counts = [line.split()[-1] for line in lines if 'upstream="two"' in line and 'outcome="ok"' in line]
+            assert sum(map(float, counts)) == 20
 
 
 @pytest.fixture
@@ -237,18 +249,3 @@ def _port(root: str) -> int:
 def _generations(root: str, count: int) -> list[dict[str, Any]] | None:
     rows: list[dict[str, Any]] = requests.get(f"{root}/healthz", timeout=BOUND_S, headers={"connection": "close"}).json()["generations"]
     return rows if len(rows) == count and (count == 1 or rows[0]["state"] == "retiring") else None
-
-
-def test_whichever_worker_is_asked_for_metrics_tells_the_calls_of_all(folder: ServiceFolder) -> None:
-    body = {"model": "claude-4-sonnet", "messages": [{"role": "user", "content": "Hi"}]}
-    with FakeUpstream(default=answers.respond) as upstream:
-        started = gunicorn(folder, upstream, "workers = 2")
-        try:
-            for _ in range(20):  # each on a connection of its own, so that both workers are met
-                assert requests.post(f"{started.root}/v1/chat/completions", json=body, timeout=BOUND_S).status_code == 200
-            told = [requests.get(f"{started.root}/metrics", timeout=BOUND_S).text for _ in range(6)]
-        finally:
-            started.close()
-    for text in told:
-        counts = re.findall(r'^openai_compat_calls_total\{.*outcome="ok".*\} (\S+)$', text, re.MULTILINE)
-        assert sum(map(float, counts)) == 20

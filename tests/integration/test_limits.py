@@ -374,7 +374,7 @@ def test_a_key_has_its_limit_its_budget_and_its_end_without_a_restart(command_li
         return requests.post(f"{gateway.root}/v1/chat/completions", json=body, headers=headers, timeout=30).status_code
 
     def added(name: str, *terms: str) -> str:
-        done = line.run("keys", "add", name, *terms)
+        done = line.call("keys", "add", name, *terms)
         assert done.returncode == 0, done.stderr
         return str(re.search(r"sk-compat-\S+", done.stdout)[0])
 
@@ -386,7 +386,7 @@ def test_a_key_has_its_limit_its_budget_and_its_end_without_a_restart(command_li
     until(lambda: status(free) == 200, "the new keys are known")
     assert [status(poor) for _ in range(3)] == [200, 200, 402]
     assert status(few) == 429, "reading the file again does not forget what was used"
-    assert line.run("keys", "revoke", "free").returncode == 0
+    assert line.call("keys", "revoke", "free").returncode == 0
     until(lambda: status(free) == 401, "it is revoked")
 
 

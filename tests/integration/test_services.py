@@ -67,30 +67,6 @@ def test_a_life_from_down_to_up_to_down(folder: ServiceFolder, upstream: FakeUps
     assert not list(folder.run_folder.root.glob("generation-*")), "copies of configurations are left"
 
 
-def test_a_broken_configuration_leaves_the_service_as_it_was(folder: ServiceFolder, upstream: FakeUpstream) -> None:
-    """Also when a worker has to be started again meanwhile: a generation has a configuration of its own."""
-    folder.configure(behind(upstream, "workers = 1"))
-    root = f"http://127.0.0.1:{folder.do()['url'].rpartition(':')[2]}"
-    folder.configure("[server]\nprot = 1\n")
-    for command in ("reload", "restart"):
-        report = folder.do(command, code=5)
-        assert report["detail"] == f"{folder.folder}/config.toml: unknown key 'server.prot'; did you mean 'port'?"
-        assert report["health"] == "ok"
-    before = generations_of(root)[1]["workers"][0]["pid"]
-    known = identity_of(before)
-    assert known is not None
-    os.kill(before, signal.SIGKILL)
-    until(
-        lambda: [worker["pid"] for row in folder.do("status")["generations"] for worker in row["workers"]] not in ([], [before]),
-        "a new worker",
-    )
-    os.kill(folder.generation().pid, signal.SIGKILL)
-    until(lambda: folder.run_folder.read_service().current == 2, "the watcher starts another generation")
-    assert folder.do("status")["health"] == "ok"
-    folder.configure(behind(upstream, "workers = 1"))
-    assert folder.do("reload")["outcome"] == "reloaded"
-
-
 def test_a_start_that_fails_says_why(folder: ServiceFolder) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -141,6 +117,33 @@ def test_variables_of_the_calling_shell_count_at_a_reload(up: ServiceFolder, ups
     assert [row["name"] for row in report["upstreams"]] == ["fake", "mistral"]
     assert requests.get(f"{up.root}/readyz", timeout=BOUND_S).json() == {"status": "ready"}
     assert not up.run_folder.request.exists(), "the wish, which holds the environment, is taken away"
+
+
+def test_a_broken_configuration_leaves_the_service_as_it_was(up: ServiceFolder) -> None:
+    """Also when a worker has to be started again meanwhile: a generation has a configuration of its own."""
+    root = up.root
+    current = up.run_folder.read_service().current
+    good = (up.folder / "config.toml").read_text()
+    up.configure("[server]\nprot = 1\n")
+    for command in ("reload", "restart"):
+        report = up.do(command, code=5)
+        assert report["detail"] == f"{up.folder}/config.toml: unknown key 'server.prot'; did you mean 'port'?"
+        assert report["health"] == "ok"
+    before = generations_of(root)[current]["workers"][0]["pid"]
+    known = identity_of(before)
+    assert known is not None
+    os.kill(before, signal.SIGKILL)
+
+    def workers() -> list[int]:
+        rows = up.do("status")["generations"]
+        return [worker["pid"] for row in rows if row["generation"] == current for worker in row["workers"]]
+
+    until(lambda: workers() not in ([], [before]), "a new worker")
+    os.kill(up.generation().pid, signal.SIGKILL)
+    until(lambda: up.run_folder.read_service().current == current + 1, "the watcher starts another generation")
+    assert up.do("status")["health"] == "ok"
+    up.configure(good)
+    assert up.do("reload")["outcome"] == "reloaded"
 
 
 def test_a_wish_that_can_not_be_written_leaves_the_service_as_it_was(up: ServiceFolder) -> None:

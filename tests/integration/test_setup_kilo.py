@@ -73,7 +73,7 @@ def test_a_new_file_is_written_for_its_owner_only_and_proved(gateway: RunningGat
 
 def test_a_file_that_is_there_is_merged_kept_and_the_difference_shown(gateway: RunningGateway, cli: CommandLine) -> None:
     path = write_by_hand(cli)
-    done = cli.run("setup", "kilo", "--url", gateway.root)
+    done = cli.call("setup", "kilo", "--url", gateway.root)
     assert done.returncode == 0, done.stdout + done.stderr
     backups = sorted(path.parent.glob("kilo.jsonc.backup-*"))
     assert [backup.read_text() for backup in backups] == [HAND_WRITTEN]
@@ -88,9 +88,9 @@ def test_a_file_that_is_there_is_merged_kept_and_the_difference_shown(gateway: R
 
 def test_a_second_run_changes_nothing(gateway: RunningGateway, cli: CommandLine) -> None:
     path = write_by_hand(cli)
-    cli.run("setup", "kilo", "--url", gateway.root, "--no-proof")
+    cli.call("setup", "kilo", "--url", gateway.root, "--no-proof")
     before = path.read_bytes()
-    done = cli.run("setup", "kilo", "--url", gateway.root, "--no-proof")
+    done = cli.call("setup", "kilo", "--url", gateway.root, "--no-proof")
     assert (done.returncode, path.read_bytes()) == (0, before)
     assert f"Unchanged: {path}" in done.stdout
     assert len(list(path.parent.iterdir())) == 2
@@ -101,7 +101,7 @@ def test_a_link_to_the_file_stays_a_link(gateway: RunningGateway, cli: CommandLi
     real = cli.folder / "dotfiles.jsonc"
     path.rename(real)
     path.symlink_to(real)
-    assert cli.run("setup", "kilo", "--url", gateway.root, "--no-proof").returncode == 0
+    assert cli.call("setup", "kilo", "--url", gateway.root, "--no-proof").returncode == 0
     assert path.is_symlink()
     assert '"openai-compat"' in real.read_text()
 
@@ -110,14 +110,14 @@ def test_a_link_to_the_file_stays_a_link(gateway: RunningGateway, cli: CommandLi
 def test_a_file_that_can_not_be_merged_is_left_alone(gateway: RunningGateway, cli: CommandLine, text: str) -> None:
     path = write_by_hand(cli, "")
     path.write_bytes(text.encode("latin-1"))
-    done = cli.run("setup", "kilo", "--url", gateway.root)
+    done = cli.call("setup", "kilo", "--url", gateway.root)
     assert (done.returncode, path.read_bytes()) == (1, text.encode("latin-1"))
     assert done.stdout.startswith("Nothing was changed: ")
     assert [item.name for item in path.parent.iterdir()] == [path.name]
 
 
 def test_print_prints_nothing_but_the_configuration(gateway: RunningGateway, cli: CommandLine) -> None:
-    done = cli.run("setup", "kilo", "--print", "--url", gateway.root, "--key", "sk-mine")
+    done = cli.call("setup", "kilo", "--print", "--url", gateway.root, "--key", "sk-mine")
     node = parse(done.stdout)
     assert node is not None
     assert node.value["provider"]["openai-compat"]["options"]["apiKey"] == "sk-mine"
@@ -137,7 +137,7 @@ def test_without_a_running_gateway_the_file_is_written_but_not_proved(cli: Comma
 
 def test_a_proof_that_fails_says_why(start_gateway: Any, cli: CommandLine) -> None:
     with FakeUpstream(default=lambda _: stream_answer(text_chunks("I am only a chat model."))) as upstream:
-        done = cli.run("setup", "kilo", "--url", start_gateway(to_upstream(upstream)).root)
+        done = cli.call("setup", "kilo", "--url", start_gateway(to_upstream(upstream)).root)
     assert done.returncode == 1
     assert done.stdout.splitlines()[-1] == "It does not work yet."
     assert "FAIL  the model answered in text instead of calling the tool: 'I am only a chat model.'" in done.stdout
@@ -145,14 +145,14 @@ def test_a_proof_that_fails_says_why(start_gateway: Any, cli: CommandLine) -> No
 
 def test_a_key_that_is_refused_is_told(start_gateway: Any, upstream: FakeUpstream, cli: CommandLine) -> None:
     settings = {**to_upstream(upstream), "keys": {"ada": {"hash": "sha256:" + "0" * 64}}}
-    done = cli.run("setup", "kilo", "--url", start_gateway(settings).root)
+    done = cli.call("setup", "kilo", "--url", start_gateway(settings).root)
     assert (done.returncode, kilo_file(cli).exists()) == (1, False)
     assert "refuses the key" in done.stdout
 
 
 def test_something_else_at_the_address_is_told(upstream: FakeUpstream, cli: CommandLine) -> None:
     upstream.script(Answer((b"<html>",), 200, (("content-type", "text/html"),)))
-    done = cli.run("setup", "kilo", "--url", upstream.url)
+    done = cli.call("setup", "kilo", "--url", upstream.url)
     assert (done.returncode, kilo_file(cli).exists()) == (1, False)
     assert "is not an openai-compat gateway" in done.stdout
 
@@ -169,14 +169,14 @@ def test_something_else_at_the_address_is_told(upstream: FakeUpstream, cli: Comm
     ],
 )
 def test_other_clients_are_set_up_and_proved_the_same_way(gateway: RunningGateway, cli: CommandLine, client: str, paths: list[str]) -> None:
-    done = cli.run("setup", client, "--url", gateway.root)
+    done = cli.call("setup", client, "--url", gateway.root)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "It works."
     for path in paths:
         assert gateway.url in (cli.folder / path).read_text() or path.endswith("metadata.json")
     if not paths:
         assert gateway.url in done.stdout
-    printed = cli.run("setup", client, "--url", gateway.root, "--print").stdout
+    printed = cli.call("setup", client, "--url", gateway.root, "--print").stdout
     for path in paths:
         assert (cli.folder / path).read_text().strip() in printed
 
@@ -185,7 +185,7 @@ def test_a_file_that_can_not_be_merged_without_loss_is_not_touched(gateway: Runn
     path = cli.folder / ".continue/config.yaml"
     path.parent.mkdir()
     path.write_text("# mine\n")
-    done = cli.run("setup", "continue", "--url", gateway.root, "--no-proof")
+    done = cli.call("setup", "continue", "--url", gateway.root, "--no-proof")
     assert path.read_text() == "# mine\n"
     assert f"Not changed, because it exists: {path}" in done.stdout
     assert 'model: "claude-4-sonnet"' in done.stdout
@@ -216,7 +216,7 @@ def test_an_address_that_is_none_is_refused(cli: CommandLine, given: str) -> Non
 
 
 def test_the_configuration_of_the_page_is_the_same_as_the_commands(gateway: RunningGateway, cli: CommandLine) -> None:
-    printed = cli.run("setup", "kilo", "--print", "--url", gateway.root).stdout
+    printed = cli.call("setup", "kilo", "--print", "--url", gateway.root).stdout
     assert gateway.get("/setup/kilo.jsonc").text == printed
     assert json.loads(gateway.get("/setup/openai-compat-roo.json").text)["globalSettings"] == {}
     assert os.environ.get("HOME") != str(cli.folder)

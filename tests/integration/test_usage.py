@@ -79,7 +79,7 @@ def test_the_table_is_there_when_the_gateway_has_ended(cli: CommandLine, upstrea
 
 def test_without_calls_it_says_so(cli: CommandLine, upstream: FakeUpstream) -> None:
     cli.configure(configuration(upstream))
-    done = cli.run("--usage")
+    done = cli.call("--usage")
     assert (done.returncode, done.stdout) == (0, "No calls in the last 30 days.\n")
     assert not (cli.folder / "data/usage.sqlite").exists()
 
@@ -97,7 +97,7 @@ def test_a_file_that_cant_be_read_is_told_of(cli: CommandLine, upstream: FakeUps
     cli.configure(configuration(upstream))
     (cli.folder / "data").mkdir()
     (cli.folder / "data/usage.sqlite").write_bytes(b"garbage " * 1000)
-    done = cli.run("--usage")
+    done = cli.call("--usage")
     assert done.returncode == 1
     assert done.stdout.startswith("Nothing can be shown: usage.sqlite: ")
     assert (cli.folder / "data/usage.sqlite").exists()

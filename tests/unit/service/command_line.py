@@ -1,23 +1,42 @@
-"""`python app.py` as a process. It runs from a copy in a folder of its own, so that no `.env` and no configuration of ours counts."""
+"""`python app.py` as a process, or called in this one: a copy in a folder of its own: no `.env` and no configuration of ours counts."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
+import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 import compat
+from compat.cli import main
 
 ROOT = Path(compat.__file__).parents[1]
 BOUND_S = 30.0
 URL = re.compile(r"URL +(http://\S+)/v1")
+
+
+@contextlib.contextmanager
+def replaced(environment: dict[str, str], folder: Path) -> Iterator[None]:
+    """With this environment and in this folder."""
+    before, was_in = dict(os.environ), Path.cwd()
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(was_in)
+        os.environ.clear()
+        os.environ.update(before)
 
 
 class CommandLine:
@@ -38,6 +57,16 @@ class CommandLine:
         command = [sys.executable, "app.py", *arguments]
         env = {**self.environment, **environment}
         return subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=BOUND_S, check=False)
+
+    def call(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """As `run`, in this process, which takes a tenth of the time; for commands that end by themselves and serve nothing."""
+        out, err = io.StringIO(), io.StringIO()
+        with replaced({**self.environment, **environment}, self.folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                code: Any = main(arguments, self.folder)
+            except SystemExit as end:  # argparse
+                code = end.code
+        return subprocess.CompletedProcess(list(arguments), code or 0, out.getvalue(), err.getvalue())
 
     def start(self, *arguments: str, **environment: str) -> Started:
         command = [sys.executable, "app.py", *arguments]
