@@ -106,6 +106,7 @@ class ResponsesReader(EventReader):
             return _NOTHING
         self._known = None
         events = handler(self, event)
+        self.knows = self._known is not None
         if not self._has_begun and (events or self.is_finished):  # some servers announce no answer
             self._has_begun = True
             return Start(), *events

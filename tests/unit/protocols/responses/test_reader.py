@@ -697,6 +697,7 @@ def learnt() -> ResponsesReader:
 
 def test_deltas_like_the_last_one_are_not_decoded() -> None:
     read = learnt()
+    assert read.knows
     together = b"\n\n".join([delta(", you", 2), delta("", 3), delta("é", 4)])
     assert read.known(together) == RawDeltas(TextDelta, 0, [b", you", "é".encode()])
     assert read.known(delta("x", item_id="msg_2")) is None
@@ -704,6 +705,7 @@ def test_deltas_like_the_last_one_are_not_decoded() -> None:
     done = response([items.message(items.text_part("Hello, youé!"))])
     events = [*read.read(one_event({"type": "response.completed", "response": done}).strip()), *read.end(is_whole=True)]
     assert events[0] == TextDelta(0, "!")
+    assert not read.knows
     assert read.known(delta("more")) is None
 
 
