@@ -17,6 +17,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from compat.protocols.base import ClientApi
+from compat.setup.claude import claude_config, claude_text
 from compat.setup.kilo import kilo_config, kilo_text
 from compat.setup.offers import Offer, main_model
 
@@ -25,10 +27,11 @@ Offers = Sequence[Offer]
 
 
 class ClientRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A client in the data."""
+    """A client in the data. `api` is what it speaks, and what its set-up is proved by."""
 
     title: str
     steps: dict[Language, tuple[str, ...]]
+    api: ClientApi = "openai.chat"
     files: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
 
@@ -76,6 +79,11 @@ def client_setup(client: str, offers: Offers, base_url: str, key: str) -> Client
 def _kilo(client: str, offers: Offers, base_url: str, key: str) -> Sequence[tuple[Any, ...]]:
     document = kilo_config(offers, base_url, key, client)
     return [(kilo_text(document, client), document)]
+
+
+def _claude(offers: Offers, base_url: str, key: str) -> Sequence[tuple[Any, ...]]:
+    document = claude_config(offers, base_url, key)
+    return [(claude_text(document), document)]
 
 
 def _roo(offers: Offers, base_url: str, key: str) -> Sequence[tuple[Any, ...]]:
@@ -151,6 +159,7 @@ _CONTENTS: Mapping[str, Callable[[Offers, str, str], Sequence[tuple[Any, ...]]]]
     {
         "kilo": functools.partial(_kilo, "kilo"),
         "opencode": functools.partial(_kilo, "opencode"),
+        "claude": _claude,
         "roo": _roo,
         "continue": _continue,
         "aider": _aider,

@@ -1,7 +1,7 @@
 """`python app.py setup CLIENT`: write or print the client's configuration, then prove that it works.
 
-A file that exists is changed only where it can be merged without loss (Kilo Code, opencode); a copy of it is kept beside it, and the
-difference is shown. Any other file that exists is left alone, and what to add is printed.
+A file that exists is changed only where it can be merged without loss (Kilo Code, opencode, Claude Code); a copy of it is kept beside it,
+and the difference is shown. Any other file that exists is left alone, and what to add is printed.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from typing import Any
 
 import requests
 
-from compat.setup.clients import ClientFile, ClientSetup, client_setup
+from compat.protocols.base import ClientApi
+from compat.setup import claude, kilo
+from compat.setup.clients import ClientFile, ClientSetup, client_setup, clients
 from compat.setup.jsonc import JsoncError
-from compat.setup.kilo import config_path, merged
 from compat.setup.offers import main_model, read_offers
-from compat.setup.proof import Proof, ProofError, prove
+from compat.setup.proof import DIALECTS, Proof, ProofError, prove
 from compat.storage.whole_file import replace_file
 
 ANY_KEY = "sk-any"
@@ -122,14 +123,13 @@ def _is_host(parts: urllib.parse.SplitResult, is_whole: bool) -> bool:
     return is_name and (is_whole or port is not None or host == "localhost" or "." in host or ":" in host)
 
 
-def sender(base_url: str, key: str) -> Callable[[Mapping[str, Any]], Iterator[bytes]]:
+def sender(base_url: str, key: str, api: ClientApi = "openai.chat") -> Callable[[Mapping[str, Any]], Iterator[bytes]]:
     """What sends the requests of a proof to a gateway."""
+    path = DIALECTS[api].path
 
     def send(body: Mapping[str, Any]) -> Iterator[bytes]:
         try:
-            with _session().post(
-                f"{base_url}/chat/completions", json=body, headers=_headers(key), stream=True, timeout=_STEP_TIMEOUT_S
-            ) as answer:
+            with _session().post(f"{base_url}{path}", json=body, headers=_headers(key), stream=True, timeout=_STEP_TIMEOUT_S) as answer:
                 if answer.status_code != 200:
                     raise ProofError(
                         f"the gateway answered with status {answer.status_code}: {_error_words(answer)}", _HINTS.get(answer.status_code, "")
@@ -152,8 +152,9 @@ _HINTS = {
 
 
 def _prove(order: SetupOrder, model: str, say: Callable[[str], None]) -> int:
+    api = clients()[order.client].api
     say(f"Testing it: one agent step with '{model}' through {order.base_url} ...")
-    proof: Proof = prove(sender(order.base_url, order.key), model)
+    proof: Proof = prove(sender(order.base_url, order.key, api), model, api)
     for line in proof.lines():
         say(line)
     say("It works." if proof.is_good else "It does not work yet.")
@@ -184,7 +185,8 @@ def _write(order: SetupOrder, file: ClientFile, say: Callable[[str], None]) -> N
         else:
             say(f"Not changed, because it exists: {path}\nAdd this to it:\n\n{file.text}")
         return
-    text = merged(existing, file.document, order.client)
+    is_claude = order.client == "claude"
+    text = claude.merged(existing, file.document) if is_claude else kilo.merged(existing, file.document, order.client)
     if text == existing:
         say(f"Unchanged: {path}")
         return
@@ -199,7 +201,9 @@ def _write(order: SetupOrder, file: ClientFile, say: Callable[[str], None]) -> N
 
 def _path(order: SetupOrder, file: ClientFile) -> Path:
     if file.document is not None:
-        return config_path(order.environment, order.home, order.client).resolve()
+        if order.client == "claude":
+            return claude.config_path(order.environment, order.home).resolve()
+        return kilo.config_path(order.environment, order.home, order.client).resolve()
     return order.home / file.path.removeprefix("~/") if file.path.startswith("~/") else order.folder / file.path
 
 

@@ -1,6 +1,6 @@
 """The proof that a client set up for this gateway will work: one agent step, made as Kilo Code makes it.
 
-    prove(send, model) -> Proof
+    prove(send, model, api) -> Proof
 
 A streamed request with a tool goes through the gateway; the call that the model makes is checked for all that the client can't do without;
 the tool's result goes back, and the model answers in words. What failed is said in words, with what to do about it.
@@ -11,33 +11,32 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from compat.errors import GatewayError, UpstreamBroken
+from compat.protocols.base import ClientApi
 from compat.protocols.chat.client import CHAT
+from compat.protocols.client_protocol import ClientProtocol
 from compat.protocols.events import BlockStart
 from compat.protocols.joined import FrameReader
+from compat.protocols.messages.client import MESSAGES
 from compat.protocols.transcript import ToolCall, Transcript
 from compat.wire.sse import EventSplitter
 from compat.wire.usage import Usage
 
 Send = Callable[[Mapping[str, Any]], Iterator[bytes]]
-"""Posts a body to `/chat/completions` and yields the bytes of the answer; raises `ProofError` for anything but a 200."""
+"""Posts a body to the protocol's path (`Dialect.path`) and yields the bytes of the answer; raises `ProofError` for anything but a 200."""
 
 _WORD = "lighthouse"
-_TOOL = {
-    "type": "function",
-    "function": {
-        "name": "note",
-        "description": "Writes a word down. Call it whenever you are asked to note something.",
-        "parameters": {
-            "type": "object",
-            "properties": {"word": {"type": "string", "description": "The word to write down."}},
-            "required": ["word"],
-            "additionalProperties": False,
-        },
-    },
+_DESCRIPTION = "Writes a word down. Call it whenever you are asked to note something."
+_SCHEMA = {
+    "type": "object",
+    "properties": {"word": {"type": "string", "description": "The word to write down."}},
+    "required": ["word"],
+    "additionalProperties": False,
 }
+_RESULT = "Noted. Now say in one short sentence what you noted."
 _SPEAKER = "the upstream: "
 """Whose words an error of a stream is; here they are the gateway's own."""
 _TASK = f"Call the tool `note` with the word '{_WORD}'. Don't write anything before the call."
@@ -73,22 +72,64 @@ class Proof:
         return lines
 
 
-def prove(send: Send, model: str) -> Proof:
-    """Make one agent step with `model`. Never raises for what the gateway or the model does."""
+def _said_to_chat(text: str, call: ToolCall) -> list[dict[str, Any]]:
+    replayed = {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+    return [
+        {"role": "assistant", "content": text or None, "tool_calls": [replayed]},
+        {"role": "tool", "tool_call_id": call.call_id, "content": _RESULT},
+    ]
+
+
+def _said_to_messages(text: str, call: ToolCall) -> list[dict[str, Any]]:
+    called = {"type": "tool_use", "id": call.call_id, "name": call.name, "input": json.loads(call.arguments)}
+    return [
+        {"role": "assistant", "content": [*([{"type": "text", "text": text}] if text else []), called]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": call.call_id, "content": _RESULT}]},
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a step is made in one protocol: where to, a request's other fields, and the turn with a call and its result."""
+
+    protocol: ClientProtocol
+    fields: Mapping[str, Any]
+    turn: Callable[[str, ToolCall], list[dict[str, Any]]]
+
+    @property
+    def path(self) -> str:
+        """Below the base URL."""
+        return self.protocol.paths[0].removeprefix("/v1")
+
+
+_FUNCTION = {"type": "function", "function": {"name": "note", "description": _DESCRIPTION, "parameters": _SCHEMA}}
+DIALECTS: Mapping[ClientApi, Dialect] = MappingProxyType(
+    {
+        "openai.chat": Dialect(
+            CHAT, {"tools": [_FUNCTION], "tool_choice": "auto", "stream_options": {"include_usage": True}}, _said_to_chat
+        ),
+        "anthropic.messages": Dialect(
+            MESSAGES,
+            {"tools": [{"name": "note", "description": _DESCRIPTION, "input_schema": _SCHEMA}], "tool_choice": {"type": "auto"}},
+            _said_to_messages,
+        ),
+    }
+)
+
+
+def prove(send: Send, model: str, api: ClientApi = "openai.chat") -> Proof:
+    """Make one agent step with `model` in the protocol `api`. Never raises for what the gateway or the model does."""
+    dialect = DIALECTS[api]
     passed: list[str] = []
     messages: list[dict[str, Any]] = [{"role": "user", "content": _TASK}]
     try:
-        answer = _ask(send, model, messages)
+        answer = _ask(send, model, messages, dialect)
         passed.append("the answer streams, and ends correctly")
         call = _only_call(answer)
         passed.append(f"'{model}' called the tool: {call.name}({call.arguments})")
         passed.append(_usage_words(answer))
-        replayed = {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-        messages += [
-            {"role": "assistant", "content": answer.turn().text or None, "tool_calls": [replayed]},
-            {"role": "tool", "tool_call_id": call.call_id, "content": "Noted. Now say in one short sentence what you noted."},
-        ]
-        last = _ask(send, model, messages)
+        messages += dialect.turn(answer.turn().text, call)
+        last = _ask(send, model, messages, dialect)
         words = last.turn().text
         if not words.strip():
             raise ProofError("after the tool's result the model said nothing", "Try again, or choose another model.")
@@ -98,27 +139,20 @@ def prove(send: Send, model: str) -> Proof:
     return Proof(tuple(passed))
 
 
-def _ask(send: Send, model: str, messages: Sequence[Mapping[str, Any]]) -> Transcript:
+def _ask(send: Send, model: str, messages: Sequence[Mapping[str, Any]], dialect: Dialect) -> Transcript:
     """A streamed answer, put together as the client does."""
-    body = {
-        "model": model,
-        "max_tokens": 2000,
-        "messages": messages,
-        "tools": [_TOOL],
-        "tool_choice": "auto",
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
-    answer, reader, splitter = Transcript(), CHAT.reader(), EventSplitter()
+    protocol = dialect.protocol
+    body = {"model": model, "max_tokens": 2000, "messages": messages, "stream": True, **dialect.fields}
+    answer, reader, splitter = Transcript(), protocol.reader(), EventSplitter()
     for data in send(body):
         for block in splitter.feed(data):
             _take(answer, reader, block)
     for block in splitter.finish():
         _take(answer, reader, block)
     if answer.turn().reason is None:
-        raise ProofError(f"the stream ended without a {CHAT.stream_end[0]}: it was cut off", "See the gateway's log.")
+        raise ProofError(f"the stream ended without a {protocol.stream_end[0]}: it was cut off", "See the gateway's log.")
     if not reader.is_done:
-        raise ProofError(f"the stream ended without {CHAT.stream_end[1]}", "See the gateway's log.")
+        raise ProofError(f"the stream ended without {protocol.stream_end[1]}", "See the gateway's log.")
     return answer
 
 
@@ -157,7 +191,7 @@ def _usage_words(answer: Transcript) -> str:
     usage = answer.usage or Usage()
     if not usage.prompt_tokens:
         raise ProofError("the answer has no usage: Kilo Code would never compact a long conversation")
-    cost = (answer.told.get("cost_details") or {}).get("upstream_inference_cost")
+    cost = ((answer.told or {}).get("cost_details") or {}).get("upstream_inference_cost")
     price = f", ${cost:.6f}" if isinstance(cost, int | float) else ""
     return f"usage is reported: {usage.prompt_tokens} tokens in, {usage.completion_tokens} out{price}"
 

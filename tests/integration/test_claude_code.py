@@ -5,6 +5,7 @@ It needs the CLI (`npm install --no-save @anthropic-ai/claude-code@2.1.332`); th
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.claude_code.script import FIRST, FIRST_DONE, FIRST_TOOLS, SECOND, SEC
 from tests.conftest import RunningGateway
 from tests.fakes.anthropic_settings import KEY, origin_of
 from tests.fakes.upstream import FakeUpstream
+from tests.unit.service.command_line import CommandLine
 
 MODELS = ["claude-opus-5-5", "claude-sonnet-4-6", "claude-haiku-4-5"]
 
@@ -162,3 +164,21 @@ def test_one_upstream_takes_the_others_place(desk: Desk, chat: ScriptedChat, fau
     assert session.tools == [(name, True) for name in FIRST_TOOLS]
     assert (session.text, desk.copy) == (FIRST_DONE, "beta\n")
     assert chat.asked
+
+
+def test_it_works_by_what_setup_wrote_alone(desk: Desk) -> None:
+    settings = desk.home / ".claude/settings.json"
+    settings.parent.mkdir()
+    settings.write_text('{\n  "env": {"MINE": "1"}\n}\n')
+    gateway = desk.gateway()
+    done = CommandLine(desk.home).run("setup", "claude", "--url", gateway.root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "It works."
+    assert json.loads(settings.read_text())["env"]["MINE"] == "1"
+    assert [path.read_text() for path in settings.parent.glob("settings.json.backup-*")] == ['{\n  "env": {"MINE": "1"}\n}\n']
+    assert [call["endpoint"] for call in gateway.calls()] == ["messages"] * 2
+    session = run_claude(claude_binary() or Path(), desk.home, desk.folder, FIRST)
+    assert desk.model.refusals == []
+    assert session.is_good, (session.result, session.output)
+    assert (session.text, desk.copy) == (FIRST_DONE, "beta\n")
+    assert {call["model"] for call in gateway.calls()} == {"claude-4-sonnet"}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from compat.setup import claude
 from compat.setup.clients import client_setup, clients
 from compat.setup.jsonc import JsoncError, parse
 from compat.setup.kilo import config_path, kilo_config, kilo_text, merged
@@ -165,3 +166,36 @@ def test_the_file_is_looked_for_where_the_client_does(tmp_path: Path) -> None:
     assert config_path({"XDG_CONFIG_HOME": str(other)}, tmp_path, "opencode") == other / "opencode/opencode.json"
     (other / "opencode/opencode.jsonc").write_text("{}")
     assert config_path({"XDG_CONFIG_HOME": str(other)}, tmp_path, "opencode") == other / "opencode/opencode.jsonc"
+
+
+def test_claude_code_gets_names_of_the_gateway_for_every_size_of_work_and_the_real_window() -> None:
+    env = json.loads(text_of("claude"))["env"]
+    assert env == {
+        "ANTHROPIC_BASE_URL": URL.removesuffix("/v1"),
+        "ANTHROPIC_AUTH_TOKEN": KEY,
+        "ANTHROPIC_MODEL": "claude-4-sonnet",
+        "ANTHROPIC_DEFAULT_OPUS_MODEL": "claude-4-sonnet",
+        "ANTHROPIC_DEFAULT_SONNET_MODEL": "claude-4-sonnet",
+        "ANTHROPIC_DEFAULT_HAIKU_MODEL": "claude-4-sonnet",  # the small model calls no tools
+        "CLAUDE_CODE_SUBAGENT_MODEL": "claude-4-sonnet",
+        "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1",
+        "CLAUDE_CODE_ATTRIBUTION_HEADER": "0",
+        "CLAUDE_CODE_MAX_CONTEXT_TOKENS": "200000",
+    }
+    assert "CLAUDE_CODE_MAX_CONTEXT_TOKENS" not in claude.claude_config((), URL, KEY)["env"]
+
+
+def test_claude_codes_settings_are_merged_into_what_is_there() -> None:
+    config = claude.claude_config(OFFERS, URL, KEY)
+    text = '{\n  "model": "opus",\n  "env": {\n    "MINE": "1",\n    "ANTHROPIC_MODEL": "old"\n  }\n}\n'
+    found = json.loads(claude.merged(text, config))
+    assert found == {"model": "opus", "env": {"MINE": "1", **config["env"]}}
+    assert claude.merged(" \n", config) == claude.claude_text(config)
+    assert claude.merged(claude.claude_text(config), config) == claude.claude_text(config)
+    with pytest.raises(JsoncError):
+        claude.merged('{"env": 5}', config)
+
+
+def test_claude_codes_settings_are_where_it_looks(tmp_path: Path) -> None:
+    assert claude.config_path({}, tmp_path) == tmp_path / ".claude/settings.json"
+    assert claude.config_path({"CLAUDE_CONFIG_DIR": "/x"}, tmp_path) == Path("/x/settings.json")

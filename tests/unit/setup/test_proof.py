@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from compat.setup.proof import Proof, ProofError, prove
+from tests.fakes import anthropic_answers as answers
 from tests.fakes.openai_answers import USAGE, chunk, event, text_chunks, usage_chunk
 
 CALL = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "note", "arguments": ""}}
@@ -94,3 +95,28 @@ def test_silence_after_the_tools_result_is_a_failure() -> None:
 
 def test_a_proof_without_a_failure_is_good() -> None:
     assert Proof(("a",)).is_good
+
+
+CALLED = answers.stream_events([answers.text("So."), answers.tool_use("note", {"word": "lighthouse"})])
+NOTED = answers.stream_events([answers.text("I noted it.")])
+
+
+def test_a_step_is_made_in_anthropics_protocol_as_well() -> None:
+    gateway = Gateway(answers.event_bytes(CALLED), answers.event_bytes(NOTED))
+    proof = prove(gateway, "x", "anthropic.messages")
+    assert proof.is_good, proof
+    first, second = gateway.bodies
+    assert (first["tools"][0]["input_schema"]["type"], first["tool_choice"], "stream_options" in first) == (
+        "object",
+        {"type": "auto"},
+        False,
+    )
+    assert [block["type"] for block in second["messages"][1]["content"]] == ["text", "tool_use"]
+    assert second["messages"][2]["content"][0]["tool_use_id"] == "toolu_1"
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_what_a_client_of_anthropics_protocol_would_break_on_is_named(left: int) -> None:
+    events = CALLED[: len(CALLED) - 2 + left]
+    proof = prove(Gateway(answers.event_bytes(events)), "x", "anthropic.messages")
+    assert ("message_stop" if left else "stop_reason") in proof.failure
