@@ -165,7 +165,7 @@ MODELS = st.sampled_from(["claude-x", "laude-x", "adaclaude-x", "\ud800"])
 MAIN = st.just("ada"), st.just("claude-x")  # most of what is kept and asked for meets
 SCOPES = st.one_of(st.tuples(*MAIN), st.tuples(*MAIN), st.tuples(CLIENTS, MODELS))
 IDS = ["a", "b", "c", "A", "é😀'\""]
-STEPS_S = [1.0, RETRY_S, TIDY_S, TOLD_AGAIN_S - 1, TOLD_AGAIN_S, TTL_S / 2, TTL_S - 1, TTL_S, KEPT_S - 1]
+STEPS_S = [1.0, RETRY_S, TIDY_S, TOLD_AGAIN_S - 1, TOLD_AGAIN_S, TTL_S / 2, TTL_S - 1, TTL_S, KEPT_S - 1, KEPT_S]
 ROOT = "/dev/shm" if Path("/dev/shm").is_dir() else None  # a file that is written hundreds of times, for no disk to be waited for
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from compat.storage.background import RETRY_S
-from compat.vault.memory import call_keys
+from compat.vault.memory import call_keys, pack
 from compat.vault.redis import KEY_PREFIX
-from tests.unit.vault.bench import KEPT_S, Bench, found, turn
+from tests.unit.vault.bench import KEPT_S, MIB, Bench, found, turn
 
 
 def test_redis_sees_hashes_and_lets_every_key_expire(bench: Bench) -> None:
@@ -24,7 +24,9 @@ def test_redis_sees_hashes_and_lets_every_key_expire(bench: Bench) -> None:
     assert (vault.entries, vault.size_bytes > 0) == (1, True)
 
 
-@pytest.mark.parametrize("value", [b"", b"junk", "text", 5, b"\xff" * (9 * 1024 * 1024)], ids=lambda value: str(value)[:9])
+@pytest.mark.parametrize(
+    "value", [b"", b"junk", "text", 5, pack(turn("a", size=9 * MIB))], ids=["empty", "junk", "text", "number", "too large"]
+)
 def test_a_foreign_value_in_redis_is_missing(bench: Bench, value: Any) -> None:
     vault = bench.over_redis()
     vault.keep("ada", "claude-x", turn("a", "b"))
