@@ -65,6 +65,11 @@ class Sealer:
             return None
         return Sealed(upstream, model, origin, value)
 
+    def own(self, token: str, upstream: str, model: str) -> Sealed | None:
+        """What a token holds that was made for this model of this upstream; `None` for all others."""
+        sealed = self.open(token)
+        return sealed if sealed is not None and (sealed.upstream, sealed.model) == (upstream, model) else None
+
 
 def is_ours(token: str) -> bool:
     """Whether a gateway of this kind made the signature, whoever's secret it is of."""

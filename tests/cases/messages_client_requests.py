@@ -76,6 +76,7 @@ FOUND = {"type": "web_search_result", "url": "https://a.example", "title": "A", 
 
 MESSAGES = [
     messages(HI, says="a string", gets=[HI_SENT]),
+    messages(user(""), HI, says="an empty string", gets=[HI_SENT]),
     messages(
         HI,
         system=[BILLING, text("Be brief.", cache_control={"type": "ephemeral"}), text("Be kind.")],

@@ -213,9 +213,9 @@ class _Messages:
         for block in blocks:
             if not isinstance(block, Thinking):
                 continue
-            sealed = self._ctx.sealer.open(block.seal) if self._ctx.sealer is not None else None
-            is_own = sealed is not None and (sealed.upstream, sealed.model) == (self._ctx.upstream_name, self._ctx.target)
-            if not is_own or sealed is None:
+            ctx = self._ctx
+            sealed = ctx.sealer.own(block.seal, ctx.upstream_name, ctx.target) if ctx.sealer is not None else None
+            if sealed is None:
                 self._notes.add("thinking", "omitted" if is_ours(block.seal) or not block.seal else "foreign")
                 continue
             text, calls = _state_of(sealed)

@@ -20,14 +20,17 @@ import msgspec
 from compat import jsonio
 from compat.protocols.base import AnswerMemory, ThinkingRecord, TranslatedRequest, TranslationContext
 from compat.protocols.notes import Notes
-from compat.protocols.request import Request
+from compat.protocols.request import Block, Request, Thinking, Turn
 from compat.protocols.responses.content import Part
 from compat.protocols.responses.parameters import parameters_of, takes_breakpoints
+from compat.protocols.responses.parts import API
 from compat.protocols.responses.tools import toolbox_of
 from compat.protocols.responses.turns import History, tool_call_ids, write_turns
+from compat.protocols.responses.words import sealed_item
 
 MAX_BREAKPOINTS = 3
 """Besides the one that the API makes itself, at the prompt's end."""
+_REASONING = "input.reasoning"
 _MIN_CACHED_CHARS = 4096
 _BREAKPOINT = {"mode": "explicit"}
 _DIGEST_BYTES = 8
@@ -38,7 +41,7 @@ def write_request(request: Request, ctx: TranslationContext) -> TranslatedReques
     """The body for this upstream (see `UpstreamProtocol.request`). Errors: `BadRequest`, `Unsupported`."""
     notes = Notes()
     fields = parameters_of(request, ctx, notes)
-    history = write_turns(request.turns, _records(request, ctx), notes)
+    history = write_turns(_opened(request.turns, ctx), _records(request, ctx), notes)
     toolbox = toolbox_of(request, notes)
     if request.was_repaired:
         notes.add("repaired", "surrogates")
@@ -63,8 +66,22 @@ def write_request(request: Request, ctx: TranslationContext) -> TranslatedReques
 
 def _records(request: Request, ctx: TranslationContext) -> Mapping[str, ThinkingRecord]:
     """Reasoning that was kept for the calls of this history, as long as the upstream takes it."""
-    ids = tool_call_ids(request.turns) if "input.reasoning" not in ctx.refused_parameters else []
+    ids = tool_call_ids(request.turns) if _REASONING not in ctx.refused_parameters else []
     return ctx.find_thinking(ids) if ids else {}
+
+
+def _opened(turns: Sequence[Turn], ctx: TranslationContext) -> Sequence[Turn]:
+    """The turns with the reasoning that clients keep under a seal of ours, as long as it is this model's and the upstream takes it."""
+    sealer = ctx.sealer
+    if sealer is None or _REASONING in ctx.refused_parameters:
+        return turns
+
+    def opened(block: Block) -> Block:
+        sealed = sealer.own(block.seal, ctx.upstream_name, ctx.target) if isinstance(block, Thinking) else None
+        item = sealed_item(sealed.value) if sealed is not None and sealed.origin == API else None
+        return block if item is None else Thinking(block.where, origin=API, value=item)
+
+    return [msgspec.structs.replace(turn, blocks=tuple(map(opened, turn.blocks))) if turn.role == "assistant" else turn for turn in turns]
 
 
 def _mark(history: History, request: Request) -> None:

@@ -84,6 +84,15 @@ def _count(table: Any, key: str) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_TOKENS else 0
 
 
+def sealed_item(item: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A reasoning item as it goes back; `None` where it is not sealed. Its summary is for people, and need not."""
+    sealed = item.get("encrypted_content")
+    if not isinstance(sealed, str) or not sealed:
+        return None
+    named = {"id": item["id"]} if isinstance(item.get("id"), str) else {}
+    return {"type": "reasoning", **named, "summary": [], "encrypted_content": sealed}
+
+
 class ReasoningKeeper:
     """Gathers the reasoning of one turn, with marks for the texts and calls between. Mutable."""
 
@@ -92,11 +101,10 @@ class ReasoningKeeper:
         self._ids: list[str] = []
 
     def reasoning(self, item: Mapping[str, Any]) -> None:
-        """A finished item. Its summary is for people, and need not go back."""
-        sealed = item.get("encrypted_content")
-        if isinstance(sealed, str) and sealed:
-            named = {"id": item["id"]} if isinstance(item.get("id"), str) else {}
-            self._blocks.append({"type": "reasoning", **named, "summary": [], "encrypted_content": sealed})
+        """A finished item."""
+        sealed = sealed_item(item)
+        if sealed is not None:
+            self._blocks.append(sealed)
 
     def message(self, item: Mapping[str, Any], chars: int) -> None:
         """A finished message of so many characters; its phase goes back as well."""

@@ -9,7 +9,7 @@ import pytest
 
 from compat.config.catalog import MessagesFacts
 from compat.errors import BadRequest, UpstreamFailure, UpstreamOverloaded
-from compat.protocols.refusals import PASSING, as_learnt, refused_parameter
+from compat.protocols.refusals import PASSING, as_learnt, endpoint_mark, is_endpoint, refused_parameter
 from compat.protocols.upstream_errors import refusal_of
 from tests.cases.messages_failures import LEARNT, LearntRow
 
@@ -51,3 +51,8 @@ def test_facts_that_nothing_was_learnt_of_stay() -> None:
 
 def test_what_one_conversation_holds_is_not_remembered() -> None:
     assert {row.name for row in LEARNT} >= PASSING
+
+
+def test_the_lack_of_an_endpoint_is_told_from_a_parameter() -> None:
+    assert is_endpoint(endpoint_mark("completions"))
+    assert not is_endpoint("temperature")
