@@ -27,9 +27,9 @@ class DeltaShape:
         if not text.startswith(start) or not (text.isascii() or is_utf8(text)):
             return None
         size, match = len(start), self._match
-        if b"\n\n" not in text:
-            found = match(text, size)
-            return None if found is None else [found[1]]
+        found = match(text, size)
+        if found is not None:  # one event, as most come: nothing that matches holds a line end
+            return [found[1]]
         blocks = text.split(b"\n\n")
         matches = [match(block, size) for block in blocks if block.startswith(start)]
         values = [one[1] for one in matches if one is not None]
@@ -46,4 +46,4 @@ def delta_shape(event: bytes, text: str) -> DeltaShape | None:
 
 
 def _around(part: bytes) -> bytes:
-    return _OWN.sub(lambda own: own[1] + rb"\d{1,18}" if own[1] else own[2] + rb'"[A-Za-z0-9_-]*"', re.escape(part))
+    return _OWN.sub(lambda own: own[1] + rb"\d{1,18}" if own[1] else own[2] + rb'"[A-Za-z0-9_-]*+"', re.escape(part))

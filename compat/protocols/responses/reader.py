@@ -115,8 +115,7 @@ class ResponsesReader(EventReader):
     def known(self, text: bytes) -> RawDeltas | None:
         """See `EventReader`. Only deltas of the part whose last one was decoded are known."""
         known = self._known
-        values = known[0].values(text) if known is not None else None
-        if values is None or known is None:
+        if known is None or (values := known[0].values(text)) is None:
             return None
         self._bytes += len(text)
         if self._bytes > MAX_ANSWER_BYTES:
