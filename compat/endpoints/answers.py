@@ -50,7 +50,7 @@ def error_body(error: GatewayError, headers: Iterable[tuple[str, str]] = (), pro
     """The answer for `error`, in the usual shape without a `protocol`; a wait that the client is asked for is never longer than
     `MAX_RETRY_AFTER_S`."""
     protocol = protocol or protocol_at("")
-    answer = json_body(protocol.error_body(error), protocol.error_status(error), [*headers, *error.headers])
+    answer = json_body(protocol.error_body(error), protocol.error_status(error), [*headers, *error.headers, *protocol.error_headers(error)])
     if error.retry_after_s is not None:
         answer.headers.append(("retry-after", str(math.ceil(min(error.retry_after_s, MAX_RETRY_AFTER_S)))))
     return answer

@@ -86,7 +86,8 @@ class ClientProtocol:
     """A protocol on the client's side.
 
     `endpoint` is its name in records and metrics, `paths` are its URLs, `headers` the fields of a request that `read` is given; a name that
-    ends with `*` stands for all that begin like it. `error_status` is an error's status in this protocol, `id_header` the field that its
+    ends with `*` stands for all that begin like it. `error_status` is an error's status in this protocol, `error_headers` is
+    what the head of its answer says besides, `id_header` the field that its
     clients read a request's id from, besides the gateway's own.
     `read` checks what every call needs to be sound. Errors: `BadRequest`. `reads_all`: it decodes what may be long.
     `prompt` are the keys whose values a model reads, the conversation first; `opening` are the words that a conversation began with, and
@@ -126,6 +127,7 @@ class ClientProtocol:
     rescue: Rescue | None = None
     headers: tuple[str, ...] = ()
     error_status: Callable[[GatewayError], int] = operator.attrgetter("status")
+    error_headers: Callable[[GatewayError], tuple[tuple[str, str], ...]] = lambda _: ()
     id_header: str = ""
     heartbeat: bytes = KEEP_ALIVE
     shares: bool = True

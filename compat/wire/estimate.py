@@ -11,6 +11,7 @@ counts as long: a rule of thumb that is rather too high than too low. It reads t
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,11 @@ _ARGUMENTS_BYTES = 44
 _DATA_URL = re.compile(rb"data:[a-z]+/[a-z0-9.+-]+\Z", re.IGNORECASE)
 _DATA_MARK = b";base64,"
 _LABEL_BYTES = 100
+_SOURCE = re.compile(rb'"data"\s*:\s*"(?=[A-Za-z0-9+/]{64})')
+_BASE64 = b'"base64"'
+_PDF = b"JVBER"
+_PAGE_BYTES = 100 * 1024
+"""Of a document in base64, for each page."""
 _MAX_PICTURES = 10_000
 _ESCAPED = re.compile(rb"(?:\\u[0-9a-fA-F]{4})+")
 _ESCAPE_BYTES = 6
@@ -43,7 +49,8 @@ def prompt_tokens(request: Mapping[str, bytes], keys: Sequence[str]) -> int:
     their number."""
     values = [request.get(name, b"") for name in keys]
     text, pictures = _without_pictures(b"".join(values))
-    return text_tokens(text) + TOKENS_PER_MESSAGE * values[0].count(_ROLE) + TOKENS_PER_IMAGE * pictures
+    text, files = _without_files(text)
+    return text_tokens(text) + TOKENS_PER_MESSAGE * values[0].count(_ROLE) + TOKENS_PER_IMAGE * (pictures + files)
 
 
 def _without_pictures(text: bytes) -> tuple[bytes, int]:
@@ -60,6 +67,24 @@ def _without_pictures(text: bytes) -> tuple[bytes, int]:
             parts.append(text[start:mark])
             start = end = text.find(b'"', mark) % (len(text) + 1)
         mark = text.find(_DATA_MARK, end)
+    return b"".join((*parts, text[start:])), pictures
+
+
+def _without_files(text: bytes) -> tuple[bytes, int]:
+    """JSON text less what its base64 sources hold, as Anthropic's protocol has them, and how many pictures these are: a document is one for
+    each of its pages, about."""
+    parts: list[bytes] = []
+    start = pictures = 0
+    for match in itertools.islice(_SOURCE.finditer(text), _MAX_PICTURES):
+        before = text[max(match.start() - _LABEL_BYTES, start) : match.start()]
+        if _BASE64 not in before:
+            continue
+        end = text.find(b'"', match.end())
+        if end < 0:
+            break
+        parts.append(text[start : match.end()])
+        start = end
+        pictures += max((end - match.end()) // _PAGE_BYTES, 1) if text.startswith(_PDF, match.end()) else 1
     return b"".join((*parts, text[start:])), pictures
 
 

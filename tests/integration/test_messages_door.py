@@ -119,6 +119,7 @@ def test_a_key_may_come_in_either_header(start_gateway: Any, upstream: FakeUpstr
     ]
     assert [answer.status_code for answer in found] == [200, 200, 401, 401]
     assert found[-1].json()["error"]["type"] == "authentication_error"
+    assert [answer.headers.get("x-should-retry") for answer in found] == [None, None, "false", "false"]
 
 
 def test_an_upstream_that_breaks_ends_the_stream_with_an_error_and_no_end(gateway: RunningGateway, upstream: FakeUpstream) -> None:

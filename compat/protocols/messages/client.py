@@ -13,7 +13,7 @@ from compat.protocols.base import TranslationContext
 from compat.protocols.client_protocol import Ask, ClientProtocol, Headers, Identity, Rescue, Said, limit_of, model_of
 from compat.protocols.joined import FrameWriter
 from compat.protocols.messages.client_request import read_request
-from compat.protocols.messages.errors import error_body, error_frame, status_of
+from compat.protocols.messages.errors import error_body, error_frame, headers_of, status_of
 from compat.protocols.messages.estimate import tokens_of
 from compat.protocols.messages.models import LISTING
 from compat.protocols.messages.session import session_in
@@ -113,6 +113,7 @@ MESSAGES = ClientProtocol(
     error_body=error_body,
     error_frame=error_frame,
     error_status=status_of,
+    error_headers=headers_of,
     id_header="request-id",
     is_parent=True,
     listing=LISTING,

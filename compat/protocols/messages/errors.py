@@ -13,6 +13,7 @@ from compat import jsonio
 from compat.errors import ContextTooLong, GatewayError
 from compat.protocols.messages.overflow import sentence
 
+UNAUTHORIZED = 401
 _TYPES: Mapping[int, str] = {
     401: "authentication_error",
     402: "billing_error",
@@ -29,6 +30,11 @@ _STATUSES: Mapping[int, int] = {502: 500, 503: 529}
 def status_of(error: GatewayError) -> int:
     """The status of the answer."""
     return _STATUSES.get(error.status, error.status)
+
+
+def headers_of(error: GatewayError) -> tuple[tuple[str, str], ...]:
+    """What the answer's head says besides. Claude Code tries a refused key again for three minutes unless the answer says not to."""
+    return (("x-should-retry", "false"),) if status_of(error) == UNAUTHORIZED else ()
 
 
 def error_fields(error: GatewayError) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -46,6 +47,31 @@ def test_a_picture_counts_by_itself_not_by_its_bytes() -> None:
     small, large = ({"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * size}} for size in (100, 1_000_000))
     assert tokens_of([small]) == tokens_of([large])
     assert tokens_of([small, small]) - tokens_of([small]) >= TOKENS_PER_IMAGE
+
+
+def source(kind: str, data: str) -> dict[str, Any]:
+    return {"type": kind, "source": {"type": "base64", "media_type": "x/y", "data": data}}
+
+
+@pytest.mark.parametrize(
+    ("blocks", "pictures"),
+    [
+        ([source("image", "A" * 300_000)], 1),
+        ([source("image", "A" * 300_000), source("image", "B" * 90)], 2),
+        ([source("document", "JVBERi0x" + "A" * 500_000)], 4),
+        ([source("document", "JVBERi0x" + "A" * 500)], 1),
+    ],
+)
+def test_a_base64_source_counts_by_itself_and_a_document_by_its_pages(blocks: list[Any], pictures: int) -> None:
+    assert 0 <= tokens_of(blocks) - TOKENS_PER_IMAGE * pictures < 120
+
+
+def test_data_that_is_no_source_counts_as_text() -> None:
+    long = "A" * 35_000
+    assert tokens_of([{"type": "tool_use", "input": {"data": long}}]) > 10_000
+    assert tokens_of(json.dumps(source("image", long))) > 10_000
+    cut = b'[{"role":"user","source":{"type":"base64","data":"' + long.encode()
+    assert prompt_tokens({"messages": cut}, ("messages",)) > 10_000
 
 
 def test_what_only_looks_like_a_picture_counts_as_text_and_so_do_pictures_beyond_the_bound() -> None:

@@ -23,7 +23,7 @@ from compat.errors import (
     UpstreamRefusal,
     UpstreamTimeout,
 )
-from compat.protocols.messages.errors import error_body, error_frame, status_of
+from compat.protocols.messages.errors import error_body, error_frame, headers_of, status_of
 from tests.cases.messages_client import events_of
 from tests.cases.messages_overflow import OVERFLOWS
 
@@ -49,6 +49,7 @@ from tests.cases.messages_overflow import OVERFLOWS
 )
 def test_the_status_decides_the_type(error: GatewayError, status: int, kind: str) -> None:
     assert status_of(error) == status
+    assert headers_of(error) == ((("x-should-retry", "false"),) if status == 401 else ())
     assert json.loads(error_body(error)) == {"type": "error", "error": {"type": kind, "message": "x"}}
     assert events_of(error_frame(error)) == [{"type": "error", "error": {"type": kind, "message": "x"}}]
 
