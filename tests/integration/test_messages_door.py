@@ -166,3 +166,23 @@ def test_a_client_is_told_that_it_must_wait_for_a_moment_at_most(gateway: Runnin
     upstream.script(answers.error_answer(429, "slow down", (("retry-after", "3600"),)))
     answer = gateway.http.post(f"{gateway.url}/messages", json={"model": ALIAS, "messages": HELLO, "max_tokens": 9}, timeout=30)
     assert int(answer.headers["retry-after"]) <= 30
+
+
+@pytest.mark.parametrize("target", ["claude-sonnet-4-6", "claude-haiku-4-5"])
+def test_an_older_model_behind_an_alias_is_learnt_in_one_call(start_gateway: Any, upstream: FakeUpstream, target: str) -> None:
+    """Claude Code goes by the name that it knows, and sends what the newest models take."""
+    upstream.default = answers.AnthropicApi()
+    gateway = start_gateway(to_claude(upstream, target))
+    sent = {
+        "model": ALIAS,
+        "max_tokens": 4000,
+        "messages": [*HELLO, {"role": "system", "content": "The place is /work.", "output_config": {"effort": "high"}}],
+        "thinking": {"type": "adaptive"},
+        "output_config": {"effort": "high"},
+    }
+    first = gateway.http.post(f"{gateway.url}/messages", json=sent, timeout=30)
+    assert first.status_code == 200, first.text
+    before = len(upstream.requests)
+    assert "moved=system@1" in first.headers["x-compat-notes"]
+    assert gateway.http.post(f"{gateway.url}/messages", json=sent, timeout=30).status_code == 200
+    assert len(upstream.requests) == before + 1, "it is remembered"

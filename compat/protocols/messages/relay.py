@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from compat import jsonio
-from compat.errors import BadRequest, GatewayError, UpstreamBroken
+from compat.errors import BadRequest, GatewayError, UpstreamBroken, UpstreamRefusal
 from compat.protocols.base import StreamTranslator, TranslatedAnswer, TranslatedRequest, TranslationContext, Translator
 from compat.protocols.messages.shapes import MessageEvent, decode_answer, decode_event
 from compat.protocols.messages.words import read_counts, usage_of
@@ -33,6 +33,14 @@ from compat.wire.usage import Usage
 LOST = "messages.thinking"
 """Refused for the thoughts in a history: signatures of another account or model, or none where one must be."""
 
+ROLE = "messages.role"
+"""Instructions between messages, which older models don't take."""
+BAD_REQUEST = 400
+_OF_TURN = re.compile(r"messages\.\d+\.output_config\b")
+"""Of instructions between messages, too: the effort from there on."""
+_ADAPTIVE = frozenset({"thinking.adaptive", "thinking"})
+_EFFORT = "output_config.effort"
+_SYSTEM = b'"system"'
 _OF_PROTOCOL = "anthropic-"
 _OURS = b'"' + PREFIX.encode()
 _UNSIGNED = re.compile(rb'"signature"\s*:\s*""')
@@ -67,8 +75,47 @@ def translate_request(envelope: Envelope, ctx: TranslationContext) -> Translated
     if is_lost and _is_enabled(envelope):  # the turn that goes on would have to begin with a thought
         changes["thinking"] = b'{"type":"disabled"}'
         notes += ("thinking=off(lost)",)
+    if ROLE in ctx.refused_parameters:
+        changes["messages"], moved = _with_users(changes.get("messages", messages))
+        notes += moved
+    unwanted = _unwanted(envelope, ctx.refused_parameters, changes)
+    notes += tuple(f"dropped={name}" for name in unwanted)
+    envelope = envelope.without([name for name in unwanted if name in envelope]) if unwanted else envelope
     headers = {name: value for name, value in ctx.client_headers.items() if name.startswith(_OF_PROTOCOL)}
     return TranslatedRequest(envelope.replaced(changes), headers, notes)
+
+
+def _with_users(messages: bytes) -> tuple[bytes, tuple[str, ...]]:
+    """The messages, whose instructions between others are words of the user's in a tag, and a note on each."""
+    found = _raw_items(messages)
+    notes: list[str] = []
+    for position, message in enumerate(found):
+        parts = Envelope(message) if _SYSTEM in message else {}
+        if not isinstance(parts, Envelope) or parts.value("role") != "system":
+            continue
+        content = parts.value("content")
+        blocks = [block for block in content if isinstance(block, dict)] if isinstance(content, list) else [{"text": content}]
+        words = "\n\n".join(str(block.get("text") or "") for block in blocks)
+        mark = next((block["cache_control"] for block in reversed(blocks) if block.get("cache_control")), None)
+        marked = {} if mark is None else {"cache_control": mark}
+        said = {"type": "text", "text": f"<system-reminder>\n{words}\n</system-reminder>", **marked}
+        found[position] = jsonio.encode({"role": "user", "content": [said]})
+        notes.append(f"moved=system@{position}")
+    return (b"[%s]" % b",".join(found), tuple(notes)) if notes else (messages, ())
+
+
+def _unwanted(envelope: Envelope, refused: frozenset[str], changes: dict[str, bytes]) -> list[str]:
+    """Fields that the deployment was seen to refuse; what is left of one that it takes a part of is put into the changes."""
+    unwanted = []
+    if not refused.isdisjoint(_ADAPTIVE) and "thinking" in envelope and "thinking" not in changes:
+        unwanted.append("thinking")
+    config = envelope.value("output_config") if any(name.startswith(_EFFORT) for name in refused) else None
+    if isinstance(config, dict) and "effort" in config:
+        rest = {key: value for key, value in config.items() if key != "effort"}
+        if rest:
+            changes["output_config"] = jsonio.encode(rest)
+        unwanted.append("output_config.effort" if rest else "output_config")
+    return unwanted
 
 
 def _is_enabled(envelope: Envelope) -> bool:
@@ -223,8 +270,12 @@ def translate_error(status: int, headers: Mapping[str, str], body: bytes, ctx: T
 
 
 def refused(error: GatewayError) -> str | None:
-    """What the call can do without: thoughts alone. All else is for the client to leave out, who looks at the upstream's words."""
-    return LOST if refused_parameter(error) == LOST else None
+    """What the call can do without, and its client does not know it: Claude Code goes by the model's name, which may be an alias of an
+    older one. All else is for the client to leave out, who looks at the upstream's words."""
+    if isinstance(error, UpstreamRefusal) and error.status == BAD_REQUEST and _OF_TURN.search(error.message) is not None:
+        return ROLE
+    name = refused_parameter(error)
+    return name if name is not None and (name in _ADAPTIVE or name in (LOST, ROLE) or name.startswith(_EFFORT)) else None
 
 
 MESSAGES_MESSAGES = Translator(

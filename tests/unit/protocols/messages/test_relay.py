@@ -126,6 +126,53 @@ def test_thinking_that_would_have_to_begin_with_a_thought_is_off_then() -> None:
     assert asked(history(text("A")), LOST_CTX).notes == ()
 
 
+# What an older model behind an alias was seen to refuse.
+
+OLDER = {
+    "model": "claude",
+    "messages": [
+        {"role": "user", "content": "Hi"},
+        {
+            "role": "system",
+            "content": [{**text("One."), "cache_control": {"type": "ephemeral"}}, text("Two.")],
+            "output_config": {"effort": "low"},
+        },
+        {"role": "assistant", "content": 'I am no system, I say "system".'},
+        {"role": "system", "content": "Three."},
+    ],
+    "thinking": {"type": "adaptive"},
+    "output_config": {"effort": "high"},
+}
+
+
+def older(*names: str, **changes: Any) -> tuple[Any, tuple[str, ...]]:
+    ctx = dataclasses.replace(CTX, refused_parameters=frozenset(names))
+    request = asked(json.dumps({**OLDER, **changes}).encode(), ctx)
+    return json.loads(request.body), request.notes
+
+
+def test_instructions_between_messages_become_the_users_words() -> None:
+    body, notes = older("messages.role")
+    assert [message["role"] for message in body["messages"]] == ["user", "user", "assistant", "user"]
+    tagged = {**text("<system-reminder>\nOne.\n\nTwo.\n</system-reminder>"), "cache_control": {"type": "ephemeral"}}
+    assert body["messages"][1] == {"role": "user", "content": [tagged]}
+    assert body["messages"][3]["content"] == [text("<system-reminder>\nThree.\n</system-reminder>")]
+    assert notes == ("moved=system@1", "moved=system@3")
+    assert older("messages.role", messages=[{"role": "user", "content": "Hi"}])[1] == ()
+
+
+def test_thinking_and_effort_that_were_refused_are_left_out() -> None:
+    body, notes = older("thinking.adaptive", "output_config.effort")
+    assert set(body) == {"model", "messages"}
+    assert notes == ("dropped=thinking", "dropped=output_config")
+    body, notes = older("output_config.effort.xhigh", output_config={"effort": "high", "format": {}})
+    assert body["output_config"] == {"format": {}}
+    assert notes == ("dropped=output_config.effort",)
+    plain = {key: OLDER[key] for key in ("model", "messages")}
+    ctx = dataclasses.replace(CTX, refused_parameters=frozenset({"thinking.adaptive", "output_config.effort"}))
+    assert asked(json.dumps(plain).encode(), ctx).notes == ()
+
+
 # Whole answers.
 
 
@@ -261,5 +308,9 @@ def test_a_call_can_do_without_thoughts_and_without_nothing_else() -> None:
         )
 
     assert named("messages.1.content.0: Invalid `signature` in `thinking` block") == LOST
+    assert named("messages.1.role: Input should be 'user' or 'assistant', unexpected role 'system'") == "messages.role"
+    assert named("messages.1.output_config: Extra inputs are not permitted") == "messages.role"
+    assert named("thinking: Input tag 'adaptive' found using 'type' does not match any of the expected tags") == "thinking.adaptive"
+    assert named("output_config.effort: Extra inputs are not permitted") == "output_config.effort"
     assert named("context_management: Extra inputs are not permitted") is None
     assert named("`temperature` is deprecated for this model") is None
