@@ -27,11 +27,11 @@ def page_of(rows: Sequence[Row], query: Query) -> bytes:
     limit = _limit(query.get("limit"))
     before, after = query.get("before_id"), query.get("after_id")
     if before:
-        end = _place(ids, before, "before_id")
+        end = _place(ids, before, len(ids))
         start = max(end - limit, 0)
         has_more = start > 0
     else:
-        start = _place(ids, after, "after_id") + 1 if after else 0
+        start = _place(ids, after, -1) + 1 if after else 0
         end = start + limit
         has_more = end < len(ids)
     data = objects[start:end]
@@ -64,11 +64,9 @@ def _limit(text: str | None) -> int:
     return int(text)
 
 
-def _place(ids: Sequence[str], wanted: str, param: str) -> int:
-    try:
-        return ids.index(wanted)
-    except ValueError:
-        raise BadRequest(f"{param}: no model has the id '{wanted[:200]}'", param=param) from None
+def _place(ids: Sequence[str], wanted: str, otherwise: int) -> int:
+    """Where a cursor is; a model that has gone since the last page is no reason to give none."""
+    return ids.index(wanted) if wanted in ids else otherwise
 
 
 LISTING = Listing("anthropic-version", page_of, lambda row: jsonio.encode(object_of(row)))

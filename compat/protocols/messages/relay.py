@@ -219,6 +219,8 @@ class RelayStream(StreamTranslator):
             case "message_delta":
                 self._ended(event)
             case "message_stop":
+                if self.stop_reason is None:
+                    raise UpstreamBroken("The upstream ended its answer without a stop_reason.")
                 self.is_finished = True
                 self.usage = usage_of(self._counts)
             case "error":
@@ -241,10 +243,10 @@ class RelayStream(StreamTranslator):
             self.stop_reason = event.delta.stop_reason
 
     def translate_end(self) -> bytes:
-        """The end mark, where only that is missing. Errors: `UpstreamBroken`."""
+        """The end mark, where only that is missing: the client has the reason, and all of the answer. Errors: `UpstreamBroken`."""
         if self.is_finished:
             return b""
-        if self.stop_reason is None or not self.is_whole:
+        if self.stop_reason is None:
             raise UpstreamBroken("The upstream ended its answer without a message_stop.")
         self.usage = usage_of(self._counts)
         self.notes.append("message_stop=inferred")
@@ -264,9 +266,16 @@ class RelayStream(StreamTranslator):
 def translate_error(status: int, headers: Mapping[str, str], body: bytes, ctx: TranslationContext) -> GatewayError:
     """The error for a refused call, with the upstream's own body: clients match its words (see `Translator.error`)."""
     error = refusal_of(status, headers, body, ctx.upstream_name)
-    if b'"error"' in body and body.lstrip().startswith(b"{"):
+    if b'"error"' in body and _is_object(body):  # not one that was cut short
         error.verbatim = body
     return error
+
+
+def _is_object(body: bytes) -> bool:
+    try:
+        return isinstance(jsonio.decode(body), dict)
+    except BadRequest:
+        return False
 
 
 def refused(error: GatewayError) -> str | None:

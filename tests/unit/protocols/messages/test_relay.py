@@ -271,8 +271,20 @@ def test_an_end_mark_alone_is_not_missed() -> None:
     frames, stream = fed([cut])
     assert frames.endswith(STOP)
     assert (stream.notes, stream.usage) == (["message_stop=inferred"], Usage(19, 7, 3, 5))
+    assert fed([cut], is_whole=False)[0].endswith(STOP)
     with pytest.raises(UpstreamBroken):
-        fed([cut], is_whole=False)
+        fed([STREAM[: STREAM.index(b"event: message_delta")]], is_whole=False)
+
+
+def test_an_end_without_a_reason_is_none() -> None:
+    cut = STREAM[: STREAM.index(b"event: message_delta")] + STOP
+    with pytest.raises(UpstreamBroken, match="stop_reason"):
+        fed([cut])
+
+
+@pytest.mark.parametrize("body", [b'{"type":"error","error":{"ty', b'["error"]', b'"error"'])
+def test_an_error_that_was_cut_short_is_not_passed(body: bytes) -> None:
+    assert not MESSAGES_MESSAGES.error(529, {}, body, CTX).verbatim
 
 
 def test_counts_may_come_without_an_end() -> None:
