@@ -46,7 +46,8 @@ class AnswerMemory:
 
     `client_names` maps the upstream's names of tools to the client's where they differ; `answer_tool` is the tool whose input is the
     answer's text, if there is one; `called_tool` is the other way round the tool of which the answer's text is the call. `echo` is what
-    the client wants to read before the answer. `hides_thinking`: it wants to read no thoughts, and keeps what seals them.
+    the client wants to read before the answer. `hides_thinking`: it wants to read no thoughts, and keeps what seals them. `stop` are the
+    sequences at which the answer's text is to end here, for the upstream does not know them.
     """
 
     client_names: Mapping[str, str] = field(default_factory=dict)
@@ -54,6 +55,7 @@ class AnswerMemory:
     called_tool: str = ""
     echo: str = ""
     hides_thinking: bool = False
+    stop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,15 @@ class AnswerCache:
         """Where the answer to a translated request is kept: for this client and this deployment alone, in the words of one wire API."""
         digest = hashlib.blake2b(digest_size=32)
         headers = "".join(f"{name}: {value}\n" for name, value in sorted(request.headers.items()))
-        words = (client, deployment.name, deployment.upstream.base_url, headers, protocol.api, request.memory.echo)
+        words = (
+            client,
+            deployment.name,
+            deployment.upstream.base_url,
+            headers,
+            protocol.api,
+            request.memory.echo,
+            repr(request.memory.stop),
+        )
         parts = [part.encode("utf-8", "surrogatepass") for part in words]
         document = Envelope(request.body)
         for name in sorted(document.keys() - _TRANSPORT_KEYS):

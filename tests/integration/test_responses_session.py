@@ -22,8 +22,9 @@ from tests.fakes import responses_items as items
 from tests.fakes.responses_agent import AgentApi
 from tests.fakes.responses_answers import ResponsesApi
 from tests.fakes.responses_settings import ALIAS, to_openai
-from tests.fakes.upstream import Answer, Cut, FakeUpstream, Request
+from tests.fakes.upstream import Answer, Cut, FakeUpstream, Request, Stall
 from tests.integration.kilo_session import KiloSession, Reply, read_stream
+from tests.unit.upstream.proxy import wait_until
 
 TOOL: dict[str, Any] = {"type": "function", "function": {"name": "read_file", "parameters": {"type": "object", "properties": {}}}}
 TOOLS = [TOOL]
@@ -398,6 +399,30 @@ def test_an_answer_that_broke_is_carried_on_by_a_deployment_of_any_api(
     assert reply.text.endswith(rest)
     assert reply.finish_reason == "stop"
     assert gateway.calls()[-1]["outcome"] == "ok"
+
+
+def test_an_answer_ends_at_a_stop_sequence_and_its_upstream_is_left(start_gateway: Any, upstream: FakeUpstream) -> None:
+    begun = answers.stream_events([items.message(items.text_part("One, two. END of"))])
+    told = [event for event in begun if not event["type"].endswith((".done", ".completed"))]
+    upstream.script(answers.sse_answer(*map(answers.one_event, told), Stall()))
+    gateway = start_gateway(to_openai(upstream))
+    got = gateway.chat(model=ALIAS, stream=True, stop=["END"], stream_options={"include_usage": True})
+    reply = read_stream(got.text)
+    assert (reply.text, reply.finish_reason) == ("One, two. ", "stop")
+    assert "emulated=stop" in got.headers["x-compat-notes"]
+    wait_until(lambda: len(upstream.abandoned) == 1)
+    record = gateway.calls()[-1]
+    assert record["outcome"] == "ok"
+    assert record["completion_tokens"] > 0
+    assert record["is_estimate"]
+
+
+def test_a_whole_answer_ends_at_a_stop_sequence(start_gateway: Any, upstream: FakeUpstream) -> None:
+    upstream.script(answers.json_answer(answers.response([items.message(items.text_part("One, two. END of it."))])))
+    answer = start_gateway(to_openai(upstream)).chat(model=ALIAS, stop="END").json()
+    assert answer["choices"][0]["message"]["content"] == "One, two. "
+    assert answer["choices"][0]["finish_reason"] == "stop"
+    assert answer["usage"]["completion_tokens"] == 7
 
 
 @both

@@ -19,6 +19,7 @@ from compat.protocols.names import fit_name
 from compat.protocols.notes import Notes
 from compat.protocols.request import Effort, Request
 from compat.protocols.responses.content import Part
+from compat.protocols.stop_sequences import MAX_CHARS, MAX_SEQUENCES
 
 MIN_OUTPUT = 16
 SEALED = "reasoning.encrypted_content"
@@ -48,9 +49,18 @@ def parameters_of(request: Request, ctx: TranslationContext, notes: Notes) -> Pa
     fields |= _text(request, ctx, notes)
     fields |= _identity(request, ctx, notes)
     fields |= _extras(request, ctx, notes)
-    if request.stop:
-        notes.add("dropped", request.name("stop"))
     return fields
+
+
+def stop_of(request: Request, notes: Notes) -> tuple[str, ...]:
+    """The stop sequences, which the API has not: the answer's reader ends its text there."""
+    fit = [sequence for sequence in request.stop if 0 < len(sequence) <= MAX_CHARS]
+    kept, name = tuple(fit[:MAX_SEQUENCES]), request.name("stop")
+    if kept:
+        notes.add("emulated", name)
+    if len(kept) < len(request.stop):
+        notes.add("dropped", f"{name}({len(request.stop) - len(kept)})")
+    return kept
 
 
 def _limit(request: Request, ctx: TranslationContext, notes: Notes) -> Part:

@@ -22,7 +22,7 @@ from compat.protocols.base import AnswerMemory, ThinkingRecord, TranslatedReques
 from compat.protocols.notes import Notes
 from compat.protocols.request import Block, Request, Thinking, Turn
 from compat.protocols.responses.content import Part
-from compat.protocols.responses.parameters import parameters_of, takes_breakpoints
+from compat.protocols.responses.parameters import parameters_of, stop_of, takes_breakpoints
 from compat.protocols.responses.parts import API
 from compat.protocols.responses.tools import toolbox_of
 from compat.protocols.responses.turns import History, tool_call_ids, write_turns
@@ -41,6 +41,7 @@ def write_request(request: Request, ctx: TranslationContext) -> TranslatedReques
     """The body for this upstream (see `UpstreamProtocol.request`). Errors: `BadRequest`, `Unsupported`."""
     notes = Notes()
     fields = parameters_of(request, ctx, notes)
+    stop = stop_of(request, notes)
     history = write_turns(_opened(request.turns, ctx), _records(request, ctx), notes)
     toolbox = toolbox_of(request, notes)
     if request.was_repaired:
@@ -60,7 +61,7 @@ def write_request(request: Request, ctx: TranslationContext) -> TranslatedReques
     encode = jsonio.encode_in_steps if request.size_bytes > _LONG_BYTES else jsonio.encode
     parts = {"tools": [encode(tool) for tool in toolbox.tools], "input": [encode(item) for item in history.items]}
     document |= {name: [msgspec.Raw(text) for text in texts] for name, texts in parts.items() if texts}
-    memory = AnswerMemory(toolbox.client_names)
+    memory = AnswerMemory(toolbox.client_names, stop=stop)
     return TranslatedRequest(jsonio.encode(document), {}, notes.told(), memory, tuple(_segments(parts, history.items)))
 
 

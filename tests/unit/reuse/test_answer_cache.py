@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from compat.config.catalog import Model
 from compat.config.sections import CacheSettings
 from compat.errors import BadRequest
-from compat.protocols.base import TranslatedRequest
+from compat.protocols.base import AnswerMemory, TranslatedRequest
 from compat.protocols.chat.chunks import completion_frames
 from compat.protocols.chat.client import CHAT
 from compat.protocols.client_protocol import Identity
@@ -197,6 +198,9 @@ def test_the_key_is_the_whole_question_the_client_and_the_deployment() -> None:
         ("a", deployment(), request(temperature=0.0)),
         ("a", deployment(), request(model="m2")),
         ("a", deployment(), request(messages=[{"role": "user", "content": "hi"}])),
+        ("a", deployment(), replace(request(), memory=AnswerMemory(echo="x"))),
+        ("a", deployment(), replace(request(), memory=AnswerMemory(stop=("x",)))),
+        ("a", deployment(), replace(request(), memory=AnswerMemory(stop=("x", "y")))),
         ("au", deployment("p"), request()),
         ("a", deployment("up", "m\n"), request()),
     ]

@@ -406,8 +406,8 @@ ROWS: dict[str, Row] = {
         asked(user=3, metadata="a", service_tier="gold"), {"user": ABSENT}, ("dropped=metadata", "dropped=user", "dropped=service_tier")
     ),
     "what this API has not": Row(
-        asked(stop=["END"], seed=3, logit_bias={"1": 2}, presence_penalty=1, frequency_penalty=1, logprobs=True, store=True),
-        {"stop": ABSENT, "seed": ABSENT, "store": False},
+        asked(seed=3, logit_bias={"1": 2}, presence_penalty=1, frequency_penalty=1, logprobs=True, store=True),
+        {"seed": ABSENT, "store": False},
         (
             "dropped=store",
             "dropped=seed",
@@ -415,9 +415,13 @@ ROWS: dict[str, Row] = {
             "dropped=presence_penalty",
             "dropped=frequency_penalty",
             "dropped=logprobs",
-            "dropped=stop",
         ),
     ),
+    "stop sequences": Row(asked(stop=["END", "\n"]), {"stop": ABSENT}, ("emulated=stop",)),
+    "more and longer stop sequences than are looked for": Row(
+        asked(stop=["", "a" * 5000, *"abcde"]), {"stop": ABSENT}, ("emulated=stop", "dropped=stop(3)")
+    ),
+    "no stop sequence": Row(asked(stop=""), {"stop": ABSENT}, ("dropped=stop(1)",)),
     "how long a cache lives": Row(asked(prompt_cache_options={"ttl": "12h"}), {"prompt_cache_options": {"ttl": "12h"}}),
     "how long a cache lives, refused": Row(
         asked(prompt_cache_options={"ttl": "12h"}),
@@ -435,6 +439,13 @@ def test_a_request_is_translated_as_its_row_says(row: Row) -> None:
     body = body_of(request)
     assert {path: at(body, path) for path in row.holds} == dict(row.holds)
     assert request.notes == row.notes
+
+
+@pytest.mark.parametrize(
+    ("stop", "kept"), [("END", ("END",)), (["", "a" * 5000, *"abcde"], ("a", "b", "c", "d")), (None, ())], ids=["one", "many", "none"]
+)
+def test_stop_sequences_are_kept_for_the_answer(stop: Any, kept: tuple[str, ...]) -> None:
+    assert translated(asked(stop=stop), context(SOL)).memory.stop == kept
 
 
 REFUSED: dict[str, tuple[dict[str, Any], type[GatewayError], str, str]] = {
