@@ -25,6 +25,8 @@ NAMES: Mapping[Field, str] = {
 }
 NEWER_NAMES: Mapping[Field, str] = {**NAMES, "limit": "max_completion_tokens"}
 
+REPLACED = ("functions", "function_call")
+"""By `tools` and `tool_choice`."""
 _OF_THE_GATEWAY = frozenset({"model", "stream", "stream_options"})
 _READ = _OF_THE_GATEWAY | frozenset(
     {"messages", "tools", "tool_choice", "parallel_tool_calls", "cache_control", "n"}
@@ -70,9 +72,12 @@ class Extras(Mapping[str, bytes]):
 
 
 def read_fields(envelope: Envelope) -> dict[str, Any]:
-    """The fields that have a neutral place, decoded, each once. Errors: `Unsupported` for those that were replaced."""
+    """The fields that have a neutral place, decoded, each once. Errors: `Unsupported` for those that were replaced, unless the client says
+    itself that they are not to be used."""
     fields = {key: envelope.value(key) for key in envelope if key in _READ and key not in _OF_THE_GATEWAY}
-    for key in ("functions", "function_call"):
+    if fields.get("function_call") == "none":
+        return fields
+    for key in REPLACED:
         if fields.get(key) is not None:
             raise Unsupported(f"'{key}' was replaced by 'tools' and 'tool_choice'.", param=key)
     return fields
@@ -105,6 +110,8 @@ def read_limit(fields: Mapping[str, Any]) -> tuple[int | None, Mapping[Field, st
         value = _number(fields, name)
         if value is None:
             continue
+        if value == 0 and names is NEWER_NAMES:  # as OpenAI's own SDK sends it beside everything else
+            return 1, names
         if value < 1 or value != int(value):
             raise BadRequest(f"'{name}' must be a whole number of at least 1.", param=name)
         return int(value), names
@@ -118,6 +125,12 @@ def _number(fields: Mapping[str, Any], name: str) -> float | int | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise BadRequest(f"'{name}' must be a number.", param=name)
     return value
+
+
+def changes_in(fields: Mapping[str, Any]) -> tuple[str, ...]:
+    """Notes on what was read otherwise than it was sent."""
+    dropped = tuple(f"dropped={name}" for name in REPLACED if name in fields and fields[name] is not None)
+    return (*dropped, "raised=max_completion_tokens") if fields.get("max_completion_tokens") == 0 else dropped
 
 
 def read_sampling(fields: Mapping[str, Any]) -> Sampling:

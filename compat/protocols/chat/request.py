@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from compat.protocols.chat.parameters import (
+    changes_in,
     read_answers,
     read_extras,
     read_fields,
@@ -45,6 +46,7 @@ def read_request(envelope: Envelope) -> Request:
         api=API,
         answers=answers,
         extras=extras,
+        changes=changes_in(fields),
         limit=limit,
         names=names,
         reasoning=read_reasoning(fields),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from compat.errors import BadRequest
+from compat.errors import BadRequest, Unsupported
 from compat.protocols.chat.request import read_request
 from compat.protocols.request import (
     Choice,
@@ -44,6 +44,28 @@ def read(**fields: Any) -> Request:
 def test_a_schema_is_an_object(schema: Any) -> None:
     with pytest.raises(BadRequest, match="must be an object"):
         read(response_format={"type": "json_schema", "json_schema": {"schema": schema}})
+
+
+@pytest.mark.parametrize(
+    ("fields", "changes"),
+    [
+        ({"function_call": "none"}, ("dropped=function_call",)),
+        ({"functions": [{"name": "f"}], "function_call": "none"}, ("dropped=functions", "dropped=function_call")),
+        ({"functions": None, "function_call": None}, ()),
+        ({"max_completion_tokens": 0, "max_tokens": 0}, ("raised=max_completion_tokens",)),
+        ({"max_completion_tokens": 1}, ()),
+    ],
+)
+def test_what_is_read_otherwise_than_it_was_sent_is_noted(fields: dict[str, Any], changes: tuple[str, ...]) -> None:
+    request = read(**fields)
+    assert request.changes == changes
+    assert request.limit == (1 if "max_completion_tokens" in fields else None)
+    assert request.tools == ()
+
+
+def test_functions_of_old_that_may_be_called_are_refused() -> None:
+    with pytest.raises(Unsupported, match="'functions' was replaced"):
+        read(functions=[{"name": "f"}])
 
 
 def test_a_request_holds_all_that_the_client_said_with_its_place() -> None:
