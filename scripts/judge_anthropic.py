@@ -7,13 +7,9 @@ Exit code 0: all passed; 1: some did not; 3: the SDK could not be fetched.
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
-import tarfile
 import tempfile
-import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,31 +19,21 @@ from gevent import monkey  # noqa: E402  # below the path
 
 monkey.patch_all()
 
+from scripts.sdk_tests import Sdk, main  # noqa: E402
 from tests.conftest import RunningGateway  # noqa: E402
 from tests.fakes import anthropic_answers as answers  # noqa: E402
 from tests.fakes.anthropic_settings import KEY, origin_of  # noqa: E402
 from tests.fakes.upstream import Answer, FakeUpstream, Request  # noqa: E402
 
-VERSION = "0.121.0"
-FILES = [f"tests/api_resources/{name}" for name in ("test_messages.py", "test_models.py", "beta/test_messages.py")]
-NEEDS = (
-    *("pytest", "pytest-asyncio", "pytest-xdist", "respx", "time-machine", "dirty-equals", "inline-snapshot", "http-snapshot"),
-    *("aiohttp", "httpx-aiohttp", "boto3", "google-auth"),
+ANTHROPIC = Sdk(
+    "anthropic",
+    "0.121.0",
+    (
+        *("pytest", "pytest-asyncio", "pytest-xdist", "respx", "time-machine", "dirty-equals", "inline-snapshot", "http-snapshot"),
+        *("aiohttp", "httpx-aiohttp", "boto3", "google-auth"),
+    ),
 )
-
-
-def fetched(folder: Path) -> tuple[Path, Path]:
-    """An interpreter with the SDK, and the SDK's sources. Errors: `CalledProcessError`."""
-    sources, python = folder / f"anthropic-{VERSION}", folder / "venv/bin/python"
-    if not sources.exists():
-        venv.create(folder / "venv", with_pip=True)
-        pip = [str(python), "-m", "pip", "-q", "--disable-pip-version-check"]
-        subprocess.run([*pip, "install", f"anthropic=={VERSION}", *NEEDS], check=True)  # noqa: S603  # words of our own
-        download = [*pip, "download", "--no-deps", "--no-binary", ":all:", f"anthropic=={VERSION}", "-d", str(folder)]
-        subprocess.run(download, check=True)  # noqa: S603  # words of our own
-        with tarfile.open(folder / f"anthropic-{VERSION}.tar.gz") as archive:
-            archive.extractall(folder, filter="data")
-    return python, sources
+FILES = [f"tests/api_resources/{name}" for name in ("test_messages.py", "test_models.py", "beta/test_messages.py")]
 
 
 def respond(request: Request) -> Answer:
@@ -63,30 +49,20 @@ def respond(request: Request) -> Answer:
 
 def judged(folder: Path) -> int:
     """The exit code of the SDK's tests."""
-    python, sources = fetched(folder)
-    texts = [(sources / name).read_text() for name in FILES]
+    sources = ANTHROPIC.fetched(folder)
+    texts = [(sources.root / name).read_text() for name in FILES]
     names = {name for text in texts for name in re.findall(r'model(?:_id)?="([^"]+)"', text)}
-    names |= set(re.findall(r'^    "(claude[^"]+)":', (sources / "src/anthropic/resources/messages/messages.py").read_text(), re.MULTILINE))
+    names |= set(
+        re.findall(r'^    "(claude[^"]+)":', (sources.root / "src/anthropic/resources/messages/messages.py").read_text(), re.MULTILINE)
+    )
     with FakeUpstream(default=respond) as upstream, tempfile.TemporaryDirectory() as base:
         row = {"kind": "anthropic", "base_url": origin_of(upstream), "api_keys": [KEY]}
         models = {name: {"route": ["up/claude-sonnet-4-6"]} for name in names}
         gateway = RunningGateway({"upstreams": {"up": row}, "models": models}, Path(base))
-        command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts=", "--tb=line", *FILES]
-        done = subprocess.run(command, cwd=sources, env={**os.environ, "TEST_API_BASE_URL": gateway.root}, check=False)  # noqa: S603  # the same
+        code = sources.run(gateway.root, *FILES)
         gateway.close()
-    return done.returncode
-
-
-def main() -> int:
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(sys.argv[1] if len(sys.argv) > 1 else temporary).resolve()
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            return int(judged(folder) != 0)
-        except subprocess.CalledProcessError as error:
-            sys.stderr.write(f"The SDK could not be fetched: {error}\n")
-            return 3
+    return code
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(judged))
