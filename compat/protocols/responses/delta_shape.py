@@ -14,26 +14,22 @@ _OWN = re.compile(rb'("sequence_number"(?:\\?\s)*:(?:\\?\s)*)\d+|("obfuscation"(
 class DeltaShape:
     """What stands around the text of a delta. Immutable."""
 
-    __slots__ = ("_match", "_start")
+    __slots__ = ("_match",)
 
     def __init__(self, before: bytes, after: bytes) -> None:
-        self._start = before[: before.find(b'"sequence_number"')] if b'"sequence_number"' in before else before
-        rest = before[len(self._start) :]
-        self._match = re.compile(_around(rest) + b"(" + VALUE + b")" + _around(after)).fullmatch
+        self._match = re.compile(_around(before) + b"(" + VALUE + b")" + _around(after)).fullmatch
 
     def values(self, text: bytes) -> list[bytes] | None:
         """The strings in the text of events (see `EventSplitter.complete`) that all have this shape; else `None`."""
-        start = self._start
-        if not text.startswith(start) or not (text.isascii() or is_utf8(text)):
-            return None
-        size, match = len(start), self._match
-        found = match(text, size)
+        found = self._match(text)
         if found is not None:  # one event, as most come: nothing that matches holds a line end
-            return [found[1]]
-        blocks = text.split(b"\n\n")
-        matches = [match(block, size) for block in blocks if block.startswith(start)]
-        values = [one[1] for one in matches if one is not None]
-        return values if len(values) == len(blocks) else None
+            values = [found[1]]
+        else:
+            blocks = text.split(b"\n\n")
+            values = [one[1] for one in map(self._match, blocks) if one is not None]
+            if len(values) < len(blocks):
+                return None
+        return values if text.isascii() or is_utf8(text) else None
 
 
 def delta_shape(event: bytes, text: str) -> DeltaShape | None:
