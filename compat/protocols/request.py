@@ -313,6 +313,7 @@ class Request:
     unread         names of fields that held something else than they should and can be done without: noted as dropped
     names          the client's names of what is here, where they differ (see `name`)
     size_bytes     of the client's body; `was_repaired`: half surrogate pairs in it were replaced
+    has_marks      whether there may be cache marks anywhere
     """
 
     api: ClientApi
@@ -339,6 +340,7 @@ class Request:
     names: Mapping[Field, str] = field(default_factory=dict)
     size_bytes: int = 0
     was_repaired: bool = False
+    has_marks: bool = True
 
     def name(self, what: Field) -> str:
         """The client's name of a field, for notes and errors: `name("limit")` is `max_completion_tokens` where the client wrote that."""

@@ -6,6 +6,7 @@ that goes on in step.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.cases.faults import AT_THE_END, BODIES, STREAMS, TOOL, Ended, Fault, Right, Told, Wire
+from tests.cases.faults import AT_THE_END, BODIES, STREAMS, TOOL, WIRES, Ended, Fault, Right, Told, Wire
 from tests.conftest import RunningGateway
 from tests.fakes.authority import Authority
 from tests.fakes.upstream import Answer, FakeUpstream
@@ -34,17 +35,19 @@ def deployment_of(fault: Fault, wire: Wire) -> str:
 
 
 class Upstreams:
-    """One upstream for each wire API over TLS; `answer` is what both say next."""
+    """One upstream for each wire API over TLS; `answer` is what all of them say next."""
 
     def __init__(self, authority: Authority) -> None:
         self.answer = Answer()
-        self.running = {wire: FakeUpstream(default=lambda _: self.answer, tls=authority.server) for wire in ("openai", "anthropic")}
+        self.running = {wire: FakeUpstream(default=lambda _: self.answer, tls=authority.server) for wire in WIRES}
 
 
 @pytest.fixture(scope="module")
 def upstreams(authority: Authority) -> Iterator[Upstreams]:
     made = Upstreams(authority)
-    with made.running["openai"], made.running["anthropic"]:
+    with contextlib.ExitStack() as running:
+        for upstream in made.running.values():
+            running.enter_context(upstream)
         yield made
 
 

@@ -26,14 +26,12 @@ _MEDIA_PART = re.compile(r'"type"\s*:\s*"(?:image|media|file|document)')
 
 
 def text_blocks(content: Any, where: str) -> list[Block]:
-    """The blocks of a content that can hold text only (a string, or text and refusal parts, and what an assistant thought).
+    """The blocks of a content of parts that can be text only: text and refusals, and what an assistant thought.
 
     Errors: `BadRequest`, `Unsupported`.
     """
     if content is None:
         return []
-    if isinstance(content, str):
-        return [Text(where, content)] if content else []
     blocks: list[Block] = []
     for place, part in _parts(content, where):
         kind = part["type"]

@@ -63,10 +63,11 @@ def read_request(envelope: Envelope) -> Request:
         cache_key=_text(fields, "prompt_cache_key") or _text(fields, "promptCacheKey"),
         service_tier=tier,
         store=store if isinstance(store, bool) else None,
-        cache=mark_in(fields.get("cache_control")),
+        cache=None if fields.get("cache_control") is None else mark_in(fields["cache_control"]),
         unread=tuple(unread),
         size_bytes=len(envelope.body),
         was_repaired=envelope.was_repaired,
+        has_marks=b"cache_control" in envelope.body,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from compat.errors import BadRequest, Unsupported
 from compat.protocols.chat.parts import API, content_blocks, parts_in, text_blocks
 from compat.protocols.marks import mark_of
-from compat.protocols.request import Block, CallKind, Text, Thinking, ToolCall, ToolResult, Turn
+from compat.protocols.request import Block, CacheMark, CallKind, Text, Thinking, ToolCall, ToolResult, Turn
 from compat.wire.extent import MAX_VALUES, check_values
 
 MAX_PIECES = 100_000
@@ -50,13 +50,11 @@ def _check_size(messages: Sequence[Any]) -> None:
 
 
 def _system(message: Mapping[str, Any], where: str, position: int) -> Turn:
-    blocks = text_blocks(message.get("content"), f"{where}.content")
-    return Turn("system", tuple(blocks), where, position, _name_in(message), mark_of(message))
+    return Turn("system", tuple(_blocks(message, where, text_blocks)), where, position, *_head_of(message))
 
 
 def _user(message: Mapping[str, Any], where: str, position: int) -> Turn:
-    blocks = content_blocks(message.get("content"), f"{where}.content")
-    return Turn("user", tuple(blocks), where, position, _name_in(message), mark_of(message))
+    return Turn("user", tuple(_blocks(message, where, content_blocks)), where, position, *_head_of(message))
 
 
 def _tool(message: Mapping[str, Any], where: str, position: int) -> Turn:
@@ -80,7 +78,7 @@ def _written_blocks(content: str, where: str) -> tuple[list[Block] | None, str]:
 def _assistant(message: Mapping[str, Any], where: str, position: int) -> Turn:
     if message.get("function_call") is not None:
         raise Unsupported(f"{where}.function_call was replaced by tool_calls.", param=where)
-    blocks = text_blocks(message.get("content"), f"{where}.content")
+    blocks = _blocks(message, where, text_blocks)
     refusal = message.get("refusal")
     if isinstance(refusal, str) and refusal:
         blocks.append(Text(f"{where}.refusal", refusal, is_refusal=True))
@@ -94,7 +92,7 @@ def _assistant(message: Mapping[str, Any], where: str, position: int) -> Turn:
         if thoughts:
             words = next((value for value in thoughts.values() if isinstance(value, str)), "")
             blocks.insert(0, Thinking(where, words, is_beside=True, origin=API, value=thoughts))
-    return Turn("assistant", tuple(blocks), where, position, _name_in(message), mark_of(message))
+    return Turn("assistant", tuple(blocks), where, position, *_head_of(message))
 
 
 def _call(call: Any, where: str) -> ToolCall:
@@ -113,9 +111,18 @@ def _call(call: Any, where: str) -> ToolCall:
     return ToolCall(where, call_id, name, arguments, kind, "", mark_of(fields), fields.get("extra_content"))
 
 
-def _name_in(message: Mapping[str, Any]) -> str:
+def _blocks(message: Mapping[str, Any], where: str, read: Callable[[Any, str], list[Block]]) -> list[Block]:
+    """The blocks of a message's content, which mostly is a string."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return [Text(f"{where}.content", content)] if content else []
+    return read(content, f"{where}.content")
+
+
+def _head_of(message: Mapping[str, Any]) -> tuple[str, CacheMark | None]:
+    """The speaker's name, and the mark of the message as a whole."""
     name = message.get("name")
-    return str(name) if name else ""
+    return str(name) if name else "", mark_of(message) if "cache_control" in message else None
 
 
 _HANDLERS: Mapping[str, Callable[[Mapping[str, Any], str, int], Turn]] = {

@@ -20,7 +20,7 @@ from compat.protocols.messages.content import Block
 
 MAX_MARKERS = 4
 _UNMARKABLE = frozenset({"thinking", "redacted_thinking"})
-_CHARS_PER_TOKEN = 4
+CHARS_PER_TOKEN = 4
 
 
 def plan_cache(tools: Sequence[Block], system: Sequence[Block], messages: Sequence[Block], *, cache_minimum: int, size_chars: int) -> None:
@@ -32,7 +32,7 @@ def plan_cache(tools: Sequence[Block], system: Sequence[Block], messages: Sequen
     asked = {number: block.pop("cache_control") for number, block in enumerate(places) if "cache_control" in block}
     chosen = dict(asked)
     is_agent = bool(tools) or sum(message["role"] == "user" for message in messages) > 1
-    if asked or (is_agent and size_chars >= cache_minimum * _CHARS_PER_TOKEN):
+    if asked or (is_agent and size_chars >= cache_minimum * CHARS_PER_TOKEN):
         for number in _useful_ends(tools, system, messages):
             chosen.setdefault(number, {"type": "ephemeral"})
     chosen = {number: marker for number, marker in chosen.items() if _is_markable(places[number])}

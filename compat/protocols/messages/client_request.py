@@ -68,6 +68,7 @@ def read_request(envelope: Envelope) -> Request:
         names=NAMES,
         size_bytes=len(envelope.body),
         was_repaired=envelope.was_repaired,
+        has_marks=b"cache_control" in envelope.body,
     )
 
 

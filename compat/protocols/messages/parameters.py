@@ -125,9 +125,10 @@ def _stop(request: Request, notes: Notes) -> Block:
 
 
 def _structure(request: Request, ctx: TranslationContext, notes: Notes, *, thinking: Thinking) -> Structure:
-    wanted, name = request.format, request.name("format")
+    wanted = request.format
     if wanted is None:
         return Structure()
+    name = request.name("format")
     if wanted.kind == "json":
         return Structure(instruction="Answer with one JSON object and nothing else: no prose around it and no code fence.")
     facts, schema = ctx.model.messages, wanted.schema

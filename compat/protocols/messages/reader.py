@@ -33,8 +33,7 @@ from compat.protocols.events import (
     Used,
 )
 from compat.protocols.joined import DeltaKind, EventReader, RawDeltas
-from compat.protocols.messages.open_block import OpenBlock
-from compat.protocols.messages.shapes import MessageEvent, decode_answer, decode_event, decode_input
+from compat.protocols.messages.shapes import MessageEvent, OpenBlock, decode_answer, decode_event, decode_input
 from compat.protocols.messages.words import (
     PAUSED,
     ThinkingKeeper,

@@ -22,7 +22,7 @@ import msgspec
 
 from compat import jsonio
 from compat.protocols.base import AnswerMemory, TranslatedRequest, TranslationContext
-from compat.protocols.messages.cache import plan_cache, strip_markers
+from compat.protocols.messages.cache import CHARS_PER_TOKEN, plan_cache, strip_markers
 from compat.protocols.messages.content import Block, mark_last, text_block
 from compat.protocols.messages.parameters import Parameters, parameters_of
 from compat.protocols.messages.thinking import lacks_thinking
@@ -59,10 +59,11 @@ def write_request(request: Request, ctx: TranslationContext) -> TranslatedReques
         system.append(text_block(structure.instruction))
     mark_last(conversation.messages[-1]["content"], request.cache)
     turns = _turns(conversation, ctx)
-    if "cache_control" not in ctx.refused_parameters:
+    if "cache_control" in ctx.refused_parameters:
+        if strip_markers(tools, system, turns):
+            notes.add("dropped", "cache_control")
+    elif request.has_marks or request.size_bytes >= ctx.model.messages.cache_minimum * CHARS_PER_TOKEN:
         plan_cache(tools, system, turns, cache_minimum=ctx.model.messages.cache_minimum, size_chars=request.size_bytes)
-    elif strip_markers(tools, system, turns):
-        notes.add("dropped", "cache_control")
     document: Block = {"model": ctx.target, **parameters.fields}
     if choice is not None and "tool_choice" in ctx.refused_parameters:
         notes.add("dropped", request.name("choice"))

@@ -1,10 +1,13 @@
-"""The shapes of Anthropic's answers, as far as they are decoded."""
+"""The shapes of Anthropic's answers, as far as they are decoded, and a content block while it is read."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+
+from compat.protocols.raw_text import text_of
 
 
 class Delta(msgspec.Struct):
@@ -49,6 +52,36 @@ class ToolInput(msgspec.Struct):
     """Of a tool call: its input, as the model wrote it."""
 
     input: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+@dataclass(slots=True)
+class OpenBlock:
+    """An open content block: its number among all parts of the answer, as it began, and the pieces that came since.
+
+    `raw` are pieces after these that were not decoded yet.
+    """
+
+    number: int
+    opening: dict[str, Any]
+    pieces: list[str] = field(default_factory=list)
+    raw: list[bytes] = field(default_factory=list)
+    signature: list[str] = field(default_factory=list)
+    citations: list[Any] = field(default_factory=list)
+    is_answer: bool = False
+
+    @property
+    def kind(self) -> str:
+        """The block's type."""
+        return str(self.opening.get("type"))
+
+    def decode(self) -> int:
+        """Decode the pieces that were not yet; how many characters these are."""
+        if not self.raw:
+            return 0
+        text = text_of(self.raw)
+        self.raw.clear()
+        self.pieces.append(text)
+        return len(text)
 
 
 decode_event = msgspec.json.Decoder(MessageEvent).decode

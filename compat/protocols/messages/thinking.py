@@ -39,11 +39,12 @@ class Thinking:
 
 def thinking_of(request: Request, ctx: TranslationContext, notes: Notes) -> Thinking:
     """By what the client asks for, as far as the model has it."""
-    facts, refused, asked, name = ctx.model.messages, ctx.refused_parameters, request.reasoning, request.name("effort")
+    facts, refused, asked = ctx.model.messages, ctx.refused_parameters, request.reasoning
     notes.add_all("dropped", asked.extras)
     effort, budget = asked.effort or ("high" if asked.is_adaptive else None), asked.budget
-    if asked.is_silent:
+    if effort is None and budget is None:
         return Thinking(_shown(facts, refused) if facts.thinking_default != "off" and facts.thinking == "adaptive" else None)
+    name = request.name("effort")
     if facts.thinking == "none" or "thinking" in refused:
         if effort != "none":
             notes.add("dropped", name)
