@@ -19,7 +19,7 @@ from functools import partial
 from compat.calls.call import Call
 from compat.calls.engine import admitted_at, awaited_engine
 from compat.calls.gateway import Gateway
-from compat.calls.identity import SEALING, session_named, thinker_of
+from compat.calls.identity import memories, thinker_of
 from compat.calls.ledger import Account
 from compat.calls.phases import ATTEMPT, AttemptPhase
 from compat.errors import GatewayError, NoUpstream, UpstreamBroken, UpstreamError, UpstreamTimeout
@@ -310,7 +310,8 @@ class Attempt:
             self.gateway.refusals.learn(self.deployment.name, name)
             self.gateway.log.event("parameter.refused", {"deployment": self.deployment.name, "parameter": name})
         self._translator = self._translator_without(refused := ctx.refused_parameters | {name})
-        return replace(ctx, refused_parameters=refused)
+        kept = memories(self.gateway.vault, self.call, self.deployment, self._translator, self.key)
+        return replace(ctx, refused_parameters=refused, **kept)
 
     def _translator_without(self, refused: frozenset[str]) -> Translator:
         """How the call gets to the deployment, which refuses these. `NoUpstream` where there is no way."""
@@ -334,8 +335,7 @@ class Attempt:
             unwanted_fields=deployment.upstream.unwanted_fields,
             upstream_name=deployment.upstream.name,
             refused_parameters=self.gateway.refusals.of(deployment.name),
-            find_thinking=lambda ids: self.gateway.vault.find(call.client, thinker_of(deployment, self._translator, self.key), ids),
-            session=session_named(call) if self._translator.endpoint == SEALING else "",
+            **memories(self.gateway.vault, call, deployment, self._translator, self.key),
             count_prompt=partial(prompt_tokens, call.envelope, call.protocol.prompt),
             client_headers=call.headers,
             sealer=self.gateway.sealer() if call.protocol.seals else None,

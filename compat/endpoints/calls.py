@@ -44,6 +44,7 @@ def whole_answer(run: CallRun, watch: ClientWatch, reader: Reader[Told] | None =
         with watch:
             body = run.whole() if reader is None else next(reader)
     except GatewayError as error:
+        error.forget_frames()
         return error_body(error, _headers(run, leader), run.call.protocol)
     except ClientGone:
         return GONE
@@ -65,6 +66,7 @@ def streamed_answer(run: CallRun, watch: ClientWatch, reader: Reader[Told] | Non
             with watch:
                 first = next(frames)
         except GatewayError as error:
+            error.forget_frames()
             return error_body(error, _headers(run, leader), run.call.protocol)
         except ClientGone:
             return GONE

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from tests.cases import messages_strategies as odd
 from tests.fakes import openai_answers as openai
+from tests.fakes import responses_answers as responses
+from tests.fakes import responses_items as items
 from tests.fakes.anthropic_answers import message, stream_events
 
 WORDS = (
@@ -152,3 +154,11 @@ def noise_event(event: Any) -> bytes:
 
 anthropic_streams = damaged(odd.spoilt(odd.answers.map(stream_events)).map(_events))
 anthropic_answers = damaged(odd.spoilt(odd.answers.map(message)).map(encoded))
+_responses = st.lists(
+    st.builds(items.message, st.builds(items.text_part, odd.junk.map(str)))
+    | st.builds(items.function_call, arguments=odd.junk.map(str))
+    | st.sampled_from([items.reasoning("Let me see."), items.open_reasoning(), items.custom_call(), items.web_search()]),
+    max_size=3,
+)
+responses_streams = damaged(odd.spoilt(_responses.map(responses.stream_events)).map(_events))
+responses_answers = damaged(odd.spoilt(_responses.map(responses.response)).map(encoded))

@@ -24,7 +24,7 @@ from tests.security import fuzz_cases as cases
 from tests.security.fuzz_wire import Cut, cut, places
 
 OPENAI, ANTHROPIC = TRANSLATORS["openai.chat", "openai.chat"], TRANSLATORS["openai.chat", "anthropic.messages"]
-LLAMA = TRANSLATORS["openai.chat", "llama.chat"]
+LLAMA, RESPONSES = TRANSLATORS["openai.chat", "llama.chat"], TRANSLATORS["openai.chat", "openai.responses"]
 CTX = TranslationContext("alias", "their-model", Model(price=Price(1.0, 10.0)), "chatcmpl-ours", 17, is_stream=True, wants_usage=True)
 GROWTH = 40
 """How many times longer than what was sent a stream may become: a piece of text of one letter becomes a whole chunk."""
@@ -124,9 +124,13 @@ PROPERTIES: dict[str, tuple[st.SearchStrategy[Any], Any]] = {
     "anthropic-stream": (st.tuples(cases.anthropic_streams | cases.noise, places), stream_is_frames_or_the_upstreams_fault(ANTHROPIC)),
     "openai-answer": (cases.openai_answers | cases.noise, answer_is_a_completion_or_the_upstreams_fault(OPENAI)),
     "anthropic-answer": (cases.anthropic_answers | cases.noise, answer_is_a_completion_or_the_upstreams_fault(ANTHROPIC)),
+    "responses-call": (cases.bodies, call_is_translated_or_refused_as_the_clients_fault(RESPONSES)),
+    "responses-stream": (st.tuples(cases.responses_streams | cases.noise, places), stream_is_frames_or_the_upstreams_fault(RESPONSES)),
+    "responses-answer": (cases.responses_answers | cases.noise, answer_is_a_completion_or_the_upstreams_fault(RESPONSES)),
     "refusal": (refusals, refusal_is_told),
 }
 TRANSLATED: frozenset[tuple[WireApi, WireApi]] = frozenset(
     {("openai.chat", "openai.chat"), ("openai.chat", "anthropic.messages"), ("openai.chat", "llama.chat")}
+    | {("openai.chat", "openai.responses")}
 )
 """The pairs that are tried here; a test sees to it that none is forgotten."""

@@ -53,9 +53,10 @@ class OpenItem:
     parts: dict[PartKey, OpenPart] = field(default_factory=dict)
     block: OpenPart | None = None
 
-    @property
-    def is_valid_call(self) -> bool:
+    def has_whole_call(self) -> bool:
         """Whether what came of a call's arguments is JSON, or nothing."""
+        for part in self.parts.values():
+            part.decode()
         pieces = [piece for part in self.parts.values() for piece in part.pieces]
         try:
             return not pieces or msgspec.json.decode("".join(pieces)) is not msgspec.UNSET

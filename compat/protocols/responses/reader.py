@@ -238,7 +238,7 @@ class ResponsesReader(EventReader):
                 if known is None or known.kind == _kind_of(item):
                     events += self._completed(index, item)
         for known in self._items.values():
-            if known is not None and known.kind == "function_call" and answer.status == "completed" and not known.is_valid_call:
+            if known is not None and known.kind == "function_call" and answer.status == "completed" and not known.has_whole_call():
                 raise UpstreamBroken("The upstream ended its answer within a tool call.")
             events += self._closed(known) if known is not None else ()
         self.usage = usage_of(answer.usage) or self.usage_so_far()

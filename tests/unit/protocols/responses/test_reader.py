@@ -735,3 +735,16 @@ def test_a_delta_whose_text_is_not_plain_is_decoded() -> None:
     read = learnt()
     assert read.read(delta("X").replace(b'"X"', b'"\\ud83d\\ude42"')) == (TextDelta(0, "🙂"),)
     assert read.known(delta("x")) is None
+
+
+@pytest.mark.parametrize(("pieces", "is_whole"), [(['{"a"', ": 1", "}"], True), (['{"a"', ": 1", ", "], False)])
+def test_a_call_whose_arguments_were_not_decoded_is_looked_at_when_the_answer_ends(pieces: list[str], is_whole: bool) -> None:
+    """Some servers say of no item that it is done."""
+    call = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "f", "arguments": "", "status": "in_progress"}
+    deltas = [{"type": "response.function_call_arguments.delta", "output_index": 0, "delta": piece} for piece in pieces]
+    added = {"type": "response.output_item.added", "output_index": 0, "item": call}
+    end = {"type": "response.completed", "response": {**response([]), "status": "completed", "output": []}}
+    stream = JoinedStream(context(SOL), ResponsesReader, ChatWriter)
+    for event in ({"type": "response.created", "response": {**response([]), "output": []}}, added, *deltas, end):
+        stream.feed(one_event(event))
+    assert (stream.failure is None) == is_whole
