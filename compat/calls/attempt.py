@@ -16,10 +16,9 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from compat.calls.call import Call
+from compat.calls.call import Call, memories, thinker_of
 from compat.calls.engine import admitted_at, awaited_engine
 from compat.calls.gateway import Gateway
-from compat.calls.identity import memories, thinker_of
 from compat.calls.ledger import Account
 from compat.calls.phases import ATTEMPT, AttemptPhase
 from compat.errors import GatewayError, NoUpstream, UpstreamBroken, UpstreamError, UpstreamTimeout

@@ -83,8 +83,13 @@ def protocol_at(path: str, environ: Mapping[str, object] = _NOTHING) -> ClientPr
 
 def api_for(client: ClientApi, apis: Iterable[WireApi]) -> WireApi | None:
     """By which of these APIs a client's calls go: its own where it is among them, else the first that they can be translated to."""
-    possible = [api for api in apis if (client, api) in TRANSLATORS]
-    return next((api for api in possible if api == client), possible[0] if possible else None)
+    first = None
+    for api in apis:
+        if (client, api) in TRANSLATORS:
+            if api == client:
+                return api
+            first = first or api
+    return first
 
 
 def translator_for(

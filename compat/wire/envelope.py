@@ -37,6 +37,7 @@ _SHORT = (
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _KEY = re.compile(rb'"((?:[^"\\]++|\\.)*+)"')
 _BLANK = b" \t\n\r"
+_BLANKS = frozenset((b" ", b"\t", b"\n", b"\r"))
 _FEW_BYTES = 16
 _ESCAPES = re.compile(
     rb"(?:\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}){1,1000}+"
@@ -134,7 +135,7 @@ def client_envelope(body: bytes) -> Envelope:
     check_values(body)
     check_escapes(body)
     envelope = Envelope(body)
-    for key in _SHORT:
+    for key in _SHORT if len(body) > MAX_SHORT_BYTES else ():
         if envelope.size_bytes(key) > MAX_SHORT_BYTES:
             raise BadRequest(f"'{key}' has more than {MAX_SHORT_BYTES} bytes.", param=key)
     return envelope
@@ -181,6 +182,8 @@ def _find_spans(body: bytes, values: Mapping[str, msgspec.Raw]) -> dict[str, tup
 
 def _after_blank(body: bytes, position: int) -> int:
     """The first place from `position` on that is not blank."""
+    if body[position : position + 1] not in _BLANKS:
+        return position
     size = _FEW_BYTES
     while True:
         window = body[position : position + size]

@@ -39,7 +39,7 @@ def with_cost(raw: Mapping[str, Any], ctx: TranslationContext) -> dict[str, Any]
 
 
 def _count(table: Any, key: str) -> int:
-    value = table.get(key) if isinstance(table, Mapping) else None
+    value = table.get(key) if isinstance(table, dict) else None
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_TOKENS else 0
 
 
