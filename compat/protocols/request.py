@@ -179,11 +179,11 @@ Block = Text | Image | Document | ToolCall | ToolResult | Thinking | Unknown
 class Turn(msgspec.Struct, frozen=True):
     """A message. Neighbours may have the same role: who needs them to alternate joins them.
 
-     Calls that the model made together are in one turn: a client's half whose protocol has an item for each (Responses) joins such a run
-    . `position` is the message's number in the client's body, which notes give (`moved=system@3`); instructions that stand outside of
-     the list are the first turns, with the place of their field. `name` is the speaker's, `cache` the mark of the message as
-     a whole: it belongs to the last block that is sent. `more` holds the client's own fields of a message that have no neutral
-     place (`phase`, `output_config`), by name.
+    Calls that the model made together are in one turn: a client's half whose protocol has an item for each (Responses) joins such a run.
+    `position` is the message's number in the client's body, which notes give (`moved=system@3`); instructions that stand outside of the
+    list are the first turns, with the place of their field. `name` is the speaker's, `cache` the mark of the message as a whole: it belongs
+    to the last block that is sent. `more` holds the client's own fields of a message that have no neutral place (`phase`,
+    `output_config`), by name.
     """
 
     role: Role
