@@ -58,7 +58,7 @@ def name_of(settings: EmbeddedSettings) -> str:
 def calls_tools(settings: EmbeddedSettings) -> bool:
     """Whether it calls tools that are offered to it, once the best of them is there."""
     presets = LADDER if settings.model == AUTO else [PRESETS[settings.model]] if settings.model in PRESETS else []
-    return any(preset.template for preset in presets)
+    return any(preset.calls_tools for preset in presets)
 
 
 def engine_of(settings: EmbeddedSettings, on_event: OnEvent, make_engine: MakeEngine = EmbeddedEngine) -> Engine:

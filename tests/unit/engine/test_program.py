@@ -12,11 +12,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import jinja2
 import pytest
 
 import compat
 from compat.engine.child import Child
-from compat.engine.presets import PRESETS, Preset
+from compat.engine.presets import PRESETS, SMALL, Preset
 from compat.engine.program import answers_within, has_hash, is_busy, opened, path_of, reading_speed, server_parameters
 from tests.fakes.upstream import Answer, FakeUpstream
 
@@ -62,7 +63,7 @@ def test_the_engine_serves_this_machine_only_at_a_free_port_and_shows_nothing() 
     assert (made.ui, made.endpoint_slots) == (False, False)
 
 
-@pytest.mark.parametrize("preset", [preset for preset in PRESETS.values() if preset.template], ids=lambda preset: preset.name)
+@pytest.mark.parametrize("preset", [preset for preset in PRESETS.values() if preset.calls_tools], ids=lambda preset: preset.name)
 def test_a_preset_may_have_a_chat_template_of_its_own(preset: Preset) -> None:
     assert not hasattr(server_parameters(common(), PARAMETERS), "chat_template")
     made = server_parameters(common(), {**PARAMETERS, "template": preset.template})
@@ -236,3 +237,17 @@ def test_a_model_that_does_not_load_is_refused_for_now(tmp_path: Path) -> None:
     first, second, code = ended(path)
     assert first == {"error": f"llama.cpp can't load {path}", "permanent": False}
     assert (second, code) == (None, 1)
+
+
+@pytest.mark.parametrize(
+    ("messages", "prompt"),
+    [
+        ([("user", "Hello")], "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\nHello<|im_end|>\n"),
+        ([("system", "Be brief."), ("user", "Hi")], "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"),
+        ([("system", "s"), ("assistant", None)], "<|im_start|>system\ns<|im_end|>\n<|im_start|>assistant\n<|im_end|>\n"),
+    ],
+)
+def test_the_small_model_has_a_plain_prompt_where_the_client_has_none(messages: list[tuple[str, str | None]], prompt: str) -> None:
+    template = jinja2.Template((ROOT / "compat" / "engine" / SMALL.template).read_text())
+    rendered = template.render(messages=[{"role": role, "content": content} for role, content in messages], add_generation_prompt=True)
+    assert rendered == prompt + "<|im_start|>assistant\n"
