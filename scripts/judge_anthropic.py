@@ -5,6 +5,7 @@
 Exit code 0: all passed; 1: some did not; 3: the SDK could not be fetched.
 """
 
+# ruff: noqa: E402  # the path, and what gevent replaces, come before all that is imported
 from __future__ import annotations
 
 import re
@@ -15,15 +16,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from gevent import monkey  # noqa: E402  # below the path
+from gevent import monkey
 
 monkey.patch_all()
 
-from scripts.sdk_tests import Sdk, main  # noqa: E402
-from tests.conftest import RunningGateway  # noqa: E402
-from tests.fakes import anthropic_answers as answers  # noqa: E402
-from tests.fakes.anthropic_settings import KEY, origin_of  # noqa: E402
-from tests.fakes.upstream import Answer, FakeUpstream, Request  # noqa: E402
+from scripts.sdk_tests import Sdk, main
+from tests.conftest import RunningGateway
+from tests.fakes import anthropic_answers as answers
+from tests.fakes.anthropic_settings import KEY, origin_of
+from tests.fakes.upstream import Answer, FakeUpstream, Request
 
 ANTHROPIC = Sdk(
     "anthropic",

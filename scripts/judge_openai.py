@@ -5,6 +5,7 @@
 Exit code 0: all passed; 1: some did not; 3: the SDK could not be fetched.
 """
 
+# ruff: noqa: E402  # the path, and what gevent replaces, come before all that is imported
 from __future__ import annotations
 
 import re
@@ -15,16 +16,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from gevent import monkey  # noqa: E402  # below the path
+from gevent import monkey
 
 monkey.patch_all()
 
-from scripts.sdk_tests import Sdk, main  # noqa: E402
-from tests.conftest import RunningGateway  # noqa: E402
-from tests.fakes.responses_answers import ResponsesApi  # noqa: E402
-from tests.fakes.responses_items import message, text_part  # noqa: E402
-from tests.fakes.responses_settings import KEY  # noqa: E402
-from tests.fakes.upstream import Answer, FakeUpstream, Request  # noqa: E402
+from scripts.sdk_tests import Sdk, main
+from tests.conftest import RunningGateway
+from tests.fakes.responses_answers import ResponsesApi
+from tests.fakes.responses_items import message, text_part
+from tests.fakes.responses_settings import KEY
+from tests.fakes.upstream import Answer, FakeUpstream, Request
 
 OPENAI = Sdk(
     "openai",

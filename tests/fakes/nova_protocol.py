@@ -215,7 +215,7 @@ class UpstreamReader(EventReader):
         return self.usage or Usage(is_estimate=True)
 
     def resume(self) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # its answers never pause
 
     def _noted(self, events: list[Event]) -> list[Event]:
         self.has_content = self.has_content or any(isinstance(event, TextDelta) for event in events)

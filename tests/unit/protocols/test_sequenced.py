@@ -194,7 +194,7 @@ def interleaved(draw: st.DrawFn) -> tuple[list[Event], list[tuple[str, str]]]:
         cuts = sorted(draw(st.lists(st.integers(0, len(whole)), max_size=3)))
         words = [whole[start:end] for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
         stop: list[Event] = [BlockStop(index)] if draw(st.booleans()) else []
-        rows.append([BlockStart(index, kind, f"call_{index}"), *(PIECES[kind](index, piece) for piece in words), *stop])  # type: ignore[arg-type]
+        rows.append([BlockStart(index, kind, f"call_{index}"), *(PIECES[kind](index, piece) for piece in words), *stop])  # type: ignore[arg-type]  # three kinds
     events: list[Event] = []
     rest = [row for row in rows if row]
     while rest:
@@ -209,7 +209,7 @@ def interleaved(draw: st.DrawFn) -> tuple[list[Event], list[tuple[str, str]]]:
 
 
 def said(events: Sequence[Event], kind: type[Event]) -> str:
-    return "".join(event.text for event in events if isinstance(event, kind))  # type: ignore[attr-defined]  # of pieces
+    return "".join(event.text for event in events if isinstance(event, kind))
 
 
 @hypothesis.given(interleaved())

@@ -189,7 +189,7 @@ class Vault(RuleBasedStateMachine):
         self.vault, self.model = self.opened()
 
     def make(self) -> ThinkingVault:
-        raise NotImplementedError
+        raise NotImplementedError  # each store has its own below
 
     def opened(self) -> tuple[ThinkingVault, Model]:
         return self.make(), Model(self.bench.clock, self.store, self.room, events=self.events)

@@ -129,7 +129,7 @@ def test_how_an_answer_ended_is_read_with_its_details() -> None:
     refused = {"stop_reason": "refusal", "stop_details": {"category": "bio"}}
     stopped = {"stop_reason": "stop_sequence", "stop_sequence": "END"}
     for end, stop in ((refused, Stop("refusal", details={"category": "bio"})), (stopped, Stop("end", sequence="END"))):
-        assert stop in read(event_bytes(stream_events([text("A")], **end)))[0]  # type: ignore[arg-type]  # fields by name
+        assert stop in read(event_bytes(stream_events([text("A")], **end)))[0]
     assert read(event_bytes([{"type": "message_delta", "delta": {}, "usage": {"output_tokens": 2}}]))[0] == [Used(Usage(0, 2))]
 
 
