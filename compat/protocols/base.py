@@ -41,13 +41,24 @@ class ThinkingRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolShape:
+    """How the client wants calls of a tool back: as those of a `function`, with raw text (`freeform`), or as its own `search` for tools;
+    under its `name` in its `namespace`, which is empty where it has none."""
+
+    kind: Literal["function", "freeform", "search"]
+    name: str
+    namespace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerMemory:
     """What the answer's translation must know of the request's.
 
     `client_names` maps the upstream's names of tools to the client's where they differ; `answer_tool` is the tool whose input is the
     answer's text, if there is one; `called_tool` is the other way round the tool of which the answer's text is the call. `echo` is what
     the client wants to read before the answer. `hides_thinking`: it wants to read no thoughts, and keeps what seals them. `stop` are the
-    sequences at which the answer's text is to end here, for the upstream does not know them.
+    sequences at which the answer's text is to end here, for the upstream does not know them. `tools` are those whose calls the client wants
+    in another shape than events have, by the name that events carry; `echoed` are fields of the request that the answer gives back.
     """
 
     client_names: Mapping[str, str] = field(default_factory=dict)
@@ -56,6 +67,8 @@ class AnswerMemory:
     echo: str = ""
     hides_thinking: bool = False
     stop: tuple[str, ...] = ()
+    tools: Mapping[str, ToolShape] = field(default_factory=dict)
+    echoed: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from compat.protocols.base import ClientApi
+from compat.protocols.base import ClientApi, ToolShape
 
 Role = Literal["system", "user", "assistant"]
 """`system` is also what OpenAI calls `developer`. Results of tools are blocks of the user's."""
@@ -314,6 +314,8 @@ class Request:
     names          the client's names of what is here, where they differ (see `name`)
     size_bytes     of the client's body; `was_repaired`: half surrogate pairs in it were replaced
     has_marks      whether there may be cache marks anywhere
+    shapes         tools whose calls the client wants back in a shape of their own, by their names here
+    echoed         fields of the request that the client's answers give back
     """
 
     api: ClientApi
@@ -341,6 +343,8 @@ class Request:
     size_bytes: int = 0
     was_repaired: bool = False
     has_marks: bool = True
+    shapes: Mapping[str, ToolShape] = field(default_factory=dict)
+    echoed: Mapping[str, Any] = field(default_factory=dict)
 
     def name(self, what: Field) -> str:
         """The client's name of a field, for notes and errors: `name("limit")` is `max_completion_tokens` where the client wrote that."""

@@ -52,6 +52,8 @@ def joined(client: ClientProtocol, upstream: UpstreamProtocol) -> Translator | N
             translated = replace(translated, notes=(*asked.changes, *translated.notes))
         if asked.reasoning.display == "omitted":
             translated = replace(translated, memory=replace(translated.memory, hides_thinking=True))
+        if asked.shapes or asked.echoed:
+            translated = replace(translated, memory=replace(translated.memory, tools=asked.shapes, echoed=asked.echoed))
         return translated
 
     return Translator(

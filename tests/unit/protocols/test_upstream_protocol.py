@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from compat.config.catalog import Model
 from compat.protocols import TRANSLATORS, UPSTREAMS, api_for, pairs_of, translator_for
-from compat.protocols.base import ClientApi, TranslationContext, WireApi
+from compat.protocols.base import ClientApi, ToolShape, TranslationContext, WireApi
 from compat.protocols.chat.upstream import ChatReader
-from compat.protocols.upstream_protocol import UpstreamProtocol
+from compat.protocols.messages.client import MESSAGES
+from compat.protocols.request import Request, Text, Turn
+from compat.protocols.upstream_protocol import UpstreamProtocol, joined
 from compat.wire.envelope import Envelope
 
 CTX = TranslationContext("claude", "m", Model(), "msg_1", 17, is_stream=False)
@@ -62,3 +65,12 @@ def test_what_the_clients_half_changed_and_what_the_client_wants_to_see_reach_th
     request = translator.request(Envelope(json.dumps(sent).encode()), CTX)
     assert request.notes == ("dropped=billing_header",)
     assert request.memory.hides_thinking
+
+
+def test_the_answer_knows_the_shapes_of_calls_and_the_fields_that_its_client_wants_back() -> None:
+    shapes, echoed = {"patch": ToolShape("freeform", "apply_patch", "files")}, {"temperature": 1}
+    asked = Request("anthropic.messages", (Turn("user", (Text("x", "Hi"),), "x", 0),), shapes=shapes, echoed=echoed)
+    translator = joined(replace(MESSAGES, request=lambda _: asked), UPSTREAMS["openai.chat"])
+    assert translator is not None
+    memory = translator.request(Envelope(b"{}"), CTX).memory
+    assert (memory.tools, memory.echoed) == (shapes, echoed)
