@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import compat
+from tests.clients import Printed, installed
 
 _PACKAGES = ("claude-code-linux-x64", "claude-code-linux-arm64")
 _QUIET = {
@@ -24,21 +21,12 @@ _QUIET = {
 
 def claude_binary() -> Path | None:
     """The CLI; `None` where it is not installed. `CLAUDE_CLI` names it, or the folder that npm installed it into."""
-    named = os.environ.get("CLAUDE_CLI")
-    folders = [Path(named)] if named else []
-    folders.append(Path(compat.__file__).parents[1])
-    candidates = [Path(named)] if named else []
-    candidates += [folder / "node_modules/@anthropic-ai" / package / "claude" for folder in folders for package in _PACKAGES]
-    return next((path for path in candidates if path.is_file()), None)
+    return installed("CLAUDE_CLI", *(f"@anthropic-ai/{package}/claude" for package in _PACKAGES))
 
 
 @dataclass(frozen=True)
-class Session:
-    """What one run of the CLI printed: its events, its exit code, and what went to its standard error."""
-
-    events: list[dict[str, Any]]
-    exit_code: int
-    output: str
+class Session(Printed):
+    """What one run of the CLI printed."""
 
     @property
     def result(self) -> dict[str, Any]:
@@ -72,23 +60,5 @@ class Session:
 
 def run_claude(binary: Path, home: Path, folder: Path, task: str, *arguments: str, timeout_s: float = 240, **environment: str) -> Session:
     """One run in `folder`; what is not in `environment` it has from the settings below `home`."""
-    env = {
-        "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
-        "HOME": str(home),
-        "TERM": "dumb",
-        "LANG": "C.UTF-8",
-        "NO_PROXY": "*",
-        **_QUIET,
-        **environment,
-    }
-    done = subprocess.run(
-        [str(binary), "-p", task, "--output-format", "stream-json", "--verbose", "--permission-mode", "bypassPermissions", *arguments],
-        cwd=folder,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=timeout_s,
-        check=False,
-    )
-    lines = done.stdout.decode().splitlines()
-    return Session([json.loads(line) for line in lines if line.startswith("{")], done.returncode, done.stderr.decode("utf-8", "replace"))
+    command = [str(binary), "-p", task, "--output-format", "stream-json", "--verbose", "--permission-mode", "bypassPermissions", *arguments]
+    return Session.by(command, home, folder, {"NO_PROXY": "*", **_QUIET, **environment}, timeout_s)

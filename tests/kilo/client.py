@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import compat
+from tests.clients import Printed, installed
 
 _PACKAGES = ("cli-linux-x64", "cli-linux-x64-baseline")
 _QUIET = {
@@ -32,24 +29,15 @@ _QUIET = {
 
 def kilo_binary() -> Path | None:
     """The CLI; `None` where it is not installed. `KILO_CLI` names it, or the folder that npm installed it into."""
-    named = os.environ.get("KILO_CLI")
-    folders = [Path(named)] if named else []
-    folders.append(Path(compat.__file__).parents[1])
-    candidates = [Path(named)] if named else []
-    candidates += [folder / "node_modules/@kilocode" / package / "bin/kilo" for folder in folders for package in _PACKAGES]
-    return next((path for path in candidates if path.is_file()), None)
+    return installed("KILO_CLI", *(f"@kilocode/{package}/bin/kilo" for package in _PACKAGES))
 
 
 @dataclass(frozen=True)
-class Session:
-    """What one run of the CLI printed: its events, its exit code, and what went to its standard error.
+class Session(Printed):
+    """What one run of the CLI printed.
 
     An overflow is told as an error, and makes the exit code 1, also where the work went on after compacting.
     """
-
-    events: list[dict[str, Any]]
-    exit_code: int
-    output: str
 
     @property
     def errors(self) -> list[str]:
@@ -82,25 +70,7 @@ class Session:
 
 def run_kilo(binary: Path, home: Path, folder: Path, task: str, *, timeout_s: float = 240, **environment: str) -> Session:
     """One headless session in `folder`, with the configuration below `home`."""
-    env = {
-        "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
-        "HOME": str(home),
-        "XDG_DATA_HOME": str(home / "data"),
-        "XDG_STATE_HOME": str(home / "state"),
-        "XDG_CACHE_HOME": str(home / "cache"),
-        "TERM": "dumb",
-        "LANG": "C.UTF-8",
-        **_QUIET,
-        **environment,
-    }
-    done = subprocess.run(
-        [str(binary), "run", "--auto", "--format", "json", task],
-        cwd=folder,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=timeout_s,
-        check=False,
+    folders = {f"XDG_{name.upper()}_HOME": str(home / name) for name in ("data", "state", "cache")}
+    return Session.by(
+        [str(binary), "run", "--auto", "--format", "json", task], home, folder, {**folders, **_QUIET, **environment}, timeout_s
     )
-    lines = done.stdout.decode().splitlines()
-    return Session([json.loads(line) for line in lines if line.startswith("{")], done.returncode, done.stderr.decode("utf-8", "replace"))
