@@ -203,7 +203,7 @@ class SessionPage:
 
 @dataclass(frozen=True, slots=True)
 class SessionTree:
-    """A session with its sub-agents, and how often each tool was called in it, the most frequent first. `total` has its sub-agents in it."""
+    """A session with its sub-agents, and how often each tool was called in it, most frequent first. `total` has its sub-agents in it."""
 
     row: SessionRow
     total: Sums
