@@ -1,4 +1,4 @@
-"""What the usage store tells of calls, as records: see `usage_queries`, which makes them.
+"""What the usage store says of calls, as records: see `usage_queries`, which makes them.
 
 Times are seconds since 1970, durations milliseconds, costs US dollars. A day is one of UTC. What is not known is `None`, or an empty text.
 All texts are somebody else's words (names of clients and tools, errors of upstreams) without control characters; a page escapes them.
