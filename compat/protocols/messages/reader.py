@@ -32,7 +32,6 @@ from compat.protocols.events import (
     Unknown,
     Used,
 )
-from compat.protocols.joined import DeltaKind, EventReader, RawDeltas
 from compat.protocols.messages.shapes import MessageEvent, OpenBlock, decode_answer, decode_event, decode_input
 from compat.protocols.messages.words import (
     PAUSED,
@@ -48,25 +47,20 @@ from compat.protocols.messages.words import (
 )
 from compat.protocols.notes import Notes
 from compat.protocols.raw_text import EventShape, shape_of
+from compat.protocols.shaped import SHAPES, ShapedReader
 from compat.protocols.upstream_errors import event_error
 from compat.wire.estimate import estimated_usage
 from compat.wire.sse import parse_event
 from compat.wire.usage import Usage
 
 API = "anthropic.messages"
-MAX_ANSWER_BYTES = 64 * 1024 * 1024
-"""Of events: more than half a million tokens, however finely they are cut."""
-
-_SHAPES = 4
-"""How many deltas of a block are looked at, for those that follow to be known by their bytes."""
-_MAX_SHAPE_BYTES = 16 * 1024
 _TEXT_KEY = re.compile(rb'"(?:text|thinking|partial_json)"\s*:\s*"')
 
 _NOTHING: tuple[Event, ...] = ()
 _START = Start()
 
 
-class MessagesReader(EventReader):
+class MessagesReader(ShapedReader):
     """See `EventReader`."""
 
     def __init__(self, ctx: TranslationContext, notes: Notes) -> None:
@@ -75,19 +69,16 @@ class MessagesReader(EventReader):
         self._blocks = 0
         self._has_calls = False
         self._written_chars = 0
-        self._bytes = 0
         before = ctx.continuation or Continuation()
         self._before: Mapping[str, int] = before.counts
         self._carried: list[Any] = []
-        self._shapes_left = 0
         self._begin()
 
     def _begin(self) -> None:
         self._has_begun = False
         self._counts: dict[str, int] = {}
         self._open: dict[int, OpenBlock] = {}
-        self._known: tuple[EventShape, OpenBlock, DeltaKind] | None = None
-        self.knows = False
+        self._forget_shape()
         self._stop_reason: str | None = None
         self._stop_details: Any = None
         self._stop_sequence: str | None = None
@@ -111,9 +102,7 @@ class MessagesReader(EventReader):
         data = parse_event(block).data
         if not data or self.is_finished:
             return _NOTHING
-        self._bytes += len(data)
-        if self._bytes > MAX_ANSWER_BYTES:
-            raise _too_long()
+        self._count(data)
         try:
             event = decode_event(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -125,31 +114,11 @@ class MessagesReader(EventReader):
             return _NOTHING
         events = handler(self, event)
         if self._shapes_left and handler is MessagesReader._block_delta and events:
-            self._learn_shape(block, events[0], self._open[event.index])
+            self._learn_shape(block, events, self._open[event.index])
         return events
 
-    def known(self, text: bytes) -> RawDeltas | None:
-        """See `EventReader`. Only deltas of the block whose last one was decoded are known."""
-        known = self._known
-        if known is None or (values := known[0].values(text)) is None:
-            return None
-        self._bytes += len(text)
-        if self._bytes > MAX_ANSWER_BYTES:
-            raise _too_long()
-        if b"" in values:
-            values = [value for value in values if value]
-        known[1].raw += values
-        return RawDeltas(known[2], known[1].number, values)
-
-    def _learn_shape(self, block: bytes, event: Event, into: OpenBlock) -> None:
-        """Know deltas like this one by their bytes; a few that look otherwise are decoded, and looked at in their turn."""
-        self._known = None
-        if isinstance(event, TextDelta | ThinkingDelta | ArgumentsDelta) and len(block) <= _MAX_SHAPE_BYTES:
-            self._shapes_left -= 1
-            shape = shape_of(block, _TEXT_KEY, event.text)
-            if shape is not None:
-                self._known = shape, into, type(event)
-        self.knows = self._known is not None
+    def _shape(self, block: bytes, text: str) -> EventShape | None:
+        return shape_of(block, _TEXT_KEY, text)
 
     def end(self, *, is_whole: bool) -> Sequence[Event]:  # noqa: ARG002  # this protocol has an end mark of its own
         """See `EventReader`."""
@@ -207,7 +176,7 @@ class MessagesReader(EventReader):
         """A block and its text: arguments keep the bytes that the model wrote. `UpstreamBroken` where it is not a block."""
         if not isinstance(opening, dict):
             raise UpstreamBroken("The upstream's answer holds something that is not a content block.")
-        block = OpenBlock(self._next_number(), opening)
+        block = OpenBlock(number=self._next_number(), opening=opening)
         events = list(self._opened(block))
         if opening["type"] == "tool_use":
             arguments = str(bytes(decode_input(raw).input), "utf-8")
@@ -226,8 +195,9 @@ class MessagesReader(EventReader):
     def _block_start(self, event: MessageEvent) -> Sequence[Event]:
         if event.content_block is None:
             raise UpstreamBroken("The upstream sent a content_block_start without a block.")
-        block = self._open[event.index] = OpenBlock(self._next_number(), event.content_block)
-        self._known, self.knows, self._shapes_left = None, False, _SHAPES
+        block = self._open[event.index] = OpenBlock(number=self._next_number(), opening=event.content_block)
+        self._forget_shape()
+        self._shapes_left = SHAPES
         return self._opened(block)
 
     def _block_delta(self, event: MessageEvent) -> Sequence[Event]:
@@ -254,7 +224,7 @@ class MessagesReader(EventReader):
         block = self._open.pop(event.index, None)
         if block is None:
             raise UpstreamBroken("The upstream ended a content block that is not open.")
-        self._known, self.knows = None, False
+        self._forget_shape()
         self._written_chars += block.decode()
         return self._closed(block)
 
@@ -381,10 +351,6 @@ class MessagesReader(EventReader):
         self._carried.append(block)
         if keeps:
             self._kept.thinking(block)
-
-
-def _too_long() -> UpstreamBroken:
-    return UpstreamBroken(f"The upstream sent an answer of more than {MAX_ANSWER_BYTES} bytes.")
 
 
 _HANDLERS: Mapping[str, Callable[[MessagesReader, MessageEvent], Sequence[Event]]] = {

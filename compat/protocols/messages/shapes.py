@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from compat.protocols.raw_text import text_of
+from compat.protocols.shaped import OpenText
 
 
 class Delta(msgspec.Struct):
@@ -54,17 +54,11 @@ class ToolInput(msgspec.Struct):
     input: msgspec.Raw = msgspec.Raw(b"{}")
 
 
-@dataclass(slots=True)
-class OpenBlock:
-    """An open content block: its number among all parts of the answer, as it began, and the pieces that came since.
+@dataclass(slots=True, kw_only=True)
+class OpenBlock(OpenText):
+    """An open content block: as it began, and what came since."""
 
-    `raw` are pieces after these that were not decoded yet.
-    """
-
-    number: int
     opening: dict[str, Any]
-    pieces: list[str] = field(default_factory=list)
-    raw: list[bytes] = field(default_factory=list)
     signature: list[str] = field(default_factory=list)
     citations: list[Any] = field(default_factory=list)
     is_answer: bool = False
@@ -73,15 +67,6 @@ class OpenBlock:
     def kind(self) -> str:
         """The block's type."""
         return str(self.opening.get("type"))
-
-    def decode(self) -> int:
-        """Decode the pieces that were not yet; how many characters these are."""
-        if not self.raw:
-            return 0
-        text = text_of(self.raw)
-        self.raw.clear()
-        self.pieces.append(text)
-        return len(text)
 
 
 decode_event = msgspec.json.Decoder(MessageEvent).decode

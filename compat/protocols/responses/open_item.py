@@ -9,32 +9,24 @@ from typing import Any
 import msgspec
 
 from compat.protocols.events import BlockKind, BlockStop, Cited, Event
-from compat.protocols.raw_text import text_of
 from compat.protocols.responses.parts import PartKey
+from compat.protocols.shaped import OpenText
 
 
-@dataclass(slots=True)
-class OpenPart:
-    """A part of an item, or the arguments of a call: the number of its block, and the pieces that came; `raw` are pieces after these
-    that were not decoded yet. Mutable."""
+@dataclass(slots=True, kw_only=True)
+class OpenPart(OpenText):
+    """A part of an item, or the arguments of a call; `chars` are those of its pieces. Mutable."""
 
-    number: int
     kind: BlockKind
-    pieces: list[str] = field(default_factory=list)
     chars: int = 0
-    raw: list[bytes] = field(default_factory=list)
     citations: list[Any] = field(default_factory=list)
     is_closed: bool = False
 
     def decode(self) -> int:
-        """Decode the pieces that were not yet; how many characters these are."""
-        if not self.raw:
-            return 0
-        text = text_of(self.raw)
-        self.raw.clear()
-        self.pieces.append(text)
-        self.chars += len(text)
-        return len(text)
+        """See `OpenText`."""
+        chars = OpenText.decode(self)
+        self.chars += chars
+        return chars
 
     def close(self) -> Iterator[Event]:
         """Its end, once."""

@@ -30,24 +30,18 @@ from compat.protocols.events import (
     Unknown,
     Used,
 )
-from compat.protocols.joined import DeltaKind, EventReader, RawDeltas
 from compat.protocols.notes import Notes
 from compat.protocols.responses.delta_shape import DeltaShape, delta_shape
 from compat.protocols.responses.open_item import OpenItem, OpenPart
 from compat.protocols.responses.parts import API, CALLS, WORDS, PartKey, WholePart, part_of, parts_of
 from compat.protocols.responses.shapes import Answer, ResponseEvent, decode_event, read_answer, read_item
 from compat.protocols.responses.words import ReasoningKeeper, answer_error, stop_reason_of, usage_of
+from compat.protocols.shaped import SHAPES, ShapedReader
 from compat.wire.estimate import estimated_usage
 from compat.wire.sse import parse_event
 from compat.wire.usage import Usage
 
-MAX_ANSWER_BYTES = 64 * 1024 * 1024
-"""Of events: more than half a million tokens, however finely they are cut."""
-
 _NOTHING: tuple[Event, ...] = ()
-_SHAPES = 4
-"""How many deltas of a part are looked at, for those that follow to be known by their bytes."""
-_MAX_SHAPE_BYTES = 4096
 _PARAGRAPH = "\n\n"
 _DELTAS: Mapping[BlockKind, type[TextDelta | ThinkingDelta | RefusalDelta | ArgumentsDelta]] = {
     "text": TextDelta,
@@ -58,7 +52,7 @@ _DELTAS: Mapping[BlockKind, type[TextDelta | ThinkingDelta | RefusalDelta | Argu
 _UNFINISHED = frozenset({"queued", "in_progress", "cancelled"})
 
 
-class ResponsesReader(EventReader):
+class ResponsesReader(ShapedReader):
     """See `EventReader`."""
 
     def __init__(self, ctx: TranslationContext, notes: Notes) -> None:
@@ -71,10 +65,7 @@ class ResponsesReader(EventReader):
         self._has_calls = False
         self._is_refused = False
         self._written_chars = 0
-        self._bytes = 0
         self._ending: Answer | None = None
-        self._known: tuple[DeltaShape, OpenPart, DeltaKind] | None = None
-        self._shapes_left = 0
         self._block = b""
 
     @property
@@ -92,9 +83,7 @@ class ResponsesReader(EventReader):
         data = parse_event(block).data
         if not data or self.is_finished or data == b"[DONE]":
             return _NOTHING
-        self._bytes += len(data)
-        if self._bytes > MAX_ANSWER_BYTES:
-            raise _too_long()
+        self._count(data)
         try:
             event = decode_event(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -104,34 +93,15 @@ class ResponsesReader(EventReader):
             if event.error is not None and not event.type:  # in the shape of other protocols, from something in between
                 raise answer_error(event.error, self.ctx.upstream_name)
             return _NOTHING
-        self._known = None
+        self._forget_shape()
         events = handler(self, event)
-        self.knows = self._known is not None
         if not self._has_begun and (events or self.is_finished):  # some servers announce no answer
             self._has_begun = True
             return Start(), *events
         return events
 
-    def known(self, text: bytes) -> RawDeltas | None:
-        """See `EventReader`. Only deltas of the part whose last one was decoded are known."""
-        known = self._known
-        if known is None or (values := known[0].values(text)) is None:
-            return None
-        self._bytes += len(text)
-        if self._bytes > MAX_ANSWER_BYTES:
-            raise _too_long()
-        if b"" in values:
-            values = [value for value in values if value]
-        known[1].raw += values
-        return RawDeltas(known[2], known[1].number, values)
-
-    def _learn_shape(self, block: bytes, event: Event, part: OpenPart) -> None:
-        """Know deltas like this one by their bytes; a few that look otherwise are decoded, and looked at in their turn."""
-        if isinstance(event, TextDelta | ThinkingDelta | ArgumentsDelta) and len(block) <= _MAX_SHAPE_BYTES and self._shapes_left:
-            self._shapes_left -= 1
-            shape = delta_shape(block, event.text)
-            if shape is not None:
-                self._known = shape, part, type(event)
+    def _shape(self, block: bytes, text: str) -> DeltaShape | None:
+        return delta_shape(block, text)
 
     def end(self, *, is_whole: bool) -> Sequence[Event]:  # noqa: ARG002  # this protocol has an end mark of its own
         """See `EventReader`."""
@@ -209,8 +179,8 @@ class ResponsesReader(EventReader):
         if words.field != "delta":
             return self._missing(item, key, words.kind, text)
         events = self._more(item, key, words.kind, text)
-        if self._shapes_left and len(events) == 1:
-            self._learn_shape(self._block, events[0], item.parts[key])
+        if self._shapes_left:
+            self._learn_shape(self._block, events, item.parts[key])
         return events
 
     def _part_done(self, event: ResponseEvent) -> Sequence[Event]:
@@ -275,14 +245,14 @@ class ResponsesReader(EventReader):
         if kind in CALLS:
             return self._call(known, item)
         if kind == "reasoning":
-            known.block = OpenPart(self._next_number(), "thinking")
+            known.block = OpenPart(number=self._next_number(), kind="thinking")
             return (BlockStart(known.block.number, "thinking"),)
         return _NOTHING if kind == "message" else (Unknown(API, kind),)
 
     def _call(self, known: OpenItem, item: Mapping[str, Any]) -> Sequence[Event]:
         match item:
             case {"call_id": str(call_id), "name": str(name)}:
-                known.block = part = OpenPart(self._next_number(), "tool_call")
+                known.block = part = OpenPart(number=self._next_number(), kind="tool_call")
                 self.has_content = self._has_calls = True
                 self._kept.call(call_id)
                 name = self.ctx.memory.client_names.get(name, name)
@@ -293,7 +263,7 @@ class ResponsesReader(EventReader):
         """A piece."""
         part = item.parts.get(key)
         if part is None:
-            self._shapes_left = _SHAPES
+            self._shapes_left = SHAPES
             return self._begun(item, key, kind, text)
         self._written_chars += part.decode()
         if part.is_closed:
@@ -310,13 +280,13 @@ class ResponsesReader(EventReader):
         if (kind if block is None else block.kind) != kind or (block is None and kind == "tool_call"):
             raise UpstreamBroken("The upstream sent a piece of text for an item that has none of its kind.")
         if block is None:
-            block = OpenPart(self._next_number(), kind)
+            block = OpenPart(number=self._next_number(), kind=kind)
             events.append(BlockStart(block.number, kind))
             if kind == "thinking":
                 item.block = block
         elif kind == "thinking" and item.parts:
             events.append(ThinkingDelta(block.number, _PARAGRAPH))
-        item.parts[key] = OpenPart(block.number, kind, [text], len(text))
+        item.parts[key] = OpenPart(number=block.number, kind=kind, pieces=[text], chars=len(text))
         self.has_content = True
         self._is_refused = self._is_refused or kind == "refusal"
         self._written_chars += len(text)
@@ -372,10 +342,6 @@ class ResponsesReader(EventReader):
     def _next_number(self) -> int:
         self._blocks += 1
         return self._blocks - 1
-
-
-def _too_long() -> UpstreamBroken:
-    return UpstreamBroken(f"The upstream sent an answer of more than {MAX_ANSWER_BYTES} bytes.")
 
 
 def _kind_of(item: Mapping[str, Any]) -> str:

@@ -26,7 +26,8 @@ from compat.protocols.events import BlockStart, BlockStop, Cited, Event, Signatu
 from compat.protocols.joined import JoinedStream, RawDeltas, answer_translator
 from compat.protocols.notes import Notes
 from compat.protocols.responses.parts import API
-from compat.protocols.responses.reader import MAX_ANSWER_BYTES, ResponsesReader
+from compat.protocols.responses.reader import ResponsesReader
+from compat.protocols.shaped import MAX_ANSWER_BYTES
 from compat.protocols.transcript import Transcript
 from compat.wire.sse import EventSplitter
 from compat.wire.usage import Usage
