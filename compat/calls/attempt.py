@@ -182,7 +182,8 @@ class Attempt:
             if exchange is None:
                 exchange, ctx, _head = yield from self._open(ctx)
             body = yield from self._read_all(exchange, MAX_WHOLE_BYTES)
-            answer = self.gateway.offload.run(body, partial(self._translator.response, body, replace(ctx, resumes=left > 0)))
+            ctx = ctx if left else replace(ctx, resumes=False)
+            answer = self.gateway.offload.run(body, partial(self._translator.response, body, ctx))
             self.usage = answer.usage
             if answer.continuation is None:
                 self.stop_reason = answer.stop_reason
@@ -256,7 +257,7 @@ class Attempt:
             request, ctx = self.gateway.offload.request(self._translator, self.call.envelope, ctx)
             self.notes = (*request.notes, *self._learnt)
             self.segments = request.segments
-            ctx = replace(ctx, memory=request.memory)
+            ctx = ctx if request.memory is ctx.memory else replace(ctx, memory=request.memory)
             self._count_prompt = ctx.count_prompt
             exchange, head = yield from self._send(
                 request.body, {**request.headers, **hop_headers(self.call.hops)} if self.call.hops else request.headers

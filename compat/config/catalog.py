@@ -82,6 +82,8 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def of_prompt(self, tokens: int) -> Price:
         """The price of a call with a prompt of so many tokens; what depends on time (see `at`) is left out."""
+        if not self.tiers:
+            return self
         holding = [tier for tier in self.tiers if tokens > tier.above and not tier.depends_on_time]
         return self._times(holding) if holding else self
 

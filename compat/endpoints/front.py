@@ -29,6 +29,8 @@ WsgiApp = Callable[[Environ, StartResponse], Iterable[bytes]]
 REQUEST_ID = "compat.request_id"
 _HERE = frozenset({"127.0.0.1", "::1", ""})
 """Addresses of clients on this machine, by far the most frequent ones; a socket of the file system has none."""
+_USUAL_HOSTS = ("127.0.0.1", "localhost")
+"""Names of this machine, known without being parsed."""
 _FORWARDED = frozenset(
     f"HTTP_{name}"
     for name in (
@@ -80,7 +82,7 @@ class Front:
         self._app = app
         self._new_id = new_id
         self._asks_for_keys = asks_for_keys
-        self._hosts = frozenset(host.lower() for host in (*settings.allowed_hosts, settings.host))
+        self._hosts = frozenset(host.lower() for host in (*settings.allowed_hosts, settings.host, *_USUAL_HOSTS))
         self._takes_any_address = settings.host in {"0.0.0.0", "::"}  # noqa: S104  # compared, not bound
         self._origins = frozenset(origin.lower().rstrip("/") for origin in settings.allowed_origins)
 
@@ -130,7 +132,7 @@ class Front:
 
     def _check_host(self, host: str) -> None:
         name = host_name(host)
-        if not name or is_loopback(name) or name in self._hosts or (self._takes_any_address and _is_address(name)):
+        if not name or name in self._hosts or is_loopback(name) or (self._takes_any_address and _is_address(name)):
             return
         raise MisdirectedHost(f"The host '{name[:100]}' is not served here. If it should be, add it to server.allowed_hosts.")
 

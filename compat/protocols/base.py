@@ -71,6 +71,10 @@ class AnswerMemory:
     echoed: Mapping[str, Any] = field(default_factory=dict)
 
 
+NO_MEMORY = AnswerMemory()
+"""That of a request that is passed on as it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Continuation:
     """What an upstream said before it paused: content blocks, verbatim, and token counts in its own words."""
@@ -111,7 +115,7 @@ class TranslationContext:
     upstream_name: str = "the upstream"
     refused_parameters: frozenset[str] = frozenset()
     find_thinking: Callable[[Sequence[str]], Mapping[str, ThinkingRecord]] = _no_thinking
-    memory: AnswerMemory = field(default_factory=AnswerMemory)
+    memory: AnswerMemory = NO_MEMORY
     continuation: Continuation | None = None
     resumes: bool = True
     count_prompt: Callable[[], int] | None = None
@@ -131,7 +135,7 @@ class TranslatedRequest:
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    memory: AnswerMemory = field(default_factory=AnswerMemory)
+    memory: AnswerMemory = NO_MEMORY
     segments: tuple[tuple[str, bytes], ...] = ()
 
 

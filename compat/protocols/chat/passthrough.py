@@ -360,7 +360,7 @@ def translate_answer(body: bytes, ctx: TranslationContext) -> TranslatedAnswer:
         counted = estimated_usage(ctx.count_prompt(), len(answer["choices"]))
         usage = estimate_object(counted)
     if isinstance(usage, dict):
-        changes["usage"] = jsonio.encode(with_cost(usage, ctx))
+        changes["usage"] = jsonio.encode(with_cost(usage, ctx, counted))
     return TranslatedAnswer(answer.replaced(changes), counted, reason, notes)
 
 

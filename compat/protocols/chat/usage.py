@@ -23,8 +23,8 @@ def usage_of(raw: Mapping[str, Any]) -> Usage:
     )
 
 
-def with_cost(raw: Mapping[str, Any], ctx: TranslationContext) -> dict[str, Any]:
-    """The upstream's usage object with the cost by the catalog's prices, where the upstream reports none.
+def with_cost(raw: Mapping[str, Any], ctx: TranslationContext, counted: Usage | None = None) -> dict[str, Any]:
+    """The upstream's usage object with the cost by the catalog's prices, where the upstream reports none; `counted` is what it counts.
 
     Kilo Code shows `cost_details.upstream_inference_cost` as the step's cost.
     """
@@ -33,7 +33,7 @@ def with_cost(raw: Mapping[str, Any], ctx: TranslationContext) -> dict[str, Any]
     told = details if isinstance(details, dict) else {}
     if "upstream_inference_cost" not in told:
         cost = usage.get("cost")
-        known = cost if isinstance(cost, (int, float)) else cost_of(usage_of(raw), ctx.model.price)
+        known = cost if isinstance(cost, (int, float)) else cost_of(counted or usage_of(raw), ctx.model.price)
         usage["cost_details"] = {**told, "upstream_inference_cost": known}
     return usage
 
