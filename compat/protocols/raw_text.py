@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from compat import jsonio
 
@@ -73,3 +75,30 @@ def shape_of(event: bytes, key: re.Pattern[bytes], text: str) -> EventShape | No
     if value is None or text_of((value[0],)) != text:
         return None
     return EventShape(event[: value.start()], event[value.end() :])
+
+
+class Shape(Protocol):
+    """What stands around the text of an event."""
+
+    def values(self, text: bytes) -> list[bytes] | None:
+        """The strings in the text of events (see `EventSplitter.complete`) that all have this shape; else `None`."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class OpenText:
+    """An open block of text: its number among all parts of the answer, and the pieces that came; `raw` are pieces after these that were
+    not decoded yet. Mutable."""
+
+    number: int
+    pieces: list[str] = field(default_factory=list)
+    raw: list[bytes] = field(default_factory=list)
+
+    def decode(self) -> int:
+        """Decode the pieces that were not yet; how many characters these are."""
+        if not self.raw:
+            return 0
+        text = text_of(self.raw)
+        self.raw.clear()
+        self.pieces.append(text)
+        return len(text)

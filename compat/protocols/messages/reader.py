@@ -32,6 +32,7 @@ from compat.protocols.events import (
     Unknown,
     Used,
 )
+from compat.protocols.joined import MAX_ANSWER_BYTES, SHAPES, ShapedReader
 from compat.protocols.messages.shapes import MessageEvent, OpenBlock, decode_answer, decode_event, decode_input
 from compat.protocols.messages.words import (
     PAUSED,
@@ -47,7 +48,6 @@ from compat.protocols.messages.words import (
 )
 from compat.protocols.notes import Notes
 from compat.protocols.raw_text import EventShape, shape_of
-from compat.protocols.shaped import SHAPES, ShapedReader
 from compat.protocols.upstream_errors import event_error
 from compat.wire.estimate import estimated_usage
 from compat.wire.sse import parse_event
@@ -102,7 +102,9 @@ class MessagesReader(ShapedReader):
         data = parse_event(block).data
         if not data or self.is_finished:
             return _NOTHING
-        self._count(data)
+        self._bytes += len(data)
+        if self._bytes > MAX_ANSWER_BYTES:
+            raise self._too_long()
         try:
             event = decode_event(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

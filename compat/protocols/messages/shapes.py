@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from compat.protocols.shaped import OpenText
+from compat.protocols.raw_text import OpenText
 
 
 class Delta(msgspec.Struct):

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from compat.protocols.events import BlockKind, BlockStop, Cited, Event
+from compat.protocols.raw_text import OpenText
 from compat.protocols.responses.parts import PartKey
-from compat.protocols.shaped import OpenText
 
 
 @dataclass(slots=True, kw_only=True)

@@ -30,13 +30,13 @@ from compat.protocols.events import (
     Unknown,
     Used,
 )
+from compat.protocols.joined import MAX_ANSWER_BYTES, SHAPES, ShapedReader
 from compat.protocols.notes import Notes
 from compat.protocols.responses.delta_shape import DeltaShape, delta_shape
 from compat.protocols.responses.open_item import OpenItem, OpenPart
 from compat.protocols.responses.parts import API, CALLS, WORDS, PartKey, WholePart, part_of, parts_of
 from compat.protocols.responses.shapes import Answer, ResponseEvent, decode_event, read_answer, read_item
 from compat.protocols.responses.words import ReasoningKeeper, answer_error, stop_reason_of, usage_of
-from compat.protocols.shaped import SHAPES, ShapedReader
 from compat.wire.estimate import estimated_usage
 from compat.wire.sse import parse_event
 from compat.wire.usage import Usage
@@ -83,7 +83,9 @@ class ResponsesReader(ShapedReader):
         data = parse_event(block).data
         if not data or self.is_finished or data == b"[DONE]":
             return _NOTHING
-        self._count(data)
+        self._bytes += len(data)
+        if self._bytes > MAX_ANSWER_BYTES:
+            raise self._too_long()
         try:
             event = decode_event(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

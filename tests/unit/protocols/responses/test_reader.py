@@ -23,11 +23,10 @@ from compat.errors import (
 from compat.protocols.base import AnswerMemory, ThinkingRecord
 from compat.protocols.chat.writer import ChatWriter
 from compat.protocols.events import BlockStart, BlockStop, Cited, Event, Signature, Start, Stop, TextDelta, ThinkingDelta, Used
-from compat.protocols.joined import JoinedStream, RawDeltas, answer_translator
+from compat.protocols.joined import MAX_ANSWER_BYTES, JoinedStream, RawDeltas, answer_translator
 from compat.protocols.notes import Notes
 from compat.protocols.responses.parts import API
 from compat.protocols.responses.reader import ResponsesReader
-from compat.protocols.shaped import MAX_ANSWER_BYTES
 from compat.protocols.transcript import Transcript
 from compat.wire.sse import EventSplitter
 from compat.wire.usage import Usage
