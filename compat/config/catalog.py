@@ -163,6 +163,12 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     messages: MessagesFacts = MessagesFacts()
     responses: ResponsesFacts = ResponsesFacts()
 
+    @property
+    def reasoning_efforts(self) -> tuple[ReasoningEffort, ...]:
+        """Levels of effort that a client may ask for, rising; empty where the model does not reason."""
+        facts = self.messages if self.apis[:1] == ("anthropic.messages",) else self.responses
+        return facts.efforts if self.reasoning else ()
+
 
 class Alias(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A public model name. `target` is a model of the catalog, `since` the day the name was pointed at it."""

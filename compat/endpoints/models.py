@@ -17,8 +17,7 @@ from compat.calls.gateway import Gateway
 from compat.config.catalog import Model, Price
 from compat.endpoints.answers import json_answer
 from compat.errors import ModelNotFound, NoUpstream
-from compat.protocols import protocol_at
-from compat.protocols.listing import Listing
+from compat.protocols import listing_for
 from compat.routing.router import FOREIGN, Route
 
 
@@ -33,23 +32,18 @@ def models_blueprint(gateway: Gateway) -> flask.Blueprint:
     @blueprint.get("/v1/models")
     def list_models() -> flask.Response:
         check_key()
-        rows, listing = model_rows(gateway), _asked_listing()
+        rows, listing = model_rows(gateway), listing_for(flask.request.environ)
         return json_answer(jsonio.encode({"object": "list", "data": rows}) if listing is None else listing.page(rows, flask.request.args))
 
     @blueprint.get("/v1/models/<path:model_id>")
     def get_model(model_id: str) -> flask.Response:
         check_key()
-        row, listing = model_row(gateway, gateway.router.resolve(model_id)), _asked_listing()
+        row, listing = model_row(gateway, gateway.router.resolve(model_id)), listing_for(flask.request.environ)
         if model_id.startswith(FOREIGN):
             row["id"] = model_id
         return json_answer(jsonio.encode(row) if listing is None else listing.one(row))
 
     return blueprint
-
-
-def _asked_listing() -> Listing | None:
-    """The form in which the client reads models; `None` for OpenAI's."""
-    return protocol_at(flask.request.path, flask.request.environ).listing
 
 
 def model_rows(gateway: Gateway) -> list[dict[str, Any]]:
@@ -85,7 +79,13 @@ def model_row(gateway: Gateway, route: Route) -> dict[str, Any]:
         "context_length": model.context,
         "max_output_tokens": model.max_output,
         "pricing": _pricing(model.price.listed_at(gateway.clock.now())),
-        "capabilities": {"tools": model.tools, "images": model.images, "files": model.files, "reasoning": model.reasoning},
+        "capabilities": {
+            "tools": model.tools,
+            "images": model.images,
+            "files": model.files,
+            "reasoning": model.reasoning,
+            "efforts": model.reasoning_efforts,
+        },
         "route": [deployment.name for deployment in route.deployments],
     }
     if model.retires is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 from compat.protocols.base import ClientApi, Translator, WireApi
 from compat.protocols.chat.client import CHAT
@@ -18,11 +19,13 @@ from compat.protocols.chat.llama import LLAMA_UPSTREAM, OPENAI_LLAMA
 from compat.protocols.chat.passthrough import OPENAI_OPENAI
 from compat.protocols.chat.upstream import CHAT_UPSTREAM
 from compat.protocols.client_protocol import ClientProtocol
+from compat.protocols.listing import Listing
 from compat.protocols.messages.client import MESSAGES
 from compat.protocols.messages.counting import COUNT, COUNT_COUNT
 from compat.protocols.messages.relay import MESSAGES_MESSAGES
 from compat.protocols.messages.upstream import MESSAGES_UPSTREAM
 from compat.protocols.refusals import endpoint_mark
+from compat.protocols.responses.models import LISTING as CODEX_LISTING
 from compat.protocols.responses.upstream import RESPONSES_UPSTREAM
 from compat.protocols.upstream_protocol import UpstreamProtocol, joined
 from compat.wire.envelope import Envelope
@@ -63,22 +66,28 @@ TRANSLATORS: Mapping[tuple[ClientApi, WireApi], Translator] = MappingProxyType(
 """(client's wire API, upstream's wire API) -> how to get from one to the other."""
 
 
-_NOTHING: Mapping[str, object] = MappingProxyType({})
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 _BY_PATH: Mapping[str, ClientProtocol] = MappingProxyType({path: one for one in CLIENT_PROTOCOLS.values() for path in one.paths})
 
 
 _SHARED_PATH = "/v1/models"
-_BY_SIGN = tuple((one.listing.variable, one) for one in CLIENT_PROTOCOLS.values() if one.listing is not None)
+_LISTINGS = (*(one.listing for one in CLIENT_PROTOCOLS.values() if one.listing is not None), CODEX_LISTING)
+_BY_LISTING = tuple((one.listing, one) for one in CLIENT_PROTOCOLS.values() if one.listing is not None)
 
 
-def protocol_at(path: str, environ: Mapping[str, object] = _NOTHING) -> ClientProtocol:
+def protocol_at(path: str, environ: Mapping[str, Any] = _NOTHING) -> ClientProtocol:
     """The protocol that is spoken at a URL, and below it; where several protocols share one, that of the request's headers. Errors of all
     others have OpenAI's shape."""
     if (found := _BY_PATH.get(path)) is not None:
         return found
     if path.startswith(_SHARED_PATH):
-        return next((one for variable, one in _BY_SIGN if variable in environ), CHAT)
+        return next((one for listing, one in _BY_LISTING if listing.is_asked(environ)), CHAT)
     return next((one for base, one in _BY_PATH.items() if path.startswith(f"{base}/")), CHAT)
+
+
+def listing_for(environ: Mapping[str, Any]) -> Listing | None:
+    """The form in which a client reads the list of models; `None` for OpenAI's."""
+    return next((listing for listing in _LISTINGS if listing.is_asked(environ)), None)
 
 
 def api_for(client: ClientApi, apis: Iterable[WireApi]) -> WireApi | None:

@@ -15,15 +15,10 @@ Query = Mapping[str, str]
 class Listing:
     """A protocol's form of the list.
 
-    `sign` is the header field by which its clients are known. `page` makes a page of rows by the URL's query, `one` a single row's body.
+    `is_asked(environ)`: whether a request is from its clients. `page` makes a page of rows by the URL's query, `one` a single row's body.
     Errors: `BadRequest` for a query that can't be followed.
     """
 
-    sign: str
+    is_asked: Callable[[Mapping[str, Any]], bool]
     page: Callable[[Sequence[Row], Query], bytes]
     one: Callable[[Row], bytes]
-
-    @property
-    def variable(self) -> str:
-        """The variable of an environ that holds the sign."""
-        return f"HTTP_{self.sign.upper().replace('-', '_')}"

@@ -69,4 +69,4 @@ def _place(ids: Sequence[str], wanted: str, otherwise: int) -> int:
     return ids.index(wanted) if wanted in ids else otherwise
 
 
-LISTING = Listing("anthropic-version", page_of, lambda row: jsonio.encode(object_of(row)))
+LISTING = Listing(lambda environ: "HTTP_ANTHROPIC_VERSION" in environ, page_of, lambda row: jsonio.encode(object_of(row)))

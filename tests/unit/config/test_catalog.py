@@ -277,3 +277,15 @@ def test_a_model_starts_from_the_facts_of_its_family() -> None:
 
 def test_near_names_are_found(catalog: Catalog) -> None:
     assert catalog.nearest_names("Claude-4-Sonet", catalog.aliases)[0] == "claude-4-sonnet"
+
+
+@pytest.mark.parametrize(
+    ("facts", "efforts"),
+    [
+        ({"like": "claude-opus-5-5*"}, ("low", "medium", "high", "xhigh", "max")),
+        ({"reasoning": True, "responses": {"efforts": ["none", "high"]}}, ("none", "high")),
+        ({"reasoning": False}, ()),
+    ],
+)
+def test_efforts_are_those_of_the_api_that_the_model_wants(facts: dict[str, object], efforts: tuple[str, ...]) -> None:
+    assert load_catalog({"mine": facts}).models["mine"].reasoning_efforts == efforts

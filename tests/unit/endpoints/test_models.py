@@ -67,7 +67,7 @@ def test_a_row_has_the_fields_that_clients_know(client: Client) -> None:
         "context_length": 5000,
         "max_output_tokens": 300,
         "pricing": {"prompt": "0.000003", "completion": "0.000015", "input_cache_read": "0.0000003", "input_cache_write": "0.00000375"},
-        "capabilities": {"tools": True, "images": False, "files": False, "reasoning": False},
+        "capabilities": {"tools": True, "images": False, "files": False, "reasoning": False, "efforts": []},
         "route": ["up/mine"],
     }
 
@@ -158,3 +158,12 @@ def test_their_errors_on_models_have_its_shape(client: Client) -> None:
     assert client.get("/v1/models/nobody", headers=VERSION).json["error"]["type"] == "not_found_error"
     assert client.get("/v1/models?limit=0", headers=VERSION).json["error"]["type"] == "invalid_request_error"
     assert client.get("/v1/models/nobody").json["error"]["code"] == "model_not_found"
+
+
+@pytest.mark.parametrize("path", ["/v1/models?client_version=0.171.0", "/models?client_version=0.171.0"])
+def test_codex_reads_a_list_of_its_own_beside_that_of_openai(client: Client, path: str) -> None:
+    found = client.get(path).json
+    assert [one["slug"] for one in found["models"]] == [one["id"] for one in found["data"]]
+    facts = {one["slug"]: one for one in found["models"]}["mine"]
+    assert (facts["context_window"], facts["supported_reasoning_levels"]) == (5000, [])
+    assert client.get("/v1/models/mine", headers={"user-agent": "codex_cli_rs/0.171.0"}).json["id"] == "mine"
