@@ -38,6 +38,7 @@ from compat.endpoints.models import models_blueprint
 from compat.endpoints.openapi import openapi_blueprint
 from compat.endpoints.pages import pages_blueprint
 from compat.endpoints.quiet import quiet_blueprint
+from compat.endpoints.responses_socket import responses_socket_blueprint
 from compat.endpoints.setup import setup_blueprint
 from compat.engine.ladder import calls_tools, engine_of, name_of, settled
 from compat.routing.admission import Gates
@@ -132,6 +133,7 @@ def create_app(gateway: Gateway) -> Front:
         openapi_blueprint,
         pages_blueprint,
         quiet_blueprint,
+        responses_socket_blueprint,
         setup_blueprint,
     ):
         app.register_blueprint(make_blueprint(gateway))
