@@ -68,7 +68,8 @@ class ArgumentsDelta(_Delta, frozen=True, gc=False):
 
 
 class Signature(msgspec.Struct, frozen=True):
-    """What the upstream wants back with the thought of this block, as the wire API `origin` has it: a signature, an encrypted content."""
+    """What the upstream wants back with the thought of this block, as the wire API `origin` has it: a signature, an encrypted content, or
+    the whole of what can't be read."""
 
     index: int
     origin: str

@@ -271,7 +271,7 @@ class MessagesReader(ShapedReader):
             case {"type": "tool_use", "id": str(call_id), "name": str(name)}:
                 return self._tool_use(block, call_id, name)
             case {"type": "redacted_thinking"}:
-                return _NOTHING
+                return (BlockStart(block.number, "thinking"),)
             case {"type": str(kind)} if kind != "tool_use":
                 return (Unknown(API, kind),)
         raise UpstreamBroken("The upstream sent something that is not a content block.")
@@ -322,6 +322,7 @@ class MessagesReader(ShapedReader):
                     return Signature(block.number, API, signature), BlockStop(block.number)
             case "redacted_thinking":
                 self._carry(block.opening, keeps=True)
+                return Signature(block.number, API, block.opening), BlockStop(block.number)
             case "tool_use":
                 return self._closed_tool_use(block, whole)
             case _:
