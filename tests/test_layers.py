@@ -154,6 +154,7 @@ OTHER_MEANINGS = {
     ("cli.py", "choices"): "argparse has a parameter of this name",
     ("telemetry/fields.py", "finish_reason"): "a field of the log's records, which people and their programs read",
     ("protocols/responses/reader.py", "[DONE]"): "servers that imitate the Responses API end their streams as they do a chat's",
+    ("protocols/responses/shown.py", "[DONE]"): "the same servers, whose bytes are handed on",
 }
 
 

@@ -1,0 +1,84 @@
+"""Answers of the Responses protocol that are carried on, or given again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from compat import jsonio
+from compat.config.catalog import Model
+from compat.protocols.base import AnswerMemory, TranslationContext
+from compat.protocols.client_protocol import Identity, Rescue, Said, limit_of
+from compat.protocols.events import BlockStart, Event, Start, Stop, TextDelta, ThinkingDelta, Used
+from compat.protocols.joined import FrameWriter
+from compat.protocols.notes import Notes
+from compat.protocols.responses.items import Place
+from compat.protocols.responses.response_object import told_cost
+from compat.protocols.responses.writer import ResponsesWriter
+from compat.wire.envelope import Envelope
+from compat.wire.usage import Usage
+
+
+def again(said: Sequence[Said], identity: Identity) -> bytes:
+    """A whole answer once more."""
+    return ResponsesWriter(_context(identity, {}), Notes()).body(_said(said))
+
+
+def _said(said: Sequence[Said]) -> Iterator[Event]:
+    yield Start()
+    for one in said[:1]:
+        if one.thinking:
+            yield from (BlockStart(0, "thinking"), ThinkingDelta(0, one.thinking))
+        yield from (BlockStart(1, "text"), TextDelta(1, one.text))
+    yield from (Stop("end"), Used(Usage()))
+
+
+def _context(identity: Identity, echoed: Mapping[str, Any]) -> TranslationContext:
+    memory = AnswerMemory(echoed=echoed)
+    return TranslationContext(
+        identity.model, identity.model, Model(), identity.answer_id, identity.created_s, is_stream=True, memory=memory
+    )
+
+
+def _may(envelope: Envelope) -> bool:
+    """Not one that must be JSON: a second attempt would decide its structure from the start."""
+    text = envelope.value("text")
+    wanted = text.get("format") if isinstance(text, dict) else None
+    return not isinstance(wanted, dict) or wanted.get("type") in (None, "text")
+
+
+def _asks_thinking(envelope: Envelope) -> bool:
+    reasoning = envelope.value("reasoning")
+    return isinstance(reasoning, dict) and reasoning.get("effort") != "none"
+
+
+def _rest(envelope: Envelope, text: str, tokens: int, words: str) -> Envelope:
+    items = [_message("assistant", "output_text", text)]
+    if words:
+        items.append(_message("user", "input_text", words))
+    given = envelope["input"].strip()
+    if given.startswith(b'"'):
+        given = jsonio.encode([_message("user", "input_text", jsonio.decode(given))])
+    changes = {"input": given[:-1] + b"," + jsonio.encode(items)[1:]}
+    limit = limit_of(envelope.value("max_output_tokens"))
+    if limit is not None:
+        changes["max_output_tokens"] = jsonio.encode(max(limit - tokens, 1))
+    return Envelope(envelope.replaced(changes))
+
+
+def _message(role: str, part: str, text: str) -> dict[str, Any]:
+    return {"type": "message", "role": role, "content": [{"type": part, "text": text}]}
+
+
+def _going_on(identity: Identity, _: bool) -> FrameWriter:  # one of `Rescue.going_on`
+    place = identity.place if isinstance(identity.place, Place) else Place()
+    return ResponsesWriter.going_on(_context(identity, place.echoed), place)
+
+
+def _with_spent(told: Any, _: Usage, cost_usd: float) -> Any:
+    """The counts are added by who writes them; so is the cost where there is one."""
+    cost = told_cost(told)
+    return told if cost is None else {**told, "cost_details": {**told["cost_details"], "upstream_inference_cost": cost + cost_usd}}
+
+
+RESCUE = Rescue(_may, _asks_thinking, _rest, _going_on, _with_spent)
