@@ -39,15 +39,13 @@ from typing import Any  # noqa: E402  # patched, as all that follows
 
 
 def __getattr__(name: str) -> Any:
-    """Make the WSGI application and its gateway when a server asks for them; importing this module makes nothing."""
-    if name not in {"app", "gateway"}:
+    """Make the WSGI application with its gateway when a server asks for it; importing this module makes nothing."""
+    if name != "app":
         raise AttributeError(name)
-    from compat.factory import create_app
     from compat.service_gateway import start_gateway
 
-    globals()["gateway"] = gateway = start_gateway(BASE_DIR)
-    globals()["app"] = create_app(gateway)
-    return globals()[name]
+    globals()["app"] = start_gateway(BASE_DIR)
+    return globals()["app"]
 
 
 if __name__ == "__main__":

@@ -33,7 +33,8 @@ from compat.config.settings import SettingsError
 from compat.dot_env import env_warnings
 from compat.endpoints.health import route_text
 from compat.endpoints.models import model_rows
-from compat.factory import build_gateway, create_app, start_background, stop_background
+from compat.factory import build_gateway
+from compat.follow import Live, Place
 from compat.key_commands import add_arguments, run_keys
 from compat.routing.own_address import OwnAddress
 from compat.serve.gevent_server import Server
@@ -90,7 +91,7 @@ def _run(argv: Sequence[str], base_dir: Path) -> int:
     if arguments.check:
         places = written_places(settings, base_dir, environment)
         return 0 if check(gateway, list_models, print, places) else EXIT_FAULT
-    return serve(gateway)
+    return serve(gateway, Place(base_dir, _overrides(arguments), arguments.config))
 
 
 def warn(warnings: Iterable[str]) -> None:
@@ -164,8 +165,8 @@ def exposed_keys(gateway: Gateway, base_dir: Path, environment: Mapping[str, str
     )
 
 
-def serve(gateway: Gateway) -> int:
-    """Serve until SIGINT, SIGTERM or SIGHUP. Returns the exit code."""
+def serve(gateway: Gateway, place: Place) -> int:
+    """Serve until SIGINT, SIGTERM or SIGHUP, with the configuration of `place` as it is from time to time. Returns the exit code."""
     server_settings = gateway.settings.server
     raise_file_limit()
     try:
@@ -177,15 +178,19 @@ def serve(gateway: Gateway) -> int:
         return EXIT_START
     port = listener.getsockname()[1]
     own = OwnAddress([listener.getsockname()[:2]])
-    if faults := own.faults(gateway.router.upstreams.values(), gateway.settings):
+    try:
+        own.keep_from(gateway)
+    except SettingsError as error:
         listener.close()
-        print(f"openai-compat: {faults[0]}", file=sys.stderr)
+        print(f"openai-compat: {error}", file=sys.stderr)
         return EXIT_START
-    gateway.discovery.leave_out(own.has)
+    live = Live(gateway, place)
+    follower = live.follow(own.keep_from)
     setproctitle.setproctitle(f"openai_compat: gateway {server_settings.host}:{port}")
-    server = Server(listener, create_app(gateway), gateway)
+    server = Server(listener, live, gateway)
     stopping = watch_signals()
-    start_background(gateway)
+    live.start()
+    follower.start()
     server.start()
     gateway.discovery.wait(_LISTS_S)
     print(banner(gateway, port), file=sys.stderr, flush=True)
@@ -194,7 +199,7 @@ def serve(gateway: Gateway) -> int:
     gateway.log.event("gateway.stopping", {"in_flight": gateway.gauges.in_flight})
     left = server.stop(server_settings.shutdown_s)
     gateway.log.event("gateway.stopped", {"ended_by_force": left})
-    stop_background(gateway)
+    live.stop()
     return 0
 
 

@@ -1,16 +1,19 @@
 """Puts the gateway together: collaborators from settings, the Flask application over them. Nothing is made anywhere else.
 
-build_gateway(settings, ...) -> Gateway
+build_gateway(settings, ...) -> Gateway      also from one that runs with other settings
 create_app(gateway)          -> a WSGI application
-start_background(gateway), stop_background(gateway)
+start_background(gateway), change_background(before, after), stop_background(gateway)
 """
 
 from __future__ import annotations
 
 import functools
+import operator
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import flask
 import gevent
@@ -40,6 +43,7 @@ from compat.endpoints.pages import pages_blueprint
 from compat.endpoints.quiet import quiet_blueprint
 from compat.endpoints.responses_socket import responses_socket_blueprint
 from compat.endpoints.setup import setup_blueprint
+from compat.engine.base import Engine
 from compat.engine.ladder import calls_tools, engine_of, name_of, settled
 from compat.routing.admission import Gates
 from compat.routing.affinity import Affinity
@@ -60,6 +64,9 @@ from compat.upstream.client import Transport, Upstream, UpstreamClient
 from compat.upstream.models_list import list_models
 
 _SAMPLE_S = 5.0
+_DRAIN_LOOK_S = 0.2
+
+T = TypeVar("T")
 
 
 def build_gateway(
@@ -69,49 +76,75 @@ def build_gateway(
     *,
     clock: Clock | None = None,
     transport: Transport | None = None,
+    make_engine: Callable[[EmbeddedSettings, CallLog], Engine] = lambda embedded, log: engine_of(embedded, log.event),
+    before: Gateway | None = None,
 ) -> Gateway:
     """All collaborators of the gateway; nothing is started yet. `base_dir` is where relative paths of the settings begin.
 
+    `before` is a gateway that runs with other settings: a collaborator whose own settings are the same is taken over, with all its state.
     Raises `SettingsError`, and `msgspec.ValidationError` for facts of a model that don't fit.
     """
-    clock = clock or SystemClock()
-    log = CallLog(settings.log, base_dir, clock.now)
+    old = _Heritage(before, settings)
+    clock = old.take("clock", lambda: clock or SystemClock())
+    log = old.take("log", lambda: CallLog(settings.log, base_dir, clock.now))
     catalog = load_catalog({name: row.facts for name, row in settings.models.items() if row.facts})
     upstreams = configured_upstreams(settings, environment)
     embedded = settled(settings.embedded, environment)
-    engine = engine_of(embedded, log.event) if embedded.enabled else None
     router = Router(catalog, upstreams, settings.models, _embedded_deployment(settings, embedded, catalog))
-    local = local_candidates(settings, environment, upstreams)
-    discovery = Discovery(settings.discovery, router, local, list_models, log.event)
-    client = transport or UpstreamClient()
+    discovery = Discovery(settings.discovery, router, local_candidates(settings, environment, upstreams), list_models, log.event)
+    doctor = Doctor(catalog, router, clock.now, log.write)
     stores = Stores(settings, base_dir, clock, log)
-    usage, board, metrics = stores.usage(), stores.board(), Metrics()
-    policies = _policies(settings, clock, log, board)
-    keys = ClientKeys(settings.keys, KeyStore(keys_path(base_dir, environment), clock.monotonic, log.event, check_terms), clock.now)
+    usage, board, metrics = old.take("usage", stores.usage), stores.board(), old.take("metrics", Metrics)
+    policies = _policies(settings, clock, log, board, old)
+    key_store = old.take("keys.store", lambda: KeyStore(keys_path(base_dir, environment), clock.monotonic, log.event, check_terms))
+    keys = old.take("keys", lambda: ClientKeys(settings.keys, key_store, clock.now), "keys")
+    traces = old.take("traces", lambda: traces_from(environment, clock.now, log.event, router.kind_of))
+    if before is not None:
+        discovery.carry_on(before.discovery)
+        doctor.carry_on(before.doctor)
     return Gateway(
         settings=settings,
         catalog=catalog,
         router=router,
         discovery=discovery,
-        doctor=Doctor(catalog, router, clock.now, log.write),
-        transport=client,
-        engine=engine,
+        doctor=doctor,
+        transport=old.take("transport", lambda: transport or UpstreamClient()),
+        engine=old.take("engine", lambda: make_engine(embedded, log) if embedded.enabled else None, "embedded"),
         log=log,
         keys=keys,
-        vault=stores.vault(),
-        sealer=functools.cache(stores.sealer),
+        vault=old.take("vault", stores.vault),
+        sealer=old.take("sealer", lambda: functools.cache(stores.sealer), "sealing"),
         usage=usage,
-        limits=stores.limits(usage, keys),
-        answers=stores.answers(),
+        limits=old.take("limits", lambda: stores.limits(usage, keys, before.limits if before is not None else None), "limits", "keys"),
+        answers=old.take("answers", stores.answers, "cache"),
         metrics=metrics,
         policies=policies,
-        commons=stores.commons(board, policies.circuits, metrics),
-        flights=stores.flights(),
-        gathering=Gathering(settings.server.gather_ms / 1000),
+        commons=old.take("commons", lambda: stores.commons(board, policies.circuits, metrics), "circuit"),
+        flights=old.take("flights", stores.flights, "single_flight"),
+        gathering=old.take("gathering", lambda: Gathering(settings.server.gather_ms / 1000), "server"),
         clock=clock,
-        started_s=clock.monotonic(),
-        traces=traces_from(environment, clock.now, log.event, router.kind_of),
+        started_s=old.take("started_s", clock.monotonic),
+        traces=traces,
+        **old.all_of("scales", "refusals", "cache_watch", "gauges", "following", "offload"),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Heritage:
+    """What a gateway with `settings` takes over from the one before it, if there is one."""
+
+    before: Gateway | None
+    settings: Settings
+
+    def take(self, name: str, make: Callable[[], T], *sections: str) -> T:
+        """The collaborator of that name, where there is one and the sections it is made of have not changed; else what `make` makes."""
+        if self.before is None or any(getattr(self.before.settings, one) != getattr(self.settings, one) for one in sections):
+            return make()
+        return cast("T", operator.attrgetter(name)(self.before))
+
+    def all_of(self, *names: str) -> dict[str, Any]:
+        """The collaborators of those names; none where there is no gateway before."""
+        return {name: getattr(self.before, name) for name in names} if self.before is not None else {}
 
 
 def create_app(gateway: Gateway) -> Front:
@@ -140,7 +173,7 @@ def create_app(gateway: Gateway) -> Front:
     return Front(app, gateway.settings.server, gateway.clock.new_id, lambda: gateway.keys.are_required)
 
 
-def _policies(settings: Settings, clock: Clock, log: CallLog, board: CircuitBoard | None) -> Policies:
+def _policies(settings: Settings, clock: Clock, log: CallLog, board: CircuitBoard | None, old: _Heritage) -> Policies:
     """What calls share: circuits, retries, affinity, admission. `board` is where other gateways learn of circuits."""
 
     def on_change(change: CircuitChange) -> None:
@@ -150,11 +183,11 @@ def _policies(settings: Settings, clock: Clock, log: CallLog, board: CircuitBoar
             board.note(change)
 
     return Policies(
-        Circuits(settings.circuit, clock, on_change),
-        Retries(settings.retry, clock.monotonic, random.random),
-        Affinity(settings.affinity, clock.monotonic),
-        Gates(settings.concurrency, clock.monotonic),
-        Pacing(settings.pacing, clock),
+        old.take("policies.circuits", lambda: Circuits(settings.circuit, clock, on_change), "circuit"),
+        old.take("policies.retries", lambda: Retries(settings.retry, clock.monotonic, random.random), "retry"),
+        old.take("policies.affinity", lambda: Affinity(settings.affinity, clock.monotonic), "affinity"),
+        old.take("policies.gates", lambda: Gates(settings.concurrency, clock.monotonic), "concurrency"),
+        old.take("policies.pacing", lambda: Pacing(settings.pacing, clock), "pacing"),
     )
 
 
@@ -180,8 +213,28 @@ def start_background(gateway: Gateway) -> None:
     gateway.vault.start()
     gateway.usage.start()
     gateway.traces.start()
-    gevent.spawn(sample_metrics, gateway)
     gateway.commons.start()
+    _begin_routing(gateway)
+
+
+def change_background(before: Gateway, after: Gateway) -> None:
+    """Start what `after` has not taken over from `before`, and end what has no use any more: an embedded model after its last answer."""
+    changed = {name for name, one in after.discovery.configured.items() if before.discovery.configured.get(name) != one}
+    gone = set(before.discovery.configured) - set(after.discovery.configured)
+    after.policies.circuits.forget(changed | gone)
+    after.refusals.forget(changed | gone)
+    after.traces.carry_on(after.router.kind_of)
+    before.doctor.stop()
+    before.discovery.stop()
+    if after.commons is not before.commons:
+        before.commons.stop()
+        after.commons.start()
+    _begin_routing(after)
+    if before.engine is not None and before.engine is not after.engine:
+        gevent.spawn(_end_engine, before.engine, before)
+
+
+def _begin_routing(gateway: Gateway) -> None:
     if gateway.settings.discovery.enabled:
         gateway.discovery.refresh_local()
     gateway.discovery.start()
@@ -191,9 +244,20 @@ def start_background(gateway: Gateway) -> None:
         gateway.engine.start()
 
 
-def sample_metrics(gateway: Gateway) -> None:
+def _end_engine(engine: Engine, gateway: Gateway) -> None:
+    """Stop an engine when every call that may use it is over: the calls of now, for at most as long as the server's end may take."""
+    serving = set(gateway.gauges.serving)
+    deadline_s = gateway.clock.monotonic() + gateway.settings.server.drain_s
+    while serving and gateway.clock.monotonic() < deadline_s:
+        gevent.sleep(_DRAIN_LOOK_S)
+        serving &= gateway.gauges.serving
+    engine.stop()
+
+
+def sample_metrics(current: Callable[[], Gateway]) -> None:
     """Take note, every few seconds and as long as the process lives, of what goes on in it: another worker may be asked for the metrics."""
     while True:
+        gateway = current()
         gateway.metrics.sample(readings_of(gateway))
         gateway.metrics.tell(gateway.log.event)
         gevent.sleep(_SAMPLE_S)

@@ -2,42 +2,63 @@
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+import msgspec
 
 from compat.calls.gateway import Gateway
 from compat.cli import exposed_keys
+from compat.config.sections import EmbeddedSettings
+from compat.config.settings import Settings
 from compat.dot_env import env_warnings
-from compat.engine.ladder import settled
+from compat.engine.base import Engine
 from compat.engine.shared import SharedEngine, keeper_starter
-from compat.factory import build_gateway, start_background
+from compat.factory import build_gateway
+from compat.follow import Live, Place
 from compat.service.configuration import find_sources, read_configuration
+from compat.service.launch import outer_environment
 from compat.service.state import FileLock, RunFolder, run_folder
+from compat.telemetry.calllog import CallLog
 
 
-def start_gateway(base_dir: Path) -> Gateway:
-    """A gateway that shares its embedded engine with the other workers, its background begun. Raises `SettingsError`.
-
-    Under the watcher no line goes to the terminal, which is a file: the call log has them all.
-    """
-    is_watched = bool(os.environ.get("OPENAI_COMPAT_LISTEN_FD"))
-    settings, environment = read_configuration(base_dir, {"log": {"terminal": False}} if is_watched else {})
-    gateway = build_gateway(settings, environment, base_dir)
+def start_gateway(base_dir: Path) -> Live:
+    """A gateway that shares its embedded engine with the other workers, its background begun. Raises `SettingsError`."""
+    place, build = place_of(base_dir), functools.partial(_build, base_dir)
+    settings, environment = read_configuration(base_dir, place.overrides)
+    if place.copies:
+        settings = msgspec.structs.replace(settings, source=str(place.config_file() or Settings().source))
+    gateway = build(settings, environment)
     gateway.doctor.may_tell = teller(run_folder(base_dir, os.environ))
-    if gateway.engine is not None:
-        run = run_folder(base_dir, os.environ)
-        embedded = settled(settings.embedded, environment)
-        start_keeper = keeper_starter(embedded, settings.log, run, base_dir)
-        gateway = dataclasses.replace(gateway, engine=SharedEngine(embedded, gateway.log.event, run, start_keeper))
-    start_background(gateway)
-    written = base_dir / ".env" if is_watched else None  # it reads a copy
-    for warning in env_warnings(find_sources(base_dir), written):
+    live = Live(gateway, place, build)
+    live.start()
+    for warning in env_warnings(find_sources(base_dir), base_dir / ".env" if place.copies else None):
         gateway.log.write("env.ignored", {"detail": warning}, "warning")
     for warning in exposed_keys(gateway, base_dir, environment):
         gateway.log.write("keys.exposed", {"detail": warning}, "warning")
-    return gateway
+    return live
+
+
+def _build(base_dir: Path, settings: Settings, environment: Mapping[str, str], before: Gateway | None = None) -> Gateway:
+    run = run_folder(base_dir, os.environ)
+
+    def make_engine(embedded: EmbeddedSettings, log: CallLog) -> Engine:
+        return SharedEngine(embedded, log.event, run, keeper_starter(embedded, settings.log, run, base_dir))
+
+    return build_gateway(settings, environment, base_dir, make_engine=make_engine, before=before)
+
+
+def place_of(base_dir: Path) -> Place:
+    """Where the configuration is that this worker follows: under the watcher, which gave it copies, the files that a person writes.
+
+    There no line goes to the terminal, which is a file: the call log has them all.
+    """
+    if not os.environ.get("OPENAI_COMPAT_LISTEN_FD"):
+        return Place(base_dir)
+    copies = (Path(os.environ["OPENAI_COMPAT_CONFIG"]), Path(os.environ["OPENAI_COMPAT_ENV_FILE"]))
+    return Place(base_dir, {"log": {"terminal": False}}, outer=outer_environment(os.environ), copies=copies)
 
 
 def teller(run: RunFolder) -> Callable[[], bool]:

@@ -86,11 +86,14 @@ class Stores:
             return NoUsage()
         return UsageStore(settings, self._base_dir, NativeThread(), clock=self._clock.now, on_event=self._log.event)
 
-    def limits(self, usage: Usage, keys: ClientKeys) -> Limits:
-        """What clients and models may use."""
+    def limits(self, usage: Usage, keys: ClientKeys, before: Limits | None = None) -> Limits:
+        """What clients and models may use; counted where `before` has counted."""
         link = Link("limits", self._clock.monotonic, self._log.event, LIMITER_ERRORS)
         limiter = LazyLimiter(self._url or MEMORY)
-        return Limits(self._settings.limits, limiter, self._clock, link, terms_of=keys.terms_of, spent=usage.spent, later=gevent.spawn)
+        limits = Limits(self._settings.limits, limiter, self._clock, link, terms_of=keys.terms_of, spent=usage.spent, later=gevent.spawn)
+        if before is not None:
+            limits.carry_on(before)
+        return limits
 
     def answers(self) -> AnswerCache:
         """Whole answers that may be given again."""

@@ -43,6 +43,7 @@ ROOMS: dict[str, frozenset[str]] = {
     "endpoints": frozenset({"backports", "compression", "flask", "flask_compress", "flask_limiter", "gevent", "limits", "werkzeug"}),
     "stores": frozenset({"gevent"}),
     "factory": frozenset({"flask", "gevent"}),
+    "follow": frozenset({"gevent", "msgspec"}),
     "banner": frozenset(),
     "dot_env": frozenset(),
     "writable": frozenset(),
@@ -51,7 +52,7 @@ ROOMS: dict[str, frozenset[str]] = {
     "check": frozenset({"gevent"}),
     "cli": frozenset({"gevent", "msgspec", "setproctitle"}),
     "service_check": frozenset({"msgspec"}),
-    "service_gateway": frozenset({"gevent", "setproctitle"}),
+    "service_gateway": frozenset({"gevent", "msgspec", "setproctitle"}),
 }
 ORDER = list(ROOMS)
 STANDARD = frozenset(__import__("sys").stdlib_module_names)

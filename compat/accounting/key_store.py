@@ -24,7 +24,7 @@ from typing import Annotated, Any
 import msgspec
 
 from compat.config.settings import SettingsError
-from compat.storage.whole_file import replace_file
+from compat.storage.whole_file import replace_file, stamp_of
 
 VARIABLE = "OPENAI_COMPAT_KEYS"
 """The environment variable that names another place of the file."""
@@ -186,7 +186,7 @@ class KeyStore:
         self._on_event = on_event
         self._check = check
         self.fault = ""
-        self._stamp = _stamp_of(path)
+        self._stamp = stamp_of(path)
         self._stored = self._checked()
         self._next_look_s = clock() + LOOK_S
 
@@ -195,7 +195,7 @@ class KeyStore:
         now_s = self._clock()
         if now_s >= self._next_look_s:
             self._next_look_s = now_s + LOOK_S
-            stamp = _stamp_of(self.path)
+            stamp = stamp_of(self.path)
             if stamp != self._stamp:
                 self._read(stamp)
         return self._stored
@@ -221,15 +221,6 @@ class KeyStore:
             except SettingsError as error:
                 raise SettingsError(f"{self.path}: {error}") from error
         return stored
-
-
-def _stamp_of(path: Path) -> tuple[int, ...] | None:
-    """What changes with the file; `None` where there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
 
 def expiry_of(text: str, now: datetime.datetime) -> datetime.datetime:

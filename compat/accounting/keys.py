@@ -25,7 +25,7 @@ class ClientKeys:
 
     def __init__(self, keys: Mapping[str, KeySettings], store: KeyStore | None = None, now: Callable[[], float] = time.time) -> None:
         self._hashes = {name: bytes.fromhex(key.hash.removeprefix("sha256:")) for name, key in keys.items()}
-        self._store = store
+        self.store = store
         self._now = now
 
     @property
@@ -41,7 +41,7 @@ class ClientKeys:
     @property
     def fault(self) -> str:
         """What is wrong with the file of keys just now; empty when all is well."""
-        return self._store.fault if self._store is not None else ""
+        return self.store.fault if self.store is not None else ""
 
     def terms_of(self, client: str) -> KeyTerms | None:
         """What the file says a client may do; `None` where it says nothing, and for a key of the configuration."""
@@ -79,7 +79,7 @@ class ClientKeys:
         return True
 
     def _stored(self) -> StoredKeys:
-        return self._store.current() if self._store is not None else _NONE
+        return self.store.current() if self.store is not None else _NONE
 
     def _known(self, stored: StoredKeys) -> Iterator[tuple[str, bytes]]:
         """The keys of both places; the configuration's count where a name is in both."""

@@ -184,6 +184,10 @@ class Limits:
         """What is wrong with the storage just now; empty when all is well."""
         return self.counts.fault
 
+    def carry_on(self, before: Limits) -> None:
+        """Count on where the limits of an earlier configuration have counted."""
+        self.counts = before.counts
+
     def admit(self, client: str, model: str, estimate: Estimate) -> Reservation:
         """Take `estimate` out of every window of `client` and `model`. Errors: `BudgetSpent`, `TooManyRequests`; nothing is taken then."""
         reservation = Reservation(self, estimate)

@@ -57,6 +57,19 @@ class Gauges:
         self.serving.discard(gevent.getcurrent())
 
 
+@dataclass(slots=True)
+class Following:
+    """How the gateway follows its configuration's files. Mutable: every field.
+
+    `fault` is why the files as they are now don't count, empty when they do; `changes` is how often they took effect since the start, the
+    last time at `changed_s` (seconds since 1970).
+    """
+
+    fault: str = ""
+    changes: int = 0
+    changed_s: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Gateway:
     """All collaborators. `engine` is `None` where the embedded model is switched off; `sealer` makes what signs thoughts, once."""
@@ -84,6 +97,7 @@ class Gateway:
     refusals: LearntRefusals = field(default_factory=LearntRefusals)
     cache_watch: PromptCacheWatch = field(default_factory=PromptCacheWatch)
     gauges: Gauges = field(default_factory=Gauges)
+    following: Following = field(default_factory=Following)
     gathering: Gathering = field(default_factory=lambda: Gathering(0.0))
     traces: Traces = field(default_factory=NoTraces)
     offload: Offload = field(default_factory=Offload)

@@ -34,11 +34,18 @@ class SettingsError(Exception):
 class Settings(ConfigurationFile, frozen=True):
     """The whole configuration; `source` is the file that was read, for messages.
 
-    `key_variables` are, by upstream, the environment variables that its keys were taken from.
+    `key_variables` are, by upstream, the environment variables that its keys were taken from. `postponed` are the keys whose values in the
+    file take effect with the next start, because a gateway that runs can't change them.
     """
 
     source: str = "the defaults"
     key_variables: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    postponed: tuple[str, ...] = ()
+
+
+FIXED_SECTIONS = ("log", "vault", "usage", "storage")
+FIXED_SERVER_KEYS = ("host", "port", "workers", "max_connections", "shutdown_s", "drain_s")
+"""What a gateway that runs can't change: where its state is, and what the server was started with."""
 
 
 _UPSTREAM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -50,11 +57,17 @@ _HEADER_VALUE = re.compile(r"[\t -~\xa1-\xff]*")
 
 
 def load_settings(
-    path: Path | None, environment: Mapping[str, str], overrides: Mapping[str, Any] | None = None, *, has_keys: bool = False
+    path: Path | None,
+    environment: Mapping[str, str],
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    has_keys: bool = False,
+    running: Settings | None = None,
 ) -> Settings:
     """The settings of the file at `path` (none: the defaults) with `env:NAME` values filled in and `overrides` (nested) laid over them.
 
-    `has_keys`: there are client keys besides those of `[keys]`.
+    `has_keys`: there are client keys besides those of `[keys]`. `running` are the settings that a gateway runs with: what it can't change
+    stays as it is there, and the rest is checked together with that.
 
     Raises `SettingsError`.
     """
@@ -71,8 +84,19 @@ def load_settings(
     except msgspec.ValidationError as error:
         raise SettingsError(f"{where}: {_explain(error, document, ConfigurationFile)}") from error
     settings = Settings(**{name: getattr(read, name) for name in read.__struct_fields__}, source=where)
+    if running is not None:
+        settings = _beside(settings, running)
     _check(settings, has_keys)
     return _with_environment(settings, environment)
+
+
+def _beside(wanted: Settings, running: Settings) -> Settings:
+    """`wanted`, as far as a gateway that runs with `running` can follow."""
+    keys = [name for name in FIXED_SERVER_KEYS if getattr(wanted.server, name) != getattr(running.server, name)]
+    sections = [name for name in FIXED_SECTIONS if getattr(wanted, name) != getattr(running, name)]
+    server = msgspec.structs.replace(wanted.server, **{name: getattr(running.server, name) for name in keys})
+    kept = {name: getattr(running, name) for name in sections}
+    return msgspec.structs.replace(wanted, server=server, **kept, postponed=(*(f"server.{name}" for name in keys), *sections))
 
 
 def file_text(path: Path) -> str:

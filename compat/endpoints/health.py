@@ -84,9 +84,23 @@ def causes(gateway: Gateway) -> list[str]:
     return found + [f"{name}: {part.fault}" for name, part in _parts(gateway).items() if part.fault]
 
 
+def configuration_report(gateway: Gateway) -> dict[str, Any]:
+    """The file that counts, when a change of it took effect last, why it does not, and the keys that wait for the next start."""
+    settings, following = gateway.settings, gateway.following
+    since_s = None if following.changed_s is None else round(max(gateway.clock.now() - following.changed_s, 0.0), 1)
+    return {
+        "source": settings.source,
+        "changes": following.changes,
+        "changed_s_ago": since_s,
+        "fault": following.fault,
+        "postponed": list(settings.postponed),
+    }
+
+
 def _parts(gateway: Gateway) -> dict[str, Any]:
     """Our own parts that may fail while calls go on."""
     return {
+        "configuration": gateway.following,
         "log": gateway.log,
         "vault": gateway.vault,
         "limits": gateway.limits,
@@ -126,6 +140,7 @@ def health_report(gateway: Gateway) -> dict[str, Any]:
         "uptime_s": round(gateway.clock.monotonic() - gateway.started_s, 1),
         "in_flight": gateway.gauges.in_flight,
         "calls": gateway.gauges.calls,
+        "configuration": configuration_report(gateway),
         "upstreams": upstreams,
         "routes": {name: route_text(gateway, name) for name in gateway.catalog.aliases},
         "models": gateway.doctor.report(),

@@ -31,7 +31,7 @@ import hashlib
 import math
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from pybreaker import STATE_CLOSED, STATE_OPEN, CircuitBreaker, CircuitMemoryStorage
@@ -113,6 +113,11 @@ class Circuits:
             del self._circuits[next(closed, next(iter(self._circuits)))]
         circuit = self._circuits[key] = Circuit(key, self._settings, self._clock, self._on_change)
         return circuit
+
+    def forget(self, upstreams: Collection[str]) -> None:
+        """Forget the circuits of upstreams that are not what they were."""
+        for key in [key for key in self._circuits if key.upstream in upstreams]:
+            del self._circuits[key]
 
     def hear(self, change: CircuitChange, opened_at_s: float) -> None:
         """Another gateway opened a circuit, at a time in seconds since 1970, or found its upstream well again.

@@ -31,7 +31,8 @@ class UpstreamState:
 
 
 class Discovery:
-    """Keeps a router's knowledge fresh. Mutable: `states`, and the router it teaches; both change in one step, without a switch."""
+    """Keeps a router's knowledge fresh; `configured` are the upstreams of the configuration. Mutable: `states`, and the router it teaches;
+    both change in one step, without a switch."""
 
     def __init__(
         self,
@@ -43,7 +44,7 @@ class Discovery:
     ) -> None:
         self._settings = settings
         self._router = router
-        self._configured = dict(router.upstreams)
+        self.configured = dict(router.upstreams)
         self._local = local
         self._list_models = list_models
         self._on_event = on_event
@@ -52,7 +53,7 @@ class Discovery:
         self._is_own: Callable[[Upstream], bool] = lambda _upstream: False
         self._stop = threading.Event()
         self._has_asked = threading.Event()
-        self.states: dict[str, UpstreamState] = {name: UpstreamState() for name in self._configured}
+        self.states: dict[str, UpstreamState] = {name: UpstreamState() for name in self.configured}
 
     def start(self) -> None:
         """Begin to look, and to look again, in the background; does nothing where discovery is switched off."""
@@ -70,9 +71,19 @@ class Discovery:
             self._forget(upstream)
         self._teach()
 
+    def carry_on(self, before: Discovery) -> None:
+        """Begin with what `before` knew of the upstreams that are still the same, and of local servers that are still looked for."""
+        self._is_own = before._is_own
+        local = {upstream.name: upstream for upstream in self._local}
+        self._found = {name: upstream for name, upstream in before._found.items() if local.get(name) == upstream}
+        kept = {name for name, upstream in self.configured.items() if before.configured.get(name) == upstream} | set(self._found)
+        self._listings = {name: listing for name, listing in before._listings.items() if name in kept}
+        self.states |= {name: state for name, state in before.states.items() if name in kept}
+        self._teach()
+
     def refresh_configured(self) -> None:
         """Ask every configured upstream for its list."""
-        for upstream in self._configured.values():
+        for upstream in self.configured.values():
             self._ask(upstream, _REMOTE_TIMEOUT_S)
             self._teach()  # one that is slow does not keep the others' lists back
         self._has_asked.set()
@@ -84,7 +95,7 @@ class Discovery:
 
     def awaited(self) -> list[str]:
         """The configured upstreams whose list is still to come: what is known of their routes is provisional."""
-        return [name for name in self._configured if self.states[name].state == "unknown"] if self._settings.enabled else []
+        return [name for name in self.configured if self.states[name].state == "unknown"] if self._settings.enabled else []
 
     def refresh_local(self) -> None:
         """Look for local servers: one that answers is an upstream, one that stopped answering is removed."""
@@ -118,7 +129,7 @@ class Discovery:
         try:
             listing = self._list_models(upstream, timeout_s)
         except GatewayError as error:
-            if upstream.name in self._configured:
+            if upstream.name in self.configured:
                 self.states[upstream.name] = UpstreamState("failing", error.message)
                 self._on_event("discovery.failed", {"upstream": upstream.name, "detail": error.message})
             return False
@@ -128,4 +139,4 @@ class Discovery:
 
     def _teach(self) -> None:
         offers = {name: listing.ids for name, listing in self._listings.items()}
-        self._router.learn({**self._configured, **self._found}, offers, self._listings)
+        self._router.learn({**self.configured, **self._found}, offers, self._listings)

@@ -195,6 +195,10 @@ class Doctor:
         self.diagnosis = Diagnosis()
         self.may_tell: Callable[[], bool] = lambda: True
 
+    def carry_on(self, before: Doctor) -> None:
+        """Say nothing again that `before` has said."""
+        self._told, self.may_tell = before._told, before.may_tell
+
     def start(self) -> None:
         """Examine soon, when the lists are there, and then daily, in the background."""
         threading.Thread(target=self._run, name="doctor", daemon=True).start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Collection
 
 MAX_DEPLOYMENTS = 1000
 
@@ -20,6 +21,11 @@ class LearntRefusals:
     def of(self, deployment: str) -> frozenset[str]:
         """The parameters that `deployment` refuses."""
         return self._by_deployment.get(deployment, frozenset())
+
+    def forget(self, upstreams: Collection[str]) -> None:
+        """Forget what the deployments of these upstreams refused."""
+        for name in [name for name in self._by_deployment if name.partition("/")[0] in upstreams]:
+            del self._by_deployment[name]
 
     def learn(self, deployment: str, parameter: str) -> None:
         """Remember one more."""

@@ -10,8 +10,11 @@ import ipaddress
 import socket
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
-from compat.config.settings import Settings
+from compat.config.settings import Settings, SettingsError
+from compat.routing.discovery import Discovery
+from compat.routing.router import Router
 from compat.upstream.client import Upstream
 from compat.upstream.pool import origin_of
 
@@ -40,6 +43,19 @@ def is_of_this_machine(address: str) -> bool:
         return False
 
 
+class Routing(Protocol):
+    """The part of the gateway that is looked at."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def router(self) -> Router: ...
+
+    @property
+    def discovery(self) -> Discovery: ...
+
+
 @dataclass(frozen=True, slots=True)
 class OwnAddress:
     """The listening sockets of this gateway. `resolve` and `is_here` are the system's, but for tests."""
@@ -59,6 +75,12 @@ class OwnAddress:
             any(self.is_here(address) for address in theirs) if _is_any(host) else not theirs.isdisjoint(self._reached_by(host))
             for host in hosts
         )
+
+    def keep_from(self, gateway: Routing) -> None:
+        """See to it that the gateway calls itself neither as a configured upstream (`SettingsError`) nor as a local one."""
+        if faults := self.faults(gateway.router.upstreams.values(), gateway.settings):
+            raise SettingsError(faults[0])
+        gateway.discovery.leave_out(self.has)
 
     def faults(self, upstreams: Iterable[Upstream], settings: Settings) -> list[str]:
         """A line for each configured upstream that is this gateway."""

@@ -11,6 +11,7 @@ from gunicorn.sock import ssl_context
 from compat.calls.gateway import Gateway
 from compat.endpoints.health import FLEET
 from compat.engine.shared import SharedEngine
+from compat.follow import Live
 from compat.serve.gevent_server import GatewayServer, end_calls
 from compat.serve.open_files import connection_bound
 from compat.service.fleet import Fleet
@@ -24,17 +25,22 @@ IDLE_GRACE_S = 10.0
 class WorkerServer:
     """All listening sockets of a worker. Mutable: only through gevent's servers."""
 
-    def __init__(self, worker: Any, gateway: Gateway) -> None:
-        self.gateway = gateway
+    def __init__(self, worker: Any, live: Live) -> None:
+        self.live = live
         self._base_dir = Path(worker.cfg.chdir)
         self._run = run_folder(self._base_dir, os.environ)
         number = int(os.environ.get("OPENAI_COMPAT_GENERATION") or 0)
         self._is_watched = bool(os.environ.get("OPENAI_COMPAT_LISTEN_FD"))
-        self.fleet = Fleet(self._run, number, gateway.clock.now(), is_watched=self._is_watched)
+        self.fleet = Fleet(self._run, number, live.gateway.clock.now(), is_watched=self._is_watched)
         tls = {"ssl_context": ssl_context(worker.cfg)} if worker.cfg.is_ssl else {}
         room = connection_bound(worker.cfg.worker_connections)
         environ = {FLEET: self.fleet, "wsgi.multiprocess": worker.cfg.workers > 1}
         self._servers = [GatewayServer(sock, worker.wsgi, room, environ=environ, **tls) for sock in worker.sockets]
+
+    @property
+    def gateway(self) -> Gateway:
+        """The gateway that new requests go to."""
+        return self.live.gateway
 
     @property
     def is_in_use(self) -> bool:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -57,12 +56,10 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no type
         """`SettingsError` for an upstream that leads back to our sockets, wherever gunicorn listens."""
         from compat.routing.own_address import OwnAddress
 
-        gateway = sys.modules[self.app.app_uri.partition(":")[0]].gateway
         names = [listener.getsockname() for listener in self.sockets]
         own = OwnAddress([name[:2] for name in names if isinstance(name, tuple)])
-        if faults := own.faults(gateway.router.upstreams.values(), gateway.settings):
-            raise SettingsError(faults[0])
-        gateway.discovery.leave_out(own.has)
+        own.keep_from(self.wsgi.gateway)
+        self._admit = own.keep_from
 
     def init_signals(self) -> None:
         """gunicorn's, and a bell that ends the worker's rest."""
@@ -91,12 +88,11 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no type
 
     def run(self) -> None:
         """Serve until asked to end, then end in good order."""
-        from compat.factory import stop_background
         from compat.serve.gunicorn_server import WorkerServer
 
-        module = sys.modules[self.app.app_uri.partition(":")[0]]
-        server = WorkerServer(self, module.gateway)
+        server = WorkerServer(self, self.wsgi)
         server.start()
+        server.live.follow(self._admit).start()
         try:
             while self.alive:
                 self.notify()
@@ -107,7 +103,7 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no type
             self._leave(server)
         finally:
             server.close()
-            stop_background(server.gateway)
+            server.live.stop()
 
     def _leave(self, server: WorkerServer) -> None:
         """Let calls finish, within the bound that the occasion has, which may become shorter meanwhile."""

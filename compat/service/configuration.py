@@ -41,11 +41,15 @@ class Sources:
     garbage: tuple[int, ...] = ()
 
 
-def find_sources(base_dir: Path, config: str | None = None) -> Sources:
-    """Where the configuration is; the environment has `.env` beneath it. Raises `SettingsError` for a `.env` that can't be read."""
-    env_file = Path(os.environ.get("OPENAI_COMPAT_ENV_FILE") or base_dir / ".env")
+def find_sources(base_dir: Path, config: str | None = None, outer: Mapping[str, str] | None = None) -> Sources:
+    """Where the configuration is; the environment `outer`, by default that of the process, has `.env` beneath it.
+
+    Raises `SettingsError` for a `.env` that can't be read.
+    """
+    outer = os.environ if outer is None else outer
+    env_file = Path(outer.get("OPENAI_COMPAT_ENV_FILE") or base_dir / ".env")
     written, garbage = read_env_file(env_file)
-    environment = {**written, **os.environ}
+    environment = {**written, **outer}
     named = config or environment.get("OPENAI_COMPAT_CONFIG")
     path = Path(named) if named else base_dir / "config.toml"
     return Sources(path if named or path.exists() else None, env_file, environment, written, garbage)
@@ -79,8 +83,13 @@ def _line_of(original: Original) -> int:
 def read_configuration(base_dir: Path, overrides: Mapping[str, Any], config: str | None = None) -> tuple[Settings, Mapping[str, str]]:
     """The settings, and the environment with `.env` beneath it. Raises `SettingsError`."""
     sources = find_sources(base_dir, config)
+    return settings_of(sources, base_dir, overrides), sources.environment
+
+
+def settings_of(sources: Sources, base_dir: Path, overrides: Mapping[str, Any], running: Settings | None = None) -> Settings:
+    """The settings of `sources`; `running` as in `load_settings`. Raises `SettingsError`."""
     has_keys = bool(read_keys(keys_path(base_dir, sources.environment)))
-    return load_settings(sources.config, sources.environment, overrides, has_keys=has_keys), sources.environment
+    return load_settings(sources.config, sources.environment, overrides, has_keys=has_keys, running=running)
 
 
 def worker_count(settings: Settings, environment: Mapping[str, str]) -> int:

@@ -27,3 +27,12 @@ def replace_file(path: Path, data: bytes, prepare: Callable[[int], None] = lambd
         with contextlib.suppress(OSError):
             Path(name).unlink()
         raise
+
+
+def stamp_of(path: Path) -> tuple[int, ...] | None:
+    """What changes with the file; `None` where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino

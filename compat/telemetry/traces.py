@@ -78,6 +78,9 @@ class NoTraces:
     def start(self) -> None:
         """Begin to export."""
 
+    def carry_on(self, provider_of: Callable[[str], str]) -> None:
+        """Ask `provider_of` from now on, see `traces_from`: the configuration has changed."""
+
     def ended(self, record: Mapping[str, Any], moments: Sequence[Moment] = (), parent: str = "", conversation: str = "") -> None:
         """A call is over. `parent` is the client's `traceparent`, `conversation` its own id for its session."""
 
@@ -150,6 +153,10 @@ class SpanTraces:
             self._note_fault(f"OpenTelemetry's SDK is not installed: {INSTALL}")
         except (LookupError, ValueError) as error:
             self._note_fault(str(error))
+
+    def carry_on(self, provider_of: Callable[[str], str]) -> None:
+        """See `NoTraces`."""
+        self._provider_of = provider_of
 
     def ended(self, record: Mapping[str, Any], moments: Sequence[Moment] = (), parent: str = "", conversation: str = "") -> None:
         """See `NoTraces`."""

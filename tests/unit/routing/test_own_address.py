@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import socket
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from compat.calls.gateway import Gateway
 from compat.check import check
 from compat.cli import main
 from compat.config.settings import Settings, SettingsError
@@ -121,15 +121,14 @@ def test_a_start_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.Monk
         examine(tmp_path, tmp_path / "copies")  # what the watcher asks before it starts a generation
 
 
-def listening_on(*names: Any) -> Any:
+def listening_on(gateway: Gateway, *names: Any) -> Any:
     """What of a gunicorn worker is looked at: its sockets, and its application."""
     sockets = [SimpleNamespace(getsockname=lambda name=name: name) for name in names]
-    return SimpleNamespace(sockets=sockets, app=SimpleNamespace(app_uri="an_app:app"))
+    return SimpleNamespace(sockets=sockets, wsgi=SimpleNamespace(gateway=gateway))
 
 
-def test_a_worker_of_gunicorn_refuses_what_leads_back_to_its_own_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module: Any = SimpleNamespace(gateway=make_gateway(tmp_path, environment=LOOP))
-    monkeypatch.setitem(sys.modules, "an_app", module)
-    GatewayWorker._refuse_itself(listening_on(("127.0.0.1", 9000), "/run/a.socket"))
+def test_a_worker_of_gunicorn_refuses_what_leads_back_to_its_own_sockets(tmp_path: Path) -> None:
+    gateway = make_gateway(tmp_path, environment=LOOP)
+    GatewayWorker._refuse_itself(listening_on(gateway, ("127.0.0.1", 9000), "/run/a.socket"))
     with pytest.raises(SettingsError, match="OPENAI_BASE_URL"):
-        GatewayWorker._refuse_itself(listening_on("/run/a.socket", ("127.0.0.1", 28889)))
+        GatewayWorker._refuse_itself(listening_on(gateway, "/run/a.socket", ("127.0.0.1", 28889)))

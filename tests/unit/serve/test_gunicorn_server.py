@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from compat.follow import Live, Place
 from compat.serve.gunicorn_server import WorkerServer
 from compat.service.state import RunFolder, write_json
 from tests.unit.builders import make_gateway
@@ -24,7 +25,7 @@ def test_workers_of_gunicorn_alone_start_no_watcher(tmp_path: Path, monkeypatch:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         configuration = SimpleNamespace(chdir=str(tmp_path), is_ssl=False, worker_connections=10, workers=2)
         worker = SimpleNamespace(cfg=configuration, wsgi=None, log=None, sockets=[listener])
-        WorkerServer(worker, make_gateway(tmp_path)).tick()
+        WorkerServer(worker, Live(make_gateway(tmp_path), Place(tmp_path))).tick()
     assert (run.root / "workers").is_dir()
     assert not (run.root / "revived").exists()
     assert not (tmp_path / "logs" / "service.log").exists()
