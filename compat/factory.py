@@ -62,6 +62,7 @@ from compat.telemetry.metrics import Metrics
 from compat.telemetry.traces import traces_from
 from compat.upstream.client import Transport, Upstream, UpstreamClient
 from compat.upstream.models_list import list_models
+from compat.upstream.search import SearchEndpoint
 
 _SAMPLE_S = 5.0
 _DRAIN_LOOK_S = 0.2
@@ -114,6 +115,7 @@ def build_gateway(
         keys=keys,
         vault=old.take("vault", stores.vault),
         sealer=old.take("sealer", lambda: functools.cache(stores.sealer), "sealing"),
+        search=SearchEndpoint(settings.search) if settings.search.url else None,
         usage=usage,
         limits=old.take("limits", lambda: stores.limits(usage, keys, before.limits if before is not None else None), "limits", "keys"),
         answers=old.take("answers", stores.answers, "cache"),

@@ -16,23 +16,26 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from compat.calls.call import Call, memories, thinker_of
+from compat.calls.call import Call, context_of, memories, thinker_of
 from compat.calls.engine import admitted_at, awaited_engine
 from compat.calls.gateway import Gateway
 from compat.calls.ledger import Account
 from compat.calls.phases import ATTEMPT, AttemptPhase
+from compat.calls.searches import run_searches
 from compat.errors import GatewayError, NoUpstream, UpstreamBroken, UpstreamError, UpstreamTimeout
 from compat.protocols import translator_for
-from compat.protocols.base import StreamTranslator, ThinkingRecord, TranslatedAnswer, TranslationContext, Translator
+from compat.protocols.base import Continuation, StreamTranslator, ThinkingRecord, TranslatedAnswer, TranslationContext, Translator
 from compat.protocols.client_protocol import Identity
+from compat.protocols.events import Found
 from compat.protocols.refusals import PASSING, is_endpoint
+from compat.protocols.search import answered
 from compat.routing.router import Deployment
 from compat.streaming.heartbeat import Pulse, Steps
 from compat.streaming.hold import Outflow
 from compat.streaming.relay import Bounds, Outlet, Relay
 from compat.upstream.client import Secret
 from compat.upstream.http1 import Exchange, Head
-from compat.wire.estimate import estimated_usage, prompt_tokens
+from compat.wire.estimate import estimated_usage
 from compat.wire.hops import hop_headers
 from compat.wire.usage import Usage
 
@@ -89,7 +92,7 @@ class Attempt:
 
     def whole(self) -> Steps[bytes]:
         """The body of a whole answer. Errors: any `GatewayError`."""
-        ctx = self._context()
+        ctx = context_of(self.gateway, self.call, self.deployment, self._translator, self.key)
         if (kept := self._kept(ctx)) is not None:
             return kept
         answer = yield from self._answer(ctx)
@@ -100,7 +103,7 @@ class Attempt:
 
         `outlet` is the client's end, where frames may go past the generators; `on_frames` gets those.
         """
-        ctx = self._context()
+        ctx = context_of(self.gateway, self.call, self.deployment, self._translator, self.key)
         if (kept := self._kept(ctx)) is not None:
             yield self.call.protocol.replay(kept, self.call.wants_usage)
             return
@@ -139,6 +142,8 @@ class Attempt:
             if stream.continuation is None:
                 break
             if left:
+                if stream.continuation.queries:
+                    yield stream.searched((yield from self._searched(stream.continuation, ctx)))
                 ctx = replace(ctx, continuation=stream.continuation)
                 stream.resume()
                 self._drain(exchange)
@@ -165,7 +170,11 @@ class Attempt:
             self.gateway.vault.keep(self.call.client, thinker_of(self.deployment, self._translator, self.key), record)
 
     def _kept(self, ctx: TranslationContext) -> bytes | None:
-        """The body of an answer that was given before to the same request; it costs nothing."""
+        """The body of an answer for which no upstream is asked: it was given before to the same request, or nobody has what it takes."""
+        if (answer := self._translator.foregone(self.call.envelope, ctx)) is not None:
+            self.usage, self.stop_reason, self.notes = answer.usage, answer.stop_reason, answer.notes
+            self._complete()
+            return answer.body
         if self.is_rest or not self.account.asks_cache:
             return None
         found = self.account.kept(self.deployment, self.gateway.offload.request(self._translator, self.call.envelope, ctx)[0])
@@ -190,10 +199,18 @@ class Attempt:
                 self._keep(answer.thinking)
                 self.notes += answer.notes
                 return answer
-            ctx = replace(ctx, continuation=answer.continuation)
+            pause = answer.continuation
+            if pause.queries:
+                pause = answered(pause, (yield from self._searched(pause, ctx)))
+            ctx = replace(ctx, continuation=pause)
             self.close()
             exchange = None
         raise UpstreamError(f"{self.deployment.upstream.name} {_PAUSED}.", code="upstream_paused")
+
+    def _searched(self, pause: Continuation, ctx: TranslationContext) -> Steps[tuple[Found, ...]]:
+        """What the searches gave that the answer waits for."""
+        assert ctx.memory.search is not None
+        return run_searches(self.gateway, pause.queries, ctx.memory.search, self.pulse, self.call.request_id)
 
     def _relay(self, outflow: Outflow, outlet: Outlet | None, on_frames: Callable[[bytes], None], exchange: Exchange) -> Steps[None]:
         """Hand out the frames that are due until the upstream's end; while the stream flows, they go to the outlet past all generators."""
@@ -320,26 +337,6 @@ class Attempt:
         if found is None:
             raise NoUpstream(f"No translation to the wire API {', '.join(deployment.apis)} of {deployment.upstream.name}.")
         return found
-
-    def _context(self) -> TranslationContext:
-        clock, call, deployment = self.gateway.clock, self.call, self.deployment
-        return TranslationContext(
-            alias=call.model,
-            target=deployment.target,
-            model=deployment.model,
-            completion_id=call.protocol.answer_id(clock.new_id()),
-            created_s=int(clock.now()),
-            is_stream=call.is_stream,
-            wants_usage=call.wants_usage,
-            sends_usage_option=deployment.upstream.kind.sends_usage_option,
-            unwanted_fields=deployment.upstream.unwanted_fields,
-            upstream_name=deployment.upstream.name,
-            refused_parameters=self.gateway.refusals.of(deployment.name),
-            **memories(self.gateway.vault, call, deployment, self._translator, self.key),
-            count_prompt=partial(prompt_tokens, call.envelope, call.protocol.prompt),
-            client_headers=call.headers,
-            sealer=self.gateway.sealer() if call.protocol.seals else None,
-        )
 
     # Reading and waiting.
 

@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Required, TypedDict, Unpack
 
-from compat.protocols.base import ThinkingRecord, Translator
+from compat.calls.gateway import Gateway
+from compat.protocols.base import ThinkingRecord, TranslationContext, Translator
 from compat.protocols.client_protocol import ClientProtocol
 from compat.routing.affinity import session_of
 from compat.routing.router import Deployment
 from compat.upstream.client import Secret
 from compat.vault.buffered import ThinkingVault
 from compat.wire.envelope import Envelope
+from compat.wire.estimate import prompt_tokens
 
 
 class Origin(TypedDict, total=False):
@@ -107,3 +109,26 @@ def memories(vault: ThinkingVault, call: Call, deployment: Deployment, translato
 def session_named(call: Call) -> str:
     """A name of the conversation that says nothing of it, for an upstream that wants one."""
     return session_of(call.client, call.session_id, partial(call.protocol.opening, call.envelope))
+
+
+def context_of(gateway: Gateway, call: Call, deployment: Deployment, translator: Translator, key: Secret | None) -> TranslationContext:
+    """What the translation of a call may depend on, at this deployment."""
+    clock, upstream = gateway.clock, deployment.upstream
+    return TranslationContext(
+        alias=call.model,
+        target=deployment.target,
+        model=deployment.model,
+        completion_id=call.protocol.answer_id(clock.new_id()),
+        created_s=int(clock.now()),
+        is_stream=call.is_stream,
+        wants_usage=call.wants_usage,
+        sends_usage_option=upstream.kind.sends_usage_option,
+        unwanted_fields=upstream.unwanted_fields,
+        upstream_name=upstream.name,
+        refused_parameters=gateway.refusals.of(deployment.name),
+        **memories(gateway.vault, call, deployment, translator, key),
+        count_prompt=partial(prompt_tokens, call.envelope, call.protocol.prompt),
+        client_headers=call.headers,
+        sealer=gateway.sealer() if call.protocol.seals else None,
+        searches=gateway.search is not None,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from compat.config.catalog import Catalog
 from compat.config.sections import SingleFlightSettings
 from compat.config.settings import Settings
 from compat.engine.base import Engine
+from compat.protocols.events import Result
 from compat.protocols.sealed import Sealer
 from compat.reuse.answer_cache import AnswerCache
 from compat.reuse.single_flight import Flights, SingleFlight
@@ -72,7 +73,8 @@ class Following:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """All collaborators. `engine` is `None` where the embedded model is switched off; `sealer` makes what signs thoughts, once."""
+    """All collaborators. `engine` is `None` where the embedded model is switched off; `sealer` makes what signs thoughts, once; `search`
+    asks the search endpoint, where one is configured. Its errors: any `GatewayError`."""
 
     settings: Settings
     catalog: Catalog
@@ -102,3 +104,4 @@ class Gateway:
     traces: Traces = field(default_factory=NoTraces)
     offload: Offload = field(default_factory=Offload)
     sealer: Callable[[], Sealer | None] = lambda: None
+    search: Callable[[str], Sequence[Result]] | None = None

@@ -21,7 +21,7 @@ from compat.protocols.joined import FrameReader
 from compat.protocols.transcript import Transcript
 from compat.routing.router import Deployment
 from compat.wire.sse import EventSplitter
-from compat.wire.usage import Usage, cost_of
+from compat.wire.usage import Usage, added_usage, cost_of
 
 MAX_SHOWN_CHARS = 1024 * 1024
 _UNREAD_BYTES = 256 * 1024
@@ -156,19 +156,3 @@ class Part:
 def estimate_of(tokens: int) -> Usage:
     """A part's usage where its upstream failed before it reported any."""
     return Usage(completion_tokens=max(tokens, 0), is_estimate=True)
-
-
-def added_usage(first: Usage, second: Usage) -> Usage:
-    """Both counts in one."""
-    sums = {name: getattr(first, name) + getattr(second, name) for name in _COUNTS}
-    return Usage(**sums, is_estimate=first.is_estimate or second.is_estimate)
-
-
-_COUNTS = (
-    "prompt_tokens",
-    "completion_tokens",
-    "cache_read_tokens",
-    "cache_write_tokens",
-    "cache_write_1h_tokens",
-    "reasoning_tokens",
-)

@@ -261,7 +261,7 @@ class CallRun:
         if ticket is not None:
             began_s = attempt.first_content_s if self.call.is_stream else None
             ticket.release(outcome_of(error), began_s - ticket.admitted_s if began_s is not None else None)
-        if error is None and not self.account.is_hit:
+        if error is None and attempt.upstream_calls:
             plan.succeeded(place)
             self._held.pop_all()  # nothing is held any more
 

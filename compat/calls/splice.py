@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from compat.calls.resume import LEFT_ALONE, Shown, Spent, added_usage
+from compat.calls.resume import LEFT_ALONE, Shown, Spent
 from compat.protocols.client_protocol import ClientProtocol, Identity
 from compat.protocols.events import BlockStart, BlockStop, Event, Signature, Start, TextDelta, ThinkingDelta, Unknown, Used
 from compat.wire.sse import EventSplitter, parse_event
+from compat.wire.usage import added_usage
 
 MIN_OVERLAP = 12
 """Characters that make a repetition whatever they are."""

@@ -304,6 +304,18 @@ class UsageSettings(Section, frozen=True):
     max_mb: Annotated[int, msgspec.Meta(ge=1)] = 256
 
 
+class SearchSettings(Section, frozen=True):
+    """`[search]`: where searches of the web go that a client leaves to its server, when the upstream runs none.
+
+    `url` is an endpoint with SearXNG's JSON API; empty: there is no search. Its answer may take `timeout_s`, and holds `max_results` at
+    most.
+    """
+
+    url: Annotated[str, msgspec.Meta(pattern="^(https?://[^/?#]+.*)?$")] = ""
+    timeout_s: PositiveSeconds = 10.0
+    max_results: Annotated[int, msgspec.Meta(ge=1, le=50)] = 8
+
+
 class StorageSettings(Section, frozen=True):
     """`[storage]`: where state is kept that several workers or machines share.
 
@@ -341,3 +353,4 @@ class ConfigurationFile(Section, frozen=True):
     cache: CacheSettings = CacheSettings()
     usage: UsageSettings = UsageSettings()
     storage: StorageSettings = StorageSettings()
+    search: SearchSettings = SearchSettings()

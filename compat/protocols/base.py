@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from compat.config.catalog import Model
 from compat.errors import GatewayError
+from compat.protocols.events import Event, Found, SearchError
 from compat.protocols.refusals import refused_parameter
 from compat.protocols.sealed import Sealer
 from compat.wire.envelope import Envelope
@@ -51,6 +52,17 @@ class ToolShape:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchTool:
+    """A search of the web that the client leaves to the server: the `name` of the tool, how often it may be used for one answer, and the
+    domains to which its results are bound (`example.com`, `example.com/blog`), or which they may not be of."""
+
+    name: str
+    max_uses: int | None = None
+    allowed: tuple[str, ...] = ()
+    blocked: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerMemory:
     """What the answer's translation must know of the request's.
 
@@ -59,6 +71,7 @@ class AnswerMemory:
     the client wants to read before the answer. `hides_thinking`: it wants to read no thoughts, and keeps what seals them. `stop` are the
     sequences at which the answer's text is to end here, for the upstream does not know them. `tools` are those whose calls the client wants
     in another shape than events have, by the name that events carry; `echoed` are fields of the request that the answer gives back.
+    `search` is the search that the client wants to see; `runs_search`: the model calls it as a function, and the gateway runs it.
     """
 
     client_names: Mapping[str, str] = field(default_factory=dict)
@@ -69,6 +82,17 @@ class AnswerMemory:
     stop: tuple[str, ...] = ()
     tools: Mapping[str, ToolShape] = field(default_factory=dict)
     echoed: Mapping[str, Any] = field(default_factory=dict)
+    search: SearchTool | None = None
+    runs_search: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A search that the model wants: under the id of its call, or why it is not run."""
+
+    call_id: str
+    words: str
+    error: SearchError | None = None
 
 
 NO_MEMORY = AnswerMemory()
@@ -77,10 +101,19 @@ NO_MEMORY = AnswerMemory()
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """What an upstream said before it paused: content blocks, verbatim, and token counts in its own words."""
+    """What an upstream said before it paused: content blocks, verbatim, and token counts in its own words.
+
+    Where it waits for searches, `queries` are those to be run, `turns` what follows the client's turns then, `said` the events of a whole
+    answer so far, and `spent` what they took; `searches` counts those that were run.
+    """
 
     blocks: tuple[Any, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
+    queries: tuple[Query, ...] = ()
+    turns: tuple[Any, ...] = ()
+    said: tuple[Event, ...] = ()
+    spent: Usage = field(default_factory=Usage)
+    searches: int = 0
 
 
 def _no_thinking(_: Sequence[str]) -> Mapping[str, ThinkingRecord]:
@@ -100,7 +133,7 @@ class TranslationContext:
     refuses. `upstream_name` is the user's name for it, for error messages. `session` names the conversation, in no client's words.
     `count_prompt` estimates the tokens of the request, for an upstream that reports no usage. `sealer` signs what an upstream wants back
     with a thought; without one it is only marked as not the model's own. `client_headers` are those of the client's protocol, by their
-    names in lower case.
+    names in lower case. `searches`: the gateway can search the web.
     """
 
     alias: str
@@ -122,6 +155,7 @@ class TranslationContext:
     session: str = ""
     sealer: Sealer | None = None
     client_headers: Mapping[str, str] = field(default_factory=dict)
+    searches: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +246,11 @@ class StreamTranslator(abc.ABC):
         self.continuation = None
         self._splitter = EventSplitter()
 
+    def searched(self, found: Sequence[Found]) -> bytes:
+        """The frames for what the queries of the `continuation` gave, in their order; it can be resumed with what they are now. Only for
+        translators that set such ones."""
+        raise NotImplementedError
+
     def settle(self) -> None:
         """Take what was said for the answer: the pause is not resumed any more. Only for translators that set `continuation`."""
         self.continuation = None
@@ -237,9 +276,9 @@ class StreamTranslator(abc.ABC):
 class Translator:
     """Pure functions for one pair of wire APIs.
 
-    `request` never changes its input. `error` maps a refused call (status, lower-case headers, body) to the error tree, and `refused` names
-    what of the call the upstream refused, where the call can do without. `endpoint` is one of
-    `UpstreamKind.endpoints`.
+    `request` never changes its input. `foregone` is an answer for which no upstream need be asked. `error` maps a refused call (status,
+    lower-case headers, body) to the error tree, and `refused` names what of the call the upstream refused, where the call can do without.
+    `endpoint` is one of `UpstreamKind.endpoints`.
     """
 
     request: Callable[[Envelope, TranslationContext], TranslatedRequest]
@@ -248,6 +287,7 @@ class Translator:
     error: Callable[[int, Mapping[str, str], bytes, TranslationContext], GatewayError]
     refused: Callable[[GatewayError], str | None] = refused_parameter
     endpoint: str = "openai.chat"
+    foregone: Callable[[Envelope, TranslationContext], TranslatedAnswer | None] = lambda _envelope, _ctx: None
 
 
 def note_values(notes: Sequence[str]) -> str:

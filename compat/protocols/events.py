@@ -9,6 +9,8 @@ go through the same reader and the same writer, so that they can't differ. What 
     thinking     the model's reasoning, as far as it may be read
     tool_call    a call of a client's tool; its arguments are JSON text, in pieces
     refusal      words in place of an answer
+    search       a search of the web that was run for the model; `BlockStart.more` is its query
+    found        what came of it: `BlockStart.more` is a `Found`, `call_id` that of its search
 
 Events are immutable, and hold nothing that the collector must follow but what a protocol handed over as it was.
 """
@@ -21,8 +23,27 @@ import msgspec
 
 from compat.wire.usage import Usage
 
-BlockKind = Literal["text", "thinking", "tool_call", "refusal"]
+BlockKind = Literal["text", "thinking", "tool_call", "refusal", "search", "found"]
 StopReason = Literal["end", "tool_calls", "length", "refusal"]
+
+
+SearchError = Literal["unavailable", "max_uses_exceeded", "invalid_tool_input"]
+"""Why a search gave nothing, in the words of Anthropic's web search tool."""
+
+
+class Result(msgspec.Struct, frozen=True, gc=False):
+    """A page that a search found; `text` is what is known of what it says, and may be empty."""
+
+    url: str
+    title: str
+    text: str = ""
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What a search gave: pages, or an error."""
+
+    results: tuple[Result, ...] = ()
+    error: SearchError | None = None
 
 
 class Start(msgspec.Struct, frozen=True, gc=False):

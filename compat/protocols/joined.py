@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from compat.errors import UpstreamBroken
 from compat.protocols.base import Continuation, StreamTranslator, ThinkingRecord, TranslatedAnswer, TranslationContext
-from compat.protocols.events import ArgumentsDelta, Event, TextDelta, ThinkingDelta
+from compat.protocols.events import ArgumentsDelta, Event, Found, TextDelta, ThinkingDelta
 from compat.protocols.notes import Notes
 from compat.protocols.raw_text import OpenText, Shape, text_of
 from compat.wire.usage import Usage
@@ -76,6 +76,10 @@ class EventReader(abc.ABC):
     @abc.abstractmethod
     def resume(self) -> None:
         """The answer paused, and goes on in another stream."""
+
+    def searched(self, found: Sequence[Found]) -> Sequence[Event]:
+        """See `StreamTranslator`."""
+        raise NotImplementedError
 
     def settle(self) -> None:
         """Take what was said for the answer."""
@@ -210,7 +214,7 @@ class JoinedStream(StreamTranslator):
         if not self.is_committed:
             self.is_committed = reader.has_content
         if reader.is_complete:
-            self.stop_reason = self.stop_reason or "complete"
+            self.stop_reason, self.continuation = self.stop_reason or "complete", reader.continuation
         if reader.is_finished:
             self.is_finished, self.usage, self.continuation = True, reader.usage, reader.continuation
         if len(events) == 1:
@@ -232,7 +236,14 @@ class JoinedStream(StreamTranslator):
     def resume(self) -> None:
         """See `StreamTranslator`."""
         super().resume()
+        self.stop_reason = None
         self._reader.resume()
+
+    def searched(self, found: Sequence[Found]) -> bytes:
+        """See `StreamTranslator`."""
+        frames = b"".join(map(self._write, self._reader.searched(found)))
+        self.continuation = self._reader.continuation
+        return frames
 
     def settle(self) -> None:
         """See `StreamTranslator`."""

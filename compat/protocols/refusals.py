@@ -27,6 +27,8 @@ PASSING = frozenset({"messages.thinking", "messages.prefill", "output_config.for
 _OTHER_API = re.compile(r"\bv1/responses\b|\bresponses api\b", re.IGNORECASE)
 """What OpenAI says of models that do not everything on Chat Completions."""
 
+SEARCH_MARK = "tools.web_search"
+"""How it is remembered that a deployment runs no search of the web."""
 NESTED = frozenset({"cache_control", "reasoning_content"})
 """Fields of messages and tools, which a call can do without wherever they stand."""
 

@@ -31,7 +31,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from compat.protocols.base import ClientApi, ToolShape
+from compat.protocols.base import ClientApi, SearchTool, ToolShape
 
 Role = Literal["system", "user", "assistant"]
 """`system` is also what OpenAI calls `developer`. Results of tools are blocks of the user's."""
@@ -316,6 +316,7 @@ class Request:
     has_marks      whether there may be cache marks anywhere
     shapes         tools whose calls the client wants back in a shape of their own, by their names here
     echoed         fields of the request that the client's answers give back
+    search         a search of the web that a server is to run; it is among the tools as well, `Hosted`
     """
 
     api: ClientApi
@@ -345,6 +346,7 @@ class Request:
     has_marks: bool = True
     shapes: Mapping[str, ToolShape] = field(default_factory=dict)
     echoed: Mapping[str, Any] = field(default_factory=dict)
+    search: SearchTool | None = None
 
     def name(self, what: Field) -> str:
         """The client's name of a field, for notes and errors: `name("limit")` is `max_completion_tokens` where the client wrote that."""

@@ -36,6 +36,7 @@ from compat.protocols.events import (
 Content = TextDelta | ThinkingDelta | RefusalDelta | ArgumentsDelta | Signature | Cited
 _STRUCTURE = re.compile(r'["\\{}\[\]]')
 _INHERITED = -1
+_AT_ONCE = frozenset({"tool_call", "search", "found"})
 
 
 class Balance:
@@ -124,9 +125,9 @@ class Sequenced:
         return *self.end(), event
 
     def _start(self, event: BlockStart) -> Sequence[Event]:
-        """A tool call is shown at once where that can be, other blocks with their first content."""
+        """A tool call or a search is shown at once where that can be, other blocks with their first content."""
         block = self._blocks[event.index] = _Block(event)
-        return self._turn_to(block) if event.kind == "tool_call" else ()
+        return self._turn_to(block) if event.kind in _AT_ONCE else ()
 
     def _arguments(self, event: ArgumentsDelta) -> Sequence[Event]:
         block = self._blocks[event.index]

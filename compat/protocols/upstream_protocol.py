@@ -9,13 +9,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from compat.errors import GatewayError
-from compat.protocols.base import TranslatedRequest, TranslationContext, Translator, WireApi
+from compat.protocols.base import TranslatedAnswer, TranslatedRequest, TranslationContext, Translator, WireApi
 from compat.protocols.client_protocol import ClientProtocol
-from compat.protocols.joined import JoinedStream, MakeReader, answer_translator
-from compat.protocols.refusals import refused_parameter
+from compat.protocols.events import BlockStart, BlockStop, Start, Stop, TextDelta, Used
+from compat.protocols.joined import EventReader, JoinedStream, MakeReader, answer_translator
+from compat.protocols.notes import Notes
+from compat.protocols.refusals import SEARCH_MARK, refused_parameter
 from compat.protocols.request import Request
+from compat.protocols.search import SearchingReader, with_function
 from compat.protocols.upstream_errors import refusal_of
 from compat.wire.envelope import Envelope
+from compat.wire.usage import Usage
+
+NO_SEARCH = (
+    "Web search is not configured in this gateway, so nothing was searched. It takes a search endpoint in its config.toml, for example of "
+    'SearXNG: [search] url = "http://127.0.0.1:8080/search"'
+)
 
 
 def error_of(status: int, headers: Mapping[str, str], body: bytes, ctx: TranslationContext) -> GatewayError:
@@ -29,7 +38,7 @@ class UpstreamProtocol:
 
     `request` writes the body for the upstream, which may hold what `ctx` says it refused no longer; what it can't say it notes, or raises
     `Unsupported` with the client's place. `None`: only calls of the same API come here, as bytes. `reader` makes the reader of answers.
-    `error` and `refused` as in `Translator`.
+    `error` and `refused` as in `Translator`. `searches`: its service searches the web by itself, where it does not refuse to.
     """
 
     api: WireApi
@@ -37,6 +46,7 @@ class UpstreamProtocol:
     request: Callable[[Request, TranslationContext], TranslatedRequest] | None = None
     error: Callable[[int, Mapping[str, str], bytes, TranslationContext], GatewayError] = error_of
     refused: Callable[[GatewayError], str | None] = refused_parameter
+    searches: bool = False
 
 
 def joined(client: ClientProtocol, upstream: UpstreamProtocol) -> Translator | None:
@@ -47,6 +57,9 @@ def joined(client: ClientProtocol, upstream: UpstreamProtocol) -> Translator | N
 
     def request(envelope: Envelope, ctx: TranslationContext) -> TranslatedRequest:
         asked = read(envelope)
+        runs_search = asked.search is not None and ctx.searches and not has_search(ctx)
+        if runs_search:
+            asked = with_function(asked, ctx.continuation)
         translated = write(asked, ctx)
         if asked.changes:
             translated = replace(translated, notes=(*asked.changes, *translated.notes))
@@ -54,12 +67,27 @@ def joined(client: ClientProtocol, upstream: UpstreamProtocol) -> Translator | N
             translated = replace(translated, memory=replace(translated.memory, hides_thinking=True))
         if asked.shapes or asked.echoed:
             translated = replace(translated, memory=replace(translated.memory, tools=asked.shapes, echoed=asked.echoed))
+        if runs_search or (asked.search is not None and has_search(ctx)):
+            translated = replace(translated, memory=replace(translated.memory, search=asked.search, runs_search=runs_search))
         return translated
+
+    def has_search(ctx: TranslationContext) -> bool:
+        return upstream.searches and SEARCH_MARK not in ctx.refused_parameters
+
+    def reader(ctx: TranslationContext, notes: Notes) -> EventReader:
+        return SearchingReader(upstream.reader, ctx, notes) if ctx.memory.runs_search else upstream.reader(ctx, notes)
+
+    def foregone(envelope: Envelope, ctx: TranslationContext) -> TranslatedAnswer | None:
+        if ctx.searches or not client.only_searches(envelope) or has_search(ctx):
+            return None
+        events = (Start(), BlockStart(0, "text"), TextDelta(0, NO_SEARCH), BlockStop(0), Stop("end"), Used(Usage()))
+        return TranslatedAnswer(writer(ctx, Notes()).body(events), Usage(), client.end_reason, ("search=not_configured",))
 
     return Translator(
         request=request,
-        response=answer_translator(upstream.reader, writer),
-        stream=lambda ctx: JoinedStream(ctx, upstream.reader, writer),
+        response=answer_translator(reader, writer),
+        stream=lambda ctx: JoinedStream(ctx, reader, writer),
+        foregone=foregone,
         error=upstream.error,
         refused=upstream.refused,
         endpoint=upstream.api,

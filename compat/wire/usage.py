@@ -26,6 +26,22 @@ class Usage:
     is_estimate: bool = False
 
 
+def added_usage(first: Usage, second: Usage) -> Usage:
+    """Both counts in one."""
+    sums = {name: getattr(first, name) + getattr(second, name) for name in _COUNTS}
+    return Usage(**sums, is_estimate=first.is_estimate or second.is_estimate)
+
+
+_COUNTS = (
+    "prompt_tokens",
+    "completion_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
+    "reasoning_tokens",
+)
+
+
 def cost_of(usage: Usage, price: Price) -> float:
     """US dollars, at the price of the call's time (`Price.at`).
 

@@ -46,14 +46,16 @@ class Session(Printed):
         """Name of each tool that was called, and whether it worked."""
         names: dict[str, str] = {}
         done = []
-        for block in self._blocks():
+        for block in self.blocks:
             if block["type"] == "tool_use":
                 names[block["id"]] = block["name"]
             elif block["type"] == "tool_result":
                 done.append((names[block["tool_use_id"]], not block.get("is_error")))
         return done
 
-    def _blocks(self) -> list[dict[str, Any]]:
+    @property
+    def blocks(self) -> list[dict[str, Any]]:
+        """All blocks of all messages, in their order."""
         contents = [event["message"]["content"] for event in self.events if event["type"] in ("assistant", "user")]
         return [block for content in contents if isinstance(content, list) for block in content]
 

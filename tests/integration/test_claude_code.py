@@ -18,6 +18,7 @@ from tests.claude_code.client import Session, claude_binary, run_claude
 from tests.claude_code.script import FIRST, FIRST_DONE, FIRST_TOOLS, SECOND, SECOND_DONE, SECOND_TOOLS, Fault, ScriptedClaude
 from tests.conftest import RunningGateway
 from tests.fakes.anthropic_settings import KEY, origin_of
+from tests.fakes.searching import PAGE, SAID, searching_model, searx
 from tests.fakes.upstream import FakeUpstream
 from tests.unit.service.command_line import CommandLine
 
@@ -46,7 +47,7 @@ class Desk:
 
     def with_chat(self, chat: FakeUpstream) -> ScriptedChat:
         """Let another upstream be there, that speaks OpenAI's chat; what plays its model."""
-        self.chat = ScriptedChat(self.folder)
+        self.chat, self.chat_upstream = ScriptedChat(self.folder), chat
         chat.default = self.chat
         self._rows["chat"] = {"kind": "deepseek", "base_url": chat.url, "api_keys": ["sk-canary-9876543210"], "models": ["deep-x"]}
         return self.chat
@@ -56,8 +57,8 @@ class Desk:
         gateway: RunningGateway = self._start({"upstreams": {"up": row, **self._rows}, **more})
         return gateway
 
-    def work(self, gateway: RunningGateway, model: str, task: str = FIRST, *arguments: str) -> Session:
-        environment = {"ANTHROPIC_BASE_URL": gateway.root, "ANTHROPIC_AUTH_TOKEN": "sk-any", "ANTHROPIC_MODEL": model}
+    def work(self, gateway: RunningGateway, model: str, task: str = FIRST, *arguments: str, **more: str) -> Session:
+        environment = {"ANTHROPIC_BASE_URL": gateway.root, "ANTHROPIC_AUTH_TOKEN": "sk-any", "ANTHROPIC_MODEL": model, **more}
         binary = claude_binary() or Path()
         return run_claude(binary, self.home, self.folder, task, *arguments, ANTHROPIC_DEFAULT_HAIKU_MODEL=model, **environment)
 
@@ -164,6 +165,21 @@ def test_one_upstream_takes_the_others_place(desk: Desk, chat: ScriptedChat, fau
     assert session.tools == [(name, True) for name in FIRST_TOOLS]
     assert (session.text, desk.copy) == (FIRST_DONE, "beta\n")
     assert chat.asked
+
+
+@pytest.mark.parametrize("has_search", [True, False])
+def test_its_web_search_works_with_any_model(desk: Desk, chat: ScriptedChat, has_search: bool) -> None:
+    desk.chat_upstream.default = searching_model
+    with FakeUpstream(default=searx) as endpoint:
+        gateway = desk.gateway(search={"url": f"http://127.0.0.1:{endpoint.port}/search"} if has_search else {})
+        session = desk.work(gateway, "claude-compat/chat/deep-x", "How high is a lighthouse?", ENABLE_TOOL_SEARCH="false")
+    assert session.is_good, (session.result, session.output)
+    assert session.tools == [("WebSearch", True)]
+    result = next(block for block in session.blocks if block["type"] == "tool_result")["content"]
+    assert (PAGE["url"] if has_search else "Web search is not configured") in result
+    assert (SAID in result) is has_search
+    assert session.text == (SAID if has_search else "I found nothing.")
+    assert len(endpoint.requests) == has_search
 
 
 def test_it_works_by_what_setup_wrote_alone(desk: Desk) -> None:

@@ -23,6 +23,7 @@ from compat.protocols.notes import Notes
 from compat.protocols.pairing import Pairing
 from compat.protocols.request import Block, Document, Image, Text, Thinking, ToolCall, ToolResult, Turn, Unknown
 from compat.protocols.sealed import Sealed, is_ours
+from compat.protocols.served import as_call, words_of
 
 CONTINUE = "Continue exactly where your last message ends."
 _MISSING = "The result of this call is not known: the call was interrupted."
@@ -91,7 +92,7 @@ class _Messages:
         """The model's own turn, in several messages where a server ran tools in the midst of it."""
         blocks: list[Block] = []
         is_empty = True
-        for block in map(_as_call, turn.blocks):
+        for block in map(as_call, turn.blocks):
             if not isinstance(block, ToolResult):
                 blocks.append(block)
                 continue
@@ -197,7 +198,7 @@ class _Messages:
             yield _text_part(f"[The file {name} was left out: this model can't read it.]")
 
     def _unknown(self, block: Unknown) -> Iterator[Part]:
-        text = _words_of(block.value)
+        text = words_of(block.value)
         if not text:
             self._notes.add("left_out", block.what)
             return
@@ -244,42 +245,6 @@ def _state_of(sealed: Sealed) -> tuple[str, Mapping[str, Any]]:
         return sealed.value, {}
     calls = sealed.value.get("calls") if isinstance(sealed.value, dict) else None
     return "", calls if isinstance(calls, dict) else {}
-
-
-def _as_call(block: Block) -> Block:
-    """A tool that a server ran, and what came of it, as a call and its result: only Anthropic takes the blocks themselves."""
-    value: Any = block.value if isinstance(block, Unknown) else None
-    match value:
-        case {"type": "server_tool_use" | "mcp_tool_use", "id": str(call_id), "name": str(name)}:
-            return ToolCall(block.where, call_id, name, value.get("input"))
-        case {"type": str(kind), "tool_use_id": str(call_id)} if kind.endswith("_tool_result"):
-            return ToolResult(block.where, call_id, (Text(block.where, _words_of(value)),))
-    return block
-
-
-def _words_of(value: Any) -> str:
-    """The words of a block that has no other counterpart: what it says of sources, tools and documents."""
-    match value:
-        case {"type": "tool_reference", "tool_name": str(name)}:
-            return f"Tool loaded: {name}"
-        case {"type": "web_search_result", "title": str(title), "url": str(url)}:
-            return f"{title}: {url}"
-        case {"type": "text", "text": str(text)}:
-            return text
-        case {"type": "search_result"}:
-            head = " ".join(value[key] for key in ("title", "source") if isinstance(value.get(key), str))
-            return f"{head}\n{_words_of(value.get('content'))}".strip()
-        case {"type": "document", "source": {"content": content}}:
-            return _words_of(content)
-        case {"content": content}:
-            return _words_of(content)
-        case {"tool_references": rows} | {"stdout": rows}:
-            return _words_of(rows)
-        case list():
-            return "\n".join(filter(None, map(_words_of, value)))
-        case str():
-            return value
-    return ""
 
 
 _TURNS: Mapping[str, Callable[[_Messages, Turn], None]] = {

@@ -13,6 +13,7 @@ from compat.protocols.base import TranslationContext
 from compat.protocols.client_protocol import Ask, ClientProtocol, Headers, Identity, Rescue, Said, limit_of, model_of
 from compat.protocols.joined import FrameWriter
 from compat.protocols.messages.client_request import read_request
+from compat.protocols.messages.client_tools import SEARCH
 from compat.protocols.messages.errors import error_body, error_frame, headers_of, status_of
 from compat.protocols.messages.estimate import tokens_of
 from compat.protocols.messages.models import LISTING
@@ -25,6 +26,9 @@ from compat.wire.usage import Usage
 
 SESSION_HEADER = "x-claude-code-session-id"
 _CALL = re.compile(rb'event: content_block_start\ndata: [^\n]*"type":\s?"tool_use"')
+_SEARCH = b'"' + SEARCH.encode()
+_MAX_SEARCH_BYTES = 16_384
+"""Of a list with nothing but a search in it."""
 _NOTHING: tuple[Any, ...] = (None, [], {}, "")
 
 
@@ -62,6 +66,16 @@ def again(said: Sequence[Said], identity: Identity) -> bytes:
     head = {"id": identity.answer_id, "type": "message", "role": "assistant", "model": identity.model, "content": content}
     end = {"stop_reason": "end_turn", "stop_sequence": None, "stop_details": None}
     return jsonio.encode({**head, **end, "usage": usage_object(Usage())})
+
+
+def only_searches(envelope: Envelope) -> bool:
+    """Whether its only tool is a search of the web: the way in which Claude Code searches."""
+    raw = envelope.get("tools", b"")
+    if len(raw) > _MAX_SEARCH_BYTES or _SEARCH not in raw:
+        return False
+    tools = envelope.value("tools")
+    kinds = [str(tool.get("type")) if isinstance(tool, dict) else "" for tool in tools] if isinstance(tools, list) else []
+    return len(kinds) == 1 and kinds[0].startswith(SEARCH)
 
 
 def _begins_call(frames: bytes) -> bool:
@@ -118,6 +132,7 @@ MESSAGES = ClientProtocol(
     is_parent=True,
     listing=LISTING,
     count=tokens_of,
+    only_searches=only_searches,
     heartbeat=PING,
     seals=True,
     answer_id=lambda new_id: f"msg_{new_id}",

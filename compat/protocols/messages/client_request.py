@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from compat.errors import BadRequest
 from compat.protocols.marks import mark_in
-from compat.protocols.messages.client_tools import read_choice, read_tools
+from compat.protocols.messages.client_tools import read_choice, read_tools, search_in
 from compat.protocols.messages.client_turns import API, found_tools, read_system, read_turns
 from compat.protocols.messages.edits import edited
 from compat.protocols.messages.session import session_in
@@ -47,10 +47,12 @@ def read_request(envelope: Envelope) -> Request:
     choice, parallel = read_choice(envelope.value("tool_choice"))
     metadata = _object(envelope, "metadata")
     user_id, tier = metadata.get("user_id"), envelope.value("service_tier")
+    tools = read_tools(envelope.value("tools"), found_tools(turns))
     return Request(
         api=API,
         turns=turns,
-        tools=read_tools(envelope.value("tools"), found_tools(turns)),
+        tools=tools,
+        search=search_in(tools),
         choice=choice,
         parallel=parallel,
         limit=_limit(envelope),

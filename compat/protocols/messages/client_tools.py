@@ -6,15 +6,20 @@ Anthropic documents, and calls it as any function. Tools that Anthropic's server
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from compat.errors import BadRequest
+from compat.protocols.base import SearchTool
 from compat.protocols.marks import mark_of
 from compat.protocols.request import Choice, Function, Hosted, Tool
 
 MAX_TOOLS = 10_000
 """The most that Anthropic takes, with a search over them."""
+
+SEARCH = "web_search_"
+"""How the types of Anthropic's own search of the web begin."""
+MAX_DOMAINS = 100
 
 _TEXT, _NUMBER = {"type": "string"}, {"type": "integer"}
 _PAIR = {"type": "array", "items": _NUMBER, "minItems": 2, "maxItems": 2}
@@ -98,6 +103,29 @@ def _tool(tool: Any, position: int, found: Collection[str]) -> Tool:
     if not isinstance(schema, dict):
         raise BadRequest(f"tools.{position}.custom.input_schema: Input should be an object", param=place)
     return Function(place, name, description or "", schema, None if strict is None else bool(strict), is_deferred, cache=mark_of(tool))
+
+
+def search_in(tools: Sequence[Tool]) -> SearchTool | None:
+    """The search of the web among them, of whichever version. Errors: `BadRequest`."""
+    tool = next((tool for tool in tools if isinstance(tool, Hosted) and tool.what.startswith(SEARCH)), None)
+    if tool is None:
+        return None
+    uses = tool.value.get("max_uses")
+    if uses is not None and (isinstance(uses, bool) or not isinstance(uses, int) or uses < 1):
+        raise BadRequest(f"{tool.where}.max_uses: Input should be a whole number of at least 1", param=tool.where)
+    allowed, blocked = (_domains(tool, f"{kind}_domains") for kind in ("allowed", "blocked"))
+    if allowed and blocked:
+        raise BadRequest(f"{tool.where}: allowed_domains and blocked_domains can't be used together", param=tool.where)
+    return SearchTool(tool.name, uses, allowed, blocked)
+
+
+def _domains(tool: Hosted, name: str) -> tuple[str, ...]:
+    domains = tool.value.get(name) or ()
+    if not isinstance(domains, list | tuple) or not all(isinstance(domain, str) for domain in domains):
+        raise BadRequest(f"{tool.where}.{name}: Input should be a valid list of strings", param=tool.where)
+    if len(domains) > MAX_DOMAINS:
+        raise BadRequest(f"{tool.where}.{name}: there are more than {MAX_DOMAINS} domains", param=tool.where)
+    return tuple(domains)
 
 
 def _sized(description: str, tool: Mapping[str, Any]) -> str:

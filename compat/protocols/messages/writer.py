@@ -39,6 +39,7 @@ from compat.protocols.joined import FrameWriter, RawDeltas
 from compat.protocols.notes import Notes
 from compat.protocols.sealed import PREFIX, Sealed
 from compat.protocols.sequenced import Sequenced
+from compat.protocols.served import found_block, search_id
 from compat.wire.usage import Usage
 
 API: Literal["anthropic.messages"] = "anthropic.messages"
@@ -83,6 +84,7 @@ class MessagesWriter(FrameWriter):
         self._is_thought = False
         self._ready = b""
         self._calls = 0
+        self._searches = 0
         self._sealed_calls = -1
         self._is_refused = False
         self._signature: str | None = None
@@ -120,7 +122,7 @@ class MessagesWriter(FrameWriter):
 
     def _in_order(self, event: Event) -> Sequence[Event]:
         """What one event becomes. What an upstream says of a call besides travels in the seal of a thought before it."""
-        if type(event) is not BlockStart or not event.more or not event.call_id:
+        if type(event) is not BlockStart or event.kind != "tool_call" or not event.more or not event.call_id:
             return self._order.take(event)
         index = self._sealed_calls = self._sealed_calls - 1
         seal = Signature(index, "openai.chat", {"calls": {event.call_id: event.more}})
@@ -144,7 +146,11 @@ class MessagesWriter(FrameWriter):
 
     def _block_start(self, event: BlockStart) -> bytes:
         self._opened(event.kind, event.index)
-        return self._head() + frame({"type": "content_block_start", "index": event.index, "content_block": self._opening(event)})
+        opening, rest = self._opening(event), b""
+        if event.kind == "search":
+            rest = self._ready % _encode(str(jsonio.encode(opening["input"]), "utf-8"))
+            opening["input"] = {}
+        return self._head() + frame({"type": "content_block_start", "index": event.index, "content_block": opening}) + rest
 
     def _opened(self, kind: BlockKind, number: int) -> None:
         self._is_thought = kind == "thinking"
@@ -153,10 +159,15 @@ class MessagesWriter(FrameWriter):
         self._signature = None
         self._is_refused = self._is_refused or kind == "refusal"
         self._calls += kind == "tool_call"
+        self._searches += kind == "search"
 
     def _opening(self, event: BlockStart) -> dict[str, Any]:
         if event.kind == "thinking":
             return {"type": "thinking", "thinking": "", "signature": ""}
+        if event.kind == "search":
+            return {"type": "server_tool_use", "id": search_id(event.call_id), "name": event.name, "input": {"query": event.more}}
+        if event.kind == "found":
+            return found_block(event.call_id, event.more)
         if event.kind != "tool_call":
             return {"type": "text", "text": ""}
         call_id = event.call_id or f"toolu_{self._ctx.completion_id.removeprefix('msg_')}_{event.index}"
@@ -201,7 +212,7 @@ class MessagesWriter(FrameWriter):
         return b""
 
     def _end(self) -> bytes:
-        return frame({"type": "message_delta", "delta": self._outcome(), "usage": usage_object(self._usage)}) + STOP
+        return frame({"type": "message_delta", "delta": self._outcome(), "usage": self._counts()}) + STOP
 
     # Of frames and bodies alike.
 
@@ -235,6 +246,10 @@ class MessagesWriter(FrameWriter):
             "stop_details": refusal_details(stop) if reason == "refusal" else None,
         }
 
+    def _counts(self) -> dict[str, Any]:
+        searches = {"server_tool_use": {"web_search_requests": self._searches, "web_fetch_requests": 0}} if self._searches else {}
+        return {**usage_object(self._usage), **searches}
+
     # Whole answers.
 
     def body(self, events: Iterable[Event]) -> bytes:
@@ -261,14 +276,14 @@ class MessagesWriter(FrameWriter):
                     self._usage = event.usage
                 case Unknown():
                     self._unknown(event)
-        return jsonio.encode({**self._identity(), "content": blocks, **self._outcome(), "usage": usage_object(self._usage)})
+        return jsonio.encode({**self._identity(), "content": blocks, **self._outcome(), "usage": self._counts()})
 
     def _complete(self, block: dict[str, Any], whole: str) -> None:
         if block["type"] == "text":
             block["text"] = whole
         elif block["type"] == "tool_use":
             block["input"] = self._input(whole)
-        else:
+        elif block["type"] == "thinking":
             is_hidden = self._ctx.memory.hides_thinking
             block["thinking"] = "" if is_hidden else whole
             self._hidden += [whole] if is_hidden else []
@@ -292,7 +307,7 @@ _DELTA_NAMES: Mapping[BlockKind, tuple[bytes, bytes]] = {
     "text": (b"text_delta", b"text"),
     "refusal": (b"text_delta", b"text"),
     "thinking": (b"thinking_delta", b"thinking"),
-    "tool_call": (b"input_json_delta", b"partial_json"),
+    **dict.fromkeys(("tool_call", "search", "found"), (b"input_json_delta", b"partial_json")),
 }
 _FRAMES: Mapping[type[Event], Callable[[MessagesWriter, Any], bytes]] = {
     Start: MessagesWriter._start,
