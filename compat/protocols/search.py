@@ -6,7 +6,7 @@
     fitting(results, tool)                  the results that the client's domains let through
 
 To the client all of it is one answer: a search, what it found, and the words that follow. Calls of the client's own tools end an answer, so
-that a search beside them is not run; the model is told, and may search again. An answer that was cut short is not gone on with.
+that a search beside them is not run; the model reads that, and may search again. An answer that was cut short is not gone on with.
 """
 
 from __future__ import annotations

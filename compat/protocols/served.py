@@ -1,7 +1,7 @@
-"""Tools that a server ran, in the words of Anthropic's blocks: what other upstreams are told of them, and searches that are our own.
+"""Tools that a server ran, in the words of Anthropic's blocks: how other upstreams read them, and searches that are our own.
 
 Only Anthropic takes the blocks of its own tools back. Elsewhere they are a call and its result (`as_call`), and what only documents,
-sources and tools can say is words (`words_of`). A search that the gateway ran has the same blocks, under ids that are told apart; what a
+sources and tools can say is words (`words_of`). A search that the gateway ran has the same blocks, under ids of their own; what a
 page says stands where Anthropic has its encrypted content, so that a history says the same as the call that the search was run for.
 """
 
