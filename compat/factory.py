@@ -41,7 +41,7 @@ from compat.endpoints.models import models_blueprint
 from compat.endpoints.openapi import openapi_blueprint
 from compat.endpoints.pages import pages_blueprint
 from compat.endpoints.quiet import quiet_blueprint
-from compat.endpoints.responses_socket import responses_socket_blueprint
+from compat.endpoints.responses_socket import PATH, SocketDoor
 from compat.endpoints.setup import setup_blueprint
 from compat.engine.base import Engine
 from compat.engine.ladder import calls_tools, engine_of, name_of, settled
@@ -157,7 +157,7 @@ def create_app(gateway: Gateway) -> Front:
     attach_compression(app)
     doors = doors_of(gateway)
     app.register_blueprint(doors_blueprint(doors))
-    app.wsgi_app = HotPath(app, doors, functools.partial(fault_of, gateway))  # type: ignore[method-assign]  # as Flask's documentation has it
+    app.wsgi_app = HotPath(app, doors, {PATH: SocketDoor()}, functools.partial(fault_of, gateway))  # type: ignore[method-assign]  # as Flask's documentation has it
     for make_blueprint in (
         embeddings_blueprint,
         count_tokens_blueprint,
@@ -168,7 +168,6 @@ def create_app(gateway: Gateway) -> Front:
         openapi_blueprint,
         pages_blueprint,
         quiet_blueprint,
-        responses_socket_blueprint,
         setup_blueprint,
     ):
         app.register_blueprint(make_blueprint(gateway))

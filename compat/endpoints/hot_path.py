@@ -14,24 +14,35 @@ from compat.endpoints.answers import Answer, error_body
 from compat.endpoints.compression import MIN_SIZE_BYTES
 from compat.endpoints.doors import Door
 from compat.endpoints.front import REQUEST_ID, Environ, StartResponse
+from compat.endpoints.responses_socket import SocketDoor
 from compat.errors import GatewayError, InternalError
 
 _UNCOMPRESSED = frozenset({"", "identity"})
 
 
 class HotPath:
-    """A WSGI application over that of `app` and the doors, by their paths. `on_fault` gets a request's id and a fault of ours."""
+    """A WSGI application over that of `app` and the doors, by their paths: `sockets` are those that WebSockets are asked for at.
 
-    def __init__(self, app: flask.Flask, doors: Mapping[str, Door], on_fault: Callable[[str, Exception], InternalError]) -> None:
+    `on_fault` gets a request's id and a fault of ours.
+    """
+
+    def __init__(
+        self,
+        app: flask.Flask,
+        doors: Mapping[str, Door],
+        sockets: Mapping[str, SocketDoor],
+        on_fault: Callable[[str, Exception], InternalError],
+    ) -> None:
         self._app = app
         self._dispatch = app.wsgi_app
         self._doors = doors
+        self._sockets = sockets
         self._on_fault = on_fault
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
-        door = self._doors.get(environ["PATH_INFO"])
-        if door is None or environ["REQUEST_METHOD"] != "POST":
+        door = self._door(environ)
+        if door is None:
             return self._dispatch(environ, start_response)
         try:
             answer = door(environ)
@@ -44,6 +55,12 @@ class HotPath:
                 return self._processed(environ, answer)(environ, start_response)
             answer.headers.append(("vary", "Accept-Encoding"))  # as Flask-Compress has it, for caches on the way
         return answer.send(start_response)
+
+    def _door(self, environ: Environ) -> Door | SocketDoor | None:
+        if environ["REQUEST_METHOD"] == "POST":
+            return self._doors.get(environ["PATH_INFO"])
+        is_socket = environ.get("HTTP_UPGRADE", "").lower() == "websocket"  # Flask has no views for these
+        return self._sockets.get(environ["PATH_INFO"]) if is_socket else None
 
     def _processed(self, environ: Environ, answer: Answer) -> flask.Response:
         """The answer after all that `app` does with a response: Flask-Compress is there."""

@@ -24,7 +24,5 @@ def test_an_upgrade_is_refused_at_once_with_json(client: Client, path: str) -> N
     assert "POST /v1/responses" in answer.json["error"]["message"]
 
 
-@pytest.mark.parametrize("headers", [{}, {"upgrade": "h2c"}])
-def test_a_get_without_one_is_not_allowed(client: Client, headers: dict[str, str]) -> None:
-    answer = client.get("/v1/responses", headers=headers)
-    assert (answer.status_code, answer.headers["allow"], answer.json["error"]["type"]) == (405, "POST", "invalid_request_error")
+def test_other_urls_have_no_sockets(client: Client) -> None:
+    assert client.get("/healthz", headers={"connection": "Upgrade", "upgrade": "websocket"}).status_code == 400
