@@ -181,6 +181,7 @@ class CallDetail:
 class SessionRow:
     """One session, or one sub-agent of it, whose `parent` is the session that began it. `busy_ms` is what its calls took together.
 
+    `sums` are those of its own calls, `total` those with its `agents` sub-agents, at any distance.
     `session` is the client's own name for it, which is its key's alone: two keys may have sessions of the same name.
     """
 
@@ -191,22 +192,23 @@ class SessionRow:
     last_s: float
     busy_ms: float
     sums: Sums
+    total: Sums
+    agents: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class SessionPage:
-    """Some sessions, the one with the latest call first. `before` is where the next page begins: a `last_s`; `None` at the end."""
+    """Some sessions, the one with the latest call first. `before` is where the next page begins; `None` at the end."""
 
     rows: tuple[SessionRow, ...] = ()
-    before: float | None = None
+    before: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SessionTree:
-    """A session with its sub-agents, and how often each tool was called in it, most frequent first. `total` has its sub-agents in it."""
+    """A session with its sub-agents, and how often each tool was called in it, most frequent first."""
 
     row: SessionRow
-    total: Sums
     tools: Mapping[str, int]
     children: tuple[SessionTree, ...] = ()
 
@@ -235,3 +237,12 @@ class KeyTotals:
     key: str
     sums: Sums
     last_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class FilterChoices:
+    """Names that occur in calls, in their order."""
+
+    models: tuple[str, ...]
+    upstreams: tuple[str, ...]
+    keys: tuple[str, ...]

@@ -56,7 +56,8 @@ class SqliteFile:
 
     `create` are the statements that make the tables of `version`; a file of another one, or of another program, is set aside like a
     broken one, as `<name>.broken`, in place of one that is there already. `absent` are the errors by which there is no file, rather than
-    a fault. `connect` is `sqlite3.connect`.
+    a fault. `extend` brings a file of the same version up to date that was made by earlier code, and a new one. `connect` is
+    `sqlite3.connect`.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class SqliteFile:
         *,
         busy_s: float,
         absent: tuple[type[OSError], ...] = (FileNotFoundError, NotADirectoryError),
+        extend: Callable[[sqlite3.Connection], None] = lambda _: None,
         connect: Connect = sqlite3.connect,
     ) -> None:
         self.path = path
@@ -74,6 +76,7 @@ class SqliteFile:
         self._version = version
         self._busy_s = busy_s
         self._absent = absent
+        self._extend = extend
         self._connect_to = connect
         self._reader: sqlite3.Connection | None = None
         self._reader_file: Identity | None = None
@@ -152,6 +155,7 @@ class SqliteFile:
             create = ("BEGIN IMMEDIATE", *self._create, f"PRAGMA user_version = {self._version}", "COMMIT") if is_empty else ()
             for statement in (*_OPEN, *create):
                 writer.execute(statement).fetchall()
+            self._extend(writer)
         return writer
 
     def _open_reader(self) -> sqlite3.Connection | None:

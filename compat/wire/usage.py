@@ -49,14 +49,19 @@ def cost_of(usage: Usage, price: Price) -> float:
 
     Counts beyond all measure cost nothing: they can't be true, and no float holds them.
     """
+    return sum(tokens * rate for tokens, rate in cost_parts(usage, price)) / 1_000_000
+
+
+def cost_parts(usage: Usage, price: Price) -> tuple[tuple[int, float], ...]:
+    """Tokens, and US dollars per million of them: of the plain prompt, read from a cache, written to one, written to one for an hour, and
+    of the answer."""
     if max(usage.prompt_tokens, usage.completion_tokens, usage.cache_read_tokens, usage.cache_write_tokens) > MAX_TOKENS:
-        return 0.0
+        return ((0, 0.0),) * 5
     price = price.of_prompt(usage.prompt_tokens)
-    plain = max(usage.prompt_tokens - usage.cache_read_tokens - usage.cache_write_tokens, 0)
     return (
-        plain * price.input
-        + usage.cache_read_tokens * price.cache_read
-        + (usage.cache_write_tokens - usage.cache_write_1h_tokens) * price.cache_write
-        + usage.cache_write_1h_tokens * price.cache_write_1h
-        + usage.completion_tokens * price.output
-    ) / 1_000_000
+        (max(usage.prompt_tokens - usage.cache_read_tokens - usage.cache_write_tokens, 0), price.input),
+        (usage.cache_read_tokens, price.cache_read),
+        (usage.cache_write_tokens - usage.cache_write_1h_tokens, price.cache_write),
+        (usage.cache_write_1h_tokens, price.cache_write_1h),
+        (usage.completion_tokens, price.output),
+    )
