@@ -4,7 +4,7 @@
     calls(usage, CallFilter(model="sonnet"))     a page of the log of calls; one_call(usage, call_id): all of one
     sessions(usage, now_s), session_tree(usage, key, session)
     cost(usage, ("day", "model"), since_s), forecast(usage, now_s), key_totals(usage)
-    choices(usage, now_s)                        what can be filtered by
+    known_names(usage, now_s)                        what can be filtered by
 
 With `key` only that client's own calls are seen, whatever else is asked for. Where usage is not kept, or can't be read just now
 (`usage.fault`), everything is empty. What waits to be written (half a second of calls) is not seen.
@@ -31,9 +31,9 @@ from compat.accounting.usage_views import (
     CallRow,
     CostColumn,
     CostRow,
-    FilterChoices,
     Forecast,
     KeyTotals,
+    KnownNames,
     Minute,
     Overview,
     SessionPage,
@@ -227,10 +227,10 @@ def key_totals(usage: Usage, *, key: str | None = None) -> list[KeyTotals]:
     return [KeyTotals(one.group[0], _sums(one), last.get(one.group[0])) for one in usage.table(("client",), client=key)]
 
 
-def choices(usage: Usage, now_s: float, *, days: int = 30, key: str | None = None) -> FilterChoices:
+def known_names(usage: Usage, now_s: float, *, days: int = 30, key: str | None = None) -> KnownNames:
     """The names that calls of the last days can be filtered by."""
     groups = [one.group for one in usage.table(("model", "upstream", "client"), now_s - (days - 1) * DAY_S, None, key)]
-    return FilterChoices(*(tuple(sorted({group[place] for group in groups} - {""})) for place in range(3)))
+    return KnownNames(*(tuple(sorted({group[place] for group in groups} - {""})) for place in range(3)))
 
 
 def _only(key: str | None) -> tuple[str, tuple[str, ...]]:

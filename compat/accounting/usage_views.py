@@ -240,7 +240,7 @@ class KeyTotals:
 
 
 @dataclass(frozen=True, slots=True)
-class FilterChoices:
+class KnownNames:
     """Names that occur in calls, in their order."""
 
     models: tuple[str, ...]

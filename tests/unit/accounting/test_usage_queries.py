@@ -180,7 +180,7 @@ def test_what_calls_can_be_filtered_by(stored: StoredCalls) -> None:
     stored.add(client="ci", model="gpt", deployment="other/x")
     stored.add(deployment=None)
     stored.usage.flush()
-    found = queries.choices(stored.usage, NOON_S)
+    found = queries.known_names(stored.usage, NOON_S)
     assert (found.models, found.upstreams, found.keys) == (("gpt", "sonnet"), ("other", "up"), ("ci", "laptop"))
 
 
@@ -420,7 +420,7 @@ def test_a_key_sees_its_own_calls_only(stored: StoredCalls) -> None:
         assert [row.sums.cost_usd for row in queries.cost(usage, (by,), 0.0, key="mine")] == [1.0]
     assert queries.forecast(usage, NOON_S, key="mine").spent_usd == 1.0
     assert [total.key for total in queries.key_totals(usage, key="mine")] == ["mine"]
-    assert queries.choices(usage, NOON_S, key="mine").models == ("of mine",)
+    assert queries.known_names(usage, NOON_S, key="mine").models == ("of mine",)
     assert [row["key"] for row in json.loads(b"".join(export(usage, "json", CallFilter(), key="mine")))] == ["mine"]
 
 
@@ -460,7 +460,7 @@ def test_where_usage_is_not_kept_everything_is_empty() -> None:
     assert queries.cost(usage, ("day",), 0.0) == []
     assert queries.forecast(usage, NOON_S) == Forecast("2023-11", 0.0, 0.0)
     assert queries.key_totals(usage) == []
-    assert queries.choices(usage, NOON_S).keys == ()
+    assert queries.known_names(usage, NOON_S).keys == ()
     assert b"".join(export(usage, "json", CallFilter())) == b"[]\n"
 
 
@@ -495,7 +495,7 @@ def test_each_view_over_100_000_calls_takes_less_than_200_ms_of_cpu(stored: Stor
         **{f"cost by {by}": (lambda by=by: queries.cost(usage, ("day", by), 0.0)) for by in ("model", "upstream", "key", "session")},
         "forecast": lambda: queries.forecast(usage, now_s),
         "keys": lambda: queries.key_totals(usage),
-        "choices": lambda: queries.choices(usage, now_s),
+        "known_names": lambda: queries.known_names(usage, now_s),
     }
     for name, view in views.items():
         began_s = time.process_time()
