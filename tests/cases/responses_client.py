@@ -30,6 +30,8 @@ _LISTS: Mapping[str, tuple[str, str]] = {
     "response.content_part": ("content", "content_index"),
     "response.reasoning_summary_part": ("summary", "summary_index"),
 }
+_LATE: Mapping[str, tuple[str, ...]] = {"tool_search_call": ("arguments",), "web_search_call": ("action",)}
+"""Fields of an item that come with its end."""
 _WORDS: Mapping[str, tuple[str, str, str]] = {
     "response.output_text": ("content", "content_index", "text"),
     "response.refusal": ("content", "content_index", "refusal"),
@@ -75,7 +77,7 @@ class _Fold:
         item, whole = self.item, event["item"]
         assert item is not None
         assert self.part is None
-        late = ("status", "phase", "encrypted_content", *(("arguments",) if item["type"] == "tool_search_call" else ()))
+        late = ("status", "phase", "encrypted_content", *_LATE.get(item["type"], ()))
         assert {**item, **{key: whole[key] for key in late if key in whole}} == whole, "the pieces are not the whole"
         self.output.append(whole)
         self.item = None
@@ -127,6 +129,8 @@ def response_of(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             (fold.added if what == "added" else fold.done)(event)
         elif name in _LISTS:
             fold.part_event(*_LISTS[name], what, event)
+        elif name == "response.web_search_call":
+            fold.about(event)
         elif name in _WORDS:
             fold.words(*_WORDS[name], what, event)
         else:

@@ -124,3 +124,20 @@ def ready(item: Item) -> bytes:
     shape = SHAPES[item.open]
     fields = jsonio.encode({"type": f"{shape.words}.delta", **item.part_place, **shape.more}).replace(b"%", b"%%")
     return b'event: %s.delta\ndata: %s,"delta":"%%s","sequence_number":%%d}\n\n' % (shape.words.encode(), fields[:-1])
+
+
+def annotation_of(citation: Any, item: Item) -> Mapping[str, Any] | None:
+    """A source of the open text as this protocol has it; `None` for what is no page of the web."""
+    url = citation.get("url") if isinstance(citation, dict) else None
+    if not isinstance(url, str) or item.open != "output_text":
+        return None
+    if citation.get("type") == "url_citation":
+        return dict(citation)
+    title = citation.get("title")
+    return {
+        "type": "url_citation",
+        "url": url,
+        "title": title if isinstance(title, str) else "",
+        "start_index": 0,
+        "end_index": item.count(),
+    }

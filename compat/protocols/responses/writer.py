@@ -36,7 +36,7 @@ from compat.protocols.joined import FrameWriter, RawDeltas
 from compat.protocols.notes import Notes
 from compat.protocols.raw_text import text_of
 from compat.protocols.responses.freeform import Unwrapped
-from compat.protocols.responses.items import SHAPES, Item, Place, encode, frame, part_object, ready
+from compat.protocols.responses.items import SHAPES, Item, Place, annotation_of, encode, frame, part_object, ready
 from compat.protocols.responses.parts import API
 from compat.protocols.responses.response_object import REASONS, ResponseHead, told_cost, usage_object
 from compat.protocols.sealed import Sealed
@@ -49,6 +49,7 @@ _PREFIXES: Mapping[str, str] = {
     "function_call": "fc",
     "custom_tool_call": "ctc",
     "tool_search_call": "tsc",
+    "web_search_call": "ws",
 }
 """How ids of items begin, by their type."""
 _CALLS: Mapping[str, str] = {"function": "function_call", "freeform": "custom_tool_call", "search": "tool_search_call"}
@@ -72,6 +73,7 @@ class ResponsesWriter(FrameWriter):
         self._signature: Signature | None = None
         self._unwrapped: Unwrapped | None = None
         self._ours = _LAST
+        self._search_id = ""
         self._is_refused = False
         self._stop = Stop("end")
         self._usage = usage_object(Usage(), 0)
@@ -196,6 +198,24 @@ class ResponsesWriter(FrameWriter):
             fields["namespace"] = shape.namespace
         return self._added(name, fields) + self._opened(name)
 
+    def _searched(self, event: BlockStart) -> bytes:
+        """A search that is run for the model. What it gives comes later, and is its last one's."""
+        self._search_id = event.call_id
+        added = self._added("web_search_call", {"status": "in_progress", "action": {"type": "search", "query": event.more}})
+        return added + self._step("in_progress") + self._step("searching")
+
+    def _found(self, event: BlockStart) -> bytes:
+        item = self._item
+        if item is not None and item.kind == "web_search_call" and event.call_id == self._search_id:
+            sources = [{"type": "url", "url": one.url} for one in event.more.results]
+            item.fields |= {"action": {**item.fields["action"], "sources": sources}}
+            item.fields |= {"status": "failed"} if event.more.error else {}
+        return b""
+
+    def _step(self, name: str) -> bytes:
+        assert self._item is not None
+        return self._frame(f"response.web_search_call.{name}", self._item.place)
+
     def _words(self, event: TextDelta | RefusalDelta) -> bytes:
         return self._delta(encode(event.text)[1:-1])
 
@@ -225,7 +245,7 @@ class ResponsesWriter(FrameWriter):
         assert item is not None
         frames = []
         for citation in event.citations:
-            annotation = _annotation(citation, item)
+            annotation = annotation_of(citation, item)
             if annotation is None:
                 self._notes.add("left_out", "citation")
                 continue
@@ -237,8 +257,7 @@ class ResponsesWriter(FrameWriter):
     def _block_stop(self, _: BlockStop) -> bytes:
         """The words are complete; whether their item is, what follows says."""
         item = self._item
-        assert item is not None
-        if not item.open:
+        if item is None or not item.open:
             return b""
         frames = []
         if self._unwrapped is not None and (rest := self._unwrapped.end()):
@@ -297,11 +316,11 @@ class ResponsesWriter(FrameWriter):
 
     def _ended(self, *, is_last: bool = False) -> bytes:
         """The item that was open is complete, now that it is known what follows."""
-        item, self._item = self._item, None
+        item = self._item
         if item is None:
             return b""
-        whole = dict(item.fields)
-        if "status" in whole:
+        frames, whole = b"", dict(item.fields)
+        if whole.get("status") == "in_progress":
             whole["status"] = self._outcome() if is_last else "completed"
         if item.kind == "message":
             whole |= {"content": item.parts, "phase": "final_answer" if is_last else "commentary"}
@@ -309,7 +328,10 @@ class ResponsesWriter(FrameWriter):
             whole |= self._of_thought(item)
         elif item.kind == "tool_search_call":
             whole["arguments"] = self._object_in(item)
-        return self._done(whole)
+        elif item.kind == "web_search_call" and whole["status"] == "completed":
+            frames = self._step("completed")
+        self._item = None
+        return frames + self._done(whole)
 
     def _of_thought(self, item: Item) -> dict[str, Any]:
         within = SHAPES["summary_text" if self._head.shows_summary else "reasoning_text"].within
@@ -349,28 +371,13 @@ class ResponsesWriter(FrameWriter):
         return self._frame("response.output_item.done", {"output_index": len(self._output) - 1, "item": whole})
 
 
-def _annotation(citation: Any, item: Item) -> Mapping[str, Any] | None:
-    """A source of the open text as this protocol has it; `None` for what is no page of the web."""
-    url = citation.get("url") if isinstance(citation, dict) else None
-    if not isinstance(url, str) or item.open != "output_text":
-        return None
-    if citation.get("type") == "url_citation":
-        return dict(citation)
-    title = citation.get("title")
-    return {
-        "type": "url_citation",
-        "url": url,
-        "title": title if isinstance(title, str) else "",
-        "start_index": 0,
-        "end_index": item.count(),
-    }
-
-
 _STARTS: Mapping[BlockKind, Callable[[ResponsesWriter, BlockStart], bytes]] = {
     "text": ResponsesWriter._said,
     "refusal": ResponsesWriter._said,
     "thinking": ResponsesWriter._thought,
     "tool_call": ResponsesWriter._called,
+    "search": ResponsesWriter._searched,
+    "found": ResponsesWriter._found,
 }
 _FRAMES: Mapping[type[Event], Callable[[ResponsesWriter, Any], bytes]] = {
     Start: ResponsesWriter._start,

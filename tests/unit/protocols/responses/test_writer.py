@@ -22,7 +22,9 @@ from compat.protocols.events import (
     BlockStop,
     Cited,
     Event,
+    Found,
     RefusalDelta,
+    Result,
     Signature,
     Start,
     Stop,
@@ -260,6 +262,39 @@ def test_a_freeform_call_is_shown_while_it_is_written() -> None:
 def test_a_search_for_tools_is_the_clients_own(arguments: str, found: Any, notes: tuple[str, ...]) -> None:
     head = {"id": "tsc_ours_0", "type": "tool_search_call", "call_id": "call_1", "status": "completed"}
     assert call("find", arguments) == {**head, "execution": "client", "arguments": found, "notes": notes}
+
+
+# Searches of the web.
+
+
+def searched(number: int, call_id: str, query: str) -> list[Event]:
+    return [BlockStart(number, "search", call_id, "web_search", more=query), BlockStop(number)]
+
+
+def found(number: int, call_id: str, *urls: str, error: Any = None) -> list[Event]:
+    gave = Found(tuple(Result(url, "T") for url in urls), error)
+    return [BlockStart(number, "found", call_id, more=gave), BlockStop(number)]
+
+
+def web_search(index: int, query: str, *sources: str, status: str = "completed", is_told: bool = True) -> dict[str, Any]:
+    action: dict[str, Any] = {"type": "search", "query": query}
+    if is_told:
+        action["sources"] = [{"type": "url", "url": url} for url in sources]
+    return {"id": f"ws_ours_{index}", "type": "web_search_call", "status": status, "action": action}
+
+
+def test_a_search_is_an_item_with_its_sources() -> None:
+    events = [*searched(0, "a", "weather"), *found(1, "a", "https://a.example"), BlockStart(2, "text"), TextDelta(2, "A"), Stop("end")]
+    assert written(*events)["output"] == [web_search(0, "weather", "https://a.example"), message(1, "A")]
+    writer = ResponsesWriter(CTX, Notes())
+    types = [one["type"] for one in events_of(b"".join(map(writer.write, events)) + writer.finish())]
+    assert types[3:6] == [f"response.web_search_call.{step}" for step in ("in_progress", "searching", "completed")]
+
+
+def test_a_search_that_failed_says_so_and_of_several_the_last_one_has_sources() -> None:
+    events = [*searched(0, "a", "x"), *searched(1, "b", "y"), *found(2, "a", "https://a.example"), *found(3, "b", error="unavailable")]
+    assert written(*events, Stop("end"))["output"] == [web_search(0, "x", is_told=False), web_search(1, "y", status="failed")]
+    assert written(*found(0, "a"), Stop("end"))["output"] == []
 
 
 # Sources, ends, deltas as they came.
