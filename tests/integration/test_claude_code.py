@@ -1,4 +1,4 @@
-"""The real Claude Code through the gateway, in front of strict imitations of Anthropic's service and OpenAI's chat, with faults too.
+"""The real Claude Code through the gateway, in front of strict imitations of Anthropic's service and of both of OpenAI's, with faults too.
 
 It needs the CLI (`npm install --no-save @anthropic-ai/claude-code@2.1.332`); the folder it was installed into is named by CLAUDE_CLI.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ import pytest
 
 from tests.claude_code.chat_script import THOUGHT, ScriptedChat
 from tests.claude_code.client import Session, claude_binary, run_claude
+from tests.claude_code.responses_script import ScriptedResponses
 from tests.claude_code.script import FIRST, FIRST_DONE, FIRST_TOOLS, SECOND, SECOND_DONE, SECOND_TOOLS, Fault, ScriptedClaude
 from tests.conftest import RunningGateway
 from tests.fakes.anthropic_settings import KEY, origin_of
+from tests.fakes.responses_settings import KEY as OPENAI_KEY
 from tests.fakes.searching import PAGE, SAID, searching_model, searx
 from tests.fakes.upstream import FakeUpstream
 from tests.unit.service.command_line import CommandLine
@@ -31,8 +34,21 @@ pytestmark = [
 ]
 
 
+@dataclass(frozen=True)
+class Other:
+    """Another model than Anthropic's: where it is, and what plays it."""
+
+    place: str
+    script: ScriptedChat | ScriptedResponses
+
+    @property
+    def name(self) -> str:
+        """By which Claude Code asks for it."""
+        return f"claude-compat/{self.place}"
+
+
 class Desk:
-    """A folder with the note, an empty home, and an upstream that plays the model; `chat` plays another one."""
+    """A folder with the note, an empty home, and an upstream that plays the model."""
 
     def __init__(self, base: Path, start_gateway: Any, upstream: FakeUpstream) -> None:
         self.folder, self.home = base / "work", base / "home"
@@ -45,16 +61,21 @@ class Desk:
         self._rows: dict[str, Any] = {}
         upstream.default = self.model
 
-    def with_chat(self, chat: FakeUpstream) -> ScriptedChat:
-        """Let another upstream be there, that speaks OpenAI's chat; what plays its model."""
-        self.chat, self.chat_upstream = ScriptedChat(self.folder), chat
-        chat.default = self.chat
-        self._rows["chat"] = {"kind": "deepseek", "base_url": chat.url, "api_keys": ["sk-canary-9876543210"], "models": ["deep-x"]}
-        return self.chat
+    def with_other(self, kind: str, upstream: FakeUpstream) -> Other:
+        """Let another upstream be there, that speaks one of OpenAI's protocols; what plays its model."""
+        row = {"base_url": upstream.url, "api_keys": [OPENAI_KEY]}
+        if kind == "chat":
+            upstream.default = chat = ScriptedChat(self.folder)
+            self._rows["chat"] = {"kind": "deepseek", "models": ["deep-x"], **row}
+            return Other("chat/deep-x", chat)
+        upstream.default = responses = ScriptedResponses(folder=self.folder)
+        self._rows["gpt"] = {"kind": "openai", "models": ["gpt-6.1-sol"], **row}
+        return Other("gpt/gpt-6.1-sol", responses)
 
     def gateway(self, **more: Any) -> RunningGateway:
         row = {"kind": "anthropic", "base_url": origin_of(self._upstream), "api_keys": [KEY], "models": MODELS}
-        gateway: RunningGateway = self._start({"upstreams": {"up": row, **self._rows}, **more})
+        kept = {"path": str(self.home.with_name("sealing.secret"))}  # what one that was started again still has
+        gateway: RunningGateway = self._start({"upstreams": {"up": row, **self._rows}, "sealing": kept, **more})
         return gateway
 
     def work(self, gateway: RunningGateway, model: str, task: str = FIRST, *arguments: str, **more: str) -> Session:
@@ -114,65 +135,72 @@ def test_it_goes_on_after_a_restart_of_the_gateway_and_with_another_model(desk: 
     assert [asked for asked, _ in desk.model.asked][-2:] == [second] * 2
 
 
-@pytest.fixture
-def chat(desk: Desk) -> Iterator[ScriptedChat]:
+@pytest.fixture(params=["chat", "responses"])
+def other(desk: Desk, request: pytest.FixtureRequest) -> Iterator[Other]:
     with FakeUpstream() as upstream:
-        yield desk.with_chat(upstream)
+        yield desk.with_other(request.param, upstream)
 
 
 @pytest.mark.parametrize("fault", [None, "overloaded", "cut in text", "cut in a call"])
-def test_it_works_with_a_model_behind_openais_chat(desk: Desk, chat: ScriptedChat, fault: Fault | None) -> None:
-    chat.meet({1: fault} if fault else {})
-    session = desk.work(desk.gateway(), "claude-compat/chat/deep-x")
-    assert chat.refusals == []
+def test_it_works_with_a_model_behind_openais_protocols(desk: Desk, other: Other, fault: Fault | None) -> None:
+    other.script.meet({1: fault} if fault else {})
+    session = desk.work(desk.gateway(), other.name)
+    assert other.script.refusals == []
     assert session.is_good, (session.result, session.output)
-    assert chat.met == ([fault] if fault else [])
+    assert other.script.met == ([fault] if fault else [])
     assert session.tools == [(name, True) for name in FIRST_TOOLS]
     assert (session.text, desk.copy) == (FIRST_DONE, "beta\n")
     assert desk.model.asked == []
 
 
-def test_what_such_a_model_thought_comes_back_to_it_after_a_restart(desk: Desk, chat: ScriptedChat) -> None:
+def test_what_such_a_model_thought_comes_back_to_it_after_a_restart(desk: Desk, other: Other) -> None:
     gateway = desk.gateway()
-    assert desk.work(gateway, "claude-compat/chat/deep-x").is_good
+    assert desk.work(gateway, other.name).is_good
     gateway.close()
-    session = desk.work(desk.gateway(), "claude-compat/chat/deep-x", SECOND, "--continue")
-    assert chat.refusals == []
+    session = desk.work(desk.gateway(), other.name, SECOND, "--continue")
+    assert other.script.refusals == []
     assert session.is_good, (session.result, session.output)
     assert (session.text, desk.copy) == (SECOND_DONE, "beta\ngamma\n")
-    assert [[thought.strip() for thought in thoughts] for thoughts in chat.asked[:4]] == [[], *[[THOUGHT]] * 3]
+    if isinstance(other.script, ScriptedChat):
+        thoughts = [[thought.strip() for thought in step] for step in other.script.asked]
+        assert thoughts == [[], *[[THOUGHT]] * 4, [THOUGHT] * 2]
+    else:
+        assert other.script.forgotten == []
+        assert other.script.asked == [0, 1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("models", [("claude-compat/chat/deep-x", "claude-opus-5-5"), ("claude-opus-5-5", "claude-compat/chat/deep-x")])
-def test_a_session_goes_from_one_kind_of_upstream_to_the_other(desk: Desk, chat: ScriptedChat, models: tuple[str, str]) -> None:
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_session_goes_from_one_kind_of_upstream_to_the_other(desk: Desk, other: Other, is_first: bool) -> None:
     gateway = desk.gateway()
+    models = (other.name, "claude-opus-5-5") if is_first else ("claude-opus-5-5", other.name)
     assert desk.work(gateway, models[0]).is_good
     session = desk.work(gateway, models[1], SECOND, "--continue")
-    assert (desk.model.refusals, desk.model.dropped, chat.refusals) == ([], [], [])
+    assert (desk.model.refusals, desk.model.dropped, other.script.refusals) == ([], [], [])
     assert session.is_good, (session.result, session.output)
     assert (session.text, desk.copy) == (SECOND_DONE, "beta\ngamma\n")
 
 
 @pytest.mark.parametrize("fault", ["overloaded", "cut in text"])
-def test_one_upstream_takes_the_others_place(desk: Desk, chat: ScriptedChat, fault: Fault) -> None:
+def test_one_upstream_takes_the_others_place(desk: Desk, other: Other, fault: Fault) -> None:
     desk.model.meet(dict.fromkeys(range(1, 9), fault))
     gateway = desk.gateway(
-        models={"claude-both": {"route": ["up/claude-opus-5-5", "chat/deep-x"]}}, retry={"attempts": 3, "first_wait_s": 0.01}
+        models={"claude-both": {"route": ["up/claude-opus-5-5", other.place]}}, retry={"attempts": 3, "first_wait_s": 0.01}
     )
     session = desk.work(gateway, "claude-both")
-    assert (desk.model.refusals, chat.refusals) == ([], [])
+    assert (desk.model.refusals, other.script.refusals) == ([], [])
     assert session.is_good, (session.result, session.output)
     assert session.tools == [(name, True) for name in FIRST_TOOLS]
     assert (session.text, desk.copy) == (FIRST_DONE, "beta\n")
-    assert chat.asked
+    assert other.script.asked
 
 
 @pytest.mark.parametrize("has_search", [True, False])
-def test_its_web_search_works_with_any_model(desk: Desk, chat: ScriptedChat, has_search: bool) -> None:
-    desk.chat_upstream.default = searching_model
-    with FakeUpstream(default=searx) as endpoint:
+def test_its_web_search_works_with_any_model(desk: Desk, has_search: bool) -> None:
+    with FakeUpstream() as upstream, FakeUpstream(default=searx) as endpoint:
+        other = desk.with_other("chat", upstream)
+        upstream.default = searching_model
         gateway = desk.gateway(search={"url": f"http://127.0.0.1:{endpoint.port}/search"} if has_search else {})
-        session = desk.work(gateway, "claude-compat/chat/deep-x", "How high is a lighthouse?", ENABLE_TOOL_SEARCH="false")
+        session = desk.work(gateway, other.name, "How high is a lighthouse?", ENABLE_TOOL_SEARCH="false")
     assert session.is_good, (session.result, session.output)
     assert session.tools == [("WebSearch", True)]
     result = next(block for block in session.blocks if block["type"] == "tool_result")["content"]
