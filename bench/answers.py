@@ -23,6 +23,9 @@ FAST_MODEL = "fast-model"
 SLOW_MODEL = "slow-model"
 SHORT_MODEL = "short-model"
 KILO_MODEL = "kilo-model"
+CHAT_KILO_MODEL = "chat-kilo-model"
+CLAUDE_KILO_MODEL = "claude-kilo-model"
+GPT_KILO_MODEL = "gpt-kilo-model"
 EVENT_MODEL = "event-model"
 LONG_MODEL = "long-model"
 
@@ -52,8 +55,8 @@ def _source(size: int) -> str:
 
 
 def shape_of(model: str) -> Shape:
-    """How that model answers; one that is not known answers like the fast one."""
-    return _SHAPES.get(model, _SHAPES[FAST_MODEL])()
+    """How that model answers, whatever comes before the last two words of its name; one that is not known answers like the fast one."""
+    return _SHAPES.get("-".join(model.split("-")[-2:]), _SHAPES[FAST_MODEL])()
 
 
 _SHAPES: Mapping[str, Callable[[], Shape]] = {

@@ -121,7 +121,7 @@ def _read_responses(body: bytes) -> tuple[str, str | None]:
 
 
 def _read_responses_stream(body: bytes) -> tuple[str, str | None]:
-    events: list[dict[str, Any]] = [json.loads(data) for data in _data_of_events(body)]
+    events: list[dict[str, Any]] = [json.loads(data) for data in _data_of_events(body) if data != "[DONE]"]  # LiteLLM sends it
     if events[-1]["type"] != "response.completed":
         raise Fault("the stream does not end with response.completed")
     return "".join(event["delta"] for event in events if event["type"] == "response.output_text.delta"), events[-1]["response"]["status"]

@@ -3,7 +3,8 @@
 Strategy: one thread, one selector, prepared bytes; nothing is parsed that need not be. A request is its head up to the blank line and
 as many bytes of body as `content-length` says; the body is only searched for a few marks (which model, is it a stream, is usage wanted).
 Each piece of a stream is one chunk of the framing and one `send`, as real servers do it. All slow streams share one heap of due times,
-which are absolute, so that a late piece does not delay the next one. With a certificate there is a second port that speaks TLS.
+which are absolute, so that a late piece does not delay the next one. Below `/openai`, `/anthropic` and `/responses` there is that wire API
+alone, so that a call which was passed on untranslated is found out. With a certificate there is a second port that speaks TLS.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bench.answers import FAST_MODEL, NOT_FOUND, PATHS, Answers, prepare, shape_of
+from bench.answers import FAST_MODEL, NOT_FOUND, PATHS, Answers, Wire, prepare, shape_of
 
 _READ_BYTES = 256 * 1024
 _BACKLOG = 4096
@@ -31,6 +32,12 @@ _STREAM = re.compile(rb'"stream": ?true')
 _MODEL = re.compile(rb'"model": ?"(?:[a-z]+-)*?([a-z]+-model)"')
 _USAGE_MARK = b'"include_usage"'
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+def wire_of(target: bytes) -> Wire | None:
+    """The wire API that is spoken there; `None`: none is."""
+    path = target.partition(b"?")[0].decode("latin-1")
+    return next((wire for wire, its in PATHS.items() if path in (its, f"/{wire}{its}")), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +87,6 @@ class MockUpstream:
     def __init__(self, listeners: Sequence[tuple[socket.socket, ssl.SSLContext | None]]) -> None:
         self._listeners = listeners
         self._selector = selectors.DefaultSelector()
-        self._wires = {path.encode(): wire for wire, path in PATHS.items()}
         self._prepared = functools.cache(lambda wire, model: prepare(wire, shape_of(model)))
         self._due: list[tuple[float, int, _SlowStream]] = []
         self._order = itertools.count()
@@ -152,7 +158,7 @@ class MockUpstream:
             self._answer(connection, bytes(target), body)
 
     def _answer(self, connection: _Connection, target: bytes, body: bytes) -> None:
-        wire = self._wires.get(target)
+        wire = wire_of(target)
         if wire is None:
             self._send(connection, NOT_FOUND)
             return

@@ -54,31 +54,19 @@ path = {vault}
 
 [usage]
 path = {usage}
-
-[upstreams.mock]
-kind = "openai"
-base_url = "http://127.0.0.1:{port}/v1"
-api_keys = ["k"]
-
-[upstreams.gpt]
-kind = "openai"
-base_url = "http://127.0.0.1:{port}/v1"
-wire_api = "responses"
-api_keys = ["k"]
-
-[upstreams.claude]
-kind = "anthropic"
-base_url = "http://127.0.0.1:{port}"
+"""
+_UPSTREAM = """
+[upstreams.{name}]
+kind = "{kind}"
+base_url = "{scheme}://127.0.0.1:{port}/{wire}{version}"
+wire_api = "{api}"
 api_keys = ["k"]
 """
-_UPSTREAMS: Mapping[Wire, str] = {"anthropic": "claude", "responses": "gpt"}
-_TLS_UPSTREAM = """
-[upstreams.tls]
-kind = "openai"
-base_url = "https://127.0.0.1:{port}/v1"
-api_keys = ["k"]
-ca_file = {authority}
-"""
+_UPSTREAMS: Mapping[Wire, tuple[str, str, str, str]] = {
+    "openai": ("mock", "openai", "/v1", "chat"),
+    "anthropic": ("claude", "anthropic", "", "messages"),
+    "responses": ("gpt", "openai", "/v1", "responses"),
+}
 _ROUTE = """
 [models.{name}]
 route = [{target}]
@@ -172,11 +160,15 @@ def selected(words: str) -> list[Scenario]:
 def write_config(folder: Path, mock: Running, authority: Path | None = None, *, port: int = 28889) -> Path:
     """The gateway's configuration; its log goes into `folder` as well. With an `authority` there is an upstream that speaks TLS."""
     rows = [row for row in PEER_SCENARIOS if authority or not row.is_tls] + list(SCENARIOS)
-    routes = {row.route: f"{_UPSTREAMS.get(row.upstream) or ('tls' if row.is_tls else 'mock')}/{row.model}" for row in rows}
+    routes = {row.route: f"{_UPSTREAMS[row.upstream][0]}{'-tls' if row.is_tls else ''}/{row.model}" for row in rows}
     files = {name: json.dumps(str(folder / f"gateway.{name}")) for name in ("log", "vault", "usage")}
-    text = _CONFIG.format(port=mock.port, own_port=port, **files)
-    if authority:
-        text += _TLS_UPSTREAM.format(port=mock.tls_port, authority=json.dumps(str(authority)))
+    text = _CONFIG.format(own_port=port, **files)
+    for wire, (name, kind, version, api) in _UPSTREAMS.items():
+        row = {"wire": wire, "kind": kind, "version": version, "api": api}
+        text += _UPSTREAM.format(name=name, scheme="http", port=mock.port, **row)
+        if authority:
+            text += _UPSTREAM.format(name=f"{name}-tls", scheme="https", port=mock.tls_port, **row)
+            text += f"ca_file = {json.dumps(str(authority))}\n"
     config = folder / "config.toml"
     config.write_text(text + "".join(_ROUTE.format(name=json.dumps(name), target=json.dumps(to)) for name, to in routes.items()))
     return config

@@ -1,21 +1,23 @@
 """The scenarios as rows, and the requests they send.
 
 Strategy: a scenario says what is asked and how many ask at once; whether it goes to the mock directly or through the gateway is the
-caller's matter (`Target`). A new scenario is one more row. The large request has the shape of a coding agent's: a system prompt, 24
-tools with their schemas, and turns of tool calls and file contents; it is made from one list of turns in either wire API.
+caller's matter (`Target`). A new scenario is one more row. Large bodies are those of `bench.bodies`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from bench.answers import (
+    CHAT_KILO_MODEL,
     CHUNKS,
+    CLAUDE_KILO_MODEL,
     EVENT_MODEL,
     FAST_MODEL,
+    GPT_KILO_MODEL,
     KILO_MODEL,
     LONG_MODEL,
     PATHS,
@@ -24,14 +26,16 @@ from bench.answers import (
     SLOW_MODEL,
     Wire,
 )
+from bench.bodies import AGENT_WIRES, AGENTS, LARGE, Agent
 
 Target = Literal["direct", "gateway"]
 TARGETS: tuple[Target, Target] = ("direct", "gateway")
 CLAUDE_MODEL = "claude-sonnet-4-6"
 GPT_MODEL = "gpt-6.1-sol"
-TOOLS = 24
 LARGE_BYTES = 200_000
 KILO_BYTES = 65_000
+CLAUDE_CODE_BYTES = 77_000
+CODEX_BYTES = 47_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class Scenario:
     `baseline` names the row whose CPU per request is what a stream costs besides its chunks. `ramp_s` spreads the first requests. A slow
     row has as many requests as connections. `pause_s` is a connection's rest between two requests. `behind` names a row that is under
     way, with all its connections, while this one is measured. `is_tls`: the upstream behind the gateway speaks TLS.
+    `agent`: the client is that one, and speaks its own wire API to the mock as well.
     """
 
     name: str
@@ -58,6 +63,7 @@ class Scenario:
     behind: str = ""
     is_tls: bool = False
     answer_mb: float = 0.0
+    agent: Agent = ""
 
     @property
     def route(self) -> str:
@@ -65,21 +71,23 @@ class Scenario:
         return f"bench-{'tls-' if self.is_tls else ''}{self.model}"
 
     def path(self, target: Target) -> str:
-        """Where the request goes; the gateway is always asked in OpenAI's wire API."""
-        return PATHS[self.wire(target)]
+        """Where the request goes; the gateway is asked in OpenAI's wire API, but for agents that speak another one."""
+        return PATHS[self.wire(target)] + ("?beta=true" if self.agent == "claude-code" else "")
 
     def wire(self, target: Target) -> Wire:
         """The wire API that the client speaks."""
-        return self.upstream if target == "direct" else "openai"
+        return AGENT_WIRES[self.agent] if self.agent else self.upstream if target == "direct" else "openai"
 
     def body(self, target: Target) -> bytes:
         """The request's body."""
         wire = self.wire(target)
         document: dict[str, Any] = {"model": self.model if target == "direct" else self.route, "stream": self.chunks > 0}
+        if self.agent:
+            return json.dumps(document | AGENTS[self.agent](self.body_bytes), separators=(",", ":")).encode()
         if wire == "anthropic":
             document["max_tokens"] = 4096
         small = {"input" if wire == "responses" else "messages": [{"role": "user", "content": "Count to two hundred."}]}
-        large = _LARGE[wire](self.body_bytes) if self.body_bytes else small
+        large = LARGE[wire](self.body_bytes) if self.body_bytes else small
         return json.dumps(document | large, separators=(",", ":")).encode()
 
 
@@ -99,10 +107,28 @@ SCENARIOS = (
     Scenario("Responses 200 kB", 4, 200, "responses", GPT_MODEL, body_bytes=LARGE_BYTES),
 )
 _KILO = Scenario("Kilo call", 50, 50, model=KILO_MODEL, chunks=300, body_bytes=KILO_BYTES, is_slow=True, ramp_s=1.0)
+_CLAUDE_CODE = replace(
+    _KILO, name="Claude Code call", upstream="anthropic", model=CLAUDE_KILO_MODEL, body_bytes=CLAUDE_CODE_BYTES, agent="claude-code"
+)
+_CODEX = replace(_KILO, name="Codex call", upstream="responses", model=GPT_KILO_MODEL, body_bytes=CODEX_BYTES, agent="codex")
+
+
+def _with_tls(*rows: Scenario) -> Iterator[Scenario]:
+    for row in rows:
+        yield from (row, replace(row, name=f"{row.name}, TLS", is_tls=True))
+
+
 PEER_SCENARIOS = (
     *SCENARIOS[:8],
-    _KILO,
-    replace(_KILO, name="Kilo call, TLS", is_tls=True),
+    *_with_tls(
+        _KILO,
+        _CLAUDE_CODE,
+        replace(_CLAUDE_CODE, name="Claude Code call to chat", upstream="openai", model=CHAT_KILO_MODEL),
+        replace(_CLAUDE_CODE, name="Claude Code call to Responses", upstream="responses", model=GPT_KILO_MODEL),
+        _CODEX,
+        replace(_CODEX, name="Codex call to chat", upstream="openai", model=CHAT_KILO_MODEL),
+        replace(_CODEX, name="Codex call to Claude", upstream="anthropic", model=CLAUDE_KILO_MODEL),
+    ),
     Scenario("first token, 100 streams", 1, 40, model=SHORT_MODEL, chunks=5, ramp_s=1.0, pause_s=0.04, behind="100 slow streams"),
     Scenario("1 MB event", 2, 10, model=EVENT_MODEL, chunks=1, answer_mb=1),
     Scenario("10 MB answer", 1, 4, model=LONG_MODEL, answer_mb=10),
@@ -113,60 +139,3 @@ PEER_SCENARIOS = (
 def scenario_named(name: str) -> Scenario:
     """The row of that name. Errors: `KeyError`."""
     return {row.name: row for row in (*SCENARIOS, *PEER_SCENARIOS)}[name]
-
-
-# The large request.
-
-_SYSTEM = "You are a careful coding agent. Read before you write, keep changes small, and run the tests. " * 100
-_LINE = '    "key_{0}": compute(line={0}, label="naïve \\"{0}\\"", path="src/module_{0}.py"),\n'
-_SOURCE = "".join(_LINE.format(number) for number in range(60))
-
-
-def _tools() -> list[tuple[str, str, dict[str, Any]]]:
-    def parameter(number: int) -> dict[str, Any]:
-        return {"type": "string", "description": f"Parameter {number}: a path, a pattern or a piece of text, exactly as it is to be used."}
-
-    schema = {
-        "type": "object",
-        "properties": {f"parameter_{number}": parameter(number) for number in range(8)},
-        "required": ["parameter_0", "parameter_1"],
-        "additionalProperties": False,
-    }
-    return [(f"tool_{number}", "Does one thing to files of the project, and tells what it did. " * 4, schema) for number in range(TOOLS)]
-
-
-def _turns(size: int) -> list[tuple[str, dict[str, str], str]]:
-    """Tool calls as (id, arguments, result), until results make up about `size` bytes of JSON."""
-    result_bytes = len(json.dumps(_SOURCE))
-    return [(f"call_{number}", {"parameter_0": f"src/module_{number}.py"}, _SOURCE) for number in range(size // result_bytes)]
-
-
-def _large_openai(size: int) -> dict[str, Any]:
-    tools = [{"type": "function", "function": {"name": n, "description": d, "parameters": schema}} for n, d, schema in _tools()]
-    messages: list[dict[str, Any]] = [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": "Find the fault."}]
-    for call_id, arguments, result in _turns(size - len(json.dumps(tools)) - len(_SYSTEM)):
-        function = {"name": "tool_0", "arguments": json.dumps(arguments)}
-        messages.append({"role": "assistant", "content": None, "tool_calls": [{"id": call_id, "type": "function", "function": function}]})
-        messages.append({"role": "tool", "tool_call_id": call_id, "content": result})
-    return {"messages": messages, "tools": tools}
-
-
-def _large_anthropic(size: int) -> dict[str, Any]:
-    tools = [{"name": n, "description": d, "input_schema": schema} for n, d, schema in _tools()]
-    messages: list[dict[str, Any]] = [{"role": "user", "content": "Find the fault."}]
-    for call_id, arguments, result in _turns(size - len(json.dumps(tools)) - len(_SYSTEM)):
-        messages.append({"role": "assistant", "content": [{"type": "tool_use", "id": call_id, "name": "tool_0", "input": arguments}]})
-        messages.append({"role": "user", "content": [{"type": "tool_result", "tool_use_id": call_id, "content": result}]})
-    return {"system": _SYSTEM, "messages": messages, "tools": tools}
-
-
-def _large_responses(size: int) -> dict[str, Any]:
-    tools = [{"type": "function", "name": n, "description": d, "parameters": schema, "strict": False} for n, d, schema in _tools()]
-    items: list[dict[str, Any]] = [{"role": "developer", "content": _SYSTEM}, {"role": "user", "content": "Find the fault."}]
-    for call_id, arguments, result in _turns(size - len(json.dumps(tools)) - len(_SYSTEM)):
-        items.append({"type": "function_call", "call_id": call_id, "name": "tool_0", "arguments": json.dumps(arguments)})
-        items.append({"type": "function_call_output", "call_id": call_id, "output": result})
-    return {"input": items, "tools": tools}
-
-
-_LARGE: Mapping[Wire, Any] = {"openai": _large_openai, "anthropic": _large_anthropic, "responses": _large_responses}

@@ -13,14 +13,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.answers import PATHS, Wire
+from bench.bodies import AGENT_WIRES
 from bench.peers.install import Environment
 from bench.processes import Running
 from bench.scenarios import PEER_SCENARIOS, Scenario
 from compat import __version__
 
-CLAUDE, TLS = "a Claude upstream", "a TLS upstream"
+CLAUDE, TLS, CLAUDE_TLS = "a Claude upstream", "a TLS upstream", "a Claude upstream behind TLS"
 KEY = "sk-bench-0123456789abcdef"
 BEARER = {"authorization": f"Bearer {KEY}"}
+
+
+def pair(client: Wire, upstream: Wire) -> str:
+    """What a gateway has to do for an agent that speaks that wire API, with an upstream that speaks this one."""
+    return f"{client} to {upstream}"
+
+
+AGENTS = frozenset(pair(client, upstream) for client in AGENT_WIRES.values() for upstream in PATHS)
+"""Every such pair."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +62,7 @@ class Target:
     name: str
     title: str
     command: Command
-    serves: frozenset[str] = frozenset({CLAUDE, TLS})
+    serves: frozenset[str] = frozenset({CLAUDE, TLS, CLAUDE_TLS}) | AGENTS
     environment: Environment | None = None
     package: str = ""
     needs: Sequence[str] = ()
@@ -69,11 +80,17 @@ class Target:
 
     def can_serve(self, scenario: Scenario) -> bool:
         """Whether the scenario can be measured with it."""
-        return _needed(scenario) <= self.serves
+        return self.serves.issuperset(_needed(scenario))
 
 
-def _needed(scenario: Scenario) -> frozenset[str]:
-    return frozenset(({CLAUDE} if scenario.upstream == "anthropic" else set()) | ({TLS} if scenario.is_tls else set()))
+def _needed(scenario: Scenario) -> Iterator[str]:
+    is_claude = scenario.upstream == "anthropic"
+    if scenario.agent:
+        yield pair(scenario.wire("gateway"), scenario.upstream)
+    elif is_claude:
+        yield CLAUDE
+    if scenario.is_tls:
+        yield CLAUDE_TLS if is_claude else TLS
 
 
 def routes() -> Iterator[Scenario]:
@@ -82,7 +99,9 @@ def routes() -> Iterator[Scenario]:
 
 
 def base_url(place: Place, row: Scenario) -> str:
-    return f"https://127.0.0.1:{place.mock.tls_port}" if row.is_tls else f"http://127.0.0.1:{place.mock.port}"
+    """Where the row's upstream is: one that speaks its wire API alone, so that what should be translated is."""
+    origin = f"https://127.0.0.1:{place.mock.tls_port}" if row.is_tls else f"http://127.0.0.1:{place.mock.port}"
+    return f"{origin}/{row.upstream}"
 
 
 def find_program(name: str) -> str:
@@ -91,5 +110,5 @@ def find_program(name: str) -> str:
 
 
 def provider(row: Scenario) -> str:
-    """Which of the three upstreams a public name is served by."""
-    return "claude" if row.upstream == "anthropic" else "tls" if row.is_tls else "plain"
+    """Which of the upstreams a public name is served by: the name of its wire API, with `-tls` behind it where it speaks TLS."""
+    return f"{row.upstream}{'-tls' if row.is_tls else ''}"

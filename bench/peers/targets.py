@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from bench.peers.rivals import RIVALS
-from bench.peers.target import TLS, Place, Target, find_program
+from bench.peers.target import CLAUDE_TLS, TLS, Place, Target, find_program, pair
 from bench.run import write_config
 
 # Ours.
@@ -92,7 +92,7 @@ TARGETS = (
         "nginx",
         "nginx, a plain streaming proxy",
         command=lambda place: [find_program("nginx"), "-p", str(place.folder), "-c", str(place.folder / "nginx.conf")],
-        serves=frozenset({TLS}),
+        serves=frozenset({TLS, CLAUDE_TLS, pair("anthropic", "anthropic"), pair("responses", "responses")}),
         needs=("nginx",),
         files=_nginx_files,
         prefix=lambda scenario: "/tls" if scenario.is_tls else "",

@@ -4,7 +4,7 @@ import pytest
 
 from bench.answers import EVENT_MODEL, FAST_MODEL, LONG_MODEL, SLOW_MODEL, Answers, Wire, prepare, shape_of
 from bench.check import Fault, check_answer
-from bench.mock_upstream import read_body
+from bench.mock_upstream import read_body, wire_of
 
 WIRES: list[Wire] = ["openai", "anthropic", "responses"]
 
@@ -73,9 +73,25 @@ def test_a_large_text_has_its_size():
         (b'{"model":"fast-model","stream":true}', "fast-model", True),
         (b'{"stream": false, "model": "bench-tls-kilo-model"}', "kilo-model", False),
         (b'{"messages":[{"content":"\\"model\\":\\"slow-model\\""}],"model":"kilo-model"}', "kilo-model", False),
+        (b'{"model":"claude-kilo-model","stream":true}', "kilo-model", True),
         (b'{"model":"claude-sonnet-4-6","stream":true}', "fast-model", True),
     ],
 )
 def test_the_mock_upstream_reads_the_model_from_the_body(body: bytes, model: str, is_stream: bool):
     asked = read_body(body)
     assert (asked.model, asked.is_stream, asked.wants_usage) == (model, is_stream, False)
+
+
+@pytest.mark.parametrize(
+    ("target", "wire"),
+    [
+        (b"/v1/messages", "anthropic"),
+        (b"/v1/messages?beta=true", "anthropic"),
+        (b"/openai/v1/chat/completions", "openai"),
+        (b"/openai/v1/messages", None),
+        (b"/responses/v1/chat/completions", None),
+        (b"/v1/models", None),
+    ],
+)
+def test_below_a_protocols_name_the_mock_upstream_speaks_that_one_alone(target: bytes, wire: Wire | None):
+    assert wire_of(target) == wire

@@ -17,4 +17,4 @@ def test_the_gateway_takes_the_configuration_and_knows_every_scenarios_model(has
     settings = load_settings(write_config(tmp_path, MOCK, tmp_path / "ca.pem" if has_tls else None, port=4000), {})
     assert settings.server.port == 4000
     assert {row.route for row in (*SCENARIOS, *PEER_SCENARIOS) if has_tls or not row.is_tls} == set(settings.models)
-    assert ("tls" in settings.upstreams) is has_tls
+    assert ("mock-tls" in settings.upstreams) is has_tls
