@@ -1,0 +1,112 @@
+"""The documents say what the program does: links, settings, commands and codes are those of the code, and the same in both languages."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import compat
+from compat.config.sections import ConfigurationFile
+
+ROOT = Path(compat.__file__).parent.parent
+DOCUMENTS = sorted(path for folder in (ROOT, ROOT / "docs", ROOT / "deploy") for path in folder.glob("*.md"))
+CURRENT = [path for path in DOCUMENTS if path.name != "CHANGELOG.md"]
+PAIRS = [(path, path.with_name(f"{path.stem}.zh-CN.md")) for path in CURRENT if path.with_name(f"{path.stem}.zh-CN.md").exists()]
+SECTIONS = {field.name: field.type for field in msgspec.structs.fields(ConfigurationFile)}
+CODE = "".join(path.read_text() for path in (ROOT / "compat").rglob("*.py"))
+
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)")
+ABOUT_STATE = re.compile(r"/healthz|\bthe log\b|日志")
+
+SETTING = re.compile(r"`\[?([a-z_]+)(?:\]`? `?|\.)([a-z_]+)`")
+IN_SECTION = re.compile(r"`\[([a-z_]+)\] ([a-z_]+)\b")
+STATUS_AND_CODE = re.compile(r"\b[45]\d\d `([a-z_]+)`|\b[45]\d\d \*([a-z]+_[a-z_]+)\*")
+MODULE = re.compile(r"-m (bench\.[a-z_]+)")
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def anchors_of(text: str) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def keys_of(section: str) -> set[str] | None:
+    """The keys of a table of the configuration; `None` for one of named entries, and where there is no such table."""
+    kind = SECTIONS.get(section)
+    return set(kind.__struct_fields__) if isinstance(kind, type) and issubclass(kind, msgspec.Struct) else None
+
+
+def unknown_settings(text: str) -> set[str]:
+    """Names of settings that do not exist. Lines about the log or about the health name events and fields, which look alike."""
+    lines = [line for line in text.splitlines() if not ABOUT_STATE.search(line)]
+    named = [one for line in lines for one in SETTING.findall(line) + IN_SECTION.findall(line)]
+    return {f"{section}.{key}" for section, key in named if (keys := keys_of(section)) is not None and key not in keys}
+
+
+def code_blocks(text: str) -> list[str]:
+    return re.findall(r"^ *```\w*\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+
+
+def commands_of(text: str) -> list[str]:
+    """The commands of a document in the order in which they stand there, less what is said about them."""
+    lines = [line.partition(" #")[0].strip() for block in code_blocks(text) for line in block.splitlines()]
+    return [line for line in lines if re.match(r"(?:\.venv/bin/|python3? |curl |docker |sudo |systemctl )", line)]
+
+
+def test_settings_that_do_not_exist_are_found() -> None:
+    assert unknown_settings("`retry.tries`, `[retry] often`, `retry.attempts`, `[log]`") == {"retry.tries", "retry.often"}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+def test_links_lead_somewhere(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for target, anchor in LINK.findall(text):
+        there = (path.parent / target) if target else path
+        assert there.exists(), target
+        assert not anchor or there.suffix != ".md" or anchor in anchors_of(there.read_text(encoding="utf-8")), f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize("path", CURRENT, ids=name_of)
+def test_settings_are_those_of_the_configuration(path: Path) -> None:
+    assert not unknown_settings(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", CURRENT, ids=name_of)
+def test_examples_of_the_configuration_can_be_read(path: Path) -> None:
+    blocks = re.findall(r"^ *```toml\n(.*?)^ *```$", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    for block in blocks:
+        msgspec.toml.decode(block, type=ConfigurationFile)
+
+
+@pytest.mark.parametrize("path", CURRENT, ids=name_of)
+def test_codes_of_errors_are_those_of_the_code(path: Path) -> None:
+    for found in STATUS_AND_CODE.findall(path.read_text(encoding="utf-8")):
+        code = found[0] or found[1]
+        assert f'"{code}"' in CODE, code
+
+
+@pytest.mark.parametrize("path", CURRENT, ids=name_of)
+def test_modules_that_are_run_exist(path: Path) -> None:
+    for module in MODULE.findall(path.read_text(encoding="utf-8")):
+        spec = importlib.util.find_spec(module)
+        assert spec is not None, module
+        is_folder = spec.submodule_search_locations is not None
+        assert importlib.util.find_spec(f"{module}.__main__") if is_folder else "__main__" in Path(str(spec.origin)).read_text()
+
+
+@pytest.mark.parametrize(("english", "chinese"), PAIRS, ids=[name_of(english) for english, _ in PAIRS])
+def test_both_languages_have_the_same_commands_and_settings(english: Path, chinese: Path) -> None:
+    texts = [path.read_text(encoding="utf-8") for path in (english, chinese)]
+    ours, theirs = (set(SETTING.findall(text)) | set(IN_SECTION.findall(text)) for text in texts)
+    assert {one for one in ours if one[0] in SECTIONS} == {one for one in theirs if one[0] in SECTIONS}
+    ours_run, theirs_run = ([command for command in commands_of(text) if not re.search(r"[^\x00-\x7f]", command)] for text in texts)
+    placeholders = [command for command in commands_of(texts[1]) if re.search(r"[^\x00-\x7f]", command)]
+    assert len(ours_run) == len(theirs_run) + len(placeholders)
+    assert set(theirs_run) <= set(ours_run)
