@@ -35,7 +35,8 @@ def no_tools() -> Mapping[str, int]:
 class CallFacts:
     """What is kept of a call besides its record. `priced` are the token counts of each part of the answer with the price of each.
 
-    `tools` counts the answer's tool calls by name; it is asked in the background.
+    `tools` counts the answer's tool calls by name; it is asked in the background. `weight` is how much room the call takes while it waits
+    for that: 1 for 4 KiB.
     """
 
     api: str = ""
@@ -46,6 +47,7 @@ class CallFacts:
     failed: Sequence[FailedAttempt] = ()
     priced: Sequence[tuple[Usage, Price]] = ()
     tools: Callable[[], Mapping[str, int]] = no_tools
+    weight: int = 1
 
 
 NO_FACTS = CallFacts()

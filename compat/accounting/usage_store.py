@@ -106,7 +106,15 @@ class UsageStore(BackgroundWriter[UsageCall]):
         busy_s: float = BUSY_S,
         connect: Connect = sqlite3.connect,
     ) -> None:
-        super().__init__("usage", background, clock=clock, on_event=on_event, max_queued=MAX_QUEUED, max_batch=MAX_BATCH)
+        super().__init__(
+            "usage",
+            background,
+            clock=clock,
+            on_event=on_event,
+            max_queued=MAX_QUEUED,
+            max_batch=MAX_BATCH,
+            size_of=lambda call: call.facts.weight,
+        )
         self._file = SqliteFile(base_dir / settings.path, CREATE, VERSION, busy_s=busy_s, extend=extend, connect=connect)
         self._keep_s = settings.keep_days * DAY_S
         self._max_bytes = settings.max_mb * 1024 * 1024

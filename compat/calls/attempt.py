@@ -81,18 +81,18 @@ class Attempt:
     segments: tuple[tuple[str, bytes], ...] = ()
     first_content_s: float | None = None
     phase: AttemptPhase = "asking"
+    translator: Translator = field(init=False)
     _learnt: tuple[str, ...] = ()
     _held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _stream: StreamTranslator | None = None
     _count_prompt: Callable[[], int] | None = None
-    _translator: Translator = field(init=False)
 
     def __post_init__(self) -> None:
-        self._translator = self._translator_without(self.gateway.refusals.of(self.deployment.name))
+        self.translator = self._translator_without(self.gateway.refusals.of(self.deployment.name))
 
     def whole(self) -> Steps[bytes]:
         """The body of a whole answer. Errors: any `GatewayError`."""
-        ctx = context_of(self.gateway, self.call, self.deployment, self._translator, self.key)
+        ctx = context_of(self.gateway, self.call, self.deployment, self.translator, self.key)
         if (kept := self._kept(ctx)) is not None:
             return kept
         answer = yield from self._answer(ctx)
@@ -103,7 +103,7 @@ class Attempt:
 
         `outlet` is the client's end, where frames may go past the generators; `on_frames` gets those.
         """
-        ctx = context_of(self.gateway, self.call, self.deployment, self._translator, self.key)
+        ctx = context_of(self.gateway, self.call, self.deployment, self.translator, self.key)
         if (kept := self._kept(ctx)) is not None:
             yield self.call.protocol.replay(kept, self.call.wants_usage)
             return
@@ -114,7 +114,7 @@ class Attempt:
             self._complete()
             yield frames
             return
-        outflow = Outflow(self.call.protocol, self._translator.stream(ctx), self.hold_bytes, self._show)
+        outflow = Outflow(self.call.protocol, self.translator.stream(ctx), self.hold_bytes, self._show)
         stream = self._stream = outflow.stream
         exchange = yield from self._parts(exchange, ctx, outflow, partial(self._relay, outflow, outlet, on_frames))
         last = outflow.rest(is_whole=exchange.is_whole)
@@ -167,17 +167,17 @@ class Attempt:
     def _keep(self, record: ThinkingRecord | None) -> None:
         """Keep thinking for later turns, before the client can ask for one; not that of half a turn."""
         if record is not None and not self.is_rest:
-            self.gateway.vault.keep(self.call.client, thinker_of(self.deployment, self._translator, self.key), record)
+            self.gateway.vault.keep(self.call.client, thinker_of(self.deployment, self.translator, self.key), record)
 
     def _kept(self, ctx: TranslationContext) -> bytes | None:
         """The body of an answer for which no upstream is asked: it was given before to the same request, or nobody has what it takes."""
-        if (answer := self._translator.foregone(self.call.envelope, ctx)) is not None:
+        if (answer := self.translator.foregone(self.call.envelope, ctx)) is not None:
             self.usage, self.stop_reason, self.notes = answer.usage, answer.stop_reason, answer.notes
             self._complete()
             return answer.body
         if self.is_rest or not self.account.asks_cache:
             return None
-        found = self.account.kept(self.deployment, self.gateway.offload.request(self._translator, self.call.envelope, ctx)[0])
+        found = self.account.kept(self.deployment, self.gateway.offload.request(self.translator, self.call.envelope, ctx)[0])
         if found is None:
             return None
         self.usage, self.stop_reason = Usage(), self.call.protocol.end_reason
@@ -192,7 +192,7 @@ class Attempt:
                 exchange, ctx, _head = yield from self._open(ctx)
             body = yield from self._read_all(exchange, MAX_WHOLE_BYTES)
             ctx = ctx if left else replace(ctx, resumes=False)
-            answer = self.gateway.offload.run(body, partial(self._translator.response, body, ctx))
+            answer = self.gateway.offload.run(body, partial(self.translator.response, body, ctx))
             self.usage = answer.usage
             if answer.continuation is None:
                 self.stop_reason = answer.stop_reason
@@ -271,7 +271,7 @@ class Attempt:
             envelope = self.call.envelope
             self.gateway.offload.run(envelope.body, partial(check, envelope, takes_images=takes_images))
         for _ in range(MAX_LEARNT):
-            request, ctx = self.gateway.offload.request(self._translator, self.call.envelope, ctx)
+            request, ctx = self.gateway.offload.request(self.translator, self.call.envelope, ctx)
             self.notes = (*request.notes, *self._learnt)
             self.segments = request.segments
             ctx = ctx if request.memory is ctx.memory else replace(ctx, memory=request.memory)
@@ -284,8 +284,8 @@ class Attempt:
                     raise UpstreamBroken(f"{deployment.upstream.name} answered with a web page: check its base_url.")
                 return exchange, ctx, head
             body = yield from self._read_all(exchange, MAX_ERROR_BYTES, keeps_part=True)
-            error = self._translator.error(head.status, head.headers, body, ctx)
-            name = self._translator.refused(error)
+            error = self.translator.error(head.status, head.headers, body, ctx)
+            name = self.translator.refused(error)
             if name is None or name in ctx.refused_parameters or self._is_only_way(name, ctx.refused_parameters):
                 break
             ctx = self._learn(name, ctx)
@@ -302,7 +302,7 @@ class Attempt:
         self.close()
         sent = self.gateway.policies.pacing.sent(self.lane)
         self._held.callback(sent.lost)
-        exchange = self.gateway.transport.open(upstream, self._translator.endpoint, body, headers, self.key)
+        exchange = self.gateway.transport.open(upstream, self.translator.endpoint, body, headers, self.key)
         self._held.callback(exchange.close)
         self.upstream_calls += 1
         while (head := exchange.receive_head(self._wait_s(deadline_s))) is None:
@@ -319,15 +319,15 @@ class Attempt:
 
     def _is_only_way(self, name: str, refused: frozenset[str]) -> bool:
         """Whether an API was refused, and there is no other."""
-        return is_endpoint(name) and self._translator_without(refused | {name}) is self._translator
+        return is_endpoint(name) and self._translator_without(refused | {name}) is self.translator
 
     def _learn(self, name: str, ctx: TranslationContext) -> TranslationContext:
         self._learnt += (f"learnt={name}",)
         if name not in PASSING:
             self.gateway.refusals.learn(self.deployment.name, name)
             self.gateway.log.event("parameter.refused", {"deployment": self.deployment.name, "parameter": name})
-        self._translator = self._translator_without(refused := ctx.refused_parameters | {name})
-        kept = memories(self.gateway.vault, self.call, self.deployment, self._translator, self.key)
+        self.translator = self._translator_without(refused := ctx.refused_parameters | {name})
+        kept = memories(self.gateway.vault, self.call, self.deployment, self.translator, self.key)
         return replace(ctx, refused_parameters=refused, **kept)
 
     def _translator_without(self, refused: frozenset[str]) -> Translator:

@@ -56,6 +56,8 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict)
     output_limit: int | None = None
     answers_wanted: int = 1
+    agent_id: str = ""
+    parent_id: str = ""
 
     def most_output(self, bound: int) -> int:
         """How many tokens all answers may have of a model that gives at most `bound` in one."""
@@ -75,6 +77,8 @@ def call_from(protocol: ClientProtocol, envelope: Envelope, **origin: Unpack[Ori
         wants_usage=ask.wants_usage,
         output_limit=ask.output_limit,
         answers_wanted=ask.answers_wanted,
+        agent_id=ask.agent_id,
+        parent_id=ask.parent_id,
         **origin,
     )
 

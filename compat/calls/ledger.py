@@ -4,8 +4,8 @@ account = Account(gateway, call)
 account.admit(route)                   # counted as begun; TooManyRequests, BudgetSpent, BadRequest
 account.kept(deployment, request)      # an answer that was given before
 account.whole(body), account.feed(frames)
-account.note(name, fields)              # something happened on the way
-account.close(record, usage, cost_usd) # the end: what was reserved becomes what was used
+account.failed(name, ...)               # an attempt is over before the call is
+account.close(record, outcome)         # the end: what was reserved becomes what was used
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from functools import partial
 
 from compat.accounting.limits import Reservation, estimate_of
 from compat.calls.call import Call
+from compat.calls.facts import ToolFrames, facts_of
 from compat.calls.gateway import Gateway
+from compat.calls.record import Outcome
+from compat.errors import GatewayError
 from compat.protocols.base import TranslatedRequest
 from compat.reuse.answer_cache import Decision, Recording
 from compat.reuse.whole_answer import Kept
@@ -39,6 +42,10 @@ class Account:
     _has_asked: bool = False
     _has_begun: bool = False
     _moments: list[Moment] = field(default_factory=list)
+    _tools: ToolFrames = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._tools = ToolFrames(self.call.protocol)
 
     @property
     def verdict(self) -> str:
@@ -75,11 +82,13 @@ class Account:
 
     def whole(self, body: bytes) -> None:
         """The whole answer, as it goes to the client."""
+        self._tools.whole(body)
         if self._recording is not None:
             self._recording.whole(body)
 
     def feed(self, frames: bytes) -> None:
         """Frames of the answer, as they go to the client."""
+        self._tools.feed(frames)
         if self._recording is not None:
             self._recording.feed(frames)
 
@@ -89,9 +98,14 @@ class Account:
             return None
         return self.gateway.cache_watch.first_change(self.call.client, self.call.session_id, deployment.name, segments, usage)
 
-    def note(self, name: str, fields: Mapping[str, object]) -> None:
-        """Something that happened on the way, for whoever follows the call: an attempt that failed, an answer that was carried on."""
-        self._moments.append(Moment(self.gateway.clock.now(), name, fields))
+    def failed(self, name: str, deployment: Deployment, attempt: int, error: GatewayError, then: str, wait_s: float = 0.0) -> None:
+        """An attempt, the call's so many-th, is over before the call is: one that failed, or an answer that is carried on. `then` is what
+        follows, after `wait_s`."""
+        call, wait_ms = self.call, round(wait_s * 1000, 1)
+        fields = {"request_id": call.request_id, "client": call.client, "model": call.model, "deployment": deployment.name}
+        details = {"attempt": attempt, "error": error.message, "code": error.code, "then": then, "wait_ms": wait_ms}
+        self.gateway.log.write(name, fields | details, "warning")
+        self._moments.append(Moment(self.gateway.clock.now(), name, fields | details))
 
     def headers(self) -> list[tuple[str, str]]:
         """What is left of the limits, also where a call did not get as far as them, and what the cache did."""
@@ -103,21 +117,21 @@ class Account:
             headers.append(("x-cache", self.verdict))
         return headers
 
-    def close(self, record: Mapping[str, object], usage: Usage | None, cost_usd: float) -> None:
-        """The call is over. Without `usage` no upstream has done anything for it."""
-        outcome = record.get("outcome")
-        if self._recording is not None and outcome == "ok" and self.call.is_stream and "carried_on_from" not in record:
+    def close(self, record: Mapping[str, object], outcome: Outcome) -> None:
+        """The call is over. Without a `usage` no upstream has done anything for it."""
+        result, usage = outcome.result, outcome.usage
+        if self._recording is not None and result == "ok" and self.call.is_stream and "carried_on_from" not in record:
             self._recording.ended()
         if self._reservation is not None:
             if self.is_hit or usage is None:
                 self._reservation.cancel()
             else:
-                self._reservation.settle(usage, cost_usd)
-        if usage is not None and not usage.is_estimate and outcome == "ok" and self.call.protocol.count is not None:
+                self._reservation.settle(usage, outcome.cost_usd)
+        if usage is not None and not usage.is_estimate and result == "ok" and self.call.protocol.count is not None:
             self._teach(self.call.protocol.count, record, usage)
         self._begin()
         self.gateway.metrics.observe(record)
-        self.gateway.usage.add(record)
+        self.gateway.usage.add(record, facts_of(self.call, outcome, self._moments, self._tools))
         if self.gateway.traces.state != "off":
             self.gateway.traces.ended(record, self._moments, self.call.trace_parent, self.call.session_id)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from compat.calls.call import Call
+from compat.config.catalog import Price
 from compat.errors import GatewayError
 from compat.protocols.base import note_values
 from compat.telemetry.fields import STOP_REASON, USUAL_ENDPOINT
@@ -20,7 +21,8 @@ class Outcome:
 
     `ended_s` and `first_content_s` are the clock's times, `attempts` counts all that were made. `deployment` is the last one that was
     asked, `died` are those that died in the middle of the answer. `usage` and `cost_usd` are those of the whole answer. `cache` is the
-    answer cache's verdict, `cache_lost` the part of the prompt from which on the upstream's own cache did not hold.
+    answer cache's verdict, `cache_lost` the part of the prompt from which on the upstream's own cache did not hold. `upstream_api` is the
+    last one's wire API, `queued_s` how long the call waited for room, `priced` are the counts of each part of the answer with its price.
     """
 
     call: Call
@@ -38,6 +40,9 @@ class Outcome:
     notes: tuple[str, ...] = ()
     cache: str = ""
     cache_lost: str | None = None
+    upstream_api: str = ""
+    queued_s: float = 0.0
+    priced: tuple[tuple[Usage, Price], ...] = ()
 
     @property
     def status(self) -> int:

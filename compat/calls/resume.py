@@ -125,10 +125,11 @@ def rest_of(call: Call, shown: Shown, deployment: Deployment) -> Call:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What the parts of an answer cost whose upstreams died."""
+    """What the parts of an answer cost whose upstreams died. `priced` are the counts of each with its price."""
 
     usage: Usage = field(default_factory=Usage)
     cost_usd: float = 0.0
+    priced: tuple[tuple[Usage, Price], ...] = ()
 
     def with_last(self, usage: Usage | None, cost_usd: float) -> tuple[Usage, float]:
         """Tokens and dollars of the whole answer, whose last part took these."""
@@ -136,7 +137,7 @@ class Spent:
 
     def plus(self, usage: Usage, price: Price) -> Spent:
         """With one part more."""
-        return Spent(added_usage(self.usage, usage), self.cost_usd + cost_of(usage, price))
+        return Spent(added_usage(self.usage, usage), self.cost_usd + cost_of(usage, price), (*self.priced, (usage, price)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,7 @@ class CallRun:
     attempt: Attempt | None = None
     bytes_out: int = 0
     first_content_s: float | None = None
+    queued_s: float = 0.0
     phase: CallPhase = "new"
     account: Account = field(init=False)
     _plan: CallPlan | None = None
@@ -226,15 +227,19 @@ class CallRun:
     def _enter(self, plan: CallPlan, place: Place) -> Steps[None]:
         """Wait until the upstream has room for the call, by its own word and here. Errors: `NoUpstream`, `UpstreamRateLimit`."""
         call, name = self.call, place.candidate.deployment.upstream.name
-        if place.wait_s:
-            if self.gateway.clock.monotonic() + place.wait_s >= plan.deadline_s:
-                raise UpstreamRateLimit(f"{name} has no room for this call within its time.", retry_after_s=place.wait_s)
-            yield from self._pause(place.wait_s)
-        gate = self.gateway.policies.gates.of(name)
-        ticket = self._ticket = gate.enter(call.client, len(call.envelope.body), call.is_stream, plan.deadline_s)
-        self._held.callback(ticket.release)
-        while not ticket.wait(self._pulse.left_s(self.gateway.clock.monotonic())):
-            yield from self._pulse.beat(self.gateway.clock.monotonic())
+        began_s = self.gateway.clock.monotonic()
+        try:
+            if place.wait_s:
+                if began_s + place.wait_s >= plan.deadline_s:
+                    raise UpstreamRateLimit(f"{name} has no room for this call within its time.", retry_after_s=place.wait_s)
+                yield from self._pause(place.wait_s)
+            gate = self.gateway.policies.gates.of(name)
+            ticket = self._ticket = gate.enter(call.client, len(call.envelope.body), call.is_stream, plan.deadline_s)
+            self._held.callback(ticket.release)
+            while not ticket.wait(self._pulse.left_s(self.gateway.clock.monotonic())):
+                yield from self._pulse.beat(self.gateway.clock.monotonic())
+        finally:
+            self.queued_s += self.gateway.clock.monotonic() - began_s
         if place.permit.is_stale:
             raise NoUpstream(f"{name} failed while the call waited for it.", code=CIRCUIT_OPEN, retry_after_s=2)
 
@@ -270,7 +275,7 @@ class CallRun:
         decision = plan.failed(place, error, self.gateway.clock.monotonic())
         if decision.action == "stop":
             return False
-        self._tell("attempt.failed", attempt, error, decision.reason)
+        self.account.failed("attempt.failed", attempt.deployment, self.attempts, error, decision.reason, decision.wait_s)
         yield from self._pause(decision.wait_s)
         return True
 
@@ -291,7 +296,8 @@ class CallRun:
             plan.charge(place, error)
         if shown is None or not can_rescue(self.call, shown) or not plan.may_rescue(place, self.gateway.clock.monotonic()):
             return False
-        self._tell("answer.carried_on", attempt, error, f"carried on after {len(shown.text)} characters")
+        then = f"carried on after {len(shown.text)} characters"
+        self.account.failed("answer.carried_on", attempt.deployment, self.attempts, error, then)
         self._part = part.grown(shown, attempt.usage, attempt.deployment)
         return True
 
@@ -322,12 +328,6 @@ class CallRun:
         row = settings.models.get(self.call.model)
         wanted = row.rescue if row is not None and row.rescue is not None else settings.rescue.enabled
         return wanted and self.call.is_stream and self.call.protocol.rescue is not None
-
-    def _tell(self, event: str, attempt: Attempt, error: GatewayError, reason: str) -> None:
-        fields = {"request_id": self.call.request_id, "deployment": attempt.deployment.name, "attempt": self.attempts}
-        fields |= {"error": error.message, "then": reason}
-        self.gateway.log.write(event, fields, "warning")
-        self.account.note(event, fields)
 
     # Beginning and end.
 
@@ -365,11 +365,14 @@ class CallRun:
         self._held.close()
         outcome = self._outcome(result, error)
         record = record_of(outcome)
-        self.account.close(record, outcome.usage, outcome.cost_usd)
+        self.account.close(record, outcome)
         gateway.log.write("call", record, "error" if error is not None and error.status >= 500 else "info")
 
     def _outcome(self, result: Result, error: GatewayError | None) -> Outcome:
         attempt, (usage, cost_usd) = self.attempt, self.used
+        priced = self._part.spent.priced if self._part is not None else ()
+        if attempt is not None and attempt.usage is not None:
+            priced += ((attempt.usage, attempt.deployment.model.price),)
         lost = self.account.cache_lost(attempt.deployment, attempt.segments, usage) if attempt is not None else None
         return Outcome(
             self.call,
@@ -387,4 +390,7 @@ class CallRun:
             attempt.notes if attempt is not None else (),
             self.account.verdict,
             lost,
+            attempt.translator.endpoint if attempt is not None else "",
+            self.queued_s,
+            priced,
         )

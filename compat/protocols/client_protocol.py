@@ -34,7 +34,8 @@ class Ask:
     """What the gateway must know of a request.
 
     `output_limit` is how many tokens an answer may have by the client's word, `answers_wanted` how many answers it wants, `session_id` its
-    own name for the conversation.
+    own name for the conversation. `agent_id` is a sub-agent of it, `parent_id` the sub-agent that began that one; where
+    there is no `agent_id`, the session that began this one.
     """
 
     model: str
@@ -43,6 +44,8 @@ class Ask:
     output_limit: int | None = None
     answers_wanted: int = 1
     session_id: str = ""
+    agent_id: str = ""
+    parent_id: str = ""
 
 
 class Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

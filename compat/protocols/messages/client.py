@@ -25,6 +25,8 @@ from compat.wire.envelope import Envelope
 from compat.wire.usage import Usage
 
 SESSION_HEADER = "x-claude-code-session-id"
+AGENT_HEADER = "x-claude-code-agent-id"
+PARENT_HEADER = "x-claude-code-parent-agent-id"
 _CALL = re.compile(rb'event: content_block_start\ndata: [^\n]*"type":\s?"tool_use"')
 _SEARCH = b'"' + SEARCH.encode()
 _MAX_SEARCH_BYTES = 16_384
@@ -44,7 +46,8 @@ def read(envelope: Envelope, headers: Headers) -> Ask:
         raise BadRequest("messages: at least one message is required", param="messages")
     metadata = envelope.value("metadata")
     session = headers.get(SESSION_HEADER, "") or session_in(metadata.get("user_id") if isinstance(metadata, dict) else None)
-    return Ask(model, bool(stream), wants_usage=True, output_limit=limit_of(envelope.value("max_tokens")), session_id=session)
+    limit, agent, parent = limit_of(envelope.value("max_tokens")), headers.get(AGENT_HEADER, ""), headers.get(PARENT_HEADER, "")
+    return Ask(model, bool(stream), True, limit, session_id=session, agent_id=agent, parent_id=parent)
 
 
 def obstacle(envelope: Envelope) -> str:
@@ -120,7 +123,7 @@ MESSAGES = ClientProtocol(
     api=API,
     endpoint="messages",
     paths=("/v1/messages",),
-    headers=(SESSION_HEADER, "anthropic-*"),
+    headers=(SESSION_HEADER, AGENT_HEADER, PARENT_HEADER, "anthropic-*"),
     read=read,
     prompt=("messages", "system", "tools"),
     opening=lambda envelope: opening_of(envelope, "messages"),
