@@ -25,13 +25,14 @@ from compat.protocols.messages.counting import COUNT, COUNT_COUNT
 from compat.protocols.messages.relay import MESSAGES_MESSAGES
 from compat.protocols.messages.upstream import MESSAGES_UPSTREAM
 from compat.protocols.refusals import endpoint_mark
-from compat.protocols.responses.models import LISTING as CODEX_LISTING
+from compat.protocols.responses.client import RESPONSES
+from compat.protocols.responses.relay import RESPONSES_RESPONSES
 from compat.protocols.responses.upstream import RESPONSES_UPSTREAM
 from compat.protocols.upstream_protocol import UpstreamProtocol, joined
 from compat.wire.envelope import Envelope
 
 CLIENT_PROTOCOLS: Mapping[ClientApi, ClientProtocol] = MappingProxyType(
-    {one.api: one for one in (CHAT, MESSAGES, COMPLETIONS, EMBEDDINGS, COUNT)}
+    {one.api: one for one in (CHAT, MESSAGES, RESPONSES, COMPLETIONS, EMBEDDINGS, COUNT)}
 )
 """What clients speak: what the core asks of it, and its half of translations."""
 
@@ -46,6 +47,7 @@ _SAME: Mapping[tuple[ClientApi, WireApi], Translator] = {
     ("openai.embeddings", "openai.chat"): OPENAI_EMBEDDINGS,
     ("anthropic.messages", "anthropic.messages"): MESSAGES_MESSAGES,
     ("anthropic.count", "anthropic.messages"): COUNT_COUNT,
+    ("openai.responses", "openai.responses"): RESPONSES_RESPONSES,
 }
 """Bytes pass: they are never decoded further than they must be."""
 
@@ -71,7 +73,7 @@ _BY_PATH: Mapping[str, ClientProtocol] = MappingProxyType({path: one for one in 
 
 
 _SHARED_PATH = "/v1/models"
-_LISTINGS = (*(one.listing for one in CLIENT_PROTOCOLS.values() if one.listing is not None), CODEX_LISTING)
+_LISTINGS = tuple(one.listing for one in CLIENT_PROTOCOLS.values() if one.listing is not None)
 _BY_LISTING = tuple((one.listing, one) for one in CLIENT_PROTOCOLS.values() if one.listing is not None)
 
 

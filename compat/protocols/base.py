@@ -41,12 +41,15 @@ class ThinkingRecord:
     blocks: tuple[Mapping[str, Any], ...]
 
 
+ShapeKind = Literal["function", "freeform", "search"]
+
+
 @dataclass(frozen=True, slots=True)
 class ToolShape:
     """How the client wants calls of a tool back: as those of a `function`, with raw text (`freeform`), or as its own `search` for tools;
     under its `name` in its `namespace`, which is empty where it has none."""
 
-    kind: Literal["function", "freeform", "search"]
+    kind: ShapeKind
     name: str
     namespace: str = ""
 

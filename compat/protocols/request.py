@@ -229,13 +229,15 @@ class Freeform(msgspec.Struct, frozen=True):
 
 class Hosted(msgspec.Struct, frozen=True):
     """A tool of a service's own: `what` is its type (`web_search`, `bash_20250124`), `value` the whole of it in the words of the client's
-    API, less its cache mark. `name` may be empty. What only another service has is left out with a note, or refused."""
+    API, less its cache mark. `name` may be empty. What only another service has is left out with a note where it `is_optional`, else
+    refused."""
 
     where: str
     what: str
     name: str = ""
     value: Any = None
     cache: CacheMark | None = None
+    is_optional: bool = False
 
 
 Tool = Function | Freeform | Hosted

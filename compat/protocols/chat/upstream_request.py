@@ -16,6 +16,7 @@ from compat import jsonio
 from compat.errors import BadRequest, Unsupported
 from compat.protocols.base import AnswerMemory, TranslatedRequest, TranslationContext
 from compat.protocols.chat.upstream_turns import write_messages
+from compat.protocols.freeform import as_function
 from compat.protocols.names import fit_name
 from compat.protocols.notes import Notes
 from compat.protocols.request import Choice, Effort, Field, Freeform, Function, Hosted, Reasoning, Request
@@ -36,7 +37,6 @@ _BUDGETS: tuple[tuple[int, Effort], ...] = ((4096, "low"), (16_384, "medium"))
 """Up to so many tokens of thinking are so much effort."""
 _SAMPLING = ("temperature", "top_p")
 _NEVER: tuple[Field, ...] = ("user_id", "service_tier", "top_k")
-_RAW_INPUT = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
 
 
 def write_request(request: Request, ctx: TranslationContext) -> TranslatedRequest:
@@ -88,10 +88,9 @@ def _tools(request: Request, notes: Notes) -> tuple[list[dict[str, Any]], dict[s
 
 
 def _described(tool: Function | Freeform) -> dict[str, Any]:
-    described: dict[str, Any] = {"description": tool.description} if tool.description else {}
     if isinstance(tool, Freeform):
-        words = f"{tool.description}\nPass the raw text in `input`.".strip()
-        return {"description": words, "parameters": _RAW_INPUT}
+        tool = as_function(tool)
+    described: dict[str, Any] = {"description": tool.description} if tool.description else {}
     schema = {key: value for key, value in (tool.schema or {"type": "object", "properties": {}}).items() if key != "$schema"}
     strict = {"strict": True} if tool.strict else {}
     return {**described, "parameters": schema, **strict}

@@ -18,6 +18,7 @@ from compat import jsonio
 from compat.config.catalog import Model
 from compat.protocols.arguments import arguments_text
 from compat.protocols.base import TranslationContext
+from compat.protocols.freeform import wrapped
 from compat.protocols.names import fit_name
 from compat.protocols.notes import Notes
 from compat.protocols.pairing import Pairing
@@ -141,9 +142,7 @@ class _Messages:
             self._messages.append({"role": "user", "content": parts})
 
     def _call(self, call: ToolCall, extras: Mapping[str, Any]) -> Message:
-        arguments = arguments_text(call)
-        if call.kind == "freeform":
-            arguments = str(jsonio.encode({"input": arguments}), "utf-8")
+        arguments = str(jsonio.encode(wrapped(call)), "utf-8") if call.kind == "freeform" else arguments_text(call)
         function = {"name": fit_name(call.name), "arguments": arguments}
         told: Message = {"id": self._pairing.opened(call.call_id), "type": "function", "function": function}
         more = extras.get(call.call_id, call.more)
@@ -183,7 +182,7 @@ class _Messages:
             self._notes.add("left_out", "image")
             yield _text_part("[An image was left out: this model reads text only.]" if url else "[An image was left out.]")
             return
-        detail = {"detail": block.detail} if block.detail else {}
+        detail = {"detail": "high" if block.detail == "original" else block.detail} if block.detail else {}
         yield {"type": "image_url", "image_url": {"url": url, **detail}}
 
     def _document(self, block: Document) -> Iterator[Part]:

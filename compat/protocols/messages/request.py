@@ -25,7 +25,7 @@ from compat.protocols.base import AnswerMemory, TranslatedRequest, TranslationCo
 from compat.protocols.messages.cache import CHARS_PER_TOKEN, plan_cache, strip_markers
 from compat.protocols.messages.content import Block, mark_last, text_block
 from compat.protocols.messages.parameters import Parameters, parameters_of
-from compat.protocols.messages.thinking import lacks_thinking
+from compat.protocols.messages.thinking import lacks_thinking, opener
 from compat.protocols.messages.tools import Toolbox, toolbox_of
 from compat.protocols.messages.turns import Conversation, tool_call_ids, write_turns
 from compat.protocols.messages.words import carried_blocks
@@ -89,6 +89,8 @@ def _read(request: Request, ctx: TranslationContext, notes: Notes, *, may_think:
         notes,
         system_in_middle=facts.system_in_middle and "messages.role" not in ctx.refused_parameters,
         prefill=facts.prefill and not parameters.refuses_prefill and "messages.prefill" not in ctx.refused_parameters,
+        restores=request.shapes,
+        unsealed=opener(ctx) if is_restoring else None,
     )
     if not (request.tools or request.choice or conversation.tool_names):
         return parameters, conversation, Toolbox()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from compat.config.catalog import Effort, MessagesFacts
 from compat.protocols.base import ThinkingRecord, TranslationContext
-from compat.protocols.messages.content import Block, text_block
+from compat.protocols.messages.content import API, Block, text_block
 from compat.protocols.notes import Notes
 from compat.protocols.request import Request
+from compat.protocols.request import Thinking as Thought
 
 THINKING = ("thinking", "redacted_thinking")
 BINDING_BETA = "thinking-binding-controls-2026-08-01"
@@ -113,6 +115,23 @@ def with_room(limit: int, thinking: Thinking, request: Request, ctx: Translation
 
 
 # Kept thinking.
+
+
+def opener(ctx: TranslationContext) -> Callable[[Thought], Block | None]:
+    """A function for the block behind a thought that a client keeps under a seal of ours; `None` where that is not this model's."""
+    sealer = ctx.sealer
+
+    def opened(thought: Thought) -> Block | None:
+        sealed = sealer.own(thought.seal, ctx.upstream_name, ctx.target) if sealer is not None else None
+        value: Any = sealed.value if sealed is not None and sealed.origin == API else None
+        match value:
+            case {"type": "thinking", "signature": str()} | {"type": "redacted_thinking", "data": str()}:
+                return {**value}
+            case str(signature):
+                return {"type": "thinking", "thinking": thought.text, "signature": signature}
+        return None
+
+    return opened
 
 
 def restored(record: ThinkingRecord, texts: Sequence[Block], calls: Sequence[Block]) -> list[Block]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from compat.config.catalog import MessagesFacts
 from compat.errors import BadRequest, Unsupported
+from compat.protocols.freeform import as_function
 from compat.protocols.marks import marker
 from compat.protocols.messages.content import Block
 from compat.protocols.messages.schema import COMBINATORS, folded
@@ -39,6 +40,12 @@ def toolbox_of(request: Request, facts: MessagesFacts, notes: Notes, *, is_think
     choice, name = request.choice, request.name("choice")
     allowed = None if choice is None else choice.allowed
     for tool in request.tools:
+        if _is_left_out(tool):
+            if isinstance(tool, Hosted):
+                notes.add("dropped", f"tool({tool.name or tool.what})")
+            continue
+        if isinstance(tool, Freeform) and tool.name in request.shapes:
+            tool = as_function(tool)  # noqa: PLW2901  # the client's half makes its calls what they were
         block = _tool(tool, notes)
         if allowed is not None and tool.name not in allowed:
             notes.add("dropped", f"tool({tool.name})")
@@ -59,6 +66,15 @@ def toolbox_of(request: Request, facts: MessagesFacts, notes: Notes, *, is_think
     if request.parallel is False and picked.get("type") != "none":
         picked = {"type": "auto", **picked, "disable_parallel_tool_use": True}
     return Toolbox(list(blocks.values()), picked or None, client_names)
+
+
+def _is_left_out(tool: Tool) -> bool:
+    """Whether the call does without a tool: another service's own, or one that no search has found so far."""
+    return (tool.is_optional and not _is_own(tool)) if isinstance(tool, Hosted) else tool.is_deferred
+
+
+def _is_own(tool: Hosted) -> bool:
+    return bool(tool.name) and _SERVER_TOOL.fullmatch(tool.what) is not None
 
 
 def _stand_ins(used_names: Iterable[str], notes: Notes) -> Toolbox:
@@ -90,7 +106,7 @@ def _function(tool: Function, notes: Notes) -> Block:
 def _hosted(tool: Freeform | Hosted) -> Block:
     """A tool of the upstream's own, in its words."""
     what = "custom" if isinstance(tool, Freeform) else tool.what
-    if isinstance(tool, Freeform) or not tool.name or _SERVER_TOOL.fullmatch(what) is None:
+    if isinstance(tool, Freeform) or not _is_own(tool):
         raise Unsupported(f"{tool.where}: tools of type '{what[:50]}' are not supported by this model.", param=tool.where)
     return {**tool.value}
 

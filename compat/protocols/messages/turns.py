@@ -9,12 +9,15 @@ bytes (rule 27). Rules are those of docs/translation.md.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+
+import msgspec
 
 from compat.errors import BadRequest, Unsupported
 from compat.protocols.arguments import arguments_object
 from compat.protocols.base import ThinkingRecord
+from compat.protocols.freeform import wrapped
 from compat.protocols.marks import marker
 from compat.protocols.messages.content import Block, content_block, mark_last, text_block
 from compat.protocols.messages.thinking import restored
@@ -23,6 +26,8 @@ from compat.protocols.notes import Notes
 from compat.protocols.pairing import Pairing
 from compat.protocols.request import Role, Text, Thinking, ToolCall, ToolResult, Turn
 
+Unsealed = Callable[[Thinking], Block | None]
+"""The block behind a thought that a client kept for this very model."""
 _OPENING = "(The conversation begins here.)"
 CONTINUE = "Continue exactly where your last message ends."
 _MISSING = "The result of this call is not known: the call was interrupted."
@@ -44,11 +49,19 @@ def tool_call_ids(turns: Sequence[Turn]) -> list[str]:
 
 
 def write_turns(
-    history: Sequence[Turn], records: Mapping[str, ThinkingRecord], notes: Notes, *, system_in_middle: bool, prefill: bool
+    history: Sequence[Turn],
+    records: Mapping[str, ThinkingRecord],
+    notes: Notes,
+    *,
+    system_in_middle: bool,
+    prefill: bool,
+    restores: Collection[str] = (),
+    unsealed: Unsealed | None = None,
 ) -> Conversation:
-    """The conversation. `records` is kept thinking by tool-call id. Errors: `Unsupported`."""
+    """The conversation. `records` is kept thinking by tool-call id, `restores` are freeform tools that may be functions, `unsealed` opens
+    thoughts that the client kept. Errors: `Unsupported`."""
     system: list[Block] = []
-    turns = _Turns(notes, records, system_in_middle)
+    turns = _Turns(notes, records, system_in_middle, restores, unsealed)
     is_leading = True
     for turn in history:
         is_leading = is_leading and turn.role == "system"
@@ -69,7 +82,7 @@ class _SystemWords:
 
 @dataclass(slots=True)
 class _Turns:
-    """The turns so far. Mutable: all but the first three fields.
+    """The turns so far. Mutable: all but the first five fields.
 
     `calls` are those of the last assistant message that have no result yet. `results` and `rest` gather what lies between two assistant
     messages. `restored_by` is which call each record was put back with, by the record's calls.
@@ -78,6 +91,8 @@ class _Turns:
     notes: Notes
     records: Mapping[str, ThinkingRecord]
     system_in_middle: bool
+    restores: Collection[str]
+    unsealed: Unsealed | None
     messages: list[Block] = field(default_factory=list)
     tool_names: dict[str, None] = field(default_factory=dict)
     calls: Pairing | None = None
@@ -109,7 +124,7 @@ class _Turns:
 
     def words(self, turn: Turn) -> list[Block]:
         """The blocks of a system message."""
-        blocks, _, _ = self._said(turn)
+        blocks, _, _, _ = self._said(turn)
         if not blocks:
             self.notes.add("dropped", f"empty@{turn.position}")
         mark_last(blocks, turn.cache)
@@ -117,13 +132,13 @@ class _Turns:
 
     def assistant(self, turn: Turn) -> None:
         """The model's own turn: thinking, text, tool calls."""
-        texts, calls, has_reasoning = self._said(turn)
+        texts, calls, has_reasoning, own = self._said(turn)
         if not texts and not calls:
             self.notes.add("dropped", f"empty@{turn.position}")
             return
         self._flush_user()
         tools = [self._tool_use(call) for call in calls]
-        record = self._record()
+        record = own or self._record()
         blocks = [*texts, *tools]
         if record is not None:
             blocks = restored(record, texts, tools)
@@ -176,28 +191,33 @@ class _Turns:
         self._append("system", native)
         self.results, self.rest = [], []
 
-    def _said(self, turn: Turn) -> tuple[list[Block], list[ToolCall], bool]:
-        """The texts and the calls of a turn that has no other content, and whether there was thinking beside them.
-
-        What was thought among them has no signature that this upstream would take.
-        """
+    def _said(self, turn: Turn) -> tuple[list[Block], list[ToolCall], bool, ThinkingRecord | None]:
+        """The texts and the calls of a turn that has no other content, whether there was thinking beside them, and where thoughts stood
+        among them that the upstream takes back."""
         texts: list[Block] = []
         calls: list[ToolCall] = []
+        order: list[Block] = []
+        has_own = False
         has_reasoning = False
         for block in turn.blocks:
             if isinstance(block, ToolCall):
                 calls.append(block)
+                order.append({"type": "tool_use", "id": block.call_id})
             elif isinstance(block, Text):
                 written = content_block(block, self.notes)
                 if written is not None:
                     texts.append(written)
+                    order.append({"type": "text", "chars": len(block.text)})
             elif not isinstance(block, Thinking):
                 self.notes.add("dropped", block.where)
+            elif self.unsealed is not None and (thought := self.unsealed(block)) is not None:
+                order.append(thought)
+                has_own = True
             elif block.is_beside:
                 has_reasoning = True
             else:
                 self.notes.add("thinking", "omitted")
-        return texts, calls, has_reasoning
+        return texts, calls, has_reasoning, ThinkingRecord((), tuple(order)) if has_own else None
 
     def _result(self, result: ToolResult, position: int) -> Block:
         """Take the result of a tool call; one without a call becomes the user's words. The last block of what it became."""
@@ -238,6 +258,8 @@ class _Turns:
             self.messages.append({"role": role, "content": blocks})
 
     def _tool_use(self, call: ToolCall) -> Block:
+        if call.kind == "freeform" and call.name in self.restores:
+            call = msgspec.structs.replace(call, kind="function", arguments=wrapped(call))
         if call.kind != "function":
             raise Unsupported(f"{call.where} must be a call of a function.", param=call.where)
         self.tool_names[call.name] = None

@@ -18,6 +18,8 @@ from compat.endpoints.openapi import openapi_document
 from compat.errors import ClientError, GatewayError
 from compat.factory import create_app
 from tests.fakes import openai_answers as openai
+from tests.fakes import responses_answers as responses
+from tests.fakes.responses_items import message, text_part
 from tests.security.in_process import GOOD, InProcess, http_answer
 from tests.unit.builders import make_gateway
 
@@ -25,6 +27,8 @@ DOCUMENT = openapi_document()
 METHODS = {"get", "post", "put", "delete", "patch"}
 CALL = {"model": "claude-4-sonnet", "messages": [{"role": "user", "content": "Hi"}]}
 VECTORS = {"data": [{"embedding": [0.5, 1], "index": 0}], "usage": {"prompt_tokens": 3, "total_tokens": 3}}
+RESPONSE = responses.response([message(text_part("Hello."))])
+RESPONSE_STREAM = responses.event_bytes(responses.events_of(RESPONSE))
 STREAM = openai.sse_bytes(openai.text_chunks("Hi"))
 
 
@@ -118,6 +122,18 @@ CASES: list[tuple[str, str, str, bytes, bytes, int]] = [
     ("POST", "/v1/chat/completions", "/v1/chat/completions", post(), b"", 502),
     ("POST", "/v1/completions", "/v1/completions", post(prompt="Hi", messages=...), GOOD, 200),
     ("POST", "/v1/completions", "/v1/completions", post(prompt=5, messages=...), GOOD, 400),
+    ("POST", "/v1/responses", "/v1/responses", post(input="Hi", messages=...), http_answer(json.dumps(RESPONSE).encode()), 200),
+    (
+        "POST",
+        "/v1/responses",
+        "/v1/responses",
+        post(input="Hi", stream=True),
+        http_answer(RESPONSE_STREAM, content_type="text/event-stream"),
+        200,
+    ),
+    ("POST", "/v1/responses", "/v1/responses", post(messages=...), GOOD, 400),
+    ("POST", "/v1/responses", "/v1/responses", post(input="Hi", model="nobody"), GOOD, 400),
+    ("POST", "/v1/responses", "/v1/responses", post(input="Hi"), http_answer(b"<html>", 502), 502),
     ("POST", "/v1/messages", "/v1/messages", post(messages=[]), GOOD, 400),
     ("POST", "/v1/messages", "/v1/messages", post(model="nobody"), GOOD, 404),
     ("POST", "/v1/messages", "/v1/messages", b"{", GOOD, 400),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from compat.errors import BadRequest
-from compat.protocols import CLIENT_PROTOCOLS, protocol_at
+from compat.protocols import CLIENT_PROTOCOLS, listing_for, protocol_at
 from compat.protocols.client_protocol import ClientProtocol
 
 PROTOCOLS = pytest.mark.parametrize("protocol", CLIENT_PROTOCOLS.values(), ids=lambda one: one.api)
@@ -45,7 +45,10 @@ def test_header_fields_are_named_in_lower_case(protocol: ClientProtocol) -> None
         ("/v1/models", {}, "openai.chat"),
         ("/v1/models/x", {"HTTP_ANTHROPIC_VERSION": "2023-06-01"}, "anthropic.messages"),
         ("/v1/messagesx", {}, "openai.chat"),
+        ("/v1/responses/resp_1", {}, "openai.responses"),
+        ("/v1/models", {"HTTP_USER_AGENT": "codex_exec/0.171.0"}, "openai.responses"),
     ],
 )
 def test_below_a_url_and_at_a_shared_one_it_is_known_as_well(path: str, environ: dict[str, str], api: str) -> None:
     assert protocol_at(path, environ).api == api
+    assert listing_for(environ) is (protocol_at("/v1/models", environ).listing)
