@@ -27,6 +27,7 @@ from compat.cluster.circuits import CircuitBoard
 from compat.config.catalog import Catalog, Model, load_catalog
 from compat.config.sections import EmbeddedSettings
 from compat.config.settings import Settings
+from compat.console.blueprint import console_blueprint
 from compat.endpoints.boundary import attach_boundary, fault_of
 from compat.endpoints.compression import attach_compression
 from compat.endpoints.count_tokens import count_tokens_blueprint
@@ -39,12 +40,11 @@ from compat.endpoints.metrics import metrics_blueprint, readings_of
 from compat.endpoints.model_info import model_info_blueprint
 from compat.endpoints.models import models_blueprint
 from compat.endpoints.openapi import openapi_blueprint
-from compat.endpoints.pages import pages_blueprint
 from compat.endpoints.quiet import quiet_blueprint
 from compat.endpoints.responses_socket import PATH, SocketDoor
-from compat.endpoints.setup import setup_blueprint
 from compat.engine.base import Engine
 from compat.engine.ladder import calls_tools, engine_of, name_of, settled
+from compat.protocols.sealed import Sealer
 from compat.routing.admission import Gates
 from compat.routing.affinity import Affinity
 from compat.routing.circuit import CircuitChange, Circuits
@@ -114,7 +114,8 @@ def build_gateway(
         log=log,
         keys=keys,
         vault=old.take("vault", stores.vault),
-        sealer=old.take("sealer", lambda: functools.cache(stores.sealer), "sealing"),
+        secrets=(secrets := old.take("secrets", lambda: functools.cache(stores.secrets), "sealing")),
+        sealer=old.take("sealer", lambda: functools.cache(lambda: Sealer(found) if (found := secrets()) else None), "sealing"),
         search=SearchEndpoint(settings.search) if settings.search.url else None,
         usage=usage,
         limits=old.take("limits", lambda: stores.limits(usage, keys, before.limits if before is not None else None), "limits", "keys"),
@@ -166,11 +167,10 @@ def create_app(gateway: Gateway) -> Front:
         health_blueprint,
         metrics_blueprint,
         openapi_blueprint,
-        pages_blueprint,
         quiet_blueprint,
-        setup_blueprint,
     ):
         app.register_blueprint(make_blueprint(gateway))
+    app.register_blueprint(console_blueprint(gateway, doors))
     return Front(app, gateway.settings.server, gateway.clock.new_id, lambda: gateway.keys.are_required)
 
 

@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add.add_argument("--limit", default="", help="for example '60/minute; 100000 tokens/minute' (default: that of [limits])")
     add.add_argument("--day-usd", type=float, default=0.0, help="US dollars it may spend in a day (default: that of [limits])")
     add.add_argument("--month-usd", type=float, default=0.0, help="and in a month")
+    add.add_argument("--console", action="store_true", help="it may see everybody's calls in the console (without it: its own)")
     add.add_argument("--expires", default="", help="a span (30d, 12h) or a date (2027-01-31)")
     actions.add_parser("list", help="show all keys by name")
     revoke = actions.add_parser("revoke", help="revoke a key")
@@ -89,6 +90,8 @@ def _add(arguments: argparse.Namespace, path: Path, configured: frozenset[str], 
     write_keys(path, with_key(records, arguments.name, digest, terms, now))
     say(f"Give this key to the client; it is shown only once:\n  {key}")
     say(f"Its hash is in {path}. A running gateway accepts it within {LOOK_S:g} s.")
+    if terms.console:
+        say("It also signs in to the console, the gateway's start page.")
     if not records and not configured:
         say("It is the first key: from now on every client needs one.")
 
@@ -110,7 +113,7 @@ def terms_of(arguments: argparse.Namespace, now: datetime.datetime) -> KeyTerms:
     amounts = (arguments.day_usd, arguments.month_usd)
     if not all(amount == 0 or _LEAST_USD <= amount < _MOST_USD for amount in amounts):
         raise ValueError("A budget is a number of US dollars; 0 means no limit.")
-    return KeyTerms(arguments.limit, *amounts, expiry_of(arguments.expires, now) if arguments.expires else None)
+    return KeyTerms(arguments.limit, *amounts, expiry_of(arguments.expires, now) if arguments.expires else None, arguments.console)
 
 
 def _list(records: Records, configured: frozenset[str], now: datetime.datetime, say: Say) -> None:
@@ -135,6 +138,7 @@ def state_of(record: KeyRecord, now: datetime.datetime) -> str:
 def _words(terms: KeyTerms) -> str:
     parts = [terms.limit]
     parts += [f"{amount:g} usd/{period}" for amount, period in ((terms.day_usd, "day"), (terms.month_usd, "month")) if amount]
+    parts += ["console"] if terms.console else []
     parts += [f"until {terms.expires:%Y-%m-%d %H:%M %Z}"] if terms.expires is not None else []
     return "; ".join(part for part in parts if part)
 

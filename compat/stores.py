@@ -6,6 +6,7 @@ A Redis that is gone never stops a call: each of them says so once, goes on with
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ from compat.cluster.metrics import SharedMetrics
 from compat.cluster.peers import Commons, NoCommons, RedisCommons
 from compat.config.settings import Settings, SettingsError
 from compat.endpoints.limiter import MEMORY, LazyLimiter
-from compat.protocols.sealed import Sealer
 from compat.reuse.answer_cache import AnswerCache, MemoryShelf, RedisShelf
 from compat.reuse.single_flight import Flights, SingleFlight
 from compat.routing.circuit import Circuits
@@ -64,20 +64,20 @@ class Stores:
         path = self._base_dir / Path(settings.path).expanduser()
         return SqliteVault(path, max_bytes=max_bytes, ttl_s=ttl_s, clock=clock.now, on_event=self._log.event)
 
-    def sealer(self) -> Sealer | None:
-        """What signs thoughts that clients keep. Without any secret, which is reported, they are only marked."""
+    def secrets(self) -> Sequence[bytes]:
+        """What the gateway signs with, each purpose by a key derived for it; the newest first. None at all is reported."""
         settings = self._settings.sealing
         if settings.secrets:
-            return Sealer([secret.encode() for secret in settings.secrets])
+            return [secret.encode() for secret in settings.secrets]
         if self._redis is not None:
             found = self._link_of("sealing").ask(lambda: shared_secrets(self._redis, f"{KEY_PREFIX}:sealing"))
             if found is not None:
-                return Sealer(found)
+                return found
         try:
-            return Sealer(secrets_in(self._base_dir / Path(settings.path).expanduser()))
+            return secrets_in(self._base_dir / Path(settings.path).expanduser())
         except (OSError, ValueError) as error:
             self._log.event("sealing.failed", {"reason": f"thoughts of other models can't be given back to them: {error}"})
-            return None
+            return []
 
     def usage(self) -> Usage:
         """Usage and cost of calls, for budgets and reports."""

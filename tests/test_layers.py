@@ -41,6 +41,7 @@ ROOMS: dict[str, frozenset[str]] = {
     "cluster": frozenset({"gevent", "msgspec", "prometheus_client"}),
     "calls": frozenset({"gevent"}),
     "endpoints": frozenset({"backports", "compression", "flask", "flask_compress", "flask_limiter", "gevent", "limits", "werkzeug"}),
+    "console": frozenset({"flask", "itsdangerous", "limits", "markupsafe", "msgspec", "pygal"}),
     "stores": frozenset({"gevent"}),
     "factory": frozenset({"flask", "gevent"}),
     "follow": frozenset({"gevent", "msgspec"}),

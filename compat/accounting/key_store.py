@@ -39,7 +39,8 @@ KeyName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
 
 class KeyTerms(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a key may do: limit strings (`60/minute; 100000 tokens/minute`), US dollars per day and month, and until when.
+    """What a key may do: limit strings (`60/minute; 100000 tokens/minute`), US dollars per day and month, and until when; with `console`
+    it may see everybody's calls in the console, not its own alone.
 
     Empty, 0 and none: what `[limits]` of the configuration says of every key.
     """
@@ -48,6 +49,7 @@ class KeyTerms(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     day_usd: Dollars = 0.0
     month_usd: Dollars = 0.0
     expires: Moment | None = None
+    console: bool = False
 
 
 class KeyRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -25,6 +25,7 @@ class ClientKeys:
 
     def __init__(self, keys: Mapping[str, KeySettings], store: KeyStore | None = None, now: Callable[[], float] = time.time) -> None:
         self._hashes = {name: bytes.fromhex(key.hash.removeprefix("sha256:")) for name, key in keys.items()}
+        self._consoles = frozenset(name for name, key in keys.items() if key.console)
         self.store = store
         self._now = now
 
@@ -63,10 +64,26 @@ class ClientKeys:
                 found = name
         if not found:
             raise InvalidKey("This gateway does not know the key that was sent.")
-        expires = stored.terms[found].expires if found not in self._hashes else None
-        if expires is not None and self._now() >= expires.timestamp():
+        if self._has_expired(found, stored):
             raise InvalidKey(f"The key '{found}' has expired.")
         return found
+
+    def sees_all(self, name: str) -> bool:
+        """Whether a key may see everybody's calls."""
+        terms = self.terms_of(name)
+        return terms.console if terms is not None else name in self._consoles
+
+    def fingerprint(self, name: str) -> str:
+        """What is known of a key while it is accepted, and changes with it: by this a sign-in ends with its key. Empty where it is not."""
+        stored = self._stored()
+        digest = self._hashes.get(name) or stored.hashes.get(name)
+        if digest is None or self._has_expired(name, stored):
+            return ""
+        return hashlib.sha256(b"compat.console" + digest).hexdigest()
+
+    def _has_expired(self, name: str, stored: StoredKeys) -> bool:
+        expires = stored.terms[name].expires if name not in self._hashes else None
+        return expires is not None and self._now() >= expires.timestamp()
 
     def admits(self, authorization: str, x_api_key: str = "") -> bool:
         """Whether a request with these headers may see names: it holds one of the keys, or none is required."""

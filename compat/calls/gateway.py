@@ -73,8 +73,9 @@ class Following:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """All collaborators. `engine` is `None` where the embedded model is switched off; `sealer` makes what signs thoughts, once; `search`
-    asks the search endpoint, where one is configured. Its errors: any `GatewayError`."""
+    """All collaborators. `engine` is `None` where the embedded model is switched off; `secrets` are what the gateway signs with, the newest
+    first, asked for once, `sealer` makes what signs thoughts; `search` asks the search endpoint, where one is configured. Its errors: any
+    `GatewayError`."""
 
     settings: Settings
     catalog: Catalog
@@ -103,5 +104,6 @@ class Gateway:
     gathering: Gathering = field(default_factory=lambda: Gathering(0.0))
     traces: Traces = field(default_factory=NoTraces)
     offload: Offload = field(default_factory=Offload)
+    secrets: Callable[[], Sequence[bytes]] = tuple
     sealer: Callable[[], Sealer | None] = lambda: None
     search: Callable[[str], Sequence[Result]] | None = None

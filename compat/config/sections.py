@@ -203,9 +203,11 @@ class LogSettings(Section, frozen=True):
 
 
 class KeySettings(Section, frozen=True):
-    """`[keys.NAME]`: a client key, stored as `sha256:<hex>`. With none configured, any key is accepted."""
+    """`[keys.NAME]`: a client key, stored as `sha256:<hex>`. With none configured, any key is accepted. With `console` it may see
+    everybody's calls in the console, not its own alone."""
 
     hash: Annotated[str, msgspec.Meta(pattern="^sha256:[0-9a-f]{64}$")]
+    console: bool = False
 
 
 class EmbeddedSettings(Section, frozen=True):

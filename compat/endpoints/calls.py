@@ -22,13 +22,13 @@ GONE = Answer(b"", [], 499)
 """For a client that left; nobody reads it."""
 
 
-def read_origin(gateway: Gateway, environ: dict[str, Any]) -> Origin:
-    """Whose call it is. Errors: `ShuttingDown`, `AuthenticationFailed`, `BadRequest`."""
+def read_origin(gateway: Gateway, environ: dict[str, Any], client: str | None = None) -> Origin:
+    """Whose call it is: by its key, where the `client` is not known by other means. Errors: `ShuttingDown`, `InvalidKey`, `BadRequest`."""
     if gateway.gauges.is_draining:
         raise ShuttingDown("The gateway is shutting down.", retry_after_s=2, headers=(("connection", "close"),))
     return Origin(
         received_s=gateway.clock.monotonic(),
-        client=gateway.keys.client_of(environ.get("HTTP_AUTHORIZATION", ""), environ.get("HTTP_X_API_KEY", "")),
+        client=client or gateway.keys.client_of(environ.get("HTTP_AUTHORIZATION", ""), environ.get("HTTP_X_API_KEY", "")),
         request_id=environ[REQUEST_ID],
         session_id=environ.get("HTTP_X_SESSION_ID", "") or environ.get("HTTP_X_SESSION_AFFINITY", ""),
         cache_wish=environ.get("HTTP_X_COMPAT_CACHE", ""),

@@ -48,10 +48,10 @@ class Door:
         self._gateway = gateway
         self._headers = HeadersOf(protocol)
 
-    def __call__(self, environ: dict[str, Any]) -> Answer:
-        """Answer one request. Errors: any `GatewayError`, before a call was made of it."""
+    def __call__(self, environ: dict[str, Any], client: str | None = None) -> Answer:
+        """Answer one request; see `read_origin`. Errors: any `GatewayError`, before a call was made of it."""
         gateway = self._gateway
-        origin = read_origin(gateway, environ)
+        origin = read_origin(gateway, environ, client)
         origin["headers"] = self._headers(environ)
         call = self._call(read_envelope(environ, gateway.settings.server, gateway.offload), origin)
         key = self._flight_key(call, environ)

@@ -143,8 +143,13 @@ class Front:
             raise ForbiddenOrigin("Pages of other sites may not use this gateway.")
 
     def _is_own(self, origin: str, environ: Environ) -> bool:
-        """Whether the page came from this very gateway: its host was judged already."""
-        return origin.lower() == f"{environ.get('wsgi.url_scheme', 'http')}://{environ.get('HTTP_HOST', '')}".lower()
+        """Whether the page came from this very gateway: its host was judged already. By https, too, under a name that a proxy has."""
+        scheme, host = environ.get("wsgi.url_scheme", "http"), environ.get("HTTP_HOST", "").lower()
+        return origin.lower() == f"{scheme}://{host}" or (origin.lower() == f"https://{host}" and self._is_proxys(host_name(host)))
+
+    def _is_proxys(self, name: str) -> bool:
+        """Whether it is a name that the settings allow: who answers to it by https is the user's own."""
+        return name in self._hosts and not is_loopback(name)
 
     def _is_navigation(self, environ: Environ) -> bool:
         """Whether a person followed a link to one of our pages, which no script can read or steer."""

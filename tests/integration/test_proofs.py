@@ -145,10 +145,10 @@ def test_an_answer_of_a_new_kind_is_carried_on(with_kind: House) -> None:
 
 @pytest.fixture(scope="module")
 def with_endpoint(build: Build) -> House:
-    import_ = "from compat.endpoints.setup import setup_blueprint\n"
+    import_ = "from compat.endpoints.responses_socket import PATH, SocketDoor\n"
     rows = {
         import_: import_ + "from compat.endpoints.summaries import summaries_blueprint\n",
-        "        setup_blueprint,\n": "        setup_blueprint,\n        summaries_blueprint,\n",
+        "        quiet_blueprint,\n": "        quiet_blueprint,\n        summaries_blueprint,\n",
     }
     return build({"compat/factory.py": rows}, {"compat/endpoints/summaries.py": FAKES / "summaries_endpoint.py"})
 

@@ -422,6 +422,6 @@ def test_promise_16_without_a_client_key_no_name_of_an_upstream_is_told(start_ga
         if "get" in methods:
             said = gateway.get(path.replace("{", "").replace("}", "")).text
             assert not [name for name in ("fake", "their-model", str(upstream.port)) if name in said], path
-    for path in ("/", "/healthz", "/setup/kilo.jsonc"):
+    for path in ("/catalog", "/healthz", "/setup/kilo.jsonc"):
         answer = gateway.http.get(gateway.root + path, headers={"authorization": "Bearer sk-clients-own"}, timeout=20)
         assert "their-model" in answer.text or "claude-4-sonnet" in answer.text, path

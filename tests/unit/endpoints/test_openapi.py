@@ -152,10 +152,33 @@ CASES: list[tuple[str, str, str, bytes, bytes, int]] = [
     ("GET", "/metrics", "/metrics", b"", b"", 200),
     ("GET", "/openapi.json", "/openapi.json", b"", b"", 200),
     ("GET", "/", "/", b"", b"", 200),
+    ("GET", "/calls", "/calls?outcome=error&span=day", b"", b"", 200),
+    ("GET", "/calls", "/calls?outcome=bad", b"", b"", 400),
+    ("GET", "/calls/{call_id}", "/calls/none", b"", b"", 404),
+    ("GET", "/calls.csv", "/calls.csv", b"", b"", 200),
+    ("GET", "/calls.csv", "/calls.csv?since=tomorrow", b"", b"", 400),
+    ("GET", "/calls.json", "/calls.json", b"", b"", 200),
+    ("GET", "/sessions", "/sessions", b"", b"", 200),
+    ("GET", "/sessions", "/sessions?before=x", b"", b"", 400),
+    ("GET", "/sessions/one", "/sessions/one?key=a&id=b", b"", b"", 404),
+    ("GET", "/cost", "/cost?by=key&days=7", b"", b"", 200),
+    ("GET", "/cost", "/cost?by=day", b"", b"", 400),
+    ("GET", "/cost.csv", "/cost.csv", b"", b"", 200),
+    ("GET", "/cost.json", "/cost.json", b"", b"", 200),
+    ("GET", "/cost.json", "/cost.json?days=8", b"", b"", 400),
+    ("GET", "/catalog", "/catalog", b"", b"", 200),
+    ("GET", "/keys", "/keys", b"", b"", 200),
+    ("GET", "/try", "/try", b"", b"", 200),
+    ("POST", "/try", "/try?api=openai.chat", post(), GOOD, 200),
+    ("POST", "/try", "/try?api=anthropic.messages", post(messages=[]), GOOD, 400),
+    ("POST", "/try", "/try?api=nothing", post(), GOOD, 400),
+    ("GET", "/try/receipt", "/try/receipt?id=none", b"", b"", 200),
+    ("POST", "/sign-in", "/sign-in", b"", b"", 303),
+    ("POST", "/sign-out", "/sign-out", b"", b"", 303),
     ("GET", "/setup", "/setup", b"", b"", 200),
     ("GET", "/setup/{name}", "/setup/kilo.jsonc", b"", b"", 200),
     ("GET", "/setup/{name}", "/setup/nothing", b"", b"", 404),
-    ("GET", "/static/{filename}", "/static/page.css", b"", b"", 200),
+    ("GET", "/static/{filename}", "/static/console.css", b"", b"", 200),
     ("GET", "/static/{filename}", "/static/nothing", b"", b"", 404),
 ]
 
@@ -165,7 +188,8 @@ def test_an_answer_is_what_the_document_says(
     gateway: InProcess, method: str, path: str, url: str, body: bytes, upstream: bytes, status: int
 ) -> None:
     gateway.transport.pieces = [upstream]
-    answer = gateway.ask(method, url, body)
+    location, _, query = url.partition("?")
+    answer = gateway.ask(method, location, body, QUERY_STRING=query)
     assert answer.status == status, answer.body
     headers = {name.lower(): value for name, value in answer.headers.items()}
     fits(method, path, status, headers["content-type"], answer.body)

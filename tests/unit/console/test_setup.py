@@ -10,10 +10,11 @@ import pytest
 from werkzeug.test import Client
 
 from compat.accounting.keys import new_key
+from compat.console.setup import with_code
+from compat.console.texts import page_texts
 from compat.factory import create_app
 from compat.setup.clients import clients
 from compat.setup.jsonc import parse
-from compat.setup.texts import page_texts
 from tests.unit.builders import KEY, make_gateway
 
 TEXTS = page_texts("setup")
@@ -102,15 +103,29 @@ def test_with_client_keys_the_files_name_a_variable_or_a_placeholder(tmp_path: P
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_without_one_of_the_client_keys_no_name_is_shown(tmp_path: Path, sent: dict[str, str], language: Any) -> None:
     client = client_of(tmp_path, {"keys": {"ada": {"hash": new_key()[1]}}})
-    page = html.unescape(client.get(f"/setup?lang={language}", headers=sent, base_url="http://localhost:1234").text)
-    assert TEXTS[language]["locked"] in page
-    assert 'curl http://localhost:1234/setup/kilo.jsonc -H "Authorization: Bearer YOUR-CLIENT-KEY"' in page
-    assert "app.py setup kilo --url http://localhost:1234 --key YOUR-CLIENT-KEY" in page
+    answer = client.get(f"/setup?lang={language}", headers=sent, base_url="http://localhost:1234")
+    page = html.unescape(answer.text)
+    assert answer.status_code == 401
+    assert page_texts("sign_in")[language]["lead"] in page
+    assert "python app.py keys add NAME --console" in page
     assert "<i>" not in page
     for name in ("kilo.jsonc", "nobody.json"):
         answer = client.get(f"/setup/{name}", headers=sent)
         assert (answer.status_code, answer.json["error"]["code"]) == (401, "invalid_api_key")
         assert "<i>" not in answer.text
+
+
+def test_what_stands_in_backticks_is_code_and_nothing_else_is_markup() -> None:
+    assert with_code("Run `a <b>`, <i>then</i> `c`.") == "Run <code>a &lt;b&gt;</code>, &lt;i&gt;then&lt;/i&gt; <code>c</code>."
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_no_backtick_is_left_in_the_steps_and_each_field_has_a_line(tmp_path: Path, language: Any) -> None:
+    text = client_of(tmp_path).get(f"/setup?lang={language}", base_url="http://localhost:1234").text
+    steps = text[text.index('id="cline"') : text.index('id="continue"')]
+    assert "`" not in steps
+    assert steps.count("<li>") == 4
+    assert "<code>http://localhost:1234/v1</code>" in steps
 
 
 def test_a_gateway_without_an_upstream_says_so(tmp_path: Path) -> None:

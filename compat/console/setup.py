@@ -1,0 +1,83 @@
+"""`GET /setup`: how each client is set up, with its configuration to copy; `GET /setup/kilo.jsonc` and its like: the files themselves.
+
+They hold no key: where clients need one, the files name a variable of the environment, or a placeholder.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+import flask
+import markupsafe
+
+from compat.console.page import PAGE_HEADERS, Visit
+from compat.endpoints.models import model_rows
+from compat.errors import NotFound
+from compat.setup.clients import ClientSetup, client_setup, clients
+from compat.setup.command import ANY_KEY
+from compat.setup.offers import main_model, read_offers
+
+KEY_PLACEHOLDER = "YOUR-CLIENT-KEY"
+"""Stands for the key where there are client keys; no page knows one."""
+_ENVIRONMENT_KEY = "{env:OPENAI_COMPAT_KEY}"
+"""Kilo Code and opencode read the variable themselves."""
+_MEDIA_TYPES = {".json": "application/json", ".jsonc": "text/plain", ".yaml": "text/plain", ".yml": "text/plain"}
+_CODE = re.compile(r"`([^`]+)`")
+
+
+def show_setup(visit: Visit) -> Mapping[str, Any]:
+    """All clients, and one call by hand."""
+    key = KEY_PLACEHOLDER if visit.gateway.keys.are_required else ""
+    return {
+        "clients": [_made(visit, client) for client in clients()],
+        "key": key,
+        "by_hand": _by_hand(visit.base_url, key, main_model(read_offers(model_rows(visit.gateway)))),
+        "is_embedded": not visit.gateway.router.upstreams,
+        "file_urls": file_urls,
+        "with_code": with_code,
+    }
+
+
+def setup_file(visit: Visit) -> flask.Response:
+    """A client's file. Errors: `NotFound`."""
+    name = str((visit.request.view_args or {}).get("name", ""))
+    for client in clients():
+        setup = _made(visit, client)
+        for item, url in zip(setup.files, file_urls(setup), strict=True):
+            if url == f"/setup/{name}":
+                media_type = _MEDIA_TYPES.get(PurePosixPath(name).suffix, "text/plain")
+                response = flask.Response(item.text, content_type=f"{media_type}; charset=utf-8")
+                response.headers.update(PAGE_HEADERS)
+                return response
+    known = ", ".join(url for client in clients() for url in file_urls(_made(visit, client)))
+    raise NotFound(f"There is no file '{name[:100]}'; there are: {known}.")
+
+
+def file_urls(setup: ClientSetup) -> list[str]:
+    """Where the files of a client are served."""
+    return [f"/setup/{PurePosixPath(file.path).name.lstrip('.')}" for file in setup.files]
+
+
+def with_code(text: str) -> markupsafe.Markup:
+    """A sentence with what stands in backticks set as code."""
+    parts = _CODE.split(text)
+    return markupsafe.Markup("").join(
+        markupsafe.Markup("<code>{}</code>").format(part) if number % 2 else markupsafe.escape(part) for number, part in enumerate(parts)
+    )
+
+
+def _by_hand(base_url: str, key: str, model: str) -> str:
+    """A call as a command, in lines that fit a narrow page."""
+    authorization = f'  -H "Authorization: Bearer {key}" \\\n' if key else ""
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Hello"}], "stream": True})
+    return f"curl -N {base_url}/chat/completions \\\n  -H \"Content-Type: application/json\" \\\n{authorization}  -d '{body}'"
+
+
+def _made(visit: Visit, client: str) -> ClientSetup:
+    gateway = visit.gateway
+    key = ANY_KEY if not gateway.keys.are_required else _ENVIRONMENT_KEY if client in {"kilo", "opencode"} else KEY_PLACEHOLDER
+    return client_setup(client, read_offers(model_rows(gateway)), visit.base_url, key)

@@ -1,0 +1,47 @@
+"""Plots: what is in them, and that nothing in them needs more than the page's own stylesheet."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from compat.console.charts import MOST_SERIES, Series, most_of, stacked_bars
+
+HOSTILE = '</svg><script>alert(1)</script> & "x"'
+
+
+def plots(*series: Series, title: str = "Cost") -> list[ET.Element]:
+    text = stacked_bars(["Mon", "Tue"], series, title=title, show=lambda value: f"${value:.2f}")
+    return list(ET.fromstring(f"<figure>{text}</figure>".replace(' xmlns="http://www.w3.org/2000/svg"', "")))
+
+
+def test_there_is_a_plot_for_wide_pages_and_one_for_narrow_ones() -> None:
+    wide, narrow = plots(Series("a", (1.0, 2.0)), Series("b", (0.0, 4.0)))
+    assert (wide.get("class"), narrow.get("class")) == ("plot-svg wide", "plot-svg narrow")
+    for plot in (wide, narrow):
+        assert (plot.get("role"), plot.get("aria-label")) == ("img", "Cost")
+        assert {node.get("class") for node in plot.iter("g")} >= {"series serie-0 color-0", "series serie-1 color-1"}
+        assert "Tue · $4.00" in {node.text for node in plot.iter("title")}
+
+
+def test_a_plot_has_no_style_or_script_of_its_own() -> None:
+    for plot in plots(Series("a", (1.0, 2.0))):
+        assert not {node.tag for node in plot.iter()} & {"style", "script", "defs", "desc"}
+        assert not [name for node in plot.iter() for name in node.attrib if name in {"style", "id"} or "href" in name]
+
+
+def test_hostile_names_are_text() -> None:
+    for plot in plots(Series(HOSTILE, (1.0, 2.0)), title=HOSTILE):
+        assert plot.get("aria-label") == HOSTILE
+        assert not list(plot.iter("script"))
+
+
+@pytest.mark.parametrize("count", [1, MOST_SERIES, MOST_SERIES + 1, 40])
+def test_what_can_not_be_told_apart_is_added_up(count: int) -> None:
+    series = [Series(f"s{number}", (float(number), 1.0)) for number in range(count)]
+    shown = most_of(series, "others")
+    assert len(shown) == min(count, MOST_SERIES)
+    assert sum(sum(one.values) for one in shown) == sum(sum(one.values) for one in series)
+    assert shown[0].name == f"s{count - 1}"
+    assert (shown[-1].name == "others") == (count > MOST_SERIES)
