@@ -192,3 +192,14 @@ def _after_blank(body: bytes, position: int) -> int:
         if not window or blank < len(window):
             return position
         size = WINDOW_BYTES
+
+
+_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+def raw_items(text: bytes) -> list[bytes]:
+    """The items of a JSON list, as they are written; none of anything else."""
+    try:
+        return [bytes(item) for item in _decode_list(text)]
+    except msgspec.DecodeError:
+        return []

@@ -13,6 +13,8 @@ from compat.protocols.upstream_protocol import NO_SEARCH
 from tests.cases.messages_client import events_of
 from tests.conftest import RunningGateway, to_upstream
 from tests.fakes import openai_answers as openai
+from tests.fakes import responses_answers as responses
+from tests.fakes import responses_items as items
 from tests.fakes.searching import PAGE, QUERY, SAID, searching_model, searx
 from tests.fakes.upstream import Answer, Cut, FakeUpstream, Request, Stall, Until
 from tests.unit.upstream.proxy import wait_until
@@ -66,6 +68,36 @@ def test_a_search_is_run_and_shown_in_one_answer(start_gateway: Any, upstream: F
     assert (record["outcome"], record["attempts"]) == ("ok", 1)
     assert "emulated=web_search" in record["notes"]
     assert QUERY not in str(gateway.log_lines())
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("is_refused", [False, True], ids=["hosted", "refused"])
+def test_a_service_that_searches_by_itself_is_let_and_else_the_gateway_does(
+    start_gateway: Any, upstream: FakeUpstream, endpoint: FakeUpstream, stream: bool, is_refused: bool
+) -> None:
+    def service(request: Request) -> Answer:
+        kinds = [tool["type"] for tool in request.json["tools"]]
+        if kinds == ["web_search"]:
+            if is_refused:
+                return openai.error_answer(400, "Hosted tool 'web_search' is not supported with their-model.")
+            said = [items.web_search(), items.message(items.text_part(SAID, [{"type": "url_citation", **PAGE}]))]
+        elif request.json["input"][-1]["type"] == "function_call_output":
+            said = [items.message(items.text_part(SAID))]
+        else:
+            said = [items.function_call("web_search", f'{{"query": "{QUERY}"}}')]
+        return responses.stream_answer(responses.stream_events(said)) if stream else openai.json_answer(responses.response(said))
+
+    settings = settings_for(upstream, endpoint)
+    settings["upstreams"]["fake"]["wire_api"] = "responses"
+    upstream.default = service
+    gateway = start_gateway(settings)
+    with client_of(gateway) as client:
+        message = ask(client, stream=stream)
+    found = next(block for block in message.content if block.type == "web_search_tool_result")
+    assert [page.url for page in found.content][:1] == [PAGE["url"]]
+    assert SAID in [block.text for block in message.content if block.type == "text"]
+    assert message.usage.server_tool_use.web_search_requests == 1
+    assert len(endpoint.requests) == is_refused
 
 
 def test_results_keep_to_the_clients_domains(start_gateway: Any, upstream: FakeUpstream, endpoint: FakeUpstream) -> None:

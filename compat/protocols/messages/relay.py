@@ -19,13 +19,14 @@ import msgspec
 from compat import jsonio
 from compat.errors import BadRequest, GatewayError, UpstreamBroken, UpstreamRefusal
 from compat.protocols.base import StreamTranslator, TranslatedAnswer, TranslatedRequest, TranslationContext, Translator
+from compat.protocols.messages.own_searches import has_own, without_own
 from compat.protocols.messages.shapes import MessageEvent, decode_answer, decode_event
 from compat.protocols.messages.words import read_counts, usage_of
 from compat.protocols.messages.writer import STOP
 from compat.protocols.refusals import refused_parameter
 from compat.protocols.sealed import PREFIX
 from compat.protocols.upstream_errors import event_error, refusal_of
-from compat.wire.envelope import Envelope
+from compat.wire.envelope import Envelope, raw_items
 from compat.wire.estimate import estimated_usage
 from compat.wire.sse import parse_event
 from compat.wire.usage import Usage
@@ -49,7 +50,6 @@ _DELTA = b"event: content_block_delta\n"
 _DELTA_BYTES = 110
 """Of an event with a piece of text, besides the piece."""
 _EMPTY = b'[{"type":"text","text":"(no content)"}]'
-_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 class _Thought(msgspec.Struct):
@@ -72,6 +72,9 @@ def translate_request(envelope: Envelope, ctx: TranslationContext) -> Translated
     if _OURS in messages or _UNSIGNED.search(messages) is not None or is_lost:
         changes["messages"], count = _without_thoughts(messages, takes_all=is_lost)
         notes += (f"thinking=omitted({count})",) if count else ()
+    if has_own(messages):
+        changes["messages"], count = without_own(changes.get("messages", messages))
+        notes += (f"search=words({count})",) if count else ()
     if is_lost and _is_enabled(envelope):  # the turn that goes on would have to begin with a thought
         changes["thinking"] = b'{"type":"disabled"}'
         notes += ("thinking=off(lost)",)
@@ -87,7 +90,7 @@ def translate_request(envelope: Envelope, ctx: TranslationContext) -> Translated
 
 def _with_users(messages: bytes) -> tuple[bytes, tuple[str, ...]]:
     """The messages, whose instructions between others are words of the user's in a tag, and a note on each."""
-    found = _raw_items(messages)
+    found = raw_items(messages)
     notes: list[str] = []
     for position, message in enumerate(found):
         parts = Envelope(message) if _SYSTEM in message else {}
@@ -127,25 +130,17 @@ def _without_thoughts(messages: bytes, *, takes_all: bool) -> tuple[bytes, int]:
     """The messages without thoughts that are ours or unsigned, or without any; and how many were taken out. What stays keeps its bytes."""
     count = 0
     kept: list[bytes] = []
-    for message in _raw_items(messages):
+    for message in raw_items(messages):
         if not (_OURS in message or _UNSIGNED.search(message) is not None or (takes_all and _THOUGHT.search(message) is not None)):
             kept.append(message)
             continue
         parts = Envelope(message)
-        blocks = _raw_items(parts.get("content", b""))
+        blocks = raw_items(parts.get("content", b""))
         left = [block for block in blocks if not _is_taken(block, takes_all=takes_all)]
         count += len(blocks) - len(left)
         is_same = len(left) == len(blocks)
         kept.append(message if is_same else parts.replaced({"content": b"[%s]" % b",".join(left) if left else _EMPTY}))
     return (b"[%s]" % b",".join(kept), count) if count else (messages, 0)
-
-
-def _raw_items(text: bytes) -> list[bytes]:
-    """The items of a JSON list, as they are written; none of anything else."""
-    try:
-        return [bytes(item) for item in _decode_list(text)]
-    except msgspec.DecodeError:
-        return []
 
 
 def _is_taken(block: bytes, *, takes_all: bool) -> bool:

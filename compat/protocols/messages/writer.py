@@ -227,8 +227,12 @@ class MessagesWriter(FrameWriter):
 
     def _known(self, citations: Sequence[Any]) -> Iterable[Any]:
         for citation in citations:
-            if isinstance(citation, dict) and citation.get("type") in CITATIONS:
+            kind = citation.get("type") if isinstance(citation, dict) else None
+            if kind in CITATIONS:
                 yield citation
+            elif kind == "url_citation" and isinstance(citation.get("url"), str):
+                place = {"url": citation["url"], "title": str(citation.get("title") or citation["url"])}
+                yield {"type": "web_search_result_location", **place, "encrypted_index": PREFIX, "cited_text": ""}
             else:
                 self._notes.add("left_out", "citation")
 

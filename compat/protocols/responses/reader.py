@@ -35,6 +35,7 @@ from compat.protocols.notes import Notes
 from compat.protocols.responses.delta_shape import DeltaShape, delta_shape
 from compat.protocols.responses.open_item import OpenItem, OpenPart
 from compat.protocols.responses.parts import API, CALLS, WORDS, PartKey, WholePart, part_of, parts_of
+from compat.protocols.responses.searches import SEARCH_CALL, HostedSearches
 from compat.protocols.responses.shapes import Answer, ResponseEvent, decode_event, read_answer, read_item
 from compat.protocols.responses.words import ReasoningKeeper, answer_error, stop_reason_of, usage_of
 from compat.wire.estimate import estimated_usage
@@ -67,6 +68,8 @@ class ResponsesReader(ShapedReader):
         self._written_chars = 0
         self._ending: Answer | None = None
         self._block = b""
+        search = ctx.memory.search
+        self._searches = HostedSearches(search, self._next_number) if search is not None else None
 
     @property
     def thinking(self) -> ThinkingRecord | None:
@@ -120,7 +123,7 @@ class ResponsesReader(ShapedReader):
             notes=self.notes,
         )
         assert self.usage is not None
-        return Stop(reason), Used(self.usage)
+        return *(self._searches.rest() if self._searches is not None else ()), Stop(reason), Used(self.usage)
 
     def usage_so_far(self) -> Usage:
         """See `EventReader`. Counts come with the end: before it there is an estimate."""
@@ -249,7 +252,8 @@ class ResponsesReader(ShapedReader):
         if kind == "reasoning":
             known.block = OpenPart(number=self._next_number(), kind="thinking")
             return (BlockStart(known.block.number, "thinking"),)
-        return _NOTHING if kind == "message" else (Unknown(API, kind),)
+        is_shown = kind == "message" or (kind == SEARCH_CALL and self._searches is not None)
+        return _NOTHING if is_shown else (Unknown(API, kind),)
 
     def _call(self, known: OpenItem, item: Mapping[str, Any]) -> Sequence[Event]:
         match item:
@@ -334,12 +338,22 @@ class ResponsesReader(ShapedReader):
                 yield from part.close()
             if item is not None and known.kind == "message":
                 self._kept.message(item, sum(part.chars for part in known.parts.values()))
+            if self._searches is not None:
+                yield from self._searched(self._searches, known, item or {})
             return
         if known.kind == "reasoning" and item is not None:
             self._kept.reasoning(item)
             if item.get("encrypted_content"):
                 yield Signature(known.block.number, API, item)
         yield BlockStop(known.block.number)
+
+    def _searched(self, searches: HostedSearches, known: OpenItem, item: Mapping[str, Any]) -> Iterator[Event]:
+        """The search that an item is, or what was found by the sources of its words."""
+        if known.kind == SEARCH_CALL:
+            self.has_content = True
+            yield from searches.done(item)
+        for part in known.parts.values():
+            yield from searches.cited(part.citations)
 
     def _next_number(self) -> int:
         self._blocks += 1

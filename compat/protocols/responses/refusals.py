@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from compat.errors import ContextTooLong, GatewayError, UpstreamRefusal
-from compat.protocols.refusals import REASONING_ITEMS, SEALED_REASONING, endpoint_mark, refused_parameter
+from compat.protocols.refusals import REASONING_ITEMS, SEALED_REASONING, SEARCH_MARK, endpoint_mark, refused_parameter
 from compat.protocols.responses.parts import API
 
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
@@ -18,6 +18,8 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     for pattern, name in (
         (SEALED_REASONING, REASONING_ITEMS),
         (r"item with id '?rs_|'reasoning' was provided without|without its required 'reasoning' item", REASONING_ITEMS),
+        (r"\bweb_search\b|\btools\[\d+\]\.type\b", SEARCH_MARK),
+        (r"\bmax_tool_calls\b", "max_tool_calls"),
         (r"encrypted content is not supported|\binclude\b", "include"),
         (r"reasoning\.effort\b.{0,40}'(\w+)' is not supported with", "reasoning.effort."),
         (r"reasoning summar|reasoning\.summary", "reasoning.summary"),

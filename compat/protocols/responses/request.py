@@ -20,10 +20,12 @@ import msgspec
 from compat import jsonio
 from compat.protocols.base import AnswerMemory, ThinkingRecord, TranslatedRequest, TranslationContext
 from compat.protocols.notes import Notes
-from compat.protocols.request import Block, Request, Thinking, Turn
+from compat.protocols.refusals import SEARCH_MARK
+from compat.protocols.request import Block, Hosted, Request, Thinking, Turn
 from compat.protocols.responses.content import Part
 from compat.protocols.responses.parameters import parameters_of, stop_of, takes_breakpoints
 from compat.protocols.responses.parts import API
+from compat.protocols.responses.searches import SOURCES
 from compat.protocols.responses.tools import toolbox_of
 from compat.protocols.responses.turns import History, tool_call_ids, write_turns
 from compat.protocols.responses.words import sealed_item
@@ -43,7 +45,9 @@ def write_request(request: Request, ctx: TranslationContext) -> TranslatedReques
     fields = parameters_of(request, ctx, notes)
     stop = stop_of(request, notes)
     history = write_turns(_opened(request.turns, ctx), _records(request, ctx), notes)
-    toolbox = toolbox_of(request, notes)
+    toolbox = toolbox_of(request, notes, ctx.refused_parameters)
+    if any(isinstance(tool, Hosted) for tool in request.tools):
+        fields |= _of_search(request, fields, ctx)
     if request.was_repaired:
         notes.add("repaired", "surrogates")
     if takes_breakpoints(ctx.model.responses, ctx.refused_parameters):
@@ -63,6 +67,15 @@ def write_request(request: Request, ctx: TranslationContext) -> TranslatedReques
     document |= {name: [msgspec.Raw(text) for text in texts] for name, texts in parts.items() if texts}
     memory = AnswerMemory(toolbox.client_names, stop=stop)
     return TranslatedRequest(jsonio.encode(document), {}, notes.told(), memory, tuple(_segments(parts, history.items)))
+
+
+def _of_search(request: Request, fields: Part, ctx: TranslationContext) -> Part:
+    """What a search that the service runs is bound by, and what is to be known of it."""
+    search, refused = request.search, ctx.refused_parameters
+    if search is None or SEARCH_MARK in refused:
+        return {}
+    bound = {"max_tool_calls": search.max_uses} if search.max_uses and "max_tool_calls" not in refused else {}
+    return {**bound, **({"include": [*fields.get("include", ()), SOURCES]} if "include" not in refused else {})}
 
 
 def _records(request: Request, ctx: TranslationContext) -> Mapping[str, ThinkingRecord]:

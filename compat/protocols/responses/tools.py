@@ -12,8 +12,10 @@ from typing import Any
 from compat.errors import BadRequest
 from compat.protocols.names import fit_name
 from compat.protocols.notes import Notes
+from compat.protocols.refusals import SEARCH_MARK
 from compat.protocols.request import Choice, Freeform, Function, Hosted, Request, Tool
 from compat.protocols.responses.content import Part
+from compat.protocols.responses.searches import hosted_search
 
 _HOSTED = frozenset({"web_search", "web_search_preview", "file_search", "code_interpreter", "image_generation", "mcp"})
 """Tools of the service itself."""
@@ -29,12 +31,12 @@ class Toolbox:
     client_names: Mapping[str, str] = field(default_factory=dict)
 
 
-def toolbox_of(request: Request, notes: Notes) -> Toolbox:
-    """The toolbox of a request. Errors: `BadRequest`."""
+def toolbox_of(request: Request, notes: Notes, refused: frozenset[str] = frozenset()) -> Toolbox:
+    """The toolbox of a request, less what was `refused`. Errors: `BadRequest`."""
     tools: dict[str, Part] = {}
     client_names: dict[str, str] = {}
     for tool in request.tools:
-        written = _WRITERS[type(tool)](tool)
+        written = _search(tool, request, refused) or _WRITERS[type(tool)](tool)
         if written is None or (not isinstance(tool, Hosted) and tool.is_deferred):
             notes.add("dropped", f"tool({tool.name or 'unnamed'})")
             continue
@@ -93,6 +95,14 @@ def _freeform(tool: Freeform) -> Part:
     if isinstance(form, dict) and isinstance(form.get("grammar"), dict):  # as chat has it, one level deeper
         form = {"type": "grammar", **form["grammar"]}
     return {**written, "format": form} if isinstance(form, dict) else written
+
+
+def _search(tool: Tool, request: Request, refused: frozenset[str]) -> Part | None:
+    """The client's search, as one that the service runs."""
+    search = request.search
+    if search is None or not isinstance(tool, Hosted) or tool.name != search.name or SEARCH_MARK in refused:
+        return None
+    return hosted_search(search, tool.value)
 
 
 def _hosted(tool: Hosted) -> Part | None:

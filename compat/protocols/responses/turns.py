@@ -23,6 +23,7 @@ from compat.protocols.pairing import Pairing
 from compat.protocols.request import Block, CacheMark, CallKind, Role, Text, Thinking, ToolCall, ToolResult, Turn
 from compat.protocols.responses.content import Part, input_part, input_text
 from compat.protocols.responses.parts import API
+from compat.protocols.served import as_call
 
 Item: TypeAlias = dict[str, Any]
 
@@ -120,7 +121,9 @@ class _Items:
     def assistant(self, turn: Turn) -> None:
         """The model's own turn: reasoning, text, tool calls."""
         self.is_opening = False
-        blocks = [block for block in turn.blocks if not isinstance(block, Text) or block.is_refusal or not block.text.isspace()]
+        blocks = [
+            block for block in map(as_call, turn.blocks) if not isinstance(block, Text) or block.is_refusal or not block.text.isspace()
+        ]
         if not any(isinstance(block, Text | ToolCall) for block in blocks):
             self.notes.add("dropped", f"empty@{turn.position}")
             return
@@ -133,6 +136,10 @@ class _Items:
         for block in blocks:
             if isinstance(block, ToolCall):
                 items.append(self._call(block))
+            elif isinstance(block, ToolResult):
+                self._output(block, turn.position)
+                items += self.outputs
+                self.outputs = []
             elif isinstance(block, Text):
                 items.append(_said(block, turn.more))
             elif isinstance(block, Thinking) and block.origin == API and isinstance(block.value, dict):

@@ -17,4 +17,4 @@ def _reader(ctx: TranslationContext, notes: Notes) -> EventReader:
     return StoppingReader(reader, ctx.memory.stop) if ctx.memory.stop else reader
 
 
-RESPONSES_UPSTREAM = UpstreamProtocol(api="openai.responses", reader=_reader, request=write_request, refused=refused_part)
+RESPONSES_UPSTREAM = UpstreamProtocol(api="openai.responses", reader=_reader, request=write_request, refused=refused_part, searches=True)
