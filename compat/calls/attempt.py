@@ -177,12 +177,14 @@ class Attempt:
             return answer.body
         if self.is_rest or not self.account.asks_cache:
             return None
-        found = self.account.kept(self.deployment, self.gateway.offload.request(self.translator, self.call.envelope, ctx)[0])
+        request = self.gateway.offload.request(self.translator, self.call.envelope, ctx)[0]
+        found = self.account.kept(self.deployment, request)
         if found is None:
             return None
         self.usage, self.stop_reason = Usage(), self.call.protocol.end_reason
         self._complete()
-        return self.call.protocol.again(found.said, Identity(ctx.completion_id, ctx.created_s, ctx.alias))
+        identity = Identity(ctx.completion_id, ctx.created_s, ctx.alias, echoed=request.memory.echoed)
+        return self.call.protocol.again(found.said, identity)
 
     # Answers.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -59,12 +59,13 @@ class Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Under which names an answer is given: its id, when it was made, the client's name of the model. `place` is where it stands, for
-    protocols that number its parts (`FrameReader.place`)."""
+    protocols that number its parts (`FrameReader.place`); `echoed` are fields of the request that it gives back (`AnswerMemory`)."""
 
     answer_id: str
     created_s: int
     model: str
     place: Any = None
+    echoed: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ class Rescue:
 class ClientProtocol:
     """A protocol on the client's side.
 
+    `error_end` ends an answer that was begun, for protocols in which the event is a part of it; else `error_frame` does.
     `endpoint` is its name in records and metrics, `paths` are its URLs, `headers` the fields of a request that `read` is given; a name that
     ends with `*` stands for all that begin like it. `error_status` is an error's status in this protocol, `error_headers` is
     what the head of its answer says besides, `id_header` the field that its
@@ -131,6 +133,7 @@ class ClientProtocol:
     rescue: Rescue | None = None
     headers: tuple[str, ...] = ()
     error_status: Callable[[GatewayError], int] = operator.attrgetter("status")
+    error_end: Callable[[GatewayError, Identity], bytes] | None = None
     error_headers: Callable[[GatewayError], tuple[tuple[str, str], ...]] = lambda _: ()
     id_header: str = ""
     heartbeat: bytes = KEEP_ALIVE

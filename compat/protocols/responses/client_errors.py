@@ -26,6 +26,7 @@ from compat.errors import (
     UpstreamRateLimit,
     UpstreamRefusal,
 )
+from compat.protocols.client_protocol import Identity
 from compat.protocols.responses.items import Place, frame
 from compat.protocols.responses.response_object import ResponseHead
 
@@ -60,11 +61,16 @@ def error_body(error: GatewayError) -> bytes:
 
 def error_frame(error: GatewayError) -> bytes:
     """The event that ends a stream which can't be carried on."""
-    return failed(error, ResponseHead.of("", 0, "", {}), Place())
+    return _failed(error, ResponseHead.of("", 0, "", {}), Place())
 
 
-def failed(error: GatewayError, head: ResponseHead, place: Place) -> bytes:
-    """The same for an answer with this head, which stands there."""
+def error_end(error: GatewayError, identity: Identity) -> bytes:
+    """The same for an answer that was begun, with what it says so far."""
+    place = identity.place if isinstance(identity.place, Place) else Place()
+    return _failed(error, ResponseHead.of(identity.answer_id, identity.created_s, identity.model, place.echoed), place)
+
+
+def _failed(error: GatewayError, head: ResponseHead, place: Place) -> bytes:
     told = {"code": _code(error), "message": _message(error)}
     return frame("response.failed", {"response": head.encoded("failed", place.output, error=told)}, place.number)
 

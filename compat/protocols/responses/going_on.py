@@ -21,7 +21,7 @@ from compat.wire.usage import Usage
 
 def again(said: Sequence[Said], identity: Identity) -> bytes:
     """A whole answer once more."""
-    return ResponsesWriter(_context(identity, {}), Notes()).body(_said(said))
+    return ResponsesWriter(_context(identity, identity.echoed), Notes()).body(_said(said))
 
 
 def _said(said: Sequence[Said]) -> Iterator[Event]:

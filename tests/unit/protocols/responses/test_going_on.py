@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from compat.errors import UpstreamBroken
 from compat.protocols.base import AnswerMemory
 from compat.protocols.client_protocol import Identity, Said
-from compat.protocols.events import BlockStart, Event, Start, Stop, TextDelta, ThinkingDelta, Used
+from compat.protocols.events import ArgumentsDelta, BlockStart, Event, Start, Stop, TextDelta, ThinkingDelta, Used
 from compat.protocols.notes import Notes
+from compat.protocols.responses.client_errors import error_end
 from compat.protocols.responses.going_on import RESCUE, again
 from compat.protocols.responses.shown import ShownReader, replayed, whole_events
 from compat.protocols.responses.writer import ResponsesWriter
@@ -65,6 +67,7 @@ def shown(*events: Event) -> tuple[bytes, Any]:
     return frames, reader.place
 
 
+PARTS = [BlockStart(0, "text"), TextDelta(0, "A"), BlockStart(1, "text"), TextDelta(1, "B ")]
 REST = [BlockStart(0, "text"), TextDelta(0, "so good."), Stop("end"), Used(Usage(3, 4), {"cost_details": {"upstream_inference_cost": 0.5}})]
 
 
@@ -74,7 +77,7 @@ REST = [BlockStart(0, "text"), TextDelta(0, "so good."), Stop("end"), Used(Usage
         ([Start(), BlockStart(0, "text"), TextDelta(0, 'So "far" ')], [message(0, 'So "far" so good.')]),
         ([Start()], [message(0, "so good.")]),
         (
-            [Start(), BlockStart(0, "text"), TextDelta(0, "A"), BlockStart(1, "text"), TextDelta(1, "B ")],
+            [Start(), *PARTS],
             [message(0, "A", "B so good.")],
         ),
         (
@@ -118,6 +121,19 @@ def test_calls_and_items_of_the_later_part_keep_their_shape() -> None:
     assert output[3] == items[2]
 
 
+def test_an_answer_that_fails_ends_where_it_stands() -> None:
+    frames, place = shown(Start(), *PARTS, BlockStart(2, "tool_call", "call_1", "f"), ArgumentsDelta(2, "{"))
+    end = error_end(UpstreamBroken("x"), Identity("resp_ours", 17, "claude", place))
+    begun, *_, failed = events_of(frames + end)
+    assert failed["response"] == {
+        **begun["response"],
+        "status": "failed",
+        "output": [message(0, "A", "B ", phase="commentary")],
+        "error": {"code": "server_error", "message": "x"},
+    }
+    assert b'"sequence_number":0' in error_end(UpstreamBroken("x"), Identity("resp_ours", 17, "claude"))
+
+
 def test_an_answer_goes_on_without_a_place() -> None:
     writer = RESCUE.going_on(Identity("resp_ours", 17, "claude"), True)
     assert b'"sequence_number":0' in writer.write(REST[0]) + writer.write(REST[1])
@@ -131,8 +147,9 @@ def test_the_cost_of_earlier_parts_is_added_where_there_is_one() -> None:
 
 @pytest.mark.parametrize("thinking", ["", "Hm."])
 def test_an_answer_is_given_again_for_nothing_whole_and_streamed(thinking: str) -> None:
-    body = again([Said(0, "A", thinking)], Identity("resp_ours", 17, "claude"))
+    body = again([Said(0, "A", thinking)], Identity("resp_ours", 17, "claude", echoed={"top_p": 0.5}))
     document = checked(json.loads(body))
+    assert document["top_p"] == 0.5
     assert document["output"][-1]["content"] == [text_part("A")]
     assert document["usage"]["total_tokens"] == 0
     assert response_of(events_of(replayed(body))) == document
