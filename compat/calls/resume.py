@@ -10,13 +10,15 @@ An answer that must be JSON is not carried on either: a second attempt would dec
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from compat.calls.call import Call
 from compat.config.catalog import Price
+from compat.errors import GatewayError
 from compat.protocols import api_for
-from compat.protocols.client_protocol import ClientProtocol
+from compat.protocols.client_protocol import ClientProtocol, Identity
 from compat.protocols.joined import FrameReader
 from compat.protocols.transcript import Transcript
 from compat.routing.router import Deployment
@@ -100,6 +102,17 @@ def _shown(transcript: Transcript, place: Any) -> Shown:
     is_plain = not (turn.calls or turn.refusal or set(turn.unknown) - LEFT_ALONE) and len(transcript.turns) == 1
     has_ended = any(other.reason is not None for other in transcript.turns.values())
     return Shown(turn.text, len(turn.thinking), is_plain, has_ended, identity, place)
+
+
+def last_frame(call: Call, error: GatewayError, so_far: ShownSoFar | None) -> bytes:
+    """The frame that ends an answer with an error: as a part of what was shown, where the protocol has it so and that is known."""
+    end, shown = call.protocol.error_end, None
+    if end is not None and so_far is not None:
+        with contextlib.suppress(GatewayError):
+            shown = so_far.read()
+    if end is None or shown is None or shown.identity is None:
+        return call.protocol.error_frame(error)
+    return end(error, Identity(*shown.identity, call.model, shown.place))
 
 
 def can_rescue(call: Call, shown: Shown) -> bool:

@@ -26,11 +26,10 @@ from compat.calls.gateway import Gateway
 from compat.calls.ledger import Account
 from compat.calls.phases import CALL, CallPhase
 from compat.calls.record import Outcome, Result, record_of
-from compat.calls.resume import Part, ShownSoFar, can_rescue, rest_of, takes_prefill
+from compat.calls.resume import Part, ShownSoFar, can_rescue, last_frame, rest_of, takes_prefill
 from compat.calls.splice import Splice
 from compat.errors import ClientGone, GatewayError, InternalError, NoUpstream, UpstreamRateLimit
 from compat.protocols.base import note_values
-from compat.protocols.client_protocol import Identity
 from compat.protocols.notes import header_text
 from compat.routing.admission import Ticket, outcome_of
 from compat.routing.affinity import session_of
@@ -154,13 +153,7 @@ class CallRun:
 
     def error_frame(self, error: GatewayError) -> bytes:
         """The frame that ends the answer with an error."""
-        protocol, shown = self.call.protocol, None
-        if protocol.error_end is not None and self._shown is not None:
-            with contextlib.suppress(GatewayError):
-                shown = self._shown.read()
-        if protocol.error_end is None or shown is None or shown.identity is None:
-            return protocol.error_frame(error)
-        return protocol.error_end(error, Identity(*shown.identity, self.call.model, shown.place))
+        return last_frame(self.call, error, self._shown)
 
     def note_shared(self, request_id: str) -> None:
         """The record of a call that was never begun, since it shares the answer of another one."""

@@ -11,10 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compat.calls.call import Call, call_from
-from compat.calls.resume import MAX_SHOWN_CHARS, Shown, ShownSoFar, Spent, can_rescue, estimate_of, rest_of, takes_prefill
+from compat.calls.resume import MAX_SHOWN_CHARS, Shown, ShownSoFar, Spent, can_rescue, estimate_of, last_frame, rest_of, takes_prefill
 from compat.config.catalog import MessagesFacts, Model, Price
+from compat.errors import UpstreamBroken
+from compat.protocols.base import TranslationContext
 from compat.protocols.chat.chunks import DONE, ChunkWriter
 from compat.protocols.chat.client import CHAT
+from compat.protocols.events import BlockStart, Start, TextDelta, ThinkingDelta
+from compat.protocols.notes import Notes
+from compat.protocols.responses.client import RESPONSES
+from compat.protocols.responses.writer import ResponsesWriter
 from compat.routing.router import Deployment
 from compat.wire.envelope import Envelope
 from compat.wire.sse import KEEP_ALIVE
@@ -212,3 +218,27 @@ def test_each_part_costs_what_its_own_model_does() -> None:
 
 def test_an_estimate_is_never_below_nothing() -> None:
     assert estimate_of(-3).completion_tokens == 0
+
+
+# A failure that ends what was shown.
+
+
+def test_a_failure_ends_an_answer_of_responses_as_a_part_of_it() -> None:
+    asked = Envelope(json.dumps({"model": "alias", "input": "Hi", "stream": True}).encode())
+    call = call_from(RESPONSES, asked, request_id="r", client="c", received_s=0.0)
+    ctx = TranslationContext("alias", "m", Model(), "resp_1", 7, is_stream=True)
+    writer, so_far = ResponsesWriter(ctx, Notes()), ShownSoFar(RESPONSES)
+    so_far.add(b"".join(map(writer.write, (Start(), BlockStart(0, "text"), TextDelta(0, "A"), BlockStart(1, "thinking"), ThinkingDelta(1, "B")))))
+    error = UpstreamBroken("x")
+    end = json.loads(last_frame(call, error, so_far).split(b"data: ")[1])
+    assert (end["sequence_number"], end["response"]["id"], end["response"]["model"]) == (11, "resp_1", "alias")
+    assert [item["type"] for item in end["response"]["output"]] == ["message"]
+    assert last_frame(call, error, None) == last_frame(call, error, ShownSoFar(RESPONSES)) == RESPONSES.error_frame(error)
+    so_far.add(RESPONSES.error_frame(error))  # of an upstream that speaks the same protocol
+    assert last_frame(call, error, so_far) == RESPONSES.error_frame(error)
+
+
+def test_other_protocols_end_alike_wherever_the_answer_stands() -> None:
+    so_far = ShownSoFar(CHAT)
+    so_far.add(WRITER.role())
+    assert last_frame(call(), UpstreamBroken("x"), so_far) == CHAT.error_frame(UpstreamBroken("x"))
