@@ -9,7 +9,7 @@ from compat import jsonio
 from compat.errors import BadRequest
 from compat.protocols.client_protocol import Ask, ClientProtocol, Headers, limit_of, model_of
 from compat.protocols.opening import opening_of
-from compat.protocols.responses.client_errors import error_body, error_frame, headers_of, status_of
+from compat.protocols.responses.client_errors import error_body, error_end, error_frame, headers_of, status_of
 from compat.protocols.responses.client_request import read_request
 from compat.protocols.responses.client_turns import API
 from compat.protocols.responses.going_on import RESCUE, again
@@ -68,6 +68,7 @@ RESPONSES = ClientProtocol(
     opening=opening,
     error_body=error_body,
     error_frame=error_frame,
+    error_end=error_end,
     error_status=status_of,
     error_headers=headers_of,
     is_parent=True,

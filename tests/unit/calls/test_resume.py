@@ -228,7 +228,9 @@ def test_a_failure_ends_an_answer_of_responses_as_a_part_of_it() -> None:
     call = call_from(RESPONSES, asked, request_id="r", client="c", received_s=0.0)
     ctx = TranslationContext("alias", "m", Model(), "resp_1", 7, is_stream=True)
     writer, so_far = ResponsesWriter(ctx, Notes()), ShownSoFar(RESPONSES)
-    so_far.add(b"".join(map(writer.write, (Start(), BlockStart(0, "text"), TextDelta(0, "A"), BlockStart(1, "thinking"), ThinkingDelta(1, "B")))))
+    so_far.add(
+        b"".join(map(writer.write, (Start(), BlockStart(0, "text"), TextDelta(0, "A"), BlockStart(1, "thinking"), ThinkingDelta(1, "B"))))
+    )
     error = UpstreamBroken("x")
     end = json.loads(last_frame(call, error, so_far).split(b"data: ")[1])
     assert (end["sequence_number"], end["response"]["id"], end["response"]["model"]) == (11, "resp_1", "alias")
