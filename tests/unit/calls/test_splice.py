@@ -11,12 +11,19 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from compat.calls.resume import Shown, Spent
+from compat.calls.resume import Shown, ShownSoFar, Spent
 from compat.calls.splice import MIN_OVERLAP, Splice, _are_words, new_part, overlap_of
+from compat.config.catalog import Model
+from compat.protocols.base import TranslationContext
 from compat.protocols.chat.chunks import DONE, ChunkWriter
 from compat.protocols.chat.client import CHAT
+from compat.protocols.events import ArgumentsDelta, BlockStart, Event, Start, Stop, TextDelta, ThinkingDelta, Used
+from compat.protocols.notes import Notes
+from compat.protocols.responses.client import RESPONSES
+from compat.protocols.responses.writer import ResponsesWriter
 from compat.wire.sse import KEEP_ALIVE
 from compat.wire.usage import Usage
+from tests.cases.responses_client import events_of, response_of
 
 THEIRS = ChunkWriter("chatcmpl-2", 8, "alias")
 LETTERS = st.sampled_from("abc \n\té✓")
@@ -258,3 +265,40 @@ def test_what_only_the_protocol_knows_is_carried_on_and_notes_on_reasoning_are_n
     assert got[0]["choices"][0]["delta"] == {"audio": {"id": "x"}}
     assert got[1]["choices"][0]["delta"]["tool_calls"][0]["extra"] == {"signature": "s"}
     assert splice("Hello").feed(THEIRS.delta({"reasoning_details": [{"x": 1}]})) == b""
+
+
+# The Responses protocol, whose events are numbered and whose end repeats all of the answer.
+
+
+def responses(answer_id: str, *events: Event) -> tuple[bytes, ResponsesWriter]:
+    """The frames of an answer that has not ended, and its writer."""
+    writer = ResponsesWriter(TranslationContext("alias", "m", Model(), answer_id, 7, is_stream=True), Notes())
+    return b"".join(map(writer.write, events)), writer
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+@pytest.mark.parametrize(
+    ("began", "thought"),
+    [([ThinkingDelta(0, "Hm."), TextDelta(1, "Hello the")], "Hm."), ([ThinkingDelta(0, "Hm.")], "Hm.So."), ([], "So.")],
+    ids=["within a text", "within a thought", "before either"],
+)
+def test_an_answer_of_responses_is_one_from_its_first_event_to_its_last(began: list[Event], thought: str, size: int) -> None:
+    starts: list[Event] = [Start(), BlockStart(0, "thinking"), BlockStart(1, "text")]
+    shown, _ = responses("resp_ours", *starts, *began)
+    so_far = ShownSoFar(RESPONSES)
+    so_far.add(shown)
+    seen = so_far.read()
+    assert seen is not None
+    later, writer = responses("resp_2", *starts, ThinkingDelta(0, "So."), TextDelta(1, "Hello the"), TextDelta(1, "re."))
+    call = (BlockStart(2, "tool_call", "call_1", "f"), ArgumentsDelta(2, "{}"))
+    later += b"".join(map(writer.write, (*call, Stop("tool_calls"), Used(Usage(5, 6))))) + writer.finish()
+    joint = Splice(RESPONSES, "alias", seen, Spent(Usage(100, 20), 0.25), ["a/x", "b/y"], lambda: False, wants_usage=True)
+    frames = b"".join(joint.feed(later[at : at + size]) for at in range(0, len(later), size))
+    comment = b": carried on after a fault: a/x -> b/y\n\n"
+    assert comment in frames
+    whole = response_of(events_of((shown + frames).replace(comment, b"")))
+    first, message, last = whole["output"]
+    assert (whole["id"], first["content"][0]["text"], message["content"][0]["text"]) == ("resp_ours", thought, "Hello there.")
+    assert last["arguments"] == "{}"
+    usage = whole["usage"]
+    assert (usage["input_tokens"], usage["output_tokens"], usage["cost_details"]) == (105, 26, {"upstream_inference_cost": 0.25})
