@@ -25,7 +25,7 @@ import setproctitle
 from compat import __version__
 from compat.accounting.key_store import HASH_MARK, exposed_files, keys_path
 from compat.accounting.keys import new_key
-from compat.accounting.usage_report import print_usage
+from compat.accounting.usage_report import DAYS, print_usage, since_of
 from compat.banner import banner
 from compat.calls.gateway import Gateway
 from compat.check import check
@@ -81,7 +81,12 @@ def _run(argv: Sequence[str], base_dir: Path) -> int:
         print(f"openai-compat: {error}", file=sys.stderr)
         return EXIT_START
     if arguments.usage:
-        print_usage(gateway.usage, print, now_s=gateway.clock.now())
+        try:
+            since_s = since_of(arguments.since, gateway.clock.now())
+        except ValueError as error:
+            print(f"openai-compat: {error}", file=sys.stderr)
+            return EXIT_START
+        print_usage(gateway.usage, print, since_s=since_s, client=arguments.of_key, is_json=arguments.json)
         return EXIT_FAULT if gateway.usage.fault else 0
     warn(exposed_keys(gateway, base_dir, environment, arguments.config))
     if arguments.command == "setup":
@@ -237,6 +242,9 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--config", help="configuration file (default: OPENAI_COMPAT_CONFIG, else config.toml beside app.py)")
     parser.add_argument("--check", action="store_true", help="show the resolved configuration, test each upstream, and exit")
     parser.add_argument("--usage", action="store_true", help="show what calls used and cost, by day, model and key, and exit")
+    parser.add_argument("--since", default=DAYS, help="with --usage: a number of days (7d) or a date (2026-11-01); default 30d")
+    parser.add_argument("--key", dest="of_key", default="", help="with --usage: of one client key, by its name")
+    parser.add_argument("--json", action="store_true", help="with --usage: as JSON")
     parser.add_argument("--new-key", action="store_true", help="make a client key, show it with its hash, and exit")
     parser.add_argument("--version", action="version", version=f"openai-compat {__version__}")
     parser.set_defaults(command=None)

@@ -150,6 +150,14 @@ class ForbiddenClient(ClientError):
     code = "client_not_allowed"
 
 
+class ModelForbidden(ClientError):
+    """The client's key may not call that model."""
+
+    status = 403
+    type = "permission_error"
+    code = "model_not_allowed"
+
+
 class NotFound(ClientError):
     status = 404
     code = "unknown_url"

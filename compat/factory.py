@@ -78,11 +78,13 @@ def build_gateway(
     clock: Clock | None = None,
     transport: Transport | None = None,
     make_engine: Callable[[EmbeddedSettings, CallLog], Engine] = lambda embedded, log: engine_of(embedded, log.event),
+    counts_file: Path | None = None,
     before: Gateway | None = None,
 ) -> Gateway:
     """All collaborators of the gateway; nothing is started yet. `base_dir` is where relative paths of the settings begin.
 
-    `before` is a gateway that runs with other settings: a collaborator whose own settings are the same is taken over, with all its state.
+    `counts_file`: see `Stores`. `before` is a gateway that runs with other settings: a collaborator whose own settings are the same is
+    taken over, with all its state.
     Raises `SettingsError`, and `msgspec.ValidationError` for facts of a model that don't fit.
     """
     old = _Heritage(before, settings)
@@ -94,11 +96,11 @@ def build_gateway(
     router = Router(catalog, upstreams, settings.models, _embedded_deployment(settings, embedded, catalog))
     discovery = Discovery(settings.discovery, router, local_candidates(settings, environment, upstreams), list_models, log.event)
     doctor = Doctor(catalog, router, clock.now, log.write)
-    stores = Stores(settings, base_dir, clock, log)
+    stores = Stores(settings, base_dir, clock, log, counts_file)
     usage, board, metrics = old.take("usage", stores.usage), stores.board(), old.take("metrics", Metrics)
     policies = _policies(settings, clock, log, board, old)
     key_store = old.take("keys.store", lambda: KeyStore(keys_path(base_dir, environment), clock.monotonic, log.event, check_terms))
-    keys = old.take("keys", lambda: ClientKeys(settings.keys, key_store, clock.now), "keys")
+    keys = old.take("keys", lambda: ClientKeys(settings.keys, key_store, clock.now, settings.groups), "keys", "groups")
     traces = old.take("traces", lambda: traces_from(environment, clock.now, log.event, router.kind_of))
     if before is not None:
         discovery.carry_on(before.discovery)
@@ -118,7 +120,9 @@ def build_gateway(
         sealer=old.take("sealer", lambda: functools.cache(lambda: Sealer(found) if (found := secrets()) else None), "sealing"),
         search=SearchEndpoint(settings.search) if settings.search.url else None,
         usage=usage,
-        limits=old.take("limits", lambda: stores.limits(usage, keys, before.limits if before is not None else None), "limits", "keys"),
+        limits=old.take(
+            "limits", lambda: stores.limits(usage, keys, before.limits if before is not None else None), "limits", "keys", "groups"
+        ),
         answers=old.take("answers", stores.answers, "cache"),
         metrics=metrics,
         policies=policies,

@@ -1,4 +1,4 @@
-"""`python app.py keys add|list|revoke`: client keys without an editor and without a restart.
+"""`python app.py keys add|list|rotate|revoke`: client keys without an editor and without a restart.
 
 A new key is shown once, here; the file holds its hash. A gateway that runs follows the file within a second.
 """
@@ -26,6 +26,7 @@ from compat.accounting.key_store import (
     read_keys,
     with_key,
     with_revoked,
+    with_rotated,
     write_keys,
 )
 from compat.accounting.keys import new_key
@@ -48,7 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add.add_argument("--month-usd", type=float, default=0.0, help="and in a month")
     add.add_argument("--console", action="store_true", help="it may see everybody's calls in the console (without it: its own)")
     add.add_argument("--expires", default="", help="a span (30d, 12h) or a date (2027-01-31)")
+    add.add_argument("--models", default="", help="names it may call, with commas between them: 'claude-*,gpt-5.6' (default: all)")
+    add.add_argument("--group", default="", help="one of [groups], whose limits and budget its keys share")
     actions.add_parser("list", help="show all keys by name")
+    rotate = actions.add_parser("rotate", help="make a new secret for a key; the old one stays valid for a time")
+    rotate.add_argument("name")
+    rotate.add_argument("--overlap", default="1d", help="how long the old one stays valid: a span (30d, 12h) or a date (default: 1d)")
     revoke = actions.add_parser("revoke", help="revoke a key")
     revoke.add_argument("name")
 
@@ -65,10 +71,7 @@ def run_keys(
     try:
         make_place(path)
         lock.acquire(waits=True)
-        if arguments.action == "add":
-            _add(arguments, path, configured_names(config), now, say)
-        else:
-            _revoke(arguments.name, path, configured_names(config), now, say)
+        _ACTIONS[arguments.action](arguments, path, config, now, say)
     except OSError as error:
         raise SettingsError(unwritable(path, error)) from error
     finally:
@@ -81,11 +84,13 @@ def unwritable(path: Path, error: OSError) -> str:
     return f"{words} {VARIABLE} names another file, here and where the gateway runs." if error.errno in _NOT_OURS else words
 
 
-def _add(arguments: argparse.Namespace, path: Path, configured: frozenset[str], now: datetime.datetime, say: Say) -> None:
-    records = read_keys(path)
+def _add(arguments: argparse.Namespace, path: Path, config: Path | None, now: datetime.datetime, say: Say) -> None:
+    records, configured = read_keys(path), configured_names(config)
     if arguments.name in configured:
         raise ValueError(f"The configuration already has a key '{arguments.name}'.")
     terms = terms_of(arguments, now)
+    if terms.group and terms.group not in configured_names(config, "groups"):
+        raise ValueError(f"There is no group '{terms.group[:100]}': add [groups.NAME] to the configuration first.")
     key, digest = new_key()
     write_keys(path, with_key(records, arguments.name, digest, terms, now))
     say(f"Give this key to the client; it is shown only once:\n  {key}")
@@ -96,9 +101,21 @@ def _add(arguments: argparse.Namespace, path: Path, configured: frozenset[str], 
         say("It is the first key: from now on every client needs one.")
 
 
-def _revoke(name: str, path: Path, configured: frozenset[str], now: datetime.datetime, say: Say) -> None:
+def _rotate(arguments: argparse.Namespace, path: Path, config: Path | None, now: datetime.datetime, say: Say) -> None:
+    name = arguments.name
+    if name in configured_names(config):
+        raise ValueError(f"The key '{name}' is in the configuration: put the hash of `--new-key` there, and the present one in old_hash.")
+    until = expiry_of(arguments.overlap, now)
+    key, digest = new_key()
+    write_keys(path, with_rotated(read_keys(path), name, digest, until))
+    say(f"Give this key to the client; it is shown only once:\n  {key}")
+    say(f"A running gateway accepts it within {LOOK_S:g} s, and the one before until {until:%Y-%m-%d %H:%M %Z}.")
+
+
+def _revoke(arguments: argparse.Namespace, path: Path, config: Path | None, now: datetime.datetime, say: Say) -> None:
+    name, configured = arguments.name, configured_names(config)
     if name in configured:
-        raise ValueError(f"The key '{name}' is in the configuration: remove [keys.{name}] there, and restart the gateway.")
+        raise ValueError(f"The key '{name}' is in the configuration: remove [keys.{name}] there.")
     records = with_revoked(read_keys(path), name, now)
     write_keys(path, records)
     say(f"The key '{name}' is revoked. A running gateway refuses it within {LOOK_S:g} s.")
@@ -113,13 +130,15 @@ def terms_of(arguments: argparse.Namespace, now: datetime.datetime) -> KeyTerms:
     amounts = (arguments.day_usd, arguments.month_usd)
     if not all(amount == 0 or _LEAST_USD <= amount < _MOST_USD for amount in amounts):
         raise ValueError("A budget is a number of US dollars; 0 means no limit.")
-    return KeyTerms(arguments.limit, *amounts, expiry_of(arguments.expires, now) if arguments.expires else None, arguments.console)
+    models = tuple(one.strip() for one in arguments.models.split(",") if one.strip())
+    expires = expiry_of(arguments.expires, now) if arguments.expires else None
+    return KeyTerms(arguments.limit, *amounts, expires, arguments.console, models, arguments.group)
 
 
 def _list(records: Records, configured: frozenset[str], now: datetime.datetime, say: Say) -> None:
     rows = [("NAME", "STATE", "CREATED", "TERMS")]
     rows += [(_shown(name), "accepted", "configuration", "") for name in sorted(configured)]
-    rows += [(name, state_of(record, now), _day(record.created), _words(record.terms)) for name, record in sorted(records.items())]
+    rows += [(name, state_of(record, now), _day(record.created), _words(record, now)) for name, record in sorted(records.items())]
     if len(rows) == 1:
         say("There are no client keys: the gateway accepts any, on this machine only. Make one with `python app.py keys add NAME`.")
         return
@@ -135,11 +154,14 @@ def state_of(record: KeyRecord, now: datetime.datetime) -> str:
     return "expired" if record.terms.expires is not None and record.terms.expires <= now else "accepted"
 
 
-def _words(terms: KeyTerms) -> str:
-    parts = [terms.limit]
+def _words(record: KeyRecord, now: datetime.datetime) -> str:
+    terms = record.terms
+    parts = [f"group {terms.group}" if terms.group else "", f"models {', '.join(terms.models)}" if terms.models else "", terms.limit]
     parts += [f"{amount:g} usd/{period}" for amount, period in ((terms.day_usd, "day"), (terms.month_usd, "month")) if amount]
     parts += ["console"] if terms.console else []
     parts += [f"until {terms.expires:%Y-%m-%d %H:%M %Z}"] if terms.expires is not None else []
+    if record.old_until is not None and record.old_until > now and record.revoked is None:
+        parts.append(f"old secret until {record.old_until:%Y-%m-%d %H:%M %Z}")
     return "; ".join(part for part in parts if part)
 
 
@@ -151,7 +173,10 @@ def _day(moment: datetime.datetime) -> str:
     return f"{moment:%Y-%m-%d}"
 
 
-def configured_names(config: Path | None) -> frozenset[str]:
+_ACTIONS = {"add": _add, "rotate": _rotate, "revoke": _revoke}
+
+
+def configured_names(config: Path | None, section: str = "keys") -> frozenset[str]:
     """The names under `[keys]` of the configuration file. A file with other faults has them too, one that is not TOML has none."""
     if config is None:
         return frozenset()
@@ -159,5 +184,5 @@ def configured_names(config: Path | None) -> frozenset[str]:
         document = msgspec.toml.decode(file_text(config))
     except (SettingsError, msgspec.DecodeError):
         return frozenset()
-    keys = document.get("keys")
-    return frozenset(keys) if isinstance(keys, dict) else frozenset()
+    rows = document.get(section)
+    return frozenset(rows) if isinstance(rows, dict) else frozenset()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable, Mapping
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from compat.accounting.shared_counts import SharedCounts, shared_counts_url
 from compat.calls.gateway import Gateway
 from compat.cli import exposed_keys
 from compat.config.sections import EmbeddedSettings
@@ -23,31 +25,51 @@ from compat.service.launch import outer_environment
 from compat.service.state import FileLock, RunFolder, run_folder
 from compat.telemetry.calllog import CallLog
 
+COUNTS = "limits-1.counts"
+"""In the run folder; a table of another shape has another number."""
+
 
 def start_gateway(base_dir: Path) -> Live:
     """A gateway that shares its embedded engine with the other workers, its background begun. Raises `SettingsError`."""
-    place, build = place_of(base_dir), functools.partial(_build, base_dir)
+    run = run_folder(base_dir, os.environ)
+    counts_file = counts_file_in(run)
+    place, build = place_of(base_dir), functools.partial(_build, base_dir, run, counts_file)
     settings, environment = read_configuration(base_dir, place.overrides)
     if place.copies:
         settings = msgspec.structs.replace(settings, source=str(place.config_file() or Settings().source))
     gateway = build(settings, environment)
-    gateway.doctor.may_tell = teller(run_folder(base_dir, os.environ))
+    gateway.doctor.may_tell = teller(run)
     live = Live(gateway, place, build)
     live.start()
     for warning in env_warnings(find_sources(base_dir), base_dir / ".env" if place.copies else None):
         gateway.log.write("env.ignored", {"detail": warning}, "warning")
+    if counts_file is None:
+        gateway.log.event("limits.failed", {"reason": f"{run.root} can't be written: each worker counts limits alone"})
     for warning in exposed_keys(gateway, base_dir, environment):
         gateway.log.write("keys.exposed", {"detail": warning}, "warning")
     return live
 
 
-def _build(base_dir: Path, settings: Settings, environment: Mapping[str, str], before: Gateway | None = None) -> Gateway:
-    run = run_folder(base_dir, os.environ)
-
+def _build(
+    base_dir: Path,
+    run: RunFolder,
+    counts_file: Path | None,
+    settings: Settings,
+    environment: Mapping[str, str],
+    before: Gateway | None = None,
+) -> Gateway:
     def make_engine(embedded: EmbeddedSettings, log: CallLog) -> Engine:
         return SharedEngine(embedded, log.event, run, keeper_starter(embedded, settings.log, run, base_dir))
 
-    return build_gateway(settings, environment, base_dir, make_engine=make_engine, before=before)
+    return build_gateway(settings, environment, base_dir, make_engine=make_engine, counts_file=counts_file, before=before)
+
+
+def counts_file_in(run: RunFolder) -> Path | None:
+    """Where the workers of this machine count limits together; `None` where there can be no such file, and each counts alone."""
+    path = run.root / COUNTS
+    with contextlib.suppress(OSError):
+        run.make()
+    return path if SharedCounts(shared_counts_url(path)).check() else None
 
 
 def place_of(base_dir: Path) -> Place:

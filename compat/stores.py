@@ -14,6 +14,7 @@ import gevent
 
 from compat.accounting.keys import ClientKeys
 from compat.accounting.limits import Limits
+from compat.accounting.shared_counts import shared_counts_url
 from compat.accounting.usage_store import NoUsage, Usage, UsageStore
 from compat.clock import Clock
 from compat.cluster.circuits import CircuitBoard
@@ -37,9 +38,13 @@ from compat.vault.sqlite import SqliteVault
 
 
 class Stores:
-    """Makes them, all over the same storage. `SettingsError` for an invalid URL."""
+    """Makes them, all over the same storage. `SettingsError` for an invalid URL.
 
-    def __init__(self, settings: Settings, base_dir: Path, clock: Clock, log: CallLog) -> None:
+    Without Redis, `counts_file` is where the workers of this machine count together; `None`: the process counts alone.
+    """
+
+    def __init__(self, settings: Settings, base_dir: Path, clock: Clock, log: CallLog, counts_file: Path | None = None) -> None:
+        self._counts_file = counts_file
         self._settings = settings
         self._base_dir = base_dir
         self._clock = clock
@@ -88,9 +93,20 @@ class Stores:
 
     def limits(self, usage: Usage, keys: ClientKeys, before: Limits | None = None) -> Limits:
         """What clients and models may use; counted where `before` has counted."""
-        link = Link("limits", self._clock.monotonic, self._log.event, LIMITER_ERRORS)
-        limiter = LazyLimiter(self._url or MEMORY)
-        limits = Limits(self._settings.limits, limiter, self._clock, link, terms_of=keys.terms_of, spent=usage.spent, later=gevent.spawn)
+        server = "Redis" if self._url or self._counts_file is None else self._counts_file.name
+        link = Link("limits", self._clock.monotonic, self._log.event, LIMITER_ERRORS, server)
+        limiter = LazyLimiter(self._url or (shared_counts_url(self._counts_file) if self._counts_file is not None else MEMORY))
+        limits = Limits(
+            self._settings.limits,
+            limiter,
+            self._clock,
+            link,
+            terms_of=keys.terms_of,
+            spent=usage.spent,
+            later=gevent.spawn,
+            groups=self._settings.groups,
+            members_of=keys.members_of,
+        )
         if before is not None:
             limits.carry_on(before)
         return limits

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import math
 import os
 import stat
 from collections.abc import Callable, Iterable, Mapping
@@ -23,6 +24,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from compat.config.sections import Dollars, KeyHash, KeySettings, Moment
 from compat.config.settings import SettingsError
 from compat.storage.whole_file import replace_file, stamp_of
 
@@ -33,16 +35,14 @@ HASH_MARK = "sha256:"
 LOOK_S = 1.0
 MAX_FILE_BYTES = 16 * 1024 * 1024
 
-Moment = Annotated[datetime.datetime, msgspec.Meta(tz=True)]
-Dollars = Annotated[float, msgspec.Meta(ge=0)]
 KeyName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
 
 class KeyTerms(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a key may do: limit strings (`60/minute; 100000 tokens/minute`), US dollars per day and month, and until when; with `console`
-    it may see everybody's calls in the console, not its own alone.
+    """What a key may do: limit strings (`60/minute; 100000 tokens/minute`), US dollars per day and month, until when, and which models; with
+    `console` it may see everybody's calls in the console, not its own alone.
 
-    Empty, 0 and none: what `[limits]` of the configuration says of every key.
+    Empty, 0 and none: what `[limits]` of the configuration says of every key, and all models. `group` is one of `[groups]`.
     """
 
     limit: str = ""
@@ -50,15 +50,19 @@ class KeyTerms(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     month_usd: Dollars = 0.0
     expires: Moment | None = None
     console: bool = False
+    models: tuple[str, ...] = ()
+    group: str = ""
 
 
 class KeyRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One key of the file; `revoked` is when it was."""
+    """One key of the file; `revoked` is when it was. After a rotation `old_hash` is accepted as well, until `old_until`."""
 
-    hash: Annotated[str, msgspec.Meta(pattern="^sha256:[0-9a-f]{64}$")]
+    hash: KeyHash
     created: Moment
     terms: KeyTerms = KeyTerms()
     revoked: Moment | None = None
+    old_hash: KeyHash | None = None
+    old_until: Moment | None = None
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -142,31 +146,63 @@ def with_key(records: Records, name: str, digest: str, terms: KeyTerms, now: dat
 
 def with_revoked(records: Records, name: str, now: datetime.datetime) -> Records:
     """`records` with that key revoked. `ValueError` where there is none of the name."""
+    return {**records, name: msgspec.structs.replace(_valid(records, name), revoked=now)}
+
+
+def with_rotated(records: Records, name: str, digest: str, old_until: datetime.datetime) -> Records:
+    """`records` with a new hash of that key; the one before counts until `old_until`. `ValueError` where there is no key of the name."""
+    record = _valid(records, name)
+    return {**records, name: msgspec.structs.replace(record, hash=digest, old_hash=record.hash, old_until=old_until)}
+
+
+def _valid(records: Records, name: str) -> KeyRecord:
     record = records.get(name)
     if record is None:
         raise ValueError(f"There is no key '{name[:100]}'; `keys list` shows all.")
     if record.revoked is not None:
         raise ValueError(f"The key '{name}' was revoked already.")
-    return {**records, name: msgspec.structs.replace(record, revoked=now)}
+    return record
 
 
 @dataclass(frozen=True, slots=True)
 class StoredKeys:
-    """The keys of the file as they count for calls: those that are not revoked. `is_in_use`: there was one at some time."""
+    """The keys of the file as they count for calls: those that are not revoked. `is_in_use`: there was one at some time.
+
+    `old` are hashes of before a rotation, each with the time (seconds since 1970) until which it counts. `groups` are those of all keys,
+    also of revoked ones: what these spent was spent.
+    """
 
     hashes: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     terms: Mapping[str, KeyTerms] = field(default_factory=dict)
     is_in_use: bool = False
+    old: Mapping[str, tuple[bytes, float]] = field(default_factory=dict, repr=False)
+    groups: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, records: Records) -> StoredKeys:
         """What counts of `records`."""
         valid = {name: record for name, record in records.items() if record.revoked is None}
         return cls(
-            {name: bytes.fromhex(record.hash.removeprefix("sha256:")) for name, record in valid.items()},
+            {name: digest_of(record.hash) for name, record in valid.items()},
             {name: record.terms for name, record in valid.items()},
             is_in_use=bool(records),
+            old=old_digests(valid),
+            groups={name: record.terms.group for name, record in records.items() if record.terms.group},
         )
+
+
+def digest_of(written: str) -> bytes:
+    """The bytes of a hash as files hold it."""
+    return bytes.fromhex(written.removeprefix(HASH_MARK))
+
+
+def old_digests(records: Mapping[str, KeyRecord] | Mapping[str, KeySettings]) -> dict[str, tuple[bytes, float]]:
+    """By name, the hash of before a rotation, and until when it counts, in seconds since 1970."""
+    return {
+        name: (digest_of(record.old_hash), record.old_until.timestamp() if record.old_until is not None else math.inf)
+        for name, record in records.items()
+        if record.old_hash is not None
+    }
 
 
 class KeyStore:

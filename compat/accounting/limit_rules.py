@@ -19,13 +19,13 @@ from typing import Literal
 
 import limits
 
-from compat.config.sections import BudgetSettings
+from compat.config.sections import BudgetSettings, GroupSettings
 from compat.config.settings import SettingsError
 
 MICRO = 1_000_000
 """Costs are counted in whole millionths of a dollar."""
 
-Scope = Literal["budget", "client", "model"]
+Scope = Literal["budget", "client", "model", "group", "group-budget"]
 Measure = Literal["requests", "tokens", "usd"]
 
 _RULE = re.compile(r"(?P<amount>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>requests?|tokens?|usd)?\s*(?P<period>(?:/|per\s).+)", re.IGNORECASE)
@@ -51,6 +51,16 @@ class Rule:
         return begin_s, begin_s + length_s
 
     @property
+    def is_budget(self) -> bool:
+        """Whether it is spent by what calls have cost, and outlives the process."""
+        return self.scope in {"budget", "group-budget"}
+
+    @property
+    def owner(self) -> str:
+        """Whose it is: `client`, `model`, `group`."""
+        return "client" if self.scope == "budget" else self.scope.removesuffix("-budget")
+
+    @property
     def period(self) -> str:
         """`minute`, `2 hours`."""
         name = self.item.GRANULARITY.name
@@ -71,10 +81,10 @@ def parse_rules(text: str, scope: Scope, key: str) -> tuple[Rule, ...]:
     return tuple(_parse(part.strip(), scope, key) for part in re.split(r"[;,|]", text) if part.strip())
 
 
-def budget_rules(budget: BudgetSettings) -> tuple[Rule, ...]:
+def budget_rules(budget: BudgetSettings | GroupSettings, scope: Scope = "budget") -> tuple[Rule, ...]:
     """The rules of a budget: the month first, whose end is farther away."""
     rows = ((budget.month_usd, limits.RateLimitItemPerMonth), (budget.day_usd, limits.RateLimitItemPerDay))
-    return tuple(_rule("budget", "usd", round(dollars * MICRO), item(1)) for dollars, item in rows if dollars)
+    return tuple(_rule(scope, "usd", round(dollars * MICRO), item(1)) for dollars, item in rows if dollars)
 
 
 def _parse(part: str, scope: Scope, key: str) -> Rule:

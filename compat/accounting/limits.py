@@ -32,7 +32,7 @@ from compat.accounting.limit_counts import Counts, Limiter, Taken, Window, windo
 from compat.accounting.limit_rules import MICRO, Measure, Rule, budget_rules, parse_rules
 from compat.clock import Clock
 from compat.config.catalog import Price
-from compat.config.sections import BudgetSettings, LimitSettings
+from compat.config.sections import BudgetSettings, GroupSettings, LimitSettings
 from compat.errors import MAX_RETRY_AFTER_S, ClientError, GatewayError, TooManyRequests
 from compat.storage.redis_link import Link
 from compat.wire.usage import Usage
@@ -141,6 +141,7 @@ class Limits:
     """All limits. Mutable: which budgets were seen, and what was last known to be spent; the counts are in the storage.
 
     `terms_of(client)` is what its key was given (`keys add --limit ...`), which overrides `[limits]`; a changed limit starts again at zero.
+    What `groups` may use is shared by the keys that `members_of(group)` names.
     `spent(client, since_s)` is how many dollars a client has spent by the usage store. `later` runs a correction: in a
     greenlet of its own (`gevent.spawn`), for a storage lets others run meanwhile, in memory too, and whoever ends the call just then must
     not end its correction.
@@ -156,6 +157,8 @@ class Limits:
         terms_of: Callable[[str], KeyTerms | None] = lambda _client: None,
         spent: Callable[[str, float], float] = lambda _client, _since_s: 0.0,
         later: Callable[[Callable[[], None]], object] = lambda run: run(),
+        groups: Mapping[str, GroupSettings] | None = None,
+        members_of: Callable[[str], Sequence[str]] = lambda _group: (),
     ) -> None:
         self.clock = clock
         self.counts = Counts(limiter, clock.now, link, later)
@@ -169,6 +172,11 @@ class Limits:
         self._any_budget = settings.budget
         self._budget_rules = {name: budget_rules(budget) for name, budget in settings.budgets.items()}
         self._any_budget_rules = budget_rules(settings.budget)
+        self._members_of = members_of
+        self._group_rules = {
+            name: budget_rules(group, "group-budget") + parse_rules(group.limit, "group", f"groups.{name}.limit")
+            for name, group in (groups or {}).items()
+        }
         self._of_terms: dict[str, tuple[KeyTerms, tuple[Rule, ...]]] = {}
         self._known: dict[tuple[Rule, str], tuple[float, float, int]] = {}
         self._begun: dict[tuple[Rule, str], str] = {}
@@ -223,6 +231,9 @@ class Limits:
     def _rules_of(self, client: str, model: str) -> Iterable[tuple[Rule, str]]:
         """The rules of a call, each with the name it counts under; budgets first, for their refusal is the last word."""
         terms = self._terms_of(client)
+        if terms is not None:
+            for rule in self._group_rules.get(terms.group, ()):
+                yield rule, terms.group
         for rule in self._rules_of_client(client) if terms is None else self._rules_of_terms(client, terms):
             yield rule, client
         for rule in self._model_rules.get(model, self._any_model):
@@ -245,26 +256,27 @@ class Limits:
     def _take(self, rule: Rule, name: str, amount: int, now_s: float) -> _Hold:
         window = window_of(rule, name, now_s)
         least = self._least(window, name)
-        if rule.scope == "budget" and self._begun.get((rule, name)) != window.key:
+        if rule.is_budget and self._begun.get((rule, name)) != window.key:
             self._begin(window, name, now_s, least)
         taken = self.counts.take(window, amount, now_s, least)
         return _Hold(window, name, amount, least if taken is None else taken.used_before, taken)
 
-    def _least(self, window: Window, client: str) -> int:
+    def _least(self, window: Window, name: str) -> int:
         """Of a budget: millionths of a dollar that the usage store knew of, a few seconds ago at most."""
         rule, begin_s = window.rule, window.begin_s
-        if rule.scope != "budget":
+        if not rule.is_budget:
             return 0
         now_s = self.clock.now()
-        known = self._known.get((rule, client))
+        known = self._known.get((rule, name))
         if known is None or known[0] != begin_s or abs(now_s - known[1]) >= SPENT_TTL_S:
-            known = (begin_s, now_s, round(self._spent(client, begin_s) * MICRO))
-            _put(self._known, (rule, client), known)
+            names = self._members_of(name) if rule.owner == "group" else (name,)
+            known = (begin_s, now_s, round(sum(self._spent(one, begin_s) for one in names) * MICRO))
+            _put(self._known, (rule, name), known)
         return known[2]
 
     def _settled(self, hold: _Hold) -> int:
         """What calls that are over have used of the window that `hold` is in; for a budget."""
-        if hold.rule.scope != "budget":
+        if not hold.rule.is_budget:
             return hold.used_before
         return max(self.counts.settled(hold.window) if hold.taken is not None else 0, self._least(hold.window, hold.name))
 
@@ -321,11 +333,11 @@ def _refusal(hold: _Hold, settled: int, now_s: float, headers: list[tuple[str, s
     """
     rule = hold.rule
     moment = datetime.datetime.fromtimestamp(hold.window.end_s, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    owner = f"the {'model' if rule.scope == 'model' else 'client'} '{hold.name[:100]}'"
-    if rule.scope == "budget" and settled < rule.amount:
+    owner = f"the {rule.owner} '{hold.name[:100]}'"
+    if rule.is_budget and settled < rule.amount:
         words = f"The budget of {owner}, {rule}, has no room now: {rule.show(settled)} of it are spent, and running calls hold the rest."
         return TooManyRequests(words, retry_after_s=HELD_RETRY_S, headers=tuple(headers))
-    if rule.scope == "budget":
+    if rule.is_budget:
         words = f"The budget of {owner}, {rule}, is spent ({rule.show(settled)}); it is renewed at {moment}."
         return BudgetSpent(words, headers=tuple(headers))
     words = f"The limit of {owner}, {rule}, is reached; it is renewed at {moment}."

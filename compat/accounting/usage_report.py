@@ -1,29 +1,59 @@
-"""The table of `python app.py --usage`: what was used and what it cost, by day, model and key."""
+"""What `python app.py --usage` shows: what was used and what it cost, by day, model and key, as a table or as JSON."""
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Callable, Iterable, Sequence
 
-from compat.accounting.usage_store import DAY_S, Column, Usage, UsageSum
+from compat import jsonio
+from compat.accounting.usage_store import DAY_S, Column, Usage, UsageSum, day_of
 
-DAYS = 30
+DAYS = "30d"
 _HEADS = {"day": "day", "client": "key", "model": "model", "deployment": "deployment"}
 _HASHED = re.compile(r"key-[0-9a-f]{64}")
+_MOST_DAYS = 10_000
 _SHOWN_CHARS = len("key-") + 12
 _NUMBERS = ("calls", "errors", "prompt", "of it cached", "completion", "USD")
 
 
 def print_usage(
-    usage: Usage, show: Callable[[str], object], *, now_s: float, days: int = DAYS, by: Sequence[Column] = ("day", "model", "client")
+    usage: Usage,
+    show: Callable[[str], object],
+    *,
+    since_s: float,
+    by: Sequence[Column] = ("day", "model", "client"),
+    client: str = "",
+    is_json: bool = False,
 ) -> None:
-    """Show the table of the last `days` days through `show`, line by line; a day is one of UTC."""
-    sums = usage.table(by, now_s - (days - 1) * DAY_S)
+    """Show the sums since the day of `since_s`, one of UTC, through `show`, line by line; with `client` only its own (it is in `by`)."""
+    sums = [one for one in usage.table(by, since_s) if not client or one.group[by.index("client")] == client]
+    if is_json:
+        rows = [dict(zip([_HEADS[column] for column in by], one.group, strict=True)) | _fields(one) for one in sums]
+        show(jsonio.encode({"since": day_of(since_s), "fault": usage.fault, "rows": rows}).decode())
+        return
     if not sums:
-        show(f"No calls in the last {days} days." if not usage.fault else f"Nothing can be shown: {usage.fault}.")
+        show(f"No calls since {day_of(since_s)}." if not usage.fault else f"Nothing can be shown: {usage.fault}.")
         return
     for line in table_lines(sums, [_HEADS[column] for column in by]):
         show(line)
+
+
+def since_of(text: str, now_s: float) -> float:
+    """`7d` (that many days, today among them) or a date (`2026-11-01`, UTC) in seconds since 1970. `ValueError` for anything else."""
+    number = text.removesuffix("d")
+    if number != text and number.isascii() and number.isdigit() and 0 < int(number) < _MOST_DAYS:
+        return now_s - (int(number) - 1) * DAY_S
+    try:
+        day = datetime.date.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(f"'{text[:50]}' is neither a number of days (7d) nor a date (2026-11-01).") from error
+    return datetime.datetime(day.year, day.month, day.day, tzinfo=datetime.UTC).timestamp()
+
+
+def _fields(one: UsageSum) -> dict[str, float]:
+    """The numbers by their names."""
+    return {name: value for name, value in one._asdict().items() if name != "group"}
 
 
 def table_lines(sums: Sequence[UsageSum], heads: Sequence[str]) -> Iterable[str]:

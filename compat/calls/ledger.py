@@ -58,11 +58,12 @@ class Account:
         return self._decision is not None and (self._decision.looks or self._decision.keeps)
 
     def admit(self, route: Route) -> None:
-        """Take the call's share of its limits. Errors: `TooManyRequests`, `BudgetSpent`, `BadRequest`."""
+        """Take the call's share of its limits. Errors: `ModelForbidden`, `TooManyRequests`, `BudgetSpent`, `BadRequest`."""
         if self._reservation is not None:
             return
         gateway, call = self.gateway, self.call
         self._begin()
+        gateway.keys.check_model(call.client, route.name)
         if call.cache_wish or gateway.settings.cache.enabled:
             decide = partial(gateway.answers.decide, call.protocol, call.envelope, call.cache_wish)
             self._decision = gateway.offload.run(call.envelope.body, decide)

@@ -5,6 +5,7 @@ Times are seconds, sizes bytes, unless a name says otherwise. Every section is f
 
 from __future__ import annotations
 
+import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -14,6 +15,8 @@ Seconds = Annotated[float, msgspec.Meta(ge=0)]
 PositiveSeconds = Annotated[float, msgspec.Meta(gt=0)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Dollars = Annotated[float, msgspec.Meta(ge=0)]
+KeyHash = Annotated[str, msgspec.Meta(pattern="^sha256:[0-9a-f]{64}$")]
+Moment = Annotated[datetime.datetime, msgspec.Meta(tz=True)]
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -203,11 +206,30 @@ class LogSettings(Section, frozen=True):
 
 
 class KeySettings(Section, frozen=True):
-    """`[keys.NAME]`: a client key, stored as `sha256:<hex>`. With none configured, any key is accepted. With `console` it may see
-    everybody's calls in the console, not its own alone."""
+    """`[keys.NAME]`: a client key, stored as `sha256:<hex>`. With none configured, any key is accepted.
 
-    hash: Annotated[str, msgspec.Meta(pattern="^sha256:[0-9a-f]{64}$")]
+    `models` are the public names that it may call, `*` standing for anything; none: all of them. `group` is one of `[groups]`. While it is
+    replaced, `old_hash` is the one before, accepted until `old_until`, or for as long as it is there. With `console` it may see everybody's
+    calls in the console, not its own alone.
+    """
+
+    hash: KeyHash
     console: bool = False
+    models: tuple[str, ...] = ()
+    group: str = ""
+    old_hash: KeyHash | None = None
+    old_until: Moment | None = None
+
+
+class GroupSettings(Section, frozen=True):
+    """`[groups.NAME]`: what the keys of a group may do together: limit strings and US dollars per day and month, which they share; 0 and
+    empty: no limit. `models` are those of its keys that name none themselves.
+    """
+
+    limit: str = ""
+    day_usd: Dollars = 0.0
+    month_usd: Dollars = 0.0
+    models: tuple[str, ...] = ()
 
 
 class EmbeddedSettings(Section, frozen=True):
@@ -342,6 +364,7 @@ class ConfigurationFile(Section, frozen=True):
     discovery: DiscoverySettings = DiscoverySettings()
     log: LogSettings = LogSettings()
     keys: dict[str, KeySettings] = msgspec.field(default_factory=dict)
+    groups: dict[str, GroupSettings] = msgspec.field(default_factory=dict)
     embedded: EmbeddedSettings = EmbeddedSettings()
     vault: VaultSettings = VaultSettings()
     sealing: SealingSettings = SealingSettings()

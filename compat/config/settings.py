@@ -161,6 +161,9 @@ def _check(settings: Settings, has_keys: bool) -> None:
             raise SettingsError(f"{where}: key 'upstreams.{name}.timeouts': the known keys are {known}.") from error
     for model, row in settings.models.items():
         _check_model(model, row, where)
+    for name, key in settings.keys.items():
+        if key.group and key.group not in settings.groups:
+            raise SettingsError(f"{where}: key 'keys.{name}.group': there is no [groups.{key.group}].")
     if not _is_host(host := settings.server.host):
         raise SettingsError(f"{where}: key 'server.host': '{host[:100]}' is neither an IP address nor the name of a host.")
     if not settings.keys and not has_keys:

@@ -40,6 +40,7 @@ def count_tokens_blueprint(gateway: Gateway) -> flask.Blueprint:
         origin["headers"] = headers_of(environ)
         call = call_from(COUNT, read_envelope(environ, gateway.settings.server, gateway.offload), **origin)
         route = gateway.router.resolve(call.model)
+        gateway.keys.check_model(call.client, route.name)
         answer = _asked(gateway, call, route, ClientWatch(environ)) if counts(gateway, route.deployments[0]) else None
         return (answer or _estimated(gateway, call, route)).response()
 

@@ -14,6 +14,7 @@ import gevent.lock
 from limits.storage import MemoryStorage
 from limits.strategies import RateLimiter
 
+from compat.accounting import shared_counts  # noqa: F401  # it registers its scheme
 from compat.storage.redis_link import limiter_options
 
 MEMORY = "memory+bounded://"

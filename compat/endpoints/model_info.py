@@ -14,7 +14,7 @@ from compat import jsonio
 from compat.calls.gateway import Gateway
 from compat.config.catalog import Model
 from compat.endpoints.answers import json_answer
-from compat.endpoints.models import listed_routes
+from compat.endpoints.models import client_of, listed_routes
 from compat.routing.router import Route
 
 
@@ -24,9 +24,8 @@ def model_info_blueprint(gateway: Gateway) -> flask.Blueprint:
 
     @blueprint.get("/v1/model/info")
     def model_info() -> flask.Response:
-        environ = flask.request.environ
-        gateway.keys.client_of(environ.get("HTTP_AUTHORIZATION", ""), environ.get("HTTP_X_API_KEY", ""))
-        return json_answer(jsonio.encode({"data": [info_row(route, gateway.clock.now()) for route in listed_routes(gateway)]}))
+        routes = listed_routes(gateway, client_of(gateway, flask.request.environ))
+        return json_answer(jsonio.encode({"data": [info_row(route, gateway.clock.now()) for route in routes]}))
 
     return blueprint
 

@@ -8,6 +8,7 @@ The fields are OpenAI's (`id`, `object`, `created`, `owned_by`), Anthropic's (`d
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from typing import Any
 
 import flask
@@ -25,20 +26,16 @@ def models_blueprint(gateway: Gateway) -> flask.Blueprint:
     """The endpoints over `gateway`."""
     blueprint = flask.Blueprint("models", __name__)
 
-    def check_key() -> None:
-        environ = flask.request.environ
-        gateway.keys.client_of(environ.get("HTTP_AUTHORIZATION", ""), environ.get("HTTP_X_API_KEY", ""))
-
     @blueprint.get("/v1/models")
     def list_models() -> flask.Response:
-        check_key()
-        rows, listing = model_rows(gateway), listing_for(flask.request.environ)
+        rows, listing = model_rows(gateway, client_of(gateway, flask.request.environ)), listing_for(flask.request.environ)
         return json_answer(jsonio.encode({"object": "list", "data": rows}) if listing is None else listing.page(rows, flask.request.args))
 
     @blueprint.get("/v1/models/<path:model_id>")
     def get_model(model_id: str) -> flask.Response:
-        check_key()
-        row, listing = model_row(gateway, gateway.router.resolve(model_id)), listing_for(flask.request.environ)
+        client, route = client_of(gateway, flask.request.environ), gateway.router.resolve(model_id)
+        gateway.keys.check_model(client, route.name)
+        row, listing = model_row(gateway, route), listing_for(flask.request.environ)
         if model_id.startswith(FOREIGN):
             row["id"] = model_id
         return json_answer(jsonio.encode(row) if listing is None else listing.one(row))
@@ -46,15 +43,22 @@ def models_blueprint(gateway: Gateway) -> flask.Blueprint:
     return blueprint
 
 
-def model_rows(gateway: Gateway) -> list[dict[str, Any]]:
-    """The list: every public name that leads somewhere."""
-    return [model_row(gateway, route) for route in listed_routes(gateway)]
+def client_of(gateway: Gateway, environ: Mapping[str, Any]) -> str:
+    """The name of the client that sent a request. Errors: `InvalidKey`."""
+    return gateway.keys.client_of(environ.get("HTTP_AUTHORIZATION", ""), environ.get("HTTP_X_API_KEY", ""))
 
 
-def listed_routes(gateway: Gateway) -> list[Route]:
-    """The routes of all names that lead somewhere just now."""
+def model_rows(gateway: Gateway, client: str = "") -> list[dict[str, Any]]:
+    """The list: every public name that leads somewhere and that the client may call; without one, all."""
+    return [model_row(gateway, route) for route in listed_routes(gateway, client)]
+
+
+def listed_routes(gateway: Gateway, client: str = "") -> list[Route]:
+    """The routes of all names that lead somewhere just now and that the client may call; without one, all."""
     routes = []
     for name in gateway.router.names():
+        if not gateway.keys.may_call(client, name):
+            continue
         try:
             routes.append(gateway.router.resolve(name))
         except (ModelNotFound, NoUpstream):

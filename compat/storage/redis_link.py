@@ -32,12 +32,15 @@ T = TypeVar("T")
 class Link:
     """How a server is doing. Mutable: every field; no step of it waits but the question itself.
 
-    `fault` is what is wrong now, for people; empty when all is well. `clock` is a monotonic one. The events of `on_event`
-    are `<name>.failed`, `<name>.recovered` and `<name>.value_failed`. Only `errors` are the server's; others leave.
+    `fault` is what is wrong now, for people; empty when all is well. `clock` is a monotonic one, `server` is what it is called. The events
+    of `on_event` are `<name>.failed`, `<name>.recovered` and `<name>.value_failed`. Only `errors` are the server's; others leave.
     """
 
-    def __init__(self, name: str, clock: Callable[[], float], on_event: OnEvent, errors: tuple[type[Exception], ...]) -> None:
+    def __init__(
+        self, name: str, clock: Callable[[], float], on_event: OnEvent, errors: tuple[type[Exception], ...], server: str = "Redis"
+    ) -> None:
         self._name = name
+        self._server = server
         self._clock = clock
         self._on_event = on_event
         self._errors = errors
@@ -49,7 +52,7 @@ class Link:
         """Report that a value of some kind was not what a gateway writes, and is ignored; once for each kind. `what` is our own word."""
         if what not in self._distrusted:
             self._distrusted.add(what)
-            self._on_event(f"{self._name}.value_failed", {"reason": f"Redis holds {what} that no gateway wrote; it is ignored"})
+            self._on_event(f"{self._name}.value_failed", {"reason": f"{self._server} holds {what} that no gateway wrote; it is ignored"})
 
     @property
     def is_left_alone(self) -> bool:
@@ -77,7 +80,7 @@ class Link:
         """The kind of error only: its text may name the server's address with a password."""
         self._retry_at_s = self._clock() + RETRY_S
         was_well = not self.fault
-        self.fault = f"Redis can't be used: {type(error.__cause__ or error).__name__}"
+        self.fault = f"{self._server} can't be used: {type(error.__cause__ or error).__name__}"
         if was_well:
             self._on_event(f"{self._name}.failed", {"reason": self.fault})
 
@@ -97,8 +100,8 @@ def redis_errors() -> tuple[type[Exception], ...]:
 
 
 def limiter_options(url: str) -> dict[str, Any]:
-    """The `storage_options` of Flask-Limiter for the storage at `url` (in memory or `redis://...`): its errors are `LIMITER_ERRORS`."""
-    if url.startswith("memory"):
+    """The `storage_options` of Flask-Limiter for the storage at `url` (memory, a file, `redis://...`): its errors are `LIMITER_ERRORS`."""
+    if not url.startswith(("redis", "valkey")):
         return {"wrap_exceptions": True}
     return {"wrap_exceptions": True, "key_prefix": f"{KEY_PREFIX}:limits", **_options()}
 

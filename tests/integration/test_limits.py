@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,13 +16,15 @@ import openai
 import pytest
 import requests
 
+from compat.accounting.keys import new_key
 from compat.accounting.limits import Estimate
 from compat.config.settings import merge
 from tests.conftest import RunningGateway, to_upstream
 from tests.fakes import openai_answers as answers
 from tests.fakes.redis_server import RedisServer, needs_redis
 from tests.fakes.upstream import Answer, Cut, FakeUpstream, Request, Stall
-from tests.integration.services_folder import until
+from tests.integration.services_folder import ServiceFolder, behind, until
+from tests.integration.test_gunicorn import Started, free_port
 from tests.unit.service.command_line import CommandLine
 
 NAME = "claude-4-sonnet"
@@ -402,3 +405,62 @@ def test_a_limit_that_is_none_is_told_and_nothing_of_its_file_counts(command_lin
     assert "keys.json" in done.stderr
     assert "'many' is not a limit" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        ("/chat/completions", {}),
+        ("/messages", {"max_tokens": 5}),
+        ("/messages/count_tokens", {}),
+        ("/completions", {"prompt": "x"}),
+        ("/embeddings", {"input": "x"}),
+    ],
+)
+def test_a_key_calls_its_own_models_only_whatever_the_protocol(
+    start_gateway: Any, upstream: FakeUpstream, path: str, more: dict[str, Any]
+) -> None:
+    key, digest = new_key()
+    gateway = start_gateway(to_upstream(upstream, keys={"ada": {"hash": digest, "models": ["claude-*"]}}))
+    headers = {"authorization": f"Bearer {key}"}
+    refused = gateway.chat(path=path, model="fake/their-model", headers=headers, **more)
+    assert refused.status_code == 403, refused.text
+    error = refused.json()["error"]
+    assert error["message"] == "The key 'ada' may not call 'fake/their-model', only: claude-*."
+    assert error["type"] == "permission_error"
+    assert upstream.requests == []
+    if path in {"/chat/completions", "/messages"}:
+        assert gateway.chat(path=path, headers=headers, **more).status_code == 200
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["gunicorn app:app", "restart_services.py"])
+def test_a_limit_holds_across_the_workers_of_a_machine(tmp_path: Path, upstream: FakeUpstream, way: str) -> None:
+    """Without Redis; also over a reload, for the count is no worker's own."""
+    folder = ServiceFolder(tmp_path)
+    port = free_port()
+    text = behind(upstream, "workers = 3").replace("port = 0", f"port = {port}")
+    folder.configure(text + '[limits]\nclient = "7/hour"\n')
+    started = None
+    try:
+        if way == "restart_services.py":
+            folder.do("start")
+        else:
+            started = Started(folder, [sys.executable, "-m", "gunicorn", "app:app"], port)
+        root = f"http://127.0.0.1:{port}"
+
+        def call(_: int) -> int:
+            body = {"model": NAME, "messages": [{"role": "user", "content": "Hi"}]}
+            headers = {"connection": "close", "authorization": "Bearer sk-anybody"}
+            return requests.post(f"{root}/v1/chat/completions", json=body, timeout=30, headers=headers).status_code
+
+        codes = gevent.pool.Pool(8).map(call, range(24))
+        assert (codes.count(200), codes.count(429)) == (7, 17)
+        assert (folder.run_folder.root / "limits-1.counts").exists()
+        if started is None:
+            folder.do("reload")
+            assert [call(0) for _ in range(6)] == [429] * 6
+    finally:
+        if started is not None:
+            started.close()
+        folder.close()

@@ -80,7 +80,11 @@ def test_the_table_is_there_when_the_gateway_has_ended(cli: CommandLine, upstrea
 def test_without_calls_it_says_so(cli: CommandLine, upstream: FakeUpstream) -> None:
     cli.configure(configuration(upstream))
     done = cli.call("--usage")
-    assert (done.returncode, done.stdout) == (0, "No calls in the last 30 days.\n")
+    assert done.returncode == 0
+    assert re.fullmatch(r"No calls since \d{4}-\d\d-\d\d\.\n", done.stdout)
+    assert json.loads(cli.call("--usage", "--json").stdout)["rows"] == []
+    refused = cli.call("--usage", "--since", "yesterday")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert not (cli.folder / "data/usage.sqlite").exists()
 
 

@@ -21,6 +21,7 @@ TABLE: dict[type[GatewayError], tuple[int, str, str | None, bool, bool]] = {
     errors.InvalidKey: (401, "invalid_request_error", "invalid_api_key", False, False),
     errors.ForbiddenOrigin: (403, "invalid_request_error", "origin_not_allowed", False, False),
     errors.ForbiddenClient: (403, "invalid_request_error", "client_not_allowed", False, False),
+    errors.ModelForbidden: (403, "permission_error", "model_not_allowed", False, False),
     errors.NotFound: (404, "invalid_request_error", "unknown_url", False, False),
     errors.ModelNotFound: (404, "invalid_request_error", "model_not_found", False, False),
     errors.MethodNotAllowed: (405, "invalid_request_error", "method_not_allowed", False, False),

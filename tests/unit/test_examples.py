@@ -21,7 +21,7 @@ VARIABLES = re.findall(r"^#([A-Z_]+)=", (ROOT / ".env.example").read_text(encodi
 EXAMPLE_LINE = re.compile(r"^# (\[.*|[a-z_]+ = .*)$", re.MULTILINE)
 """A line of the file that is commented out, and no prose."""
 
-TABLES = {"upstreams": "claude", "models": "claude-4-sonnet", "keys": "laptop"}
+TABLES = {"upstreams": "claude", "models": "claude-4-sonnet", "keys": "laptop", "groups": "team"}
 """Tables of named entries -> the name of the example's entry."""
 
 

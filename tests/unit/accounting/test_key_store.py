@@ -206,6 +206,10 @@ def test_an_empty_list_says_what_that_means(line: Line) -> None:
         (["add", "n", "--expires", "soon"], "neither"),
         (["add", "n", "--expires", "2001-01-01"], "in the past"),
         (["add", "n", "--expires", "0d"], "in the past"),
+        (["add", "n", "--group", "nobody"], "no group 'nobody'"),
+        (["rotate", "nobody"], "no key 'nobody'"),
+        (["rotate", "desk"], "put the hash of `--new-key` there, and the present one in old_hash"),
+        (["rotate", "taken", "--overlap", "soon"], "neither"),
         (["revoke", "nobody"], "no key 'nobody'"),
         (["revoke", "desk"], "remove [keys.desk] there"),
     ],
@@ -299,6 +303,36 @@ def test_a_key_is_over_when_its_time_is(line: Line) -> None:
     line.clock.now_s += 0.1
     with pytest.raises(InvalidKey, match="'guest' has expired"):
         keys.client_of(f"Bearer {key}")
+
+
+def test_a_key_that_is_rotated_has_two_secrets_for_a_time(line: Line) -> None:
+    old = line.add("laptop", "--limit", "5/minute")
+    said = line.run("rotate", "laptop", "--overlap", "12h")
+    new = next(word for word in said.split() if word.startswith("sk-compat-"))
+    keys = line.gateway()
+    assert [keys.client_of(f"Bearer {key}") for key in (old, new)] == ["laptop", "laptop"]
+    assert keys.terms_of("laptop") == KeyTerms(limit="5/minute")
+    assert "; old secret until " in line.run("list")
+    line.clock.now_s += 10 * 365 * 86_400
+    assert keys.client_of(f"Bearer {new}") == "laptop"
+    assert refuses(keys, old)
+    line.run("revoke", "laptop")
+    line.clock.now_s = NOW.timestamp()
+    line.later()
+    assert refuses(keys, old)
+    assert refuses(keys, new)
+    assert "no key" not in line.fails("rotate", "laptop")
+
+
+def test_a_key_has_models_and_a_group_of_the_configuration(line: Line) -> None:
+    (line.folder / "config.toml").write_text("[groups.team]\nday_usd = 5\n")
+    line.add("laptop", "--models", "claude-*, gpt-5.6", "--group", "team")
+    assert "group team; models claude-*, gpt-5.6" in line.run("list")
+    keys = line.gateway()
+    assert keys.terms_of("laptop") == KeyTerms(models=("claude-*", "gpt-5.6"), group="team")
+    line.run("revoke", "laptop")
+    line.later()
+    assert keys.members_of("team") == ["laptop"], "what it has spent was spent"
 
 
 def test_what_a_key_may_do_is_there_for_the_limits(line: Line) -> None:

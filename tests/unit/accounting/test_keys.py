@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 
 import pytest
 
 from compat.accounting.keys import ANONYMOUS, ClientKeys, new_key
-from compat.config.sections import KeySettings
+from compat.config.sections import GroupSettings, KeySettings
 from compat.config.settings import load_settings
-from compat.errors import InvalidKey
+from compat.errors import InvalidKey, ModelForbidden
 
 
 def configured(**keys: str) -> ClientKeys:
@@ -87,3 +88,58 @@ def test_a_new_key_fits_its_hash_and_is_never_the_same() -> None:
 def test_a_key_is_required_once_there_is_one() -> None:
     assert not configured().are_required
     assert configured(ada="sk-ada").are_required
+
+
+def hashed(key: str) -> str:
+    return "sha256:" + hashlib.sha256(key.encode()).hexdigest()
+
+
+TEAM = GroupSettings(models=("claude-*",))
+KEYS = {
+    "ada": KeySettings(hash=hashed("sk-ada"), models=("gpt-x", "*-mini")),
+    "bea": KeySettings(hash=hashed("sk-bea"), group="team"),
+    "cleo": KeySettings(hash=hashed("sk-cleo"), group="team", models=("claude-x", "gpt-x")),
+    "dora": KeySettings(hash=hashed("sk-dora")),
+}
+
+
+@pytest.mark.parametrize(
+    ("client", "allowed", "forbidden"),
+    [
+        ("ada", ["gpt-x", "gpt-x-mini"], ["gpt-xx", "up/gpt-x", ""]),
+        ("bea", ["claude-x"], ["gpt-x", "anthropic/claude-x"]),
+        ("cleo", ["claude-x", "gpt-x"], ["claude-y"]),
+        ("dora", ["anything"], []),
+        ("anonymous", ["anything"], []),
+    ],
+)
+def test_a_key_may_call_its_models_or_those_of_its_group(client: str, allowed: list[str], forbidden: list[str]) -> None:
+    keys = ClientKeys(KEYS, groups={"team": TEAM})
+    for model in allowed:
+        keys.check_model(client, model)
+    for model in forbidden:
+        with pytest.raises(ModelForbidden, match=f"The key '{client}' may not call '{model}', only: "):
+            keys.check_model(client, model)
+
+
+def test_the_keys_of_a_group_are_known_by_name() -> None:
+    assert ClientKeys(KEYS, groups={"team": TEAM}).members_of("team") == ["bea", "cleo"]
+
+
+def test_a_key_whose_group_is_not_there_is_refused_for_it_has_no_limits() -> None:
+    with pytest.raises(InvalidKey, match="of the group 'team', which the configuration does not have"):
+        ClientKeys(KEYS).client_of("Bearer sk-bea")
+
+
+def test_of_a_key_that_is_replaced_both_secrets_are_accepted_for_a_time() -> None:
+    until = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    rows = {"ada": KeySettings(hash=hashed("sk-new"), old_hash=hashed("sk-old"), old_until=until)}
+    now_s = until.timestamp() - 1
+    keys = ClientKeys(rows, now=lambda: now_s)
+    assert [keys.client_of(f"Bearer {key}") for key in ("sk-new", "sk-old")] == ["ada", "ada"]
+    now_s = until.timestamp()
+    assert keys.client_of("Bearer sk-new") == "ada"
+    with pytest.raises(InvalidKey):
+        keys.client_of("Bearer sk-old")
+    endless = ClientKeys({"ada": KeySettings(hash=hashed("sk-new"), old_hash=hashed("sk-old"))})
+    assert endless.client_of("Bearer sk-old") == "ada"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import types
@@ -20,7 +21,7 @@ from compat.accounting.key_store import KeyTerms
 from compat.accounting.limit_counts import LEASE_S, MAX_LATE
 from compat.accounting.limits import _MAX_KNOWN, HELD_RETRY_S, SPENT_TTL_S, BudgetSpent, Estimate, Limits, Reservation, estimate_of
 from compat.config.catalog import Price, PriceTier
-from compat.config.sections import LimitSettings
+from compat.config.sections import GroupSettings, LimitSettings
 from compat.config.settings import SettingsError
 from compat.endpoints.limiter import MAX_COUNTS, MEMORY, make_limiter
 from compat.errors import ClientGone, GatewayError, TooManyRequests
@@ -69,7 +70,9 @@ class Storage:
 class Bench:
     """Limits over a storage of `Storage`'s kind, or over a real one at `url`; its clock stands at noon."""
 
-    def __init__(self, *, url: str = "", yields: bool = False, later: Any = None, storage: Any = None, **settings: Any) -> None:
+    def __init__(
+        self, *, url: str = "", yields: bool = False, later: Any = None, storage: Any = None, groups: Any = None, **settings: Any
+    ) -> None:
         self.now_s = NOON_S
         self.events: list[str] = []
         self.spent_usd: dict[str, float] = {}
@@ -85,6 +88,8 @@ class Bench:
             terms_of=lambda client: self.terms.get(client),
             spent=lambda client, _since_s: self.spent_usd.get(client, 0.0),
             later=later or (lambda run: run()),
+            groups=groups,
+            members_of=lambda group: [name for name, terms in self.terms.items() if terms.group == group],
         )
 
     def admit(self, estimate: Estimate = CALL, client: str = "laptop", model: str = "sonnet") -> Reservation:
@@ -631,3 +636,31 @@ def test_four_processes_on_redis_pass_a_budget_by_one_call_at_most(before_usd: f
             worker.stdin.write("go\n")
             worker.stdin.flush()
         assert sum(int(worker.communicate(timeout=60)[0]) for worker in workers) == admitted
+
+
+def test_the_keys_of_a_group_share_its_limit() -> None:
+    bench = Bench(groups={"team": GroupSettings(limit="3/minute")})
+    bench.terms = {"ada": KeyTerms(group="team"), "bea": KeyTerms(group="team"), "eve": KeyTerms(group="gone")}
+    for client in ("ada", "bea", "ada"):
+        bench.admit(client=client)
+    error = bench.refusal(client="bea")
+    assert error.message.startswith("The limit of the group 'team', 3 requests per minute, is reached; ")
+    assert bench.left("requests", client="bea") == "0"
+    bench.admit(client="eve")
+    bench.admit(client="team")
+
+
+def test_the_budget_of_a_group_is_spent_by_all_its_keys_and_outlives_the_process() -> None:
+    bench = Bench(groups={"team": GroupSettings(day_usd=1.0)})
+    bench.terms = {"ada": KeyTerms(group="team", day_usd=0.5), "bea": KeyTerms(group="team"), "cleo": KeyTerms(group="team")}
+    bench.spent_usd = {"ada": 0.2, "bea": 0.7, "team": 5.0}
+    bench.admit(client="cleo").settle(USAGE, 0.1)
+    error = bench.refusal(client="bea")
+    assert isinstance(error, BudgetSpent)
+    assert error.message.startswith("The budget of the group 'team', 1 USD per day, is spent (1 USD); ")
+    assert isinstance(bench.refusal(client="ada"), BudgetSpent)
+
+
+def test_a_wrong_limit_of_a_group_names_its_key() -> None:
+    with pytest.raises(SettingsError, match=re.escape("key 'groups.team.limit': 'lots' is not a limit")):
+        Bench(groups={"team": GroupSettings(limit="lots")})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 import stat
 import threading
@@ -13,7 +14,7 @@ from typing import Any
 import gevent
 import pytest
 
-from compat.accounting.usage_report import print_usage
+from compat.accounting.usage_report import DAYS, print_usage, since_of
 from compat.accounting.usage_rows import UsageCall, call_of, day_of
 from compat.accounting.usage_store import MAX_BATCH, MAX_QUEUED, NoUsage, UsageStore, UsageSum
 from compat.config.sections import UsageSettings
@@ -533,9 +534,9 @@ def test_switched_off_it_keeps_nothing() -> None:
 # The report.
 
 
-def report(at: Bench, **rest: Any) -> list[str]:
+def report(at: Bench, since: str = DAYS, **rest: Any) -> list[str]:
     lines: list[str] = []
-    print_usage(at.usage, lines.append, now_s=at.now_s, **rest)
+    print_usage(at.usage, lines.append, since_s=since_of(since, at.now_s), **rest)
     return lines
 
 
@@ -572,7 +573,7 @@ def test_the_report_goes_back_so_many_days_and_takes_other_columns(bench: Any) -
     at.now_s += DAY_S
     at.add(client="desk")
     at.flush()
-    lines = report(at, days=1, by=("client",))
+    lines = report(at, "1d", by=("client",))
     assert [line.split()[:2] for line in lines] == [
         ["key", "calls"],
         lines[1].split()[:2],
@@ -584,7 +585,33 @@ def test_the_report_goes_back_so_many_days_and_takes_other_columns(bench: Any) -
 
 def test_the_report_says_why_there_is_nothing(bench: Any) -> None:
     at = bench()
-    assert report(at) == ["No calls in the last 30 days."]
+    assert report(at) == ["No calls since 2023-10-16."]
     at.path.mkdir(parents=True)
     (line,) = report(at)
     assert line.startswith("Nothing can be shown: usage.sqlite: ")
+
+
+def test_the_report_is_json_for_programs_and_of_one_key(bench: Any) -> None:
+    at = bench()
+    at.add()
+    at.add(client="desk", model="gpt")
+    at.flush()
+    (line,) = report(at, "2023-11-01", client="desk", is_json=True)
+    row = {"day": "2023-11-14", "model": "gpt", "key": "desk", "calls": 1, "errors": 0, "prompt_tokens": 100, "completion_tokens": 20}
+    more = {"cache_read_tokens": 60, "cache_write_tokens": 30, "cost_usd": 0.25}
+    found = json.loads(line)
+    assert found == {"since": "2023-11-01", "fault": "", "rows": [found["rows"][0]]}
+    assert found["rows"][0].items() >= row.items()
+    assert found["rows"][0].keys() == {**row, **more}.keys()
+    assert report(at, client="nobody") == ["No calls since 2023-10-16."]
+
+
+@pytest.mark.parametrize(("text", "begin_s"), [("1d", NOON_S), ("3d", NOON_S - 2 * DAY_S), ("2023-11-14", NOON_S - DAY_S / 2)])
+def test_a_report_begins_so_many_days_ago_or_on_a_date(text: str, begin_s: float) -> None:
+    assert since_of(text, NOON_S) == begin_s
+
+
+@pytest.mark.parametrize("text", ["", "d", "0d", "-1d", "yesterday", "99999d", "2023-13-01", "²d"])
+def test_another_begin_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="neither a number of days"):
+        since_of(text, NOON_S)

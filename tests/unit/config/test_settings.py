@@ -203,3 +203,10 @@ def test_the_environment_wins_over_its_file(tmp_path: Path, monkeypatch: pytest.
     _, environment = read_configuration(tmp_path, {})
     assert (environment["COMPAT_TEST_A"], environment["COMPAT_TEST_B"]) == ("shell", "file")
     assert "COMPAT_TEST_C" not in environment
+
+
+def test_the_group_of_a_key_must_be_there(tmp_path: Path) -> None:
+    key = f'[keys.ada]\nhash = "{HASH}"\ngroup = "team"\n'
+    assert load(tmp_path, key + "[groups.team]\nday_usd = 5").groups["team"].day_usd == 5
+    with pytest.raises(SettingsError, match=r"key 'keys.ada.group': there is no \[groups.team\]"):
+        load(tmp_path, key)

@@ -99,6 +99,20 @@ def test_a_key_is_asked_for_once_there_is_one(tmp_path: Path, path: str) -> None
     assert client.get(path, headers={"x-api-key": key}).status_code == 200
 
 
+def test_a_key_sees_the_models_that_it_may_call(tmp_path: Path) -> None:
+    key, digest = new_key()
+    rows = {"ada": {"hash": digest, "models": ["claude-4*"]}}
+    client = Client(create_app(make_gateway(tmp_path, {"keys": rows}, {"ANTHROPIC_API_KEY": "sk-1"})))
+    headers = {"authorization": f"Bearer {key}"}
+    names = [row["id"] for row in client.get("/v1/models", headers=headers).json["data"]]
+    assert "claude-4-sonnet" in names
+    assert {name[:8] for name in names} == {"claude-4"}
+    assert [row["model_name"] for row in client.get("/v1/model/info", headers=headers).json["data"]] == names
+    assert client.get("/v1/models/claude-4-sonnet", headers=headers).status_code == 200
+    refused = client.get("/v1/models/claude-haiku-4-5", headers=headers)
+    assert (refused.status_code, refused.json["error"]["code"]) == (403, "model_not_allowed")
+
+
 def row_of(gateway: Gateway, name: str, model: Model) -> dict[str, Any]:
     return model_row(gateway, Route(name, (Group((Deployment(make_upstream("up"), "x", model),), (1,)),)))
 
