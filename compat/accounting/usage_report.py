@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from compat import jsonio
-from compat.accounting.usage_store import DAY_S, Column, Usage, UsageSum, day_of
+from compat.accounting.usage_rows import day_of
+from compat.accounting.usage_store import DAY_S, Column, Usage, UsageSum
 
 DAYS = "30d"
 _HEADS = {"day": "day", "client": "key", "model": "model", "deployment": "deployment"}
