@@ -39,7 +39,7 @@ KeyName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
 
 class KeyTerms(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a key may do: limit strings (`60/minute; 100000 tokens/minute`), US dollars per day and month, until when, and which models; with
+    """What a key may do: limit strings (`60/minute; 100000 tokens/minute`), US dollars per day and month, until when, which models; with
     `console` it may see everybody's calls in the console, not its own alone.
 
     Empty, 0 and none: what `[limits]` of the configuration says of every key, and all models. `group` is one of `[groups]`.

@@ -128,7 +128,7 @@ def test_every_view_agrees_with_the_report_to_the_cent(found: list[Any]) -> None
         stored.usage.flush()
         stored.now_s = NOON_S + 3 * DAY_S
         lines: list[str] = []
-        print_usage(stored.usage, lines.append, now_s=stored.now_s)
+        print_usage(stored.usage, lines.append, since_s=NOON_S)
         reported = lines[-1].split() if found else ["total", "0", "0", "0", "0", "0", "0"]
         for by in (*((name,) for name in queries._COLUMNS), ("day", "model"), ("day", "session"), ("key", "session")):
             sums = queries._added([row.sums for row in queries.cost(stored.usage, by, NOON_S)])

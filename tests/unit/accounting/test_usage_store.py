@@ -598,7 +598,7 @@ def test_the_report_is_json_for_programs_and_of_one_key(bench: Any) -> None:
     at.flush()
     (line,) = report(at, "2023-11-01", client="desk", is_json=True)
     row = {"day": "2023-11-14", "model": "gpt", "key": "desk", "calls": 1, "errors": 0, "prompt_tokens": 100, "completion_tokens": 20}
-    more = {"cache_read_tokens": 60, "cache_write_tokens": 30, "cost_usd": 0.25}
+    more = {"cache_read_tokens": 60, "cache_write_tokens": 30, "cost_usd": 0.25, "saved_usd": 0.0}
     found = json.loads(line)
     assert found == {"since": "2023-11-01", "fault": "", "rows": [found["rows"][0]]}
     assert found["rows"][0].items() >= row.items()
