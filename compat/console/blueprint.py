@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import flask
+from flask.globals import request_ctx
 
 from compat.calls.gateway import Gateway
 from compat.console.access import Access
@@ -95,8 +96,8 @@ def _page(gateway: Gateway, access: Access, menu: tuple[Page, ...], page: Page, 
 
 def _feed(gateway: Gateway, access: Access, row: FeedRow, **_: str) -> flask.Response:
     """A feed for a visitor who may see it."""
-    request = flask.request
+    request = request_ctx.request
     visitor = access.visitor_of(request)
     if visitor is None:
         return error_answer(InvalidKey("The console's data needs a key: sign in, or send it as 'Authorization: Bearer KEY'."))
-    return row.feed(Visit(gateway, visitor, request, asked_language(request)))
+    return row.feed(Visit(gateway, visitor, request, asked_language(request), lambda: access.visitor_of(request) == visitor))

@@ -28,8 +28,6 @@ def show_overview(visit: Visit) -> Mapping[str, Any]:
         "today": today,
         "hour": hour_plot(today.minutes, visit),
         "month": forecast(gateway.usage, now_s, key=visitor.key),
-        "keeps_usage": gateway.settings.usage.enabled and bool(gateway.settings.usage.path),
-        "usage_fault": gateway.usage.fault,
         "fetched": gateway.engine.presets if gateway.engine is not None and not gateway.router.upstreams else (),
     }
 

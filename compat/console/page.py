@@ -34,12 +34,13 @@ The policy on referrers is not `no-referrer`, by which browsers send forms witho
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A request by somebody who may see what it asks for."""
+    """A request by somebody who may see what it asks for. `is_allowed`: whether that is still so, for answers that last."""
 
     gateway: Gateway
     visitor: Visitor
     request: flask.Request
     language: Language
+    is_allowed: Callable[[], bool] = lambda: True
 
     @property
     def root_url(self) -> str:
