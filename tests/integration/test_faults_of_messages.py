@@ -38,6 +38,11 @@ CELLS = [
     for is_stream in (False, True)
     if wire in SERVED and (fault.is_streamed if is_stream else fault.is_whole) and fault.name not in PASSING
 ]
+IN_MID_ANSWER = [
+    fault
+    for fault in map(at_this_door, FAULTS)
+    if fault.is_streamed and "anthropic" in fault.wires and fault.place in {"mid-text", "mid-call"}
+]
 cells = pytest.mark.parametrize(("fault", "wire", "is_stream"), CELLS)
 KINDS = {
     408: {"invalid_request_error", "timeout_error"},
@@ -131,7 +136,15 @@ def test_with_one_deployment(in_memory: InMemory, fault: Fault, wire: Wire, is_s
 
 @cells
 def test_with_a_healthy_one_next(in_memory: InMemory, fault: Fault, wire: Wire, is_stream: bool) -> None:
-    other: Wire = "openai" if wire == "anthropic" else "anthropic"
+    check_spared(in_memory, fault, wire, is_stream=is_stream, other="openai" if wire == "anthropic" else "anthropic")
+
+
+@pytest.mark.parametrize("fault", IN_MID_ANSWER, ids=lambda fault: f"{fault.place}-{fault.name}")
+def test_from_anthropic_in_mid_answer_to_a_healthy_responses_upstream(in_memory: InMemory, fault: Fault) -> None:
+    check_spared(in_memory, fault, "anthropic", is_stream=True, other="responses")
+
+
+def check_spared(in_memory: InMemory, fault: Fault, wire: Wire, *, is_stream: bool, other: Wire) -> None:
     faulty = in_memory.upstream(fault.make(wire, is_stream), tls_of(fault))
     spare = in_memory.upstream(healthy(other))
     upstreams = {"a": faulty_row(fault, faulty, wire), "b": row_of(spare, other)}
