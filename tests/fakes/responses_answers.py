@@ -220,7 +220,8 @@ class ResponsesApi:
         spent = {"output_tokens": tokens(items), "output_tokens_details": {"reasoning_tokens": tokens_of_reasoning(items)}}
         usage = {**self.cache.usage(body), **spent}
         limit = body.get("max_output_tokens")
-        rest: dict[str, Any] = {"model": body["model"], "max_output_tokens": limit}
+        words_of = {"format": {"type": "text"}, "verbosity": "medium", **(body.get("text") or {})}
+        rest: dict[str, Any] = {"model": body["model"], "max_output_tokens": limit, "text": words_of}
         if limit is not None and spent["output_tokens"] > limit and items[-1]["type"] == "message":
             words = items[-1]["content"][0]["text"][: limit * CHARS_PER_TOKEN]
             items = [*items[:-1], {**items[-1], "status": "incomplete", "content": [text_part(words)]}]
