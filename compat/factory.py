@@ -44,6 +44,7 @@ from compat.endpoints.quiet import quiet_blueprint
 from compat.endpoints.responses_socket import PATH, SocketDoor
 from compat.engine.base import Engine
 from compat.engine.ladder import calls_tools, engine_of, name_of, settled
+from compat.protocols import protocol_at
 from compat.protocols.sealed import Sealer
 from compat.routing.admission import Gates
 from compat.routing.affinity import Affinity
@@ -162,7 +163,8 @@ def create_app(gateway: Gateway) -> Front:
     attach_compression(app)
     doors = doors_of(gateway)
     app.register_blueprint(doors_blueprint(doors))
-    app.wsgi_app = HotPath(app, doors, {PATH: SocketDoor()}, functools.partial(fault_of, gateway))  # type: ignore[method-assign]  # as Flask's documentation has it
+    sockets = {PATH: SocketDoor(gateway, protocol_at(PATH))}
+    app.wsgi_app = HotPath(app, doors, sockets, functools.partial(fault_of, gateway))  # type: ignore[method-assign]  # as Flask's documentation has it
     for make_blueprint in (
         embeddings_blueprint,
         count_tokens_blueprint,

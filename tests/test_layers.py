@@ -40,7 +40,9 @@ ROOMS: dict[str, frozenset[str]] = {
     "reuse": frozenset({"gevent", "msgspec"}),
     "cluster": frozenset({"gevent", "msgspec", "prometheus_client"}),
     "calls": frozenset({"gevent"}),
-    "endpoints": frozenset({"backports", "compression", "flask", "flask_compress", "flask_limiter", "gevent", "limits", "werkzeug"}),
+    "endpoints": frozenset(
+        {"backports", "compression", "flask", "flask_compress", "flask_limiter", "gevent", "limits", "websockets", "werkzeug"}
+    ),
     "console": frozenset({"flask", "itsdangerous", "limits", "markupsafe", "msgspec", "pygal"}),
     "stores": frozenset({"gevent"}),
     "factory": frozenset({"flask", "gevent"}),

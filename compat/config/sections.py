@@ -30,6 +30,7 @@ class ServerSettings(Section, frozen=True):
     answers may finish, `heartbeat_s` is the silence after which a stream gets a comment, `max_body_bytes` bounds a request. While many
     streams flow, pieces that arrive within `gather_ms` are handled together. Under gunicorn there are `workers` processes, and those that
     a restart or a reload replaces may finish their answers for `drain_s`.
+    `websockets`: the Responses API is served over them as well.
     """
 
     host: str = "127.0.0.1"
@@ -42,6 +43,7 @@ class ServerSettings(Section, frozen=True):
     gather_ms: Annotated[float, msgspec.Meta(ge=0, le=20)] = 1.0
     shutdown_s: Seconds = 30.0
     max_connections: Positive = 10_000
+    websockets: bool = True
     workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 2
     drain_s: Seconds = 900.0
 

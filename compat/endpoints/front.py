@@ -46,7 +46,7 @@ _MODELS = "/models"
 _SPOKEN = tuple(path.removeprefix("/v1") for protocol in CLIENT_PROTOCOLS.values() for path in protocol.paths)
 _COLLECTIONS = (_MODELS, *(path.removeprefix("/v1") for one in CLIENT_PROTOCOLS.values() if one.is_parent for path in one.paths))
 """Paths that others are below."""
-_ENDINGS = tuple(sorted((*_SPOKEN, "/responses", "/model/info", _MODELS), key=len, reverse=True))
+_ENDINGS = tuple(sorted((*_SPOKEN, "/model/info", _MODELS), key=len, reverse=True))
 """Of the paths of endpoints; the longer one first where one ends with another."""
 
 

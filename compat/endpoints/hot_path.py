@@ -59,7 +59,7 @@ class HotPath:
     def _door(self, environ: Environ) -> Door | SocketDoor | None:
         if environ["REQUEST_METHOD"] == "POST":
             return self._doors.get(environ["PATH_INFO"])
-        is_socket = environ.get("HTTP_UPGRADE", "").lower() == "websocket"  # Flask has no views for these
+        is_socket = environ.get("HTTP_UPGRADE", "").lower() == "websocket" or "HTTP_SEC_WEBSOCKET_KEY" in environ  # a proxy may drop one
         return self._sockets.get(environ["PATH_INFO"]) if is_socket else None
 
     def _processed(self, environ: Environ, answer: Answer) -> flask.Response:

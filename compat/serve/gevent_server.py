@@ -59,6 +59,22 @@ class ClientOutlet:
         """How long a client may take nothing."""
         return SEND_TIMEOUT_S
 
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the server leaves what comes next to others."""
+        leaving: bool = self._handler.server.is_leaving
+        return leaving
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an answer is being made; a connection that was upgraded says so itself."""
+        return self._handler.is_busy
+
+    @is_busy.setter
+    def is_busy(self, is_busy: bool) -> None:
+        self._handler.is_busy = is_busy
+        self._handler.idle_since_s = time.monotonic()
+
     def descriptor(self) -> int:
         """The socket's."""
         number: int = self._handler.socket.fileno()
@@ -192,14 +208,14 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
         finally:
             self.is_busy = False
             self.idle_since_s = time.monotonic()
-            if self.wsgi_input.is_left:  # nobody knows where the next request would begin
+            if self.wsgi_input.is_left or self.connection_upgraded:  # nobody knows where the next request would begin
                 self.close_connection = True
             self.environ.clear()  # it leads to what leads back to it: the outlet, Flask's request
 
     def finalize_headers(self) -> None:
         """A server that leaves asks the client for a new connection next time; another one will take it."""
         super().finalize_headers()
-        if self.server.is_leaving:
+        if self.server.is_leaving and not self.connection_upgraded:
             self.close_connection = True
             headers: list[tuple[bytes, bytes]] = self.response_headers
             headers[:] = [(name, value) for name, value in headers if name.lower() != b"connection"]

@@ -19,6 +19,7 @@ import msgspec
 
 from compat.protocols.base import ClientApi
 from compat.setup.claude import claude_config, claude_text
+from compat.setup.codex import codex_config, codex_text
 from compat.setup.kilo import kilo_config, kilo_text
 from compat.setup.offers import Offer, main_model
 
@@ -84,6 +85,11 @@ def _kilo(client: str, offers: Offers, base_url: str, key: str) -> Sequence[tupl
 def _claude(offers: Offers, base_url: str, key: str) -> Sequence[tuple[Any, ...]]:
     document = claude_config(offers, base_url, key)
     return [(claude_text(document), document)]
+
+
+def _codex(offers: Offers, base_url: str, key: str) -> Sequence[tuple[Any, ...]]:
+    document = codex_config(offers, base_url, key)
+    return [(codex_text(document), document)]
 
 
 def _roo(offers: Offers, base_url: str, key: str) -> Sequence[tuple[Any, ...]]:
@@ -160,6 +166,7 @@ _CONTENTS: Mapping[str, Callable[[Offers, str, str], Sequence[tuple[Any, ...]]]]
         "kilo": functools.partial(_kilo, "kilo"),
         "opencode": functools.partial(_kilo, "opencode"),
         "claude": _claude,
+        "codex": _codex,
         "roo": _roo,
         "continue": _continue,
         "aider": _aider,

@@ -1,7 +1,7 @@
 """`python app.py setup CLIENT`: write or print the client's configuration, then prove that it works.
 
-A file that exists is changed only where it can be merged without loss (Kilo Code, opencode, Claude Code); a copy of it is kept beside it,
-and the difference is shown. Any other file that exists is left alone, and what to add is printed.
+A file that exists is changed only where it can be merged without loss (Kilo Code, opencode, Claude Code, Codex); a copy of it is kept
+beside it, and the difference is shown. Any other file that exists is left alone, and what to add is printed.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import stat
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import requests
 
 from compat.protocols.base import ClientApi
-from compat.setup import claude, kilo
+from compat.setup import claude, codex, kilo
 from compat.setup.clients import ClientFile, ClientSetup, client_setup, clients
 from compat.setup.jsonc import JsoncError
 from compat.setup.offers import main_model, read_offers
@@ -29,6 +30,8 @@ from compat.setup.proof import DIALECTS, Proof, ProofError, prove
 from compat.storage.whole_file import replace_file
 
 ANY_KEY = "sk-any"
+_OWN = {"claude": claude, "codex": codex}
+"""Clients whose file is of a form of its own; the others have Kilo Code's."""
 _LIST_TIMEOUT_S = 10
 _STEP_TIMEOUT_S = 300
 
@@ -66,7 +69,7 @@ def run_setup(order: SetupOrder, say: Callable[[str], None]) -> int:
     try:
         for file in setup.files:
             _write(order, file, say)
-    except (JsoncError, OSError) as error:
+    except (JsoncError, codex.TomlError, OSError) as error:
         say(f"Nothing was changed: {error}")
         return 1
     for text in setup.steps["en"] if not any(file.document for file in setup.files) else setup.steps["en"][1:]:
@@ -185,8 +188,8 @@ def _write(order: SetupOrder, file: ClientFile, say: Callable[[str], None]) -> N
         else:
             say(f"Not changed, because it exists: {path}\nAdd this to it:\n\n{file.text}")
         return
-    is_claude = order.client == "claude"
-    text = claude.merged(existing, file.document) if is_claude else kilo.merged(existing, file.document, order.client)
+    merge = _OWN[order.client].merged if order.client in _OWN else partial(kilo.merged, client=order.client)
+    text = merge(existing, file.document)
     if text == existing:
         say(f"Unchanged: {path}")
         return
@@ -201,9 +204,11 @@ def _write(order: SetupOrder, file: ClientFile, say: Callable[[str], None]) -> N
 
 def _path(order: SetupOrder, file: ClientFile) -> Path:
     if file.document is not None:
-        if order.client == "claude":
-            return claude.config_path(order.environment, order.home).resolve()
-        return kilo.config_path(order.environment, order.home, order.client).resolve()
+        own = _OWN.get(order.client)
+        path: Path = (
+            own.config_path(order.environment, order.home) if own else kilo.config_path(order.environment, order.home, order.client)
+        )
+        return path.resolve()
     return order.home / file.path.removeprefix("~/") if file.path.startswith("~/") else order.folder / file.path
 
 

@@ -21,6 +21,7 @@ from compat.protocols.client_protocol import ClientProtocol
 from compat.protocols.events import BlockStart
 from compat.protocols.joined import FrameReader
 from compat.protocols.messages.client import MESSAGES
+from compat.protocols.responses.client import RESPONSES
 from compat.protocols.transcript import ToolCall, Transcript
 from compat.wire.sse import EventSplitter
 from compat.wire.usage import Usage
@@ -88,13 +89,24 @@ def _said_to_messages(text: str, call: ToolCall) -> list[dict[str, Any]]:
     ]
 
 
+def _said_to_responses(text: str, call: ToolCall) -> list[dict[str, Any]]:
+    said = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}
+    called = {"type": "function_call", "call_id": call.call_id, "name": call.name, "arguments": call.arguments}
+    return [*([said] if text else []), called, {"type": "function_call_output", "call_id": call.call_id, "output": _RESULT}]
+
+
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How a step is made in one protocol: where to, a request's other fields, and the turn with a call and its result."""
+    """How a step is made in one protocol: where to, a request's other fields, and the turn with a call and its result.
+
+    `conversation` and `limit` are its words for the messages and for the limit of the answer.
+    """
 
     protocol: ClientProtocol
     fields: Mapping[str, Any]
     turn: Callable[[str, ToolCall], list[dict[str, Any]]]
+    conversation: str = "messages"
+    limit: str = "max_tokens"
 
     @property
     def path(self) -> str:
@@ -102,7 +114,7 @@ class Dialect:
         return self.protocol.paths[0].removeprefix("/v1")
 
 
-_FUNCTION = {"type": "function", "function": {"name": "note", "description": _DESCRIPTION, "parameters": _SCHEMA}}
+_FUNCTION: Mapping[str, Any] = {"type": "function", "function": {"name": "note", "description": _DESCRIPTION, "parameters": _SCHEMA}}
 DIALECTS: Mapping[ClientApi, Dialect] = MappingProxyType(
     {
         "openai.chat": Dialect(
@@ -112,6 +124,13 @@ DIALECTS: Mapping[ClientApi, Dialect] = MappingProxyType(
             MESSAGES,
             {"tools": [{"name": "note", "description": _DESCRIPTION, "input_schema": _SCHEMA}], "tool_choice": {"type": "auto"}},
             _said_to_messages,
+        ),
+        "openai.responses": Dialect(
+            RESPONSES,
+            {"tools": [{"type": "function", **_FUNCTION["function"], "strict": False}], "tool_choice": "auto", "store": False},
+            _said_to_responses,
+            conversation="input",
+            limit="max_output_tokens",
         ),
     }
 )
@@ -142,7 +161,7 @@ def prove(send: Send, model: str, api: ClientApi = "openai.chat") -> Proof:
 def _ask(send: Send, model: str, messages: Sequence[Mapping[str, Any]], dialect: Dialect) -> Transcript:
     """A streamed answer, put together as the client does."""
     protocol = dialect.protocol
-    body = {"model": model, "max_tokens": 2000, "messages": messages, "stream": True, **dialect.fields}
+    body = {"model": model, dialect.limit: 2000, dialect.conversation: messages, "stream": True, **dialect.fields}
     answer, reader, splitter = Transcript(), protocol.reader(), EventSplitter()
     for data in send(body):
         for block in splitter.feed(data):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from compat.setup import claude
+from compat.setup import claude, codex
 from compat.setup.clients import client_setup, clients
 from compat.setup.jsonc import JsoncError, parse
 from compat.setup.kilo import config_path, kilo_config, kilo_text, merged
@@ -199,3 +200,61 @@ def test_claude_codes_settings_are_merged_into_what_is_there() -> None:
 def test_claude_codes_settings_are_where_it_looks(tmp_path: Path) -> None:
     assert claude.config_path({}, tmp_path) == tmp_path / ".claude/settings.json"
     assert claude.config_path({"CLAUDE_CONFIG_DIR": "/x"}, tmp_path) == Path("/x/settings.json")
+
+
+def test_codex_gets_the_provider_and_its_models_from_the_gateway() -> None:
+    assert tomllib.loads(text_of("codex")) == {
+        "model": "claude-4-sonnet",
+        "model_provider": "openai-compat",
+        "model_providers": {
+            "openai-compat": {
+                "name": "openai-compat",
+                "base_url": URL,
+                "experimental_bearer_token": KEY,
+                "wire_api": "responses",
+                "supports_websockets": True,
+                "model_catalog_url": f"{URL}/models",
+            }
+        },
+    }
+
+
+CODEX = codex.codex_config(OFFERS, URL, KEY)
+OLD = '[model_providers.openai-compat]\nname = "old"\n[model_providers.openai-compat.http_headers]\nx = "1"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("", ""),
+        ("\ufeff# mine\nmodel = 'gpt-5.5' # a favourite\napproval_policy = \"never\"", '# mine\napproval_policy = "never"\n'),
+        ('"model_provider" = "x"\n\n[tui]\ntheme = "dark"\n', '\n[tui]\ntheme = "dark"\n'),
+        (OLD + '[model_providers.other]\nname = "o"\n', '[model_providers.other]\nname = "o"\n'),
+        ('[profiles.x]\nmodel = "theirs"\n' + OLD, '[profiles.x]\nmodel = "theirs"\n'),
+    ],
+)
+def test_codex_configuration_is_merged_into_what_is_there(text: str, kept: str) -> None:
+    once = codex.merged(text, CODEX)
+    assert (
+        once == f'model = "claude-4-sonnet"\nmodel_provider = "openai-compat"\n{kept}\n{codex.codex_text(CODEX).partition(chr(10) * 2)[2]}'
+    )
+    assert codex.merged(once, CODEX) == once
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("model = ", "not TOML"),
+        ('notes = """\nmodel = 1\n"""\n', "without loss"),
+        ('[model_providers]\nopenai-compat = { name = "old" }\n', "without loss"),
+        ("model_providers = 5\n", "without loss"),
+    ],
+)
+def test_a_configuration_of_codex_that_cannot_be_followed_stays_as_it_is(text: str, words: str) -> None:
+    with pytest.raises(codex.TomlError, match=words):
+        codex.merged(text, CODEX)
+
+
+def test_codex_configuration_is_where_it_looks(tmp_path: Path) -> None:
+    assert codex.config_path({}, tmp_path) == tmp_path / ".codex/config.toml"
+    assert codex.config_path({"CODEX_HOME": "/x"}, tmp_path) == Path("/x/config.toml")

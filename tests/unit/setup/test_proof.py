@@ -10,6 +10,8 @@ import pytest
 
 from compat.setup.proof import Proof, ProofError, prove
 from tests.fakes import anthropic_answers as answers
+from tests.fakes import responses_answers as responses
+from tests.fakes import responses_items as items
 from tests.fakes.openai_answers import USAGE, chunk, event, text_chunks, usage_chunk
 
 CALL = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "note", "arguments": ""}}
@@ -120,3 +122,17 @@ def test_what_a_client_of_anthropics_protocol_would_break_on_is_named(left: int)
     events = CALLED[: len(CALLED) - 2 + left]
     proof = prove(Gateway(answers.event_bytes(events)), "x", "anthropic.messages")
     assert ("message_stop" if left else "stop_reason") in proof.failure
+
+
+RESPONSES_CALL = responses.stream_events([items.function_call("note", '{"word": "lighthouse"}')])
+RESPONSES_SAID = responses.stream_events([items.message(items.text_part("I noted it."))])
+
+
+def test_a_step_is_made_in_openais_responses_protocol() -> None:
+    gateway = Gateway(responses.event_bytes(RESPONSES_CALL), responses.event_bytes(RESPONSES_SAID))
+    proof = prove(gateway, "claude-4-sonnet", "openai.responses")
+    assert proof.is_good, proof
+    first, second = gateway.bodies
+    assert (first["max_output_tokens"], first["store"], first["tools"][0]["strict"]) == (2000, False, False)
+    assert [item.get("type") for item in second["input"]] == [None, "function_call", "function_call_output"]
+    assert second["input"][1]["call_id"] == second["input"][2]["call_id"]

@@ -1,0 +1,149 @@
+"""The Responses API over a WebSocket: what a message asks for, what goes before it, and events as messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from compat import jsonio
+from compat.errors import BadRequest
+from compat.protocols.responses.socket import AnswerMessages, Memory, error_message, read_create, warmed_up
+from compat.wire.envelope import Envelope
+from compat.wire.sse import KEEP_ALIVE, data_frame
+
+SEALED = "reasoning.encrypted_content"
+ONE, TWO, THREE = b'{"id": 1}', b'{"id":2}', b'{"id":3}'
+
+
+def message(**fields: Any) -> Envelope:
+    return Envelope(jsonio.encode({"type": "response.create", "model": "m", **fields}))
+
+
+def test_a_message_is_the_body_of_a_call_that_streams() -> None:
+    create = read_create(message(input=[{"id": 1}], store=False, generate=True, previous_response_id=None), Memory(99))
+    assert jsonio.decode(create.envelope.body) == {"model": "m", "input": [{"id": 1}], "store": False, "stream": True, "include": [SEALED]}
+    assert (create.items, create.stream_id, create.generates) == ((b'{"id":1}',), "", True)
+
+
+@pytest.mark.parametrize(
+    ("given", "items"),
+    [
+        ({"input": "Hi"}, ({"type": "message", "role": "user", "content": "Hi"},)),
+        ({"input": []}, ()),
+        ({"input": None}, ()),
+        ({}, ()),
+    ],
+)
+def test_any_input_is_a_list_of_items(given: dict[str, Any], items: tuple[Any, ...]) -> None:
+    assert tuple(map(jsonio.decode, read_create(message(**given), Memory(99)).items)) == items
+
+
+@pytest.mark.parametrize(
+    ("include", "wanted"), [(["x"], ["x", SEALED]), ([SEALED, "x"], [SEALED, "x"]), ("x", [SEALED])], ids=["added", "there", "no-list"]
+)
+def test_thoughts_come_sealed_so_that_the_next_answer_can_go_on_from_them(include: Any, wanted: list[str]) -> None:
+    assert read_create(message(include=include), Memory(99)).envelope.value("include") == wanted
+
+
+def test_an_answer_is_gone_on_from_with_all_that_went_before_it_byte_for_byte() -> None:
+    memory = Memory(99)
+    memory.keep("resp_1", (ONE, TWO))
+    create = read_create(message(input=[{"id": 3}], previous_response_id="resp_1", generate=False, stream_id="main"), memory)
+    assert create.envelope["input"] == b"[" + b",".join((ONE, TWO, THREE)) + b"]"
+    assert (create.items, create.stream_id, create.generates) == ((ONE, TWO, THREE), "main", False)
+    assert "previous_response_id" not in create.envelope
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"type": "response.cancel"}, "type"),
+        ({"type": None}, "type"),
+        ({"background": True}, "background"),
+        ({"previous_response_id": 5}, "previous_response_id"),
+        ({"previous_response_id": "gone"}, "previous_response_id"),
+        ({"input": 5}, "input"),
+    ],
+)
+def test_what_cannot_be_followed_is_refused_by_its_name(fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        read_create(message(**fields), Memory(99))
+    assert caught.value.param == param
+    if fields.get("previous_response_id") == "gone":
+        assert (caught.value.code, caught.value.message) == ("previous_response_not_found", "Previous response with id 'gone' not found.")
+
+
+def test_the_oldest_answers_are_forgotten_where_there_is_no_room() -> None:
+    memory = Memory(len(ONE + TWO))
+    memory.keep("a", (ONE,))
+    memory.keep("b", (ONE, TWO))  # what they share counts once
+    assert (memory.before("a"), memory.before("b")) == ((ONE,), (ONE, TWO))
+    memory.keep("c", (TWO, THREE))
+    assert memory.before("c") == (TWO, THREE)
+    with pytest.raises(BadRequest):
+        memory.before("a")
+    memory.keep("large", (b"x" * 99,))
+    with pytest.raises(BadRequest):
+        memory.before("large")
+
+
+def test_no_more_than_a_few_answers_are_remembered() -> None:
+    memory = Memory(10**6)
+    for number in range(9):
+        memory.keep(str(number), (ONE,))
+    memory.keep("8", (TWO,))
+    assert memory.before("1") == (ONE,)
+    assert memory.before("8") == (TWO,)
+    with pytest.raises(BadRequest):
+        memory.before("0")
+
+
+def event(kind: str, **fields: Any) -> bytes:
+    return b"event: " + kind.encode() + b"\n" + data_frame(jsonio.encode({"type": kind, **fields}))
+
+
+FRAMES = b"".join(
+    (
+        event("response.created", response={"id": "resp_1"}),
+        KEEP_ALIVE,
+        event("response.output_text.delta", delta='"response.completed" "response.output_item.done"'),
+        event("response.output_item.done", item={"id": 1}),
+        event("response.completed", response={"id": "resp_1"}),
+    )
+)
+
+
+def test_events_are_messages_and_leave_what_the_next_answer_goes_on_from() -> None:
+    messages = AnswerMessages()
+    found = [jsonio.decode(text)["type"].removeprefix("response.") for text in messages.of(FRAMES)]
+    assert found == ["created", "output_text.delta", "output_item.done", "completed"]
+    assert (messages.items, messages.answer_id) == ([b'{"id":1}'], "resp_1")
+
+
+def test_an_answer_that_failed_leaves_nothing() -> None:
+    messages = AnswerMessages()
+    assert list(messages.of(event("response.failed", response={"id": "resp_1"}))) != []
+    assert list(messages.of(b'data: "response.completed" and no JSON\n\n')) == [b'"response.completed" and no JSON']
+    assert list(messages.of(event("response.other", said="response.completed"))) != []
+    assert messages.answer_id == ""
+    assert list(messages.of(event("response.incomplete", response={"id": "resp_2"}))) != []
+    assert messages.answer_id == "resp_2"
+
+
+def test_events_of_a_stream_that_has_a_name_bear_it() -> None:
+    assert {jsonio.decode(text)["stream_id"] for text in AnswerMessages("main").of(FRAMES)} == {"main"}
+
+
+def test_an_error_is_a_message_with_its_status_and_headers() -> None:
+    body = b'{"error":{"message":"no","code":"c"}}'
+    told = {"type": "error", "status": 429, "error": {"message": "no", "code": "c"}, "headers": {"retry-after": "2"}}
+    assert jsonio.decode(error_message(429, body, [("retry-after", "2")])) == told
+    assert jsonio.decode(error_message(429, body, [("retry-after", "2")], "main")) == {**told, "stream_id": "main"}
+
+
+def test_an_answer_that_was_not_to_be_made_can_be_gone_on_from() -> None:
+    messages = AnswerMessages()
+    first, last = map(jsonio.decode, messages.of(warmed_up("resp_1", "m", 5)))
+    assert (first["response"]["status"], last["response"]["status"], last["response"]["output"]) == ("in_progress", "completed", [])
+    assert (messages.answer_id, messages.items, last["response"]["created_at"]) == ("resp_1", [], 5)
