@@ -135,4 +135,5 @@ def context_of(gateway: Gateway, call: Call, deployment: Deployment, translator:
         client_headers=call.headers,
         sealer=gateway.sealer() if call.protocol.seals else None,
         searches=gateway.search is not None,
+        subset=upstream.kind.messages,
     )

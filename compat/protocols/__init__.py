@@ -28,7 +28,7 @@ from compat.protocols.refusals import endpoint_mark
 from compat.protocols.responses.client import RESPONSES
 from compat.protocols.responses.relay import RESPONSES_RESPONSES
 from compat.protocols.responses.upstream import RESPONSES_UPSTREAM
-from compat.protocols.upstream_protocol import UpstreamProtocol, joined
+from compat.protocols.upstream_protocol import UpstreamProtocol, joined, searching
 from compat.wire.envelope import Envelope
 
 CLIENT_PROTOCOLS: Mapping[ClientApi, ClientProtocol] = MappingProxyType(
@@ -41,11 +41,12 @@ UPSTREAMS: Mapping[WireApi, UpstreamProtocol] = MappingProxyType(
 )
 """What upstreams speak."""
 
+_TRANSLATED = joined(MESSAGES, MESSAGES_UPSTREAM) or MESSAGES_MESSAGES
 _SAME: Mapping[tuple[ClientApi, WireApi], Translator] = {
     ("openai.chat", "openai.chat"): OPENAI_OPENAI,
     ("openai.chat", "llama.chat"): OPENAI_LLAMA,
     ("openai.embeddings", "openai.chat"): OPENAI_EMBEDDINGS,
-    ("anthropic.messages", "anthropic.messages"): MESSAGES_MESSAGES,
+    ("anthropic.messages", "anthropic.messages"): searching(MESSAGES_MESSAGES, _TRANSLATED, MESSAGES.only_searches),
     ("anthropic.count", "anthropic.messages"): COUNT_COUNT,
     ("openai.responses", "openai.responses"): RESPONSES_RESPONSES,
 }

@@ -30,6 +30,17 @@ ClientApi = Literal["openai.chat", "openai.completions", "openai.embeddings", "o
 
 
 @dataclass(frozen=True, slots=True)
+class MessagesSubset:
+    """What a service that is like Anthropic's takes of the Messages API: `fields` of a request, types of `blocks`, `betas`, and `tools`
+    that it runs itself, less their versions (`web_search`)."""
+
+    fields: frozenset[str]
+    blocks: frozenset[str]
+    betas: frozenset[str] = frozenset()
+    tools: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class ThinkingRecord:
     """Signed thinking blocks of one assistant turn, to be kept for the turns that follow it.
 
@@ -136,7 +147,8 @@ class TranslationContext:
     refuses. `upstream_name` is the user's name for it, for error messages. `session` names the conversation, in no client's words.
     `count_prompt` estimates the tokens of the request, for an upstream that reports no usage. `sealer` signs what an upstream wants back
     with a thought; without one it is only marked as not the model's own. `client_headers` are those of the client's protocol, by their
-    names in lower case. `searches`: the gateway can search the web.
+    names in lower case. `searches`: the gateway can search the web. `subset` is what the
+    upstream takes of Anthropic's protocol, where that is not all.
     """
 
     alias: str
@@ -159,6 +171,7 @@ class TranslationContext:
     sealer: Sealer | None = None
     client_headers: Mapping[str, str] = field(default_factory=dict)
     searches: bool = False
+    subset: MessagesSubset | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,7 @@ class SearchingReader(EventReader):
         assert ctx.memory.search is not None
         self._make = make
         self._tool = ctx.memory.search
-        self._inner = make(ctx, notes)
+        self._inner = make(replace(ctx, continuation=None), notes)
         self._before = ctx.continuation or Continuation()
         self._number = sum(type(event) is BlockStart for event in self._before.said)
         self._has_begun = bool(self._before.said)
@@ -182,7 +182,7 @@ class SearchingReader(EventReader):
         """See `EventReader`."""
         assert self.continuation is not None
         self._before = replace(self.continuation, spent=self.usage_so_far())
-        self._inner = self._make(self.ctx, self.notes)
+        self._inner = self._make(replace(self.ctx, continuation=None), self.notes)
         self._part = {}
         self.continuation = None
         self.is_finished = self.is_complete = self._is_concluded = False

@@ -49,6 +49,21 @@ class UpstreamProtocol:
     searches: bool = False
 
 
+def searching(relay: Translator, translated: Translator, only_searches: Callable[[Envelope], bool]) -> Translator:
+    """A relay that leaves searches of the web to a translation, at services that run none."""
+
+    def is_search(envelope: Envelope, ctx: TranslationContext) -> bool:
+        return ctx.subset is not None and "web_search" not in ctx.subset.tools and only_searches(envelope)
+
+    return replace(
+        relay,
+        request=lambda envelope, ctx: (translated if ctx.searches and is_search(envelope, ctx) else relay).request(envelope, ctx),
+        response=lambda body, ctx: (translated if ctx.memory.runs_search else relay).response(body, ctx),
+        stream=lambda ctx: (translated if ctx.memory.runs_search else relay).stream(ctx),
+        foregone=lambda envelope, ctx: translated.foregone(envelope, ctx) if is_search(envelope, ctx) else None,
+    )
+
+
 def joined(client: ClientProtocol, upstream: UpstreamProtocol) -> Translator | None:
     """The translator from a client's protocol to an upstream's; `None` where one of the halves does no requests or no answers."""
     read, writer, write = client.request, client.writer, upstream.request
@@ -60,7 +75,7 @@ def joined(client: ClientProtocol, upstream: UpstreamProtocol) -> Translator | N
         runs_search = asked.search is not None and ctx.searches and not has_search(ctx)
         if runs_search:
             asked = with_function(asked, ctx.continuation)
-        translated = write(asked, ctx)
+        translated = write(asked, replace(ctx, continuation=None) if runs_search else ctx)
         if asked.changes:
             translated = replace(translated, notes=(*asked.changes, *translated.notes))
         if asked.reasoning.display == "omitted":

@@ -43,6 +43,8 @@ def _from_settings(name: str, row: UpstreamSettings, settings: Settings, environ
     if kind is None:
         raise SettingsError(f"{settings.source}: key 'upstreams.{name}.kind': '{row.kind}' is not one of {', '.join(UPSTREAM_KINDS)}.")
     kinds_url = _base_url(kind, environment)
+    if row.wire_api == "messages" and kind.messages_url and kinds_url == kind.base_url:
+        kinds_url = kind.messages_url
     base_url = row.base_url.rstrip("/") or kinds_url
     _check_url(base_url, f"{settings.source}: key 'upstreams.{name}.base_url'" if row.base_url else _variable(kind.base_url_variable))
     if row.wire_api:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from compat.protocols.base import WireApi
+from compat.protocols.base import MessagesSubset, WireApi
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,8 @@ class UpstreamKind:
     `base_url_variable` name the environment variables that configure it. `auth_header` and `auth_prefix` say how the key is sent.
     `default_model` answers for an alias whose own model no upstream offers. `sends_usage_option`: it knows `stream_options`. `is_lenient`:
     it takes malformed messages or breaks on them, so that they are checked here first. `unwanted_fields` are fields of messages and tools
-    that the service at `base_url` refuses.
+    that the service at `base_url` refuses. `messages` is what it takes of Anthropic's protocol, where that is not all, and `messages_url`
+    its base URL for that, where it has another.
     """
 
     name: str
@@ -40,6 +41,8 @@ class UpstreamKind:
     sends_usage_option: bool = True
     unwanted_fields: frozenset[str] = frozenset()
     is_lenient: bool = False
+    messages: MessagesSubset | None = None
+    messages_url: str = ""
 
     @property
     def endpoints(self) -> Mapping[str, str]:
@@ -71,6 +74,26 @@ _NOT_OPENAI = frozenset({"cache_control", "reasoning_content"})
 """What Kilo Code adds to messages, and OpenAI's own API and its strict followers refuse as unknown."""
 
 
+_LIKE_FIELDS = frozenset(
+    {"model", "messages", "system", "max_tokens", "stream", "stop_sequences", "temperature", "top_p", "tools", "tool_choice", "thinking"}
+    | {"metadata"}
+)
+_LIKE_BLOCKS = frozenset({"text", "image", "thinking", "tool_use", "tool_result"})
+_LIKE = MessagesSubset(_LIKE_FIELDS | {"output_config"}, _LIKE_BLOCKS)
+"""Z.ai and Moonshot have no list of what they take; their guides for Claude Code set an effort besides."""
+_OF_DEEPSEEK = MessagesSubset(
+    _LIKE_FIELDS | {"output_config"},
+    _LIKE_BLOCKS | {"server_tool_use", "web_search_tool_result"},
+    frozenset({"files-api-2025-04-14"}),
+    frozenset({"web_search"}),
+)
+"""https://api-docs.deepseek.com/api/create-message"""
+_OF_MINIMAX = MessagesSubset(_LIKE_FIELDS - {"stop_sequences"}, _LIKE_BLOCKS)
+"""https://platform.minimax.io/docs/api-reference/text-anthropic-api"""
+_OF_LLAMA = MessagesSubset(_LIKE_FIELDS | {"top_k"}, _LIKE_BLOCKS)
+"""The conversion in llama.cpp's `tools/server/server-common.cpp`."""
+
+
 def _openai(
     name: str, base_url: str, variable: str, default_model: str = "", apis: Mapping[WireApi, str] = CHAT, **rest: Any
 ) -> UpstreamKind:
@@ -86,8 +109,8 @@ def _openai(
     )
 
 
-def _local(name: str, base_url: str, base_url_variable: str, paths: Mapping[str, str]) -> UpstreamKind:
-    return UpstreamKind(name, CHAT, base_url, "", base_url_variable, paths=paths, local=True, is_lenient=True)
+def _local(name: str, base_url: str, base_url_variable: str, paths: Mapping[str, str], **rest: Any) -> UpstreamKind:
+    return UpstreamKind(name, CHAT, base_url, "", base_url_variable, paths=paths, local=True, is_lenient=True, **rest)
 
 
 _ROWS = (
@@ -113,7 +136,15 @@ _ROWS = (
         paths=_FILLING_IN,
     ),
     _openai("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", "anthropic/claude-sonnet-4.6"),
-    _openai("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY", "deepseek-flash", paths=_CHAT_ONLY),
+    _openai(
+        "deepseek",
+        "https://api.deepseek.com/v1",
+        "DEEPSEEK_API_KEY",
+        "deepseek-flash",
+        paths=_CHAT_ONLY,
+        messages=_OF_DEEPSEEK,
+        messages_url="https://api.deepseek.com/anthropic",
+    ),
     _openai(
         "gemini",
         "https://generativelanguage.googleapis.com/v1beta/openai",
@@ -131,12 +162,27 @@ _ROWS = (
     _openai("together", "https://api.together.xyz/v1", "TOGETHER_API_KEY", paths=_COMPLETING),
     _openai("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY", paths=_COMPLETING),
     _openai("cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY", paths=_CHAT_ONLY),
-    _openai("moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY", paths=_CHAT_ONLY),
-    _openai("zai", "https://api.z.ai/api/paas/v4", "ZAI_API_KEY"),
+    _openai(
+        "moonshot",
+        "https://api.moonshot.ai/v1",
+        "MOONSHOT_API_KEY",
+        paths=_CHAT_ONLY,
+        messages=_LIKE,
+        messages_url="https://api.moonshot.ai/anthropic",
+    ),
+    _openai("zai", "https://api.z.ai/api/paas/v4", "ZAI_API_KEY", messages=_LIKE, messages_url="https://api.z.ai/api/anthropic"),
+    _openai(
+        "minimax",
+        "https://api.minimax.io/v1",
+        "MINIMAX_API_KEY",
+        paths=_CHAT_ONLY,
+        messages=_OF_MINIMAX,
+        messages_url="https://api.minimax.io/anthropic",
+    ),
     _openai("dashscope", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1", "DASHSCOPE_API_KEY"),
     _local("ollama", "http://127.0.0.1:11434/v1", "OLLAMA_BASE_URL", _FILLING_IN),
     _local("lmstudio", "http://127.0.0.1:1234/v1", "LMSTUDIO_BASE_URL", _COMPLETING),
-    _local("llama-server", "http://127.0.0.1:8080/v1", "LLAMA_SERVER_BASE_URL", _COMPLETING),
+    _local("llama-server", "http://127.0.0.1:8080/v1", "LLAMA_SERVER_BASE_URL", _COMPLETING, messages=_OF_LLAMA),
 )
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.cases.messages_client import events_of, message_of
 from tests.conftest import RunningGateway
 from tests.fakes import anthropic_answers as answers
-from tests.fakes.anthropic_settings import ALIAS, KEY, to_claude
+from tests.fakes.anthropic_settings import ALIAS, KEY, origin_of, to_claude
 from tests.fakes.upstream import Cut, FakeUpstream
 
 HELLO: Any = [{"role": "user", "content": "Say hello."}]
@@ -186,3 +186,17 @@ def test_an_older_model_behind_an_alias_is_learnt_in_one_call(start_gateway: Any
     assert "moved=system@1" in first.headers["x-compat-notes"]
     assert gateway.http.post(f"{gateway.url}/messages", json=sent, timeout=30).status_code == 200
     assert len(upstream.requests) == before + 1, "it is remembered"
+
+
+def test_a_service_that_takes_a_part_of_the_protocol_gets_that_part(start_gateway: Any) -> None:
+    with FakeUpstream(default=answers.respond) as like:
+        row = {"kind": "deepseek", "wire_api": "messages", "base_url": origin_of(like), "api_keys": ["sk-canary-0123456789"]}
+        gateway = start_gateway({"upstreams": {"like": row}, "models": {"claude-x": {"route": ["like/deep-x"]}}})
+        asked = {"model": "claude-x", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}], "context_management": {"edits": []}}
+        answer = gateway.http.post(
+            f"{gateway.url}/messages", json=asked, headers={"anthropic-beta": "context-management-2025-06-27"}, timeout=30
+        )
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["x-compat-notes"] == "dropped=context_management; dropped=anthropic-beta(1)"
+    assert "context_management" not in like.requests[-1].json
+    assert "anthropic-beta" not in like.requests[-1].headers

@@ -1,10 +1,10 @@
 """Anthropic's Messages to an upstream of the same wire API: bytes pass, and only what must differ is changed.
 
-Request: the model's name. The bytes around it stay, for JSON that is written anew moves prompt caches and spoils signatures (ticket
-CLIProxyAPI#2172); so do unknown fields, and headers of the protocol. Thoughts that were sealed here, or that nobody signed, are taken out:
-the upstream would refuse them. It never saw one, so that what it bound to a history was bound to one without them. Answer: the model's name
-is the one that the client asked for. Events pass as they came, pings and unknown ones included; they are looked at for counts and for the
-end.
+Request: the model's name, and for services that are only like Anthropic's, what they don't take (`messages/subset`). The bytes around
+it stay, for JSON that is written anew moves prompt caches and spoils signatures (ticket CLIProxyAPI#2172); so do unknown fields, and
+headers of the protocol. Thoughts that were sealed here, or that nobody signed, are taken out: the upstream would refuse them. It never
+saw one, so that what it bound to a history was bound to one without them. Answer: the model's name is the one that the client asked for.
+Events pass as they came, pings and unknown ones included; they are looked at for counts and for the end.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from compat.errors import BadRequest, GatewayError, UpstreamBroken, UpstreamRefu
 from compat.protocols.base import StreamTranslator, TranslatedAnswer, TranslatedRequest, TranslationContext, Translator
 from compat.protocols.messages.own_searches import has_own, without_own
 from compat.protocols.messages.shapes import MessageEvent, decode_answer, decode_event
+from compat.protocols.messages.subset import fitted
 from compat.protocols.messages.words import read_counts, usage_of
 from compat.protocols.messages.writer import STOP
 from compat.protocols.refusals import refused_parameter
@@ -78,14 +79,15 @@ def translate_request(envelope: Envelope, ctx: TranslationContext) -> Translated
     if is_lost and _is_enabled(envelope):  # the turn that goes on would have to begin with a thought
         changes["thinking"] = b'{"type":"disabled"}'
         notes += ("thinking=off(lost)",)
-    if ROLE in ctx.refused_parameters:
+    if ROLE in ctx.refused_parameters or ctx.subset is not None:
         changes["messages"], moved = _with_users(changes.get("messages", messages))
         notes += moved
     unwanted = _unwanted(envelope, ctx.refused_parameters, changes)
     notes += tuple(f"dropped={name}" for name in unwanted)
     envelope = envelope.without([name for name in unwanted if name in envelope]) if unwanted else envelope
     headers = {name: value for name, value in ctx.client_headers.items() if name.startswith(_OF_PROTOCOL)}
-    return TranslatedRequest(envelope.replaced(changes), headers, notes)
+    request = TranslatedRequest(envelope.replaced(changes), headers, notes)
+    return request if ctx.subset is None else fitted(request, ctx.subset)
 
 
 def _with_users(messages: bytes) -> tuple[bytes, tuple[str, ...]]:

@@ -12,7 +12,7 @@ import pytest
 from compat.config.catalog import Model
 from compat.errors import BadRequest
 from compat.protocols import TRANSLATORS
-from compat.protocols.base import AnswerMemory, SearchTool, StreamTranslator, TranslationContext, Translator
+from compat.protocols.base import AnswerMemory, MessagesSubset, SearchTool, StreamTranslator, TranslationContext, Translator
 from compat.protocols.events import Found, Result
 from compat.protocols.joined import EventReader
 from compat.protocols.messages.client import MESSAGES
@@ -26,6 +26,10 @@ from compat.protocols.upstream_protocol import NO_SEARCH
 from compat.wire.envelope import Envelope
 from tests.cases.messages_client import call, events_of, message_of, plain
 from tests.fakes import responses_items as items
+from tests.fakes.anthropic_answers import event_bytes as messages_bytes
+from tests.fakes.anthropic_answers import message as messages_message
+from tests.fakes.anthropic_answers import stream_events as messages_events
+from tests.fakes.anthropic_answers import text, tool_use
 from tests.fakes.openai_answers import USAGE, chunk, event, text_chunks, usage_chunk
 from tests.fakes.responses_answers import event_bytes, stream_events
 
@@ -452,3 +456,48 @@ def test_what_another_tool_gave_may_be_nothing() -> None:
     assert isinstance(result, ToolResult)
     assert result.blocks == ()
     assert words_of({"type": "x"}) == ""
+
+
+# Services that are like Anthropic's.
+
+
+SUBSET = MessagesSubset(frozenset({"model", "messages", "tools", "max_tokens", "stream"}), frozenset({"text", "tool_use", "tool_result"}))
+LIKE = TRANSLATORS["anthropic.messages", "anthropic.messages"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_gateway_searches_for_services_that_are_like_anthropics_and_do_not(stream: bool) -> None:
+    ctx = dataclasses.replace(CTX, subset=SUBSET, is_stream=stream)
+    parts = [[tool_use("web_search", {"query": "a"})], [text("It is tall.")]]
+    said: list[bytes] = []
+    running: Any = None
+    for blocks in parts:
+        request = LIKE.request(body(stream=stream), ctx)
+        ctx = dataclasses.replace(ctx, memory=request.memory)
+        if stream:
+            running = running or LIKE.stream(ctx)
+            said.append(running.feed(messages_bytes(messages_events(blocks))))
+            if running.continuation is not None:
+                said.append(running.searched([PAGES]))
+                ctx = dataclasses.replace(ctx, continuation=running.continuation)
+                running.resume()
+        else:
+            answer = LIKE.response(json.dumps(messages_message(blocks)).encode(), ctx)
+            said = [answer.body]
+            if answer.continuation is not None:
+                ctx = dataclasses.replace(ctx, continuation=answered(answer.continuation, [PAGES]))
+    message = message_of(events_of(b"".join(said) + running.finish(is_whole=True))) if stream else json.loads(said[0])
+    assert kinds(message) == ["server_tool_use", "web_search_tool_result", "text"]
+    sent = json.loads(request.body)["messages"]
+    assert [block["type"] for turn in sent[1:] for block in turn["content"]][:2] == ["tool_use", "tool_result"]
+
+
+def test_where_it_can_not_the_answer_says_so_and_services_that_search_are_left_alone() -> None:
+    ctx = dataclasses.replace(CTX, subset=SUBSET, searches=False)
+    answer = LIKE.foregone(body(), ctx)
+    assert answer is not None
+    assert NO_SEARCH in str(json.loads(answer.body)["content"])
+    assert LIKE.foregone(body(), dataclasses.replace(ctx, subset=None)) is None
+    own = dataclasses.replace(SUBSET, tools=frozenset({"web_search"}))
+    assert LIKE.foregone(body(), dataclasses.replace(ctx, subset=own)) is None
+    assert json.loads(LIKE.request(body(), dataclasses.replace(ctx, subset=own, searches=True)).body)["tools"] == [SEARCH]

@@ -176,3 +176,16 @@ def test_a_kind_that_is_configured_is_not_looked_for() -> None:
 def test_an_upstream_shows_no_key_and_no_header() -> None:
     upstream = configured({"up": {"kind": "openai", "api_keys": ["sk-canary"], "headers": {"x-a": "canary"}}})["up"]
     assert "canary" not in repr(upstream)
+
+
+def test_a_service_with_another_address_for_anthropics_protocol_is_called_there() -> None:
+    found = configured({"ds": {"kind": "deepseek", "wire_api": "messages"}}, DEEPSEEK_API_KEY="sk-1")["ds"]
+    assert (found.base_url, keys_of(found)) == ("https://api.deepseek.com/anthropic", ["sk-1"])
+    assert found.kind.apis == {"anthropic.messages": "/v1/messages"}
+    assert found.kind.messages is not None
+
+
+def test_its_key_stays_at_the_address_that_the_environment_names() -> None:
+    row = {"ds": {"kind": "deepseek", "wire_api": "messages"}}
+    found = configured(row, DEEPSEEK_API_KEY="sk-1", DEEPSEEK_BASE_URL="https://proxy.example")["ds"]
+    assert (found.base_url, keys_of(found)) == ("https://proxy.example", ["sk-1"])

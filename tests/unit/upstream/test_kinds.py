@@ -23,3 +23,12 @@ def test_a_kind_may_speak_several_apis_each_at_its_path() -> None:
         "models": "/models",
         "embeddings": "/embeddings",
     }
+
+
+@pytest.mark.parametrize("kind", [kind for kind in UPSTREAM_KINDS.values() if kind.messages is not None], ids=lambda kind: kind.name)
+def test_what_a_service_takes_of_anthropics_protocol_is_enough_for_an_agent(kind: UpstreamKind) -> None:
+    assert kind.messages is not None
+    assert kind.messages.fields >= {"model", "messages", "system", "max_tokens", "stream", "tools", "tool_choice"}
+    assert kind.messages.blocks >= {"text", "tool_use", "tool_result", "thinking"}
+    assert not kind.messages.fields & {"context_management", "container", "mcp_servers", "betas", "safeguards"}
+    assert kind.messages_url.startswith("https://") or kind.local
