@@ -59,12 +59,14 @@ from compat.routing.upstreams import EMBEDDED_KIND, configured_upstreams, local_
 from compat.stores import Stores
 from compat.streaming.coalesce import Gathering
 from compat.telemetry.calllog import CallLog
+from compat.telemetry.feed import Feed
 from compat.telemetry.metrics import Metrics
 from compat.telemetry.traces import traces_from
 from compat.upstream.client import Transport, Upstream, UpstreamClient
 from compat.upstream.models_list import list_models
 from compat.upstream.search import SearchEndpoint
 
+FEED = "data/live.log"
 _SAMPLE_S = 5.0
 _DRAIN_LOOK_S = 0.2
 
@@ -90,7 +92,8 @@ def build_gateway(
     """
     old = _Heritage(before, settings)
     clock = old.take("clock", lambda: clock or SystemClock())
-    log = old.take("log", lambda: CallLog(settings.log, base_dir, clock.now))
+    feed = old.take("feed", lambda: Feed(base_dir / FEED, clock.now, clock.new_id))
+    log = old.take("log", lambda: CallLog(settings.log, base_dir, clock.now, also=feed.add))
     catalog = load_catalog({name: row.facts for name, row in settings.models.items() if row.facts})
     upstreams = configured_upstreams(settings, environment)
     embedded = settled(settings.embedded, environment)
@@ -115,6 +118,7 @@ def build_gateway(
         transport=old.take("transport", lambda: transport or UpstreamClient()),
         engine=old.take("engine", lambda: make_engine(embedded, log) if embedded.enabled else None, "embedded"),
         log=log,
+        feed=feed,
         keys=keys,
         vault=old.take("vault", stores.vault),
         secrets=(secrets := old.take("secrets", lambda: functools.cache(stores.secrets), "sealing")),
@@ -266,6 +270,7 @@ def sample_metrics(current: Callable[[], Gateway]) -> None:
     while True:
         gateway = current()
         gateway.metrics.sample(readings_of(gateway))
+        gateway.feed.look()
         gateway.metrics.tell(gateway.log.event)
         gevent.sleep(_SAMPLE_S)
 
@@ -280,4 +285,5 @@ def stop_background(gateway: Gateway) -> None:
     gateway.vault.close()
     gateway.usage.close()
     gateway.traces.close()
+    gateway.feed.close()
     gateway.log.close()

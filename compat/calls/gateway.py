@@ -31,6 +31,7 @@ from compat.routing.token_scale import TokenScales
 from compat.streaming.coalesce import Gathering
 from compat.streaming.offload import Offload
 from compat.telemetry.calllog import CallLog
+from compat.telemetry.feed import Feed
 from compat.telemetry.metrics import Metrics
 from compat.telemetry.traces import NoTraces, Traces
 from compat.upstream.client import Transport
@@ -85,6 +86,7 @@ class Gateway:
     transport: Transport
     engine: Engine | None
     log: CallLog
+    feed: Feed
     keys: ClientKeys
     vault: ThinkingVault
     usage: Usage

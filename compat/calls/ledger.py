@@ -28,6 +28,9 @@ from compat.telemetry.traces import Moment
 from compat.wire.envelope import Envelope
 from compat.wire.usage import Usage
 
+PROGRESS_S = 1.0
+"""How often those who watch a call see how far it is."""
+
 
 @dataclass(slots=True)
 class Account:
@@ -43,6 +46,7 @@ class Account:
     _has_begun: bool = False
     _moments: list[Moment] = field(default_factory=list)
     _tools: ToolFrames = field(init=False)
+    _shown_s: float = 0.0
 
     def __post_init__(self) -> None:
         self._tools = ToolFrames(self.call.protocol)
@@ -87,8 +91,10 @@ class Account:
         if self._recording is not None:
             self._recording.whole(body)
 
-    def feed(self, frames: bytes) -> None:
-        """Frames of the answer, as they go to the client."""
+    def feed(self, frames: bytes, total_bytes: int = 0) -> None:
+        """Frames of the answer, as they go to the client, which has `total_bytes` with them."""
+        if self.gateway.feed.is_watched:
+            self._show_progress(total_bytes)
         self._tools.feed(frames)
         if self._recording is not None:
             self._recording.feed(frames)
@@ -107,6 +113,27 @@ class Account:
         details = {"attempt": attempt, "error": error.message, "code": error.code, "then": then, "wait_ms": wait_ms}
         self.gateway.log.write(name, fields | details, "warning")
         self._moments.append(Moment(self.gateway.clock.now(), name, fields | details))
+
+    def live(self, name: str, **more: object) -> None:
+        """Let those know who watch."""
+        if self.gateway.feed.is_watched:
+            call = self.call
+            names = {"request_id": call.request_id, "client": call.client, "model": call.model, "session": call.session_id}
+            self.gateway.feed.add(name, names | more, "debug")
+
+    def content_began(self, then: Callable[[], None]) -> None:
+        """The first content of an attempt is about to be shown."""
+        then()
+        self.live("call.first_token", ttft_ms=self._since_ms())
+
+    def _show_progress(self, total_bytes: int) -> None:
+        now_s = self.gateway.clock.monotonic()
+        if now_s - self._shown_s >= PROGRESS_S:
+            self._shown_s = now_s
+            self.live("call.progress", bytes_out=total_bytes, duration_ms=self._since_ms())
+
+    def _since_ms(self) -> float:
+        return round((self.gateway.clock.monotonic() - self.call.received_s) * 1000, 1)
 
     def headers(self) -> list[tuple[str, str]]:
         """What is left of the limits, also where a call did not get as far as them, and what the cache did."""

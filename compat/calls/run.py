@@ -135,7 +135,7 @@ class CallRun:
         self.bytes_out += len(frames)
         if self._shown is not None:
             self._shown.add(frames)
-        self.account.feed(frames)
+        self.account.feed(frames, self.bytes_out)
 
     def headers(self) -> list[tuple[str, str]]:
         """The headers that say how the call was made."""
@@ -216,12 +216,13 @@ class CallRun:
             place.candidate.key,
             plan.deadline_s,
             self._hold_bytes,
-            place.permit.committed,
+            partial(self.account.content_began, place.permit.committed),
             is_rest=call is not self.call,
             lane=place.lane,
             account=self.account,
         )
         self._held.callback(attempt.close)
+        self.account.live("call.attempt", deployment=deployment.name, attempt=self.attempts)
         return attempt
 
     def _enter(self, plan: CallPlan, place: Place) -> Steps[None]:
@@ -337,6 +338,8 @@ class CallRun:
 
     def _begin(self) -> None:
         self.gateway.gauges.enter()
+        self.gateway.feed.look()
+        self.account.live("call.started", api=self.call.protocol.api, stream=self.call.is_stream)
         self.gateway.log.request(self.call.request_id, self.call.envelope.body)
 
     def _settle_early(self) -> None:

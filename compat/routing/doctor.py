@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from compat.config.catalog import Catalog, Model
 from compat.routing.router import Router
+from compat.telemetry.calllog import Level
 from compat.upstream.client import Upstream
 
 WARN_DAYS = 60
@@ -182,7 +183,7 @@ class Doctor:
         catalog: Catalog,
         router: Router,
         now: Callable[[], float],
-        write: Callable[[str, Mapping[str, Any], str], None],
+        write: Callable[[str, Mapping[str, Any], Level], None],
         stop: threading.Event | None = None,
     ) -> None:
         """`now` gives seconds since 1970, `write` takes an event, its fields and a level; `stop`, once set, ends the background work."""

@@ -16,7 +16,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 import msgspec
 
@@ -37,22 +37,29 @@ MAX_PROMPT_BYTES = 32 * 1024 * 1024
 """Of requests that wait to be written, where they are wanted."""
 
 _REQUEST = "call.request"
-_LEVELS = ("debug", "info", "warning", "error")
-_Record = tuple[str, float, str, Mapping[str, Any]]
+Level = Literal["debug", "info", "warning", "error"]
+LEVELS: tuple[Level, ...] = ("debug", "info", "warning", "error")
+_Record = tuple[Level, float, str, Mapping[str, Any]]
+Also = Callable[[str, Mapping[str, Any], Level], None]
 """Its level, its time, its event and the fields."""
 
 
 class CallLog:
-    """Mutable: the queue, the count of dropped lines, whether the file could be written last time, and since when it is being written."""
+    """`also` gets all records, whatever their level.
 
-    def __init__(self, settings: LogSettings, base_dir: Path, now: Callable[[], float], terminal: TextIO | None = None) -> None:
+    Mutable: the queue, the count of dropped lines, whether the file could be written last time, and since when it is being written."""
+
+    def __init__(
+        self, settings: LogSettings, base_dir: Path, now: Callable[[], float], terminal: TextIO | None = None, also: Also | None = None
+    ) -> None:
         self._settings = settings
         self._path = base_dir / settings.file
         self._now = now
+        self._also = also
         self._queue: collections.deque[_Record] = collections.deque()
         self._terminal = terminal if terminal is not None else sys.stderr
         self._file = SharedLogFile(self._path, settings.max_bytes, settings.backups)
-        self._levels = _LEVELS[_LEVELS.index(settings.level) :]
+        self._levels = LEVELS[LEVELS.index(settings.level) :]
         self._background = NativeThread()
         self._writing = new_lock()  # the writer's thread and whoever calls `flush` write one after the other
         self._is_closed = False
@@ -78,8 +85,10 @@ class CallLog:
         """Begin to write."""
         self._background.start(self._run)
 
-    def write(self, event: str, fields: Mapping[str, Any], level: str = "info") -> None:
+    def write(self, event: str, fields: Mapping[str, Any], level: Level = "info") -> None:
         """Queue one record; never blocks, never raises."""
+        if self._also is not None:
+            self._also(event, fields, level)
         if level not in self._levels:
             return
         if len(self._queue) >= MAX_QUEUED:
@@ -170,10 +179,14 @@ class CallLog:
             self.dropped += 1
 
 
-def _line(level: str, time_s: float, event: str, fields: Mapping[str, Any]) -> bytes:
+def _line(level: Level, time_s: float, event: str, fields: Mapping[str, Any]) -> bytes:
     """A record as a line of the file. `UnicodeEncodeError` for what no file can hold."""
     stamp = datetime.datetime.fromtimestamp(time_s, datetime.UTC).isoformat(timespec="milliseconds")
-    record = {"time": stamp, "level": level, "event": event, **fields}
+    return line_of({"time": stamp, "level": level, "event": event, **fields})
+
+
+def line_of(record: Mapping[str, Any]) -> bytes:
+    """A record as a line of JSON, without a control character. `UnicodeEncodeError` for what no file can hold."""
     return _visible(msgspec.json.encode(record, enc_hook=str).decode()).encode() + b"\n"
 
 
