@@ -29,7 +29,7 @@ import gevent
 
 from compat.accounting.key_store import KeyTerms
 from compat.accounting.limit_counts import Counts, Limiter, Taken, Window, window_of
-from compat.accounting.limit_rules import MICRO, Measure, Rule, budget_rules, parse_rules
+from compat.accounting.limit_rules import MICRO, Measure, Rule, Scope, budget_rules, parse_rules
 from compat.clock import Clock
 from compat.config.catalog import Price
 from compat.config.sections import BudgetSettings, GroupSettings, LimitSettings
@@ -82,6 +82,28 @@ def estimate_of(body_bytes: int, max_output_tokens: int, price: Price) -> Estima
     price = price.of_prompt(prompt_tokens)
     dearest = max(price.input, price.cache_write, price.cache_write_1h)
     return Estimate(prompt_tokens, max_output_tokens, prompt_tokens * dearest / 1_000_000, max_output_tokens * price.output / 1_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class LimitState:
+    """How far a limit is used, for people: `amount` and `used` in requests, tokens or US dollars, as `measure` says.
+
+    `name` is whose it is: a key's, or that of its group. `used` has in it what running calls may use at most. A budget's `period` is `day`
+    or `month`. `resets_s` is when the window ends, in seconds since 1970.
+    """
+
+    scope: Scope
+    name: str
+    measure: Measure
+    period: str
+    amount: float
+    used: float
+    resets_s: float
+
+    @property
+    def left(self) -> float:
+        """What is left; never less than nothing."""
+        return max(self.amount - self.used, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,16 +250,29 @@ class Limits:
             holds.append(_Hold(window, name, 0, self.counts.used(window, now_s, self._least(window, name))))
         return _headers(holds, now_s)
 
+    def states(self, client: str) -> list[LimitState]:
+        """How far each limit of a client and of its group is used, budgets first. Nothing is taken."""
+        now_s = self.clock.now()
+        found = []
+        for rule, name in self._rules_for(client):
+            window = window_of(rule, name, now_s)
+            used, unit = self.counts.used(window, now_s, self._least(window, name)), MICRO if rule.measure == "usd" else 1
+            found.append(LimitState(rule.scope, name, rule.measure, rule.period, rule.amount / unit, used / unit, window.end_s))
+        return found
+
     def _rules_of(self, client: str, model: str) -> Iterable[tuple[Rule, str]]:
         """The rules of a call, each with the name it counts under; budgets first, for their refusal is the last word."""
+        yield from self._rules_for(client)
+        for rule in self._model_rules.get(model, self._any_model):
+            yield rule, model
+
+    def _rules_for(self, client: str) -> Iterable[tuple[Rule, str]]:
         terms = self._terms_of(client)
         if terms is not None:
             for rule in self._group_rules.get(terms.group, ()):
                 yield rule, terms.group
         for rule in self._rules_of_client(client) if terms is None else self._rules_of_terms(client, terms):
             yield rule, client
-        for rule in self._model_rules.get(model, self._any_model):
-            yield rule, model
 
     def _rules_of_client(self, client: str) -> tuple[Rule, ...]:
         return self._budget_rules.get(client, self._any_budget_rules) + self._client_rules.get(client, self._any_client)

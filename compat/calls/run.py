@@ -340,7 +340,7 @@ class CallRun:
         self.gateway.gauges.enter()
         self.gateway.feed.look()
         self.account.live("call.started", api=self.call.protocol.api, stream=self.call.is_stream)
-        self.gateway.log.request(self.call.request_id, self.call.envelope.body)
+        self.gateway.log.request(self.call.request_id, self.call.client, self.call.envelope.body)
 
     def _settle_early(self) -> None:
         """The end of a call that did not get to its own: its client left, or the last of those who shared it; or something failed."""

@@ -36,7 +36,7 @@ MAX_BATCH = 500
 MAX_PROMPT_BYTES = 32 * 1024 * 1024
 """Of requests that wait to be written, where they are wanted."""
 
-_REQUEST = "call.request"
+REQUEST = "call.request"
 Level = Literal["debug", "info", "warning", "error"]
 LEVELS: tuple[Level, ...] = ("debug", "info", "warning", "error")
 _Record = tuple[Level, float, str, Mapping[str, Any]]
@@ -96,8 +96,8 @@ class CallLog:
             return
         self._queue.append((level, self._now(), event, fields))
 
-    def request(self, request_id: str, body: bytes) -> None:
-        """Queue what a client asked, where that is wanted."""
+    def request(self, request_id: str, client: str, body: bytes) -> None:
+        """Queue what a client asked, where that is wanted; see `prompts`."""
         if not self._settings.prompts:
             return
         waiting_bytes = self._prompt_bytes_in - self._prompt_bytes_out
@@ -105,8 +105,8 @@ class CallLog:
             self.dropped += 1
             return
         self._prompt_bytes_in += len(body)
-        fields = {"request_id": request_id, "bytes": len(body), "body": body.decode("utf-8", "replace")}
-        self._queue.append(("info", self._now(), _REQUEST, fields))
+        fields = {"request_id": request_id, "client": client, "bytes": len(body), "body": body.decode("utf-8", "replace")}
+        self._queue.append(("info", self._now(), REQUEST, fields))
 
     def event(self, name: str, fields: Mapping[str, Any]) -> None:
         """Queue a record of something that is not a call; names that end in `failed` or `died` are warnings."""
@@ -157,10 +157,10 @@ class CallLog:
             self._fault = ""
         finally:
             self._busy_since_s = None
-        self._prompt_bytes_out += sum(fields["bytes"] for _, _, event, fields in batch if event == _REQUEST)
+        self._prompt_bytes_out += sum(fields["bytes"] for _, _, event, fields in batch if event == REQUEST)
         if self._settings.terminal:
             for _, time_s, event, fields in batch:
-                if event != _REQUEST:
+                if event != REQUEST:
                     self._to_terminal(time_s, event, fields)
 
     def _note_fault(self, words: str, count: int) -> None:

@@ -19,7 +19,17 @@ from limits.errors import StorageError
 
 from compat.accounting.key_store import KeyTerms
 from compat.accounting.limit_counts import LEASE_S, MAX_LATE
-from compat.accounting.limits import _MAX_KNOWN, HELD_RETRY_S, SPENT_TTL_S, BudgetSpent, Estimate, Limits, Reservation, estimate_of
+from compat.accounting.limits import (
+    _MAX_KNOWN,
+    HELD_RETRY_S,
+    SPENT_TTL_S,
+    BudgetSpent,
+    Estimate,
+    Limits,
+    LimitState,
+    Reservation,
+    estimate_of,
+)
 from compat.config.catalog import Price, PriceTier
 from compat.config.sections import GroupSettings, LimitSettings
 from compat.config.settings import SettingsError
@@ -664,3 +674,27 @@ def test_the_budget_of_a_group_is_spent_by_all_its_keys_and_outlives_the_process
 def test_a_wrong_limit_of_a_group_names_its_key() -> None:
     with pytest.raises(SettingsError, match=re.escape("key 'groups.team.limit': 'lots' is not a limit")):
         Bench(groups={"team": GroupSettings(limit="lots")})
+
+
+def test_what_is_left_of_each_limit_can_be_shown_and_nothing_is_taken() -> None:
+    bench = Bench(groups={"team": GroupSettings(day_usd=5.0)}, client="10/minute; 1000000 tokens/day", budget={"month_usd": 2.0})
+    bench.terms = {"ada": KeyTerms(group="team", month_usd=3.0)}
+    bench.spent_usd = {"ada": 1.5}
+    bench.admit(client="ada").settle(USAGE, 0.25)
+    running = bench.admit(client="ada")
+    midnight_s, december_s = NOON_S + 43_200, 1_701_388_800.0
+    expected = [
+        LimitState("group-budget", "team", "usd", "day", 5.0, 1.85, midnight_s),
+        LimitState("budget", "ada", "usd", "month", 3.0, 1.85, december_s),
+        LimitState("client", "ada", "requests", "minute", 10, 2, NOON_S + 60),
+        LimitState("client", "ada", "tokens", "day", 1_000_000, 1150, midnight_s),
+    ]
+    assert bench.limits.states("ada") == bench.limits.states("ada") == expected
+    assert [round(state.left, 6) for state in expected] == [3.15, 1.15, 8, 998_850]
+    running.cancel()
+    assert [state.amount for state in bench.limits.states("laptop")] == [2.0, 10, 1_000_000]
+    assert LimitState("budget", "ada", "usd", "day", 1.0, 1.2, 0.0).left == 0.0
+
+
+def test_without_limits_there_is_nothing_to_show() -> None:
+    assert Bench().limits.states("laptop") == []

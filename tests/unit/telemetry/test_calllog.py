@@ -210,10 +210,10 @@ def test_the_end_and_the_writers_thread_never_write_at_once(bench: Any) -> None:
 
 def test_prompts_are_in_the_log_only_when_they_are_asked_for(bench: Any) -> None:
     log = bench()
-    log.log.request("r1", b'{"messages": []}')
+    log.log.request("r1", "laptop", b'{"messages": []}')
     assert log.log.queued == 0
     log = bench(prompts=True)
-    log.log.request("r1", '{"messages":\n["ü \u2028"]}'.encode() + b"\xff")
+    log.log.request("r1", "laptop", '{"messages":\n["ü \u2028"]}'.encode() + b"\xff")
     assert [(line["event"], line["request_id"], line["body"]) for line in log.lines()] == [
         ("call.request", "r1", '{"messages":\n["ü \u2028"]}\ufffd')
     ]
@@ -223,11 +223,11 @@ def test_prompts_that_wait_are_bounded_and_what_is_lost_is_counted(bench: Any) -
     log = bench(prompts=True)
     body = b"x" * (MAX_PROMPT_BYTES // 4)
     for number in range(6):
-        log.log.request(str(number), body)
+        log.log.request(str(number), "laptop", body)
     log.log.write("call", {"request_id": "0"})
     assert (log.log.queued, log.log.dropped) == (5, 2)
     assert log.lines()[-1]["event"] == "call"
-    log.log.request("again", body)
+    log.log.request("again", "laptop", body)
     assert (log.log.queued, log.log.dropped) == (1, 2)
 
 
