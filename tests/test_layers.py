@@ -54,6 +54,7 @@ ROOMS: dict[str, frozenset[str]] = {
     "serve": frozenset({"gevent", "gunicorn"}),
     "check": frozenset({"gevent"}),
     "cli": frozenset({"gevent", "msgspec", "setproctitle"}),
+    "__main__": frozenset({"gevent", "platformdirs"}),
     "service_check": frozenset({"msgspec"}),
     "service_gateway": frozenset({"gevent", "msgspec", "setproctitle"}),
 }
