@@ -253,7 +253,7 @@ def measure(
     faults = [fault for _, found in sorted_out for fault in found]
     arrivals = [answer.arrivals() for answer in good]
     raws = [answer.raw for answer in good]
-    late = [late for raw, came in zip(raws, arrivals, strict=True) for late in _late_ms(raw, came)] if scenario.is_slow else []
+    late = [late for raw, came in zip(raws, arrivals, strict=True) for late in late_ms(raw, came)] if scenario.is_slow else []
     firsts = [came_s(came, raw.index(b"\r\n\r\n") + 4) for raw, came in zip(raws, arrivals, strict=True)]
     return {
         "scenario": scenario.name,
@@ -288,9 +288,12 @@ def _sorted_out(answers: Sequence[Answer], scenario: Scenario, target: Target) -
     return good, faults
 
 
-def _late_ms(raw: bytes, arrivals: Sequence[tuple[int, float]]) -> list[float]:
-    """How long after its due time each piece of a slow stream came."""
-    return [(came_s(arrivals, stamp.end() - 1) - float(stamp[2])) * 1000 for stamp in STAMP_BYTES.finditer(raw)]
+def late_ms(raw: bytes, arrivals: Sequence[tuple[int, float]]) -> list[float]:
+    """How long after its due time each piece of a slow stream came; the Responses API says the whole text again at its end."""
+    firsts: dict[bytes, re.Match[bytes]] = {}
+    for stamp in STAMP_BYTES.finditer(raw):
+        firsts.setdefault(stamp[1], stamp)
+    return [(came_s(arrivals, stamp.end() - 1) - float(stamp[2])) * 1000 for stamp in firsts.values()]
 
 
 def _spread(values: Sequence[float], percentile: int) -> dict[str, float] | None:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bench.answers import FAST_MODEL, prepare, shape_of
-from bench.load import Answer, came_s, request_of
+from bench.load import Answer, came_s, late_ms, request_of
 from bench.scenarios import PEER_SCENARIOS, SCENARIOS, scenario_named
 
 ANSWERS = prepare("openai", shape_of(FAST_MODEL))
@@ -51,3 +51,9 @@ def test_each_scenario_asks_for_what_it_says(row):
         assert len(row.body("direct")) == pytest.approx(row.body_bytes, rel=0.06)
     for other in (row.baseline, row.behind):
         assert not other or scenario_named(other).upstream == row.upstream
+
+
+def test_a_piece_that_is_said_again_at_the_end_is_not_late() -> None:
+    first, again = b"000@000000001.000000;", b"000@000000001.000000;001@000000002.000000;"
+    arrivals = [(len(first), 1.25), (len(first + again), 9.0)]
+    assert late_ms(first + again, arrivals) == [250.0, 7000.0]
