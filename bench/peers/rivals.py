@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bench.answers import Wire
+from bench.answers import CHAT_KILO_MODEL, MINI_KILO_MODEL, Wire
 from bench.peers.install import Npm, Pip
 from bench.peers.target import CLAUDE, CLAUDE_TLS, KEY, TLS, Place, Target, base_url, pair, provider, routes
 from bench.scenarios import Scenario
@@ -115,15 +115,18 @@ def _portkey_headers(place: Place, row: Scenario) -> Mapping[str, str]:
     return {"authorization": "Bearer k", "x-portkey-provider": name, "x-portkey-custom-host": f"{base_url(place, row)}/v1"}
 
 
-# LiteLLM: YAML, of which JSON is a part. Where its client does not speak chat it takes "openai" for an upstream that speaks Responses.
-# Fields of agents that the upstream does not have it refuses, unless it is told to drop them.
+# LiteLLM: YAML, of which JSON is a part. Where its client does not speak chat it takes "openai" for an upstream that speaks Responses, and
+# which other provider it takes for one of chat differs by client. Fields that the upstream does not have it refuses, unless it is told to
+# drop them.
+
+_LITELLM_CHAT = {CHAT_KILO_MODEL: "hosted_vllm", MINI_KILO_MODEL: "deepseek"}
 
 
 def _litellm_files(place: Place) -> Mapping[str, str]:
     def parameters(row: Scenario) -> dict[str, str]:
         if row.upstream == "anthropic":
             return {"model": f"anthropic/{row.model}", "api_base": base_url(place, row), "api_key": "k"}
-        name = "hosted_vllm" if row.agent and row.upstream == "openai" else "openai"
+        name = _LITELLM_CHAT.get(row.model, "openai")
         return {"model": f"{name}/{row.model}", "api_base": f"{base_url(place, row)}/v1", "api_key": "k"}
 
     models = [{"model_name": row.route, "litellm_params": parameters(row)} for row in routes()]
