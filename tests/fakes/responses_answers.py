@@ -51,6 +51,7 @@ def response(
         "id": "resp_theirs",
         "object": "response",
         "created_at": 1_700_000_000,
+        "completed_at": 1_700_000_001 if status == "completed" else None,
         "status": status,
         "background": False,
         "error": None,
@@ -62,6 +63,8 @@ def response(
         "model": model,
         "output": list(items),
         "parallel_tool_calls": True,
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
         "previous_response_id": None,
         "prompt_cache_key": None,
         "reasoning": {"effort": "medium", "summary": None},
@@ -92,7 +95,8 @@ def failed(code: str = "server_error", words: str = "The server had an error.", 
 
 def events_of(whole: Item) -> list[dict[str, Any]]:
     """The same answer as events, numbered. Their sum is `whole`."""
-    begun = {**whole, "status": "in_progress", "output": [], "usage": None, "error": None, "incomplete_details": None}
+    late = dict.fromkeys(("completed_at", "usage", "error", "incomplete_details"))
+    begun = {**whole, **late, "status": "in_progress", "output": []}
     events: list[dict[str, Any]] = [{"type": f"response.{name}", "response": begun} for name in ("created", "in_progress")]
     for index, item in enumerate(whole["output"]):
         events += item_events(index, item)
