@@ -101,7 +101,8 @@ OUTPUT_PARTS = {
     "output_text": Shape({"text": string}, {"annotations": array(table), "logprobs": array(table)}),
     "refusal": Shape({"refusal": string}),
 }
-STATUS = {"status": nullable(one_of("in_progress", "completed", "incomplete"))}
+STATUS = {"status": nullable(one_of("in_progress", "completed", "incomplete")), "internal_chat_message_metadata_passthrough": anything}
+"""What items may have; the second is Codex' own."""
 
 
 def message(value: Any, path: str) -> Iterator[Problem]:
@@ -145,7 +146,20 @@ NAMESPACE = Shape(
     {"name": TOOL_NAME, "description": string, "tools": array(Tagged({"function": FUNCTION_TOOL, "custom": CUSTOM_TOOL}))},
 )
 HOSTED = Shape(
-    optional=dict.fromkeys(("external_web_access", "filters", "search_context_size", "user_location", "container", "execution"), anything)
+    optional=dict.fromkeys(
+        (
+            "external_web_access",
+            "filters",
+            "search_context_size",
+            "user_location",
+            "container",
+            "execution",
+            "description",
+            "parameters",
+            "search_content_types",
+        ),
+        anything,
+    )
 )
 TOOL = Tagged(
     {
@@ -178,7 +192,8 @@ ITEM = Tagged(
         "custom_tool_call_output": Shape({"call_id": CALL_ID, "output": OUTPUT}, STATUS | CALLER | {"id": id_of("ctc")}),
         "item_reference": Shape({"id": string}),
         "additional_tools": Shape({"role": one_of("developer"), "tools": array(TOOL)}, {"id": nullable(string)}),
-        "compaction": Shape({"encrypted_content": string}, {"id": nullable(id_of("cmp"))}),
+        "compaction": Shape({"encrypted_content": string}, {"id": nullable(id_of("cmp"))} | STATUS),
+        "compaction_trigger": Shape(),
     },
     default="message",
 )
@@ -228,6 +243,7 @@ REQUEST = Shape(
     {"model": text_of(256), "input": string_or(array(ITEM), "an array of objects")},
     {
         "background": nullable(boolean),
+        "client_metadata": nullable(table),
         "include": nullable(array(one_of(*INCLUDES))),
         "instructions": nullable(string),
         "max_output_tokens": nullable(integer(16)),

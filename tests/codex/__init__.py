@@ -1,0 +1,1 @@
+"""The real Codex, and models that are scripted for it."""
