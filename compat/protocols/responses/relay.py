@@ -17,6 +17,8 @@ from compat import jsonio
 from compat.errors import BadRequest, GatewayError, UpstreamBroken
 from compat.protocols.base import StreamTranslator, TranslatedAnswer, TranslatedRequest, TranslationContext, Translator
 from compat.protocols.refusals import REASONING_ITEMS, is_endpoint
+from compat.protocols.responses.open_item import OpenItem, OpenPart
+from compat.protocols.responses.parts import CALL_PART
 from compat.protocols.responses.refusals import refused_part
 from compat.protocols.responses.shapes import Answer, ResponseEvent, decode_event, read_answer
 from compat.protocols.responses.words import answer_error, usage_of
@@ -25,7 +27,7 @@ from compat.protocols.upstream_errors import error_fields
 from compat.protocols.upstream_protocol import error_of
 from compat.wire.envelope import Envelope
 from compat.wire.estimate import estimated_usage
-from compat.wire.sse import parse_event
+from compat.wire.sse import blocks_of, parse_event
 from compat.wire.usage import Usage
 
 _OURS = b'"' + PREFIX.encode()
@@ -124,6 +126,8 @@ class RelayStream(StreamTranslator):
     def __init__(self, ctx: TranslationContext) -> None:
         super().__init__(ctx)
         self._delta_bytes = 0
+        self._open_calls: dict[int | None, OpenPart] = {}
+        self._pieces: list[bytes] = []
 
     def translate_known(self, text: bytes) -> bytes | None:
         """Pieces of content are nobody's business here."""
@@ -131,6 +135,8 @@ class RelayStream(StreamTranslator):
         if deltas != text.count(b"\n\n") + 1 or self.is_finished:
             return None
         self._delta_bytes += max(len(text) - _DELTA_BYTES * deltas, 0)
+        if self._open_calls:
+            self._pieces.append(text)
         return text + b"\n\n"
 
     def translate_event(self, block: bytes) -> bytes:
@@ -140,18 +146,17 @@ class RelayStream(StreamTranslator):
             return b""
         if not data:
             return block + b"\n\n"
-        try:
-            event = decode_event(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise UpstreamBroken(f"The upstream sent an invalid event: {error}.") from error
+        event = _decoded(block)
         kind = event.type
         if kind in ("error", "response.failed") or (event.error is not None and not kind):
             raise self._failure(event, data)
         if kind.endswith(".delta"):
             self.is_committed = self.knows = True
             self._delta_bytes += max(len(block) - _DELTA_BYTES, 0)
+            if self._open_calls:
+                self._pieces.append(block)
         elif kind.startswith("response.output_item."):
-            self.is_committed = self.is_committed or kind.endswith("done") or (event.item or {}).get("type") not in _SAID
+            self._item(event)
         if kind in _ENDS:
             self._ended(event)
         return block + b"\n\n" if bytes(event.response) == b"{}" else self._renamed(data, kind)
@@ -161,8 +166,31 @@ class RelayStream(StreamTranslator):
             return answer_error(read_answer(event.response).error, self.ctx.upstream_name)
         return answer_error(error_fields(data), self.ctx.upstream_name)
 
+    def _item(self, event: ResponseEvent) -> None:
+        """An item begins or is complete. The opening of what is said is no content yet."""
+        if event.type.endswith("done"):
+            self._open_calls.pop(event.output_index, None)
+            if not self._open_calls:
+                self._pieces.clear()
+        elif (event.item or {}).get("type") == "function_call":
+            self._open_calls[event.output_index] = OpenPart(number=0, kind="tool_call")
+        elif (event.item or {}).get("type") in _SAID:
+            return
+        self.is_committed = True
+
+    def _check_calls(self) -> None:
+        """`UpstreamBroken` where the arguments of a call that was not said to be complete are not whole."""
+        for event in map(_decoded, blocks_of(b"\n\n".join(self._pieces))):
+            call = self._open_calls.get(event.output_index)
+            if call is not None and isinstance(event.delta, str):
+                call.pieces.append(event.delta)
+        if not all(OpenItem("function_call", {CALL_PART: call}).has_whole_call() for call in self._open_calls.values()):
+            raise UpstreamBroken("The upstream ended its answer within a tool call.")
+
     def _ended(self, event: ResponseEvent) -> None:
         answer = read_answer(event.response)
+        if self._open_calls and event.type == "response.completed":
+            self._check_calls()
         self.usage = usage_of(answer.usage) or self.usage_so_far()
         answer.status = answer.status or _ENDS[event.type]
         self.stop_reason = _reason(answer)
@@ -185,6 +213,13 @@ class RelayStream(StreamTranslator):
         if self.usage is not None:
             return self.usage
         return estimated_usage(self.ctx.count_prompt() if self.ctx.count_prompt is not None else 0, self._delta_bytes)
+
+
+def _decoded(block: bytes) -> ResponseEvent:
+    try:
+        return decode_event(parse_event(block).data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UpstreamBroken(f"The upstream sent an invalid event: {error}.") from error
 
 
 def refused(error: GatewayError) -> str | None:

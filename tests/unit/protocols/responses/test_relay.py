@@ -20,7 +20,7 @@ from tests.cases.messages_checks import context
 from tests.cases.messages_client import events_of
 from tests.fakes.responses_answers import error_document, error_event, event_bytes, failed, incomplete, one_event, response, stream_events
 from tests.fakes.responses_answers import events_of as events_in
-from tests.fakes.responses_items import MODEL, function_call, message, reasoning, text_part
+from tests.fakes.responses_items import MODEL, function_call, message, reasoning, text_part, web_search
 
 CTX = dataclasses.replace(context("gpt-6.1-sol", is_stream=True), alias="gpt")
 LOST_CTX = dataclasses.replace(CTX, refused_parameters=frozenset({REASONING_ITEMS}))
@@ -118,6 +118,7 @@ def test_an_error_in_a_whole_answer_is_what_it_stands_for() -> None:
 
 EVENTS = stream_events([reasoning("Hm."), message(text_part("Hello there, you.")), function_call("read", '{"path": "a"}')])
 STREAM = event_bytes(EVENTS)
+ENDED = {"type": "response.completed", "response": {"status": "completed", "output": []}}
 
 
 def fed(pieces: Sequence[bytes], *, ctx: TranslationContext = CTX) -> tuple[bytes, RelayStream]:
@@ -151,12 +152,36 @@ def test_what_follows_the_end_is_left_out() -> None:
 
 @pytest.mark.parametrize(
     ("events", "count", "commits"),
-    [(EVENTS, 3, False), (EVENTS, 5, True), (stream_events([function_call()]), 3, True), (stream_events([message()]), 3, False)],
+    [
+        (EVENTS, 3, False),
+        (EVENTS, 5, True),
+        (stream_events([function_call()]), 3, True),
+        (stream_events([message()]), 3, False),
+        (stream_events([web_search()]), 3, True),
+    ],
 )
 def test_content_commits_and_the_opening_of_text_does_not(events: Any, count: int, commits: bool) -> None:
     stream = RelayStream(CTX)
     stream.feed(event_bytes(events[:count]))
     assert stream.is_committed == commits
+
+
+def test_calls_that_nobody_said_to_be_complete_are_whole_where_their_arguments_are() -> None:
+    """Some servers send no `output_item.done`."""
+    deltas = [event for event in stream_events([function_call("read", '{"path": "a.py", "x": 1}')]) if event["type"].endswith(".delta")]
+    other = {"type": "response.function_call_arguments.delta", "output_index": 7, "delta": "x"}
+    added = [
+        {"type": "response.output_item.added", "output_index": index, "item": {"type": "function_call", "arguments": ""}}
+        for index in (0, 1)
+    ]
+    done = {"type": "response.output_item.done", "output_index": 1, "item": function_call()}
+    events = [*added, *deltas[:2], done, other, {**other, "delta": None}, *deltas[2:], ENDED]
+    for pieces in ([event_bytes(events)], [one_event(event) for event in events]):
+        assert fed(pieces)[1].stop_reason == "completed"
+    with pytest.raises(UpstreamBroken, match="within a tool call"):
+        fed([event_bytes([*events[:-2], ENDED])])
+    with pytest.raises(UpstreamBroken, match="invalid event"):
+        fed([event_bytes(events[:4]), b"event: response.x.delta\ndata: {\n\n", event_bytes([ENDED])])
 
 
 def test_items_without_their_pieces_commit_as_well() -> None:
@@ -184,6 +209,7 @@ def test_pieces_are_not_looked_at_but_only_where_there_is_nothing_else() -> None
         (event_bytes([*EVENTS[:4], error_event()]), UpstreamFailure, "had an error"),
         (event_bytes(events_in(failed("context_length_exceeded"))), ContextTooLong, "had an error"),
         (event_bytes(events_in(failed("rate_limit_exceeded"))), UpstreamRateLimit, "had an error"),
+        (event_bytes([*stream_events([function_call("read", '{"a": 1}')])[:4], ENDED]), UpstreamBroken, "within a tool call"),
         (b'data: {"error":{"message":"no","type":"server_error"}}\n\n', GatewayError, "no"),
         (b'data: {"type":"response.completed","response":{"output":[],"a":1,"a":2}}\n\n', UpstreamBroken, "not a response"),
         (b'data: {"type":"response.x","response":{"a":1},"a":1,"a":2}\n\n', UpstreamBroken, "not a response"),
