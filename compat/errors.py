@@ -78,6 +78,7 @@ class GatewayError(Exception):
         self.retry_after_s = retry_after_s
         self.headers = headers
         self.verbatim = b""
+        self.request_id = ""
         if status is not None:
             self.status = status
         if type is not None:

@@ -304,7 +304,7 @@ class Attempt:
         self.close()
         sent = self.gateway.policies.pacing.sent(self.lane)
         self._held.callback(sent.lost)
-        exchange = self.gateway.transport.open(upstream, self.translator.endpoint, body, headers, self.key)
+        exchange = self.gateway.transport.open(upstream, self.translator.at(self.call.query), body, headers, self.key)
         self._held.callback(exchange.close)
         self.upstream_calls += 1
         while (head := exchange.receive_head(self._wait_s(deadline_s))) is None:

@@ -30,6 +30,7 @@ class Origin(TypedDict, total=False):
     trace_parent: str
     hops: int
     headers: Mapping[str, str]
+    query: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ class Call:
     """One request of a client, checked as far as every call is.
 
     `session_id` is the client's own name for its conversation, `cache_wish` what it says about the answer cache (`x-compat-cache`),
-    `trace_parent` the span that it is a part of, `hops` how many gateways it has come through, `headers` those that its protocol reads.
+    `trace_parent` the span that it is a part of, `hops` how many gateways it has come through, `headers` those that its protocol reads,
+    `query` that of its URL.
     For the rest see `Ask`.
     """
 
@@ -54,6 +56,7 @@ class Call:
     trace_parent: str = ""
     hops: int = 0
     headers: Mapping[str, str] = field(default_factory=dict)
+    query: str = ""
     output_limit: int | None = None
     answers_wanted: int = 1
     agent_id: str = ""
@@ -106,8 +109,14 @@ def memories(vault: ThinkingVault, call: Call, deployment: Deployment, translato
     """Those of a call that goes to a deployment by this translator. They hold no attempt, which holds them."""
     return {
         "find_thinking": lambda ids: vault.find(call.client, thinker_of(deployment, translator, key), ids),
-        "session": session_named(call) if translator.endpoint == SEALING else "",
+        "session": session_named(call) if _wants_session(call, deployment, translator) else "",
     }
+
+
+def _wants_session(call: Call, deployment: Deployment, translator: Translator) -> bool:
+    """Whether the upstream wants to know which calls share a prompt. Clients of its own chat say that themselves."""
+    is_chat = translator.endpoint == "openai.chat" and call.protocol.api != "openai.chat"
+    return translator.endpoint == SEALING or (is_chat and deployment.upstream.kind.knows_cache_key)
 
 
 def session_named(call: Call) -> str:

@@ -153,6 +153,7 @@ class CallRun:
 
     def error_frame(self, error: GatewayError) -> bytes:
         """The frame that ends the answer with an error."""
+        error.request_id = self.call.request_id
         return last_frame(self.call, error, self._shown)
 
     def note_shared(self, request_id: str) -> None:

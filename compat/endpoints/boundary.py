@@ -18,6 +18,7 @@ def attach_boundary(app: flask.Flask, gateway: Gateway) -> None:
     """Register the handlers: our own errors, the framework's, and everything that should not have happened."""
 
     def answer(error: GatewayError) -> flask.Response:
+        error.request_id = flask.request.environ.get(REQUEST_ID, "")
         return error_answer(error, protocol=protocol_at(flask.request.path, flask.request.environ))
 
     @app.errorhandler(GatewayError)

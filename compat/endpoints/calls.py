@@ -33,6 +33,7 @@ def read_origin(gateway: Gateway, environ: dict[str, Any], client: str | None = 
         session_id=environ.get("HTTP_X_SESSION_ID", "") or environ.get("HTTP_X_SESSION_AFFINITY", ""),
         cache_wish=environ.get("HTTP_X_COMPAT_CACHE", ""),
         trace_parent=environ.get("HTTP_TRACEPARENT", ""),
+        query=environ.get("QUERY_STRING", ""),
         hops=hops_of(environ.get(HOPS_VARIABLE, "")),
     )
 
@@ -45,6 +46,7 @@ def whole_answer(run: CallRun, watch: ClientWatch, reader: Reader[Told] | None =
             body = run.whole() if reader is None else next(reader)
     except GatewayError as error:
         error.forget_frames()
+        error.request_id = leader.request_id
         return error_body(error, _headers(run, leader), run.call.protocol)
     except ClientGone:
         return GONE
@@ -67,6 +69,7 @@ def streamed_answer(run: CallRun, watch: ClientWatch, reader: Reader[Told] | Non
                 first = next(frames)
         except GatewayError as error:
             error.forget_frames()
+            error.request_id = leader.request_id
             return error_body(error, _headers(run, leader), run.call.protocol)
         except ClientGone:
             return GONE

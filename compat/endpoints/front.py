@@ -108,6 +108,7 @@ class Front:
             if hops := environ.get(HOPS_VARIABLE):
                 hops_of(hops)
         except GatewayError as error:
+            error.request_id = request_id
             environ["PATH_INFO"] = canonical_path(environ.get("PATH_INFO", ""))
             protocol = protocol_at(environ["PATH_INFO"], environ)
             body = protocol.error_body(error)

@@ -47,6 +47,7 @@ class HotPath:
         try:
             answer = door(environ)
         except GatewayError as error:
+            error.request_id = environ.get(REQUEST_ID, "")
             answer = error_body(error, protocol=door.protocol)
         except Exception as error:  # noqa: BLE001  # the error boundary, as in `attach_boundary`
             answer = error_body(self._on_fault(environ.get(REQUEST_ID, ""), error), protocol=door.protocol)

@@ -294,7 +294,7 @@ class Translator:
 
     `request` never changes its input. `foregone` is an answer for which no upstream need be asked. `error` maps a refused call (status,
     lower-case headers, body) to the error tree, and `refused` names what of the call the upstream refused, where the call can do without.
-    `endpoint` is one of `UpstreamKind.endpoints`.
+    `endpoint` is one of `UpstreamKind.endpoints`; `queries` are those of the client's URL that the upstream's gets as well.
     """
 
     request: Callable[[Envelope, TranslationContext], TranslatedRequest]
@@ -304,6 +304,11 @@ class Translator:
     refused: Callable[[GatewayError], str | None] = refused_parameter
     endpoint: str = "openai.chat"
     foregone: Callable[[Envelope, TranslationContext], TranslatedAnswer | None] = lambda _envelope, _ctx: None
+    queries: frozenset[str] = frozenset()
+
+    def at(self, query: str) -> str:
+        """The endpoint for a call with this query, and what of it goes along."""
+        return f"{self.endpoint}?{query}" if query in self.queries else self.endpoint
 
 
 def note_values(notes: Sequence[str]) -> str:

@@ -68,7 +68,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\bmax_completion_tokens\b", "max_completion_tokens"),
         (r"\bstream_options\b", "stream_options"),
         (r"\bparallel_tool_calls\b", "parallel_tool_calls"),
-        (r"\b(frequency_penalty|presence_penalty|logit_bias|logprobs|top_logprobs|seed|verbosity|store)\b", ""),
+        (r"\b(prompt_cache_key|frequency_penalty|presence_penalty|logit_bias|logprobs|top_logprobs|seed|verbosity|store)\b", ""),
     )
 )
 _REFUSED = re.compile(

@@ -103,10 +103,11 @@ class Transport(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Lane:
-    """What is prepared for one upstream and one key: its pool, and the head of a request per endpoint, less what differs per call."""
+    """What is prepared for one upstream and one key: its pool, and the head of a request per endpoint, less what differs per call.
+    Mutable: the heads, made on first use where an endpoint has a query."""
 
     pool: ConnectionPool
-    heads: Mapping[str, bytes] = field(repr=False)
+    heads: dict[str, bytes] = field(repr=False)
 
 
 class UpstreamClient:
@@ -123,7 +124,8 @@ class UpstreamClient:
         self._opened_before = 0
 
     def open(self, upstream: Upstream, endpoint: str, body: bytes, headers: Mapping[str, str], key: Secret | None = None) -> Exchange:
-        """POST `body` to an endpoint (`openai.chat`, `embeddings`) of `upstream`, under `key`; without one the upstream's take turns.
+        """POST `body` to an endpoint (`openai.chat`, `anthropic.messages?beta=true`) of `upstream`, under `key`; without one the upstream's
+        take turns.
 
         Errors: `UpstreamUnreachable`, `UpstreamTimeout`.
         """
@@ -132,6 +134,8 @@ class UpstreamClient:
         shared = _shared(upstream, headers) if headers else {}
         single = upstream.kind.headers
         own = field_lines({name: value for name, value in headers.items() if name not in shared and name not in single})
+        if endpoint not in lane.heads:  # with a query, of which there are few
+            lane.heads[endpoint] = _head(upstream, endpoint, key)
         if not shared:  # no local name holds the head: reports of crashes may show them
             return lane.pool.open(b"%s%scontent-length: %d\r\n\r\n%s" % (lane.heads[endpoint], own, len(body), body))
         joined = replace(upstream, headers={**upstream.headers, **shared})
@@ -197,7 +201,8 @@ def _shared(upstream: Upstream, headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _head(upstream: Upstream, endpoint: str, key: Secret | None) -> bytes:
-    origin, path = origin_of(upstream.base_url), upstream.kind.endpoints[endpoint]
+    name, mark, query = endpoint.partition("?")
+    origin, path = origin_of(upstream.base_url), upstream.kind.endpoints[name] + mark + query
     base_path = urllib.parse.quote(urllib.parse.urlsplit(upstream.base_url).path.rstrip("/"), safe=_PATH_CHARACTERS)
     headers = {
         "host": origin.netloc,

@@ -23,8 +23,8 @@ class UpstreamKind:
     `base_url_variable` name the environment variables that configure it. `auth_header` and `auth_prefix` say how the key is sent.
     `default_model` answers for an alias whose own model no upstream offers. `sends_usage_option`: it knows `stream_options`. `is_lenient`:
     it takes malformed messages or breaks on them, so that they are checked here first. `unwanted_fields` are fields of messages and tools
-    that the service at `base_url` refuses. `messages` is what it takes of Anthropic's protocol, where that is not all, and `messages_url`
-    its base URL for that, where it has another.
+    that the service at `base_url` refuses. `knows_cache_key`: its chat has `prompt_cache_key`. `messages` is what it takes of Anthropic's
+    protocol, where that is not all, and `messages_url` its base URL for that, where it has another.
     """
 
     name: str
@@ -41,6 +41,7 @@ class UpstreamKind:
     sends_usage_option: bool = True
     unwanted_fields: frozenset[str] = frozenset()
     is_lenient: bool = False
+    knows_cache_key: bool = False
     messages: MessagesSubset | None = None
     messages_url: str = ""
 
@@ -134,6 +135,7 @@ _ROWS = (
         _CHAT_AND_RESPONSES,
         unwanted_fields=_NOT_OPENAI,
         paths=_FILLING_IN,
+        knows_cache_key=True,
     ),
     _openai("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", "anthropic/claude-sonnet-4.6"),
     _openai(
@@ -167,6 +169,7 @@ _ROWS = (
         "https://api.moonshot.ai/v1",
         "MOONSHOT_API_KEY",
         paths=_CHAT_ONLY,
+        knows_cache_key=True,  # https://platform.moonshot.ai/docs/api/chat
         messages=_LIKE,
         messages_url="https://api.moonshot.ai/anthropic",
     ),

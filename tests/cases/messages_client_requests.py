@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from compat.config.catalog import ResponsesFacts
+
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 PNG = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PIXEL}}
 PNG_PART = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}}
@@ -350,6 +352,7 @@ MESSAGES = [
 
 EFFORT = {"output_config": {"effort": "max"}}
 REASONS = {"reasoning": True}
+MOST = {**REASONS, "responses": ResponsesFacts(efforts=("low", "high", "xhigh", "max"))}
 PARAMETERS = [
     Row("a limit", {"max_tokens": 100}, {"max_tokens": 100}),
     Row("a limit beyond the model's", {"max_tokens": 128_000}, {"max_tokens": 16_384}, ["clamped=max_tokens"]),
@@ -360,6 +363,14 @@ PARAMETERS = [
     Row("too many stop sequences", {"stop_sequences": list("abcdef")}, {"stop": list("abcd")}, ["dropped=stop_sequences(2)"]),
     Row("effort", {"output_config": {"effort": "medium"}}, {"reasoning_effort": "medium"}, facts=REASONS),
     Row("an effort that not every model has", EFFORT, {"reasoning_effort": "high"}, ["clamped=output_config.effort"], facts=REASONS),
+    Row("an effort that the model has", EFFORT, {"reasoning_effort": "max"}, facts=MOST),
+    Row(
+        "an effort above the model's",
+        EFFORT,
+        {"reasoning_effort": "xhigh"},
+        ["clamped=output_config.effort"],
+        facts={**REASONS, "responses": ResponsesFacts(efforts=("low", "high", "xhigh"))},
+    ),
     Row("an effort that was refused", EFFORT, {}, ["dropped=output_config.effort"], facts=REASONS, refused=["reasoning_effort"]),
     Row("an effort for a model that has none", EFFORT, {}, ["dropped=output_config.effort"]),
     Row(

@@ -13,7 +13,7 @@ from tests.cases.messages_client import events_of, message_of
 from tests.conftest import RunningGateway
 from tests.fakes import anthropic_answers as answers
 from tests.fakes.anthropic_settings import ALIAS, KEY, origin_of, to_claude
-from tests.fakes.upstream import Cut, FakeUpstream
+from tests.fakes.upstream import Answer, Cut, FakeUpstream
 
 HELLO: Any = [{"role": "user", "content": "Say hello."}]
 SAID = answers.message([answers.text("Hello there, you.")])
@@ -200,3 +200,52 @@ def test_a_service_that_takes_a_part_of_the_protocol_gets_that_part(start_gatewa
     assert answer.headers["x-compat-notes"] == "dropped=context_management; dropped=anthropic-beta(1)"
     assert "context_management" not in like.requests[-1].json
     assert "anthropic-beta" not in like.requests[-1].headers
+
+
+@pytest.mark.parametrize(("query", "path"), [("?beta=true", "?beta=true"), ("?beta=false", ""), ("?key=secret", ""), ("", "")])
+@pytest.mark.parametrize("endpoint", ["messages", "messages/count_tokens"])
+def test_the_beta_query_goes_along_and_no_other(
+    gateway: RunningGateway, upstream: FakeUpstream, endpoint: str, query: str, path: str
+) -> None:
+    asked = {"model": ALIAS, "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
+    for _ in range(2):
+        gateway.http.post(f"{gateway.url}/{endpoint}{query}", json=asked, timeout=30)
+        assert upstream.requests[-1].path == f"/v1/{endpoint}{path}"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [("messages", {"messages": []}), ("messages", {}), ("messages", {"model": "unknown/x"}), ("messages/batches", {})],
+)
+def test_errors_of_the_gateways_own_name_the_request(
+    gateway: RunningGateway, upstream: FakeUpstream, path: str, fields: dict[str, Any], stream: bool
+) -> None:
+    upstream.default = Answer(before_head=[Cut()])
+    asked = {"model": ALIAS, "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}], "stream": stream, **fields}
+    answer = gateway.http.post(f"{gateway.url}/{path}", json=asked, timeout=30)
+    assert answer.status_code >= 400
+    assert answer.json()["request_id"] == answer.headers["request-id"]
+
+
+def test_an_error_within_a_stream_names_it_as_well(gateway: RunningGateway, upstream: FakeUpstream) -> None:
+    events = answers.stream_events([answers.tool_use("read", {"path": "a" * 40_000})])
+    upstream.default = answers.sse_answer(*map(answers.one_event, events[:-3]), Cut())
+    asked = {"model": ALIAS, "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}], "stream": True}
+    answer = gateway.http.post(f"{gateway.url}/messages", json=asked, timeout=30)
+    assert events_of(answer.content)[-1]["request_id"] == answer.headers["request-id"]
+
+
+@pytest.mark.parametrize("body", [b"", b"garbage", b'{"a":', b"{}", b"[]"])
+def test_a_garbled_answer_to_a_streamed_request_is_tried_again_and_then_an_error_with_its_status(
+    start_gateway: Any, upstream: FakeUpstream, body: bytes
+) -> None:
+    gateway = start_gateway(to_claude(upstream, retry={"attempts": 2, "first_wait_s": 0.001}))
+    upstream.default = Answer([body], framing="length")
+    asked = {"model": ALIAS, "max_tokens": 100, "messages": [{"role": "user", "content": "Hi"}], "stream": True}
+    answer = gateway.http.post(f"{gateway.url}/messages", json=asked, timeout=30)
+    assert (answer.status_code, answer.json()["error"]["type"]) == (500, "api_error")
+    assert len(upstream.requests) > 1
+    upstream.script(Answer([body], framing="length"), answers.respond)
+    answer = gateway.http.post(f"{gateway.url}/messages", json=asked, timeout=30)
+    assert message_of(events_of(answer.content))["stop_reason"] == "end_turn"

@@ -156,3 +156,21 @@ def test_what_was_left_out_is_noted(gateway: RunningGateway) -> None:
     answer = ask(gateway, tools=[*TOOLS, search], safeguards=[{"type": "dangerous_tool_use"}])
     assert answer.headers["x-compat-notes"] == "dropped=tool(web_search); dropped=safeguards"
     assert json.loads(answer.content)["type"] == "message"
+
+
+def test_a_session_is_the_key_of_its_prompt_cache_where_the_upstream_knows_one(gateway: RunningGateway, upstream: FakeUpstream) -> None:
+    def keys(session: str) -> str:
+        headers = {"x-claude-code-session-id": session}
+        sent = {"model": ALIAS, "messages": HELLO, "max_tokens": 100}
+        gateway.http.post(f"{gateway.url}/messages", json=sent, headers=headers, timeout=30)
+        return str(upstream.requests[-1].json["prompt_cache_key"])
+
+    assert keys("one") == keys("one") != keys("two")
+    assert "one" not in keys("one")
+
+
+def test_an_upstream_that_refuses_the_key_is_asked_without(gateway: RunningGateway, upstream: FakeUpstream) -> None:
+    upstream.script(openai.error_answer(400, "Unknown parameter: 'prompt_cache_key'."), openai.respond)
+    answer = ask(gateway)
+    assert answer.headers["x-compat-notes"] == "learnt=prompt_cache_key"
+    assert ["prompt_cache_key" in one.json for one in upstream.requests] == [True, False]

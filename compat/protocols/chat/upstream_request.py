@@ -23,16 +23,8 @@ from compat.protocols.request import Choice, Effort, Field, Freeform, Function, 
 
 MAX_STOP = 4
 _LONG_BYTES = 4 * 1024 * 1024
-_EFFORTS: Mapping[Effort, str] = {
-    "none": "none",
-    "minimal": "minimal",
-    "low": "low",
-    "medium": "medium",
-    "high": "high",
-    "xhigh": "high",
-    "max": "high",
-}
-"""Levels that every model with levels has, for those that the client's protocol has."""
+_LOWER: Mapping[Effort, Effort] = {"max": "xhigh", "xhigh": "high"}
+"""Levels that not every model with levels has, and the next one below."""
 _BUDGETS: tuple[tuple[int, Effort], ...] = ((4096, "low"), (16_384, "medium"))
 """Up to so many tokens of thinking are so much effort."""
 _SAMPLING = ("temperature", "top_p")
@@ -136,6 +128,8 @@ def _parameters(request: Request, ctx: TranslationContext, notes: Notes) -> dict
         fields["stop"] = list(request.stop[:MAX_STOP])
         if len(request.stop) > MAX_STOP:
             notes.add("dropped", f"{request.name('stop')}({len(request.stop) - MAX_STOP})")
+    if ctx.session and "prompt_cache_key" not in refused:
+        fields["prompt_cache_key"] = ctx.session
     fields |= _effort(request, ctx, notes)
     fields |= _format(request)
     unsent = (request.user_id, request.service_tier, request.sampling.top_k)
@@ -154,7 +148,9 @@ def _effort(request: Request, ctx: TranslationContext, notes: Notes) -> dict[str
         if effort != "none":
             notes.add("dropped", name)
         return {}
-    level = _EFFORTS[effort]
+    level = effort
+    while level in _LOWER and level not in ctx.model.responses.efforts:
+        level = _LOWER[level]
     if level != effort:
         notes.add("clamped", name)
     return {"reasoning_effort": level}

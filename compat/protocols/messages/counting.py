@@ -9,7 +9,7 @@ from compat import jsonio
 from compat.errors import BadRequest, UpstreamBroken
 from compat.protocols.base import TranslatedAnswer, TranslationContext, Translator
 from compat.protocols.messages.client import MESSAGES
-from compat.protocols.messages.relay import refused, translate_error, translate_request
+from compat.protocols.messages.relay import QUERIES, refused, translate_error, translate_request
 
 ENDPOINT = "anthropic.count"
 
@@ -36,7 +36,13 @@ def _no_stream(_: TranslationContext) -> Never:
 
 
 COUNT_COUNT = Translator(
-    request=translate_request, response=_answer, stream=_no_stream, error=translate_error, refused=refused, endpoint=ENDPOINT
+    request=translate_request,
+    response=_answer,
+    stream=_no_stream,
+    error=translate_error,
+    refused=refused,
+    endpoint=ENDPOINT,
+    queries=QUERIES,
 )
 
 COUNT = replace(

@@ -55,4 +55,4 @@ def error_frame(error: GatewayError) -> bytes:
 
 
 def _document(error: GatewayError) -> dict[str, Any]:
-    return {"type": "error", "error": error_fields(error)}
+    return {"type": "error", "error": error_fields(error), **({"request_id": error.request_id} if error.request_id else {})}

@@ -37,6 +37,8 @@ LOST = "messages.thinking"
 
 ROLE = "messages.role"
 """Instructions between messages, which older models don't take."""
+QUERIES = frozenset({"beta=true"})
+"""Of Anthropic's SDKs, on calls of their `beta` part: Claude Code's are."""
 BAD_REQUEST = 400
 _OF_TURN = re.compile(r"messages\.\d+\.output_config\b")
 """Of instructions between messages, too: the effort from there on."""
@@ -291,4 +293,5 @@ MESSAGES_MESSAGES = Translator(
     error=translate_error,
     refused=refused,
     endpoint="anthropic.messages",
+    queries=QUERIES,
 )
