@@ -137,16 +137,20 @@ class Session:
 
     def _serve(self, create: Create, environ: dict[str, Any]) -> None:
         """Errors: any `GatewayError` before the first event, `ClientGone`."""
-        call = self._door.call(create, environ)
         messages = AnswerMessages(create.stream_id)
-        if create.generates:
-            run = CallRun(self._gateway, call)
-            self._send_all(run.frames(), run, messages)
-        else:
-            answer_id = self._protocol.answer_id(self._gateway.clock.new_id())
-            self._socket.send(messages.of(warmed_up(answer_id, call.model, int(self._gateway.clock.now()))))
-        if messages.answer_id:
-            self._memory.keep(messages.answer_id, (*create.items, *messages.items))
+        try:
+            call = self._door.call(create, environ)
+            if create.generates:
+                run = CallRun(self._gateway, call)
+                self._send_all(run.frames(), run, messages)
+            else:
+                answer_id = self._protocol.answer_id(self._gateway.clock.new_id())
+                self._socket.send(messages.of(warmed_up(answer_id, call.model, int(self._gateway.clock.now()))))
+        finally:
+            if messages.answer_id:
+                self._memory.keep(messages.answer_id, (*create.items, *messages.items))
+            else:
+                self._memory.forget(create.previous)
 
     def _send_all(self, frames: Generator[bytes, None, None], run: CallRun, messages: AnswerMessages) -> None:
         try:

@@ -20,7 +20,7 @@ from compat.endpoints.responses_socket import PATH
 from tests.conftest import RunningGateway, to_upstream
 from tests.fakes import responses_answers as answers
 from tests.fakes import responses_items as items
-from tests.fakes.upstream import FakeUpstream, Sleep, Stall, Until
+from tests.fakes.upstream import Answer, FakeUpstream, Sleep, Stall, Until
 from tests.integration.test_cancellation import wait_for
 
 BOUND_S = 10.0
@@ -133,6 +133,22 @@ def test_an_upstreams_error_comes_with_its_status_and_leaves_nothing_to_go_on_fr
     ask(client, stream_id="main")
     [error] = read(client)
     assert (error["type"], error["status"] >= 500, error["stream_id"]) == ("error", True, "main")
+
+
+@pytest.mark.parametrize("fault", [answers.error_answer(400, "No."), answers.stream_answer(answers.events_of(answers.failed()))])
+def test_an_answer_is_gone_on_from_no_more_once_a_call_that_did_so_has_failed(
+    client: ClientConnection, upstream: FakeUpstream, fault: Answer
+) -> None:
+    ask(client)
+    first = read(client)[-1]["response"]["id"]
+    upstream.default = fault
+    ask(client, previous_response_id=first)
+    assert read(client)[-1]["type"] in {"error", "response.failed"}
+    upstream.default = answers.sse_answer(*HELLO)
+    ask(client, previous_response_id=first)
+    assert read(client)[-1]["error"]["code"] == "previous_response_not_found"
+    ask(client)
+    assert text_of(read(client)) == "Hello."
 
 
 def test_messages_are_served_one_after_the_other(client: ClientConnection, upstream: FakeUpstream) -> None:

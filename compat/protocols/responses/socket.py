@@ -49,13 +49,14 @@ _items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 class Create(msgspec.Struct, frozen=True):
     """One message that asks for an answer: the call's envelope, the items of its input, `stream_id` for the events of its answer.
 
-    `generates`: whether there is an answer at all; else the input is only remembered.
+    `previous` is the answer that it goes on from. `generates`: whether there is an answer at all; else the input is only remembered.
     """
 
     envelope: Envelope
     items: tuple[bytes, ...]
     stream_id: str = ""
     generates: bool = True
+    previous: str = ""
 
 
 class Memory:
@@ -82,6 +83,10 @@ class Memory:
         while len(self._answers) > _MOST_ANSWERS or self._size_bytes() > self._most_bytes:
             del self._answers[next(iter(self._answers))]
 
+    def forget(self, answer_id: str) -> None:
+        """Nobody goes on from that answer any more: a call that did so has failed."""
+        self._answers.pop(answer_id, None)
+
     def _size_bytes(self) -> int:
         """Of all items, each counted once: the answers of a conversation share those that they begin with."""
         return sum({id(item): len(item) for items in self._answers.values() for item in items}.values())
@@ -104,7 +109,7 @@ def read_create(envelope: Envelope, memory: Memory) -> Create:
         changes["include"] = jsonio.encode([*wanted, _SEALED])
     call = Envelope(envelope.without(_BESIDE).replaced(changes))
     stream_id = envelope.value("stream_id")
-    return Create(call, items, stream_id if isinstance(stream_id, str) else "", envelope.value("generate") is not False)
+    return Create(call, items, stream_id if isinstance(stream_id, str) else "", envelope.value("generate") is not False, previous or "")
 
 
 def _input_of(envelope: Envelope) -> tuple[bytes, ...]:

@@ -88,6 +88,17 @@ def test_the_oldest_answers_are_forgotten_where_there_is_no_room() -> None:
         memory.before("large")
 
 
+def test_an_answer_that_is_forgotten_is_not_found_and_the_others_are() -> None:
+    memory = Memory(100)
+    for name in ("resp_1", "resp_2"):
+        memory.keep(name, (b"{}",))
+    memory.forget("resp_1")
+    memory.forget("resp_that_was_never_there")
+    assert memory.before("resp_2") == (b"{}",)
+    with pytest.raises(BadRequest, match="not found"):
+        memory.before("resp_1")
+
+
 def test_no_more_than_a_few_answers_are_remembered() -> None:
     memory = Memory(10**6)
     for number in range(9):
