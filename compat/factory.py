@@ -131,7 +131,7 @@ def build_gateway(
         answers=old.take("answers", stores.answers, "cache"),
         metrics=metrics,
         policies=policies,
-        commons=old.take("commons", lambda: stores.commons(board, policies.circuits, metrics), "circuit"),
+        commons=old.take("commons", lambda: stores.commons(board, policies.circuits, metrics, usage), "circuit"),
         flights=old.take("flights", stores.flights, "single_flight"),
         gathering=old.take("gathering", lambda: Gathering(settings.server.gather_ms / 1000), "server"),
         clock=clock,

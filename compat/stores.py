@@ -21,6 +21,7 @@ from compat.cluster.circuits import CircuitBoard
 from compat.cluster.flights import SharedFlights
 from compat.cluster.metrics import SharedMetrics
 from compat.cluster.peers import Commons, NoCommons, RedisCommons
+from compat.cluster.usage import SharedUsage
 from compat.config.settings import Settings, SettingsError
 from compat.endpoints.limiter import MEMORY, LazyLimiter
 from compat.reuse.answer_cache import AnswerCache, MemoryShelf, RedisShelf
@@ -127,12 +128,13 @@ class Stores:
         """Where circuits are published; none without a Redis."""
         return None if self._redis is None else CircuitBoard(self._redis, self._link, self._clock.now, self._gateway_id)
 
-    def commons(self, board: CircuitBoard | None, circuits: Circuits, metrics: Metrics) -> Commons:
+    def commons(self, board: CircuitBoard | None, circuits: Circuits, metrics: Metrics, usage: Usage) -> Commons:
         """What keeps up with other gateways."""
         if board is None:
             return NoCommons()
         shared = SharedMetrics(metrics, self._redis, self._link, self._gateway_id)
-        return RedisCommons(self._link, board, circuits, shared)
+        calls = SharedUsage(usage, self._redis, self._link, self._clock.new_id)
+        return RedisCommons(self._link, board, circuits, shared, calls)
 
     def _link_of(self, name: str) -> Link:
         return Link(name, self._clock.monotonic, self._log.event, redis_errors() if self._redis is not None else ())

@@ -23,6 +23,7 @@ MAX_NAME_CHARS = 200
 MAX_ERROR_CHARS = 500
 MAX_LISTED = 50
 """Of attempts, notes and tools of one call."""
+_MANY = 1_000_000
 _KINDS: tuple[TokenKind, ...] = ("input", "cache_read", "cache_write", "cache_write_1h", "output")
 
 
@@ -178,6 +179,16 @@ def detail_of(row: CallRow, document: bytes | str | None) -> CallDetail:
     except (msgspec.DecodeError, UnicodeDecodeError):
         found = _Document()
     return CallDetail(row, **msgspec.structs.asdict(found))
+
+
+def parent_and_tools(document: str) -> tuple[str, dict[str, int], bytes]:
+    """What sums are made of in the document of another store, and the document, with nothing in it that is not of one."""
+    try:
+        found = msgspec.json.decode(document, type=_Document)
+    except (ValueError, RecursionError):
+        found = _Document()
+    tools = {clean(name): count for name, count in list(found.tools.items())[:MAX_LISTED] if 0 < count < _MANY}
+    return clean(found.parent), tools, msgspec.json.encode(msgspec.structs.replace(found, tools=tools))
 
 
 def day_of(time_s: float) -> str:

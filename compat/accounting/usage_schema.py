@@ -3,6 +3,7 @@
     calls           a row for each call, with what calls are found by        days            sums by day, client, model and deployment
     call_details    the document of a call, gone with it                     day_savings     what prompt caches saved of those
     session_tools   how often a session called each tool                     session_days    sums by day, client and session
+    sharing         what was given to other machines, and taken from them
 
 Files begin with `calls` and `days` as they always were. What came later is added to them by `extend`: tables, and columns that have
 defaults. So a gateway of before goes on with an extended file, as while a new one takes its place, or after an update that was taken back;
@@ -12,9 +13,10 @@ what it writes counts in `calls` and `days`, from which all sums are made.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from compat.accounting.usage_rows import UsageCall, clean, day_of, extras_of, tools_of
+from compat.accounting.usage_rows import Extras, UsageCall, clean, day_of, extras_of, tools_of
 from compat.storage.sqlite_file import used_bytes
 
 VERSION = 1
@@ -72,13 +74,20 @@ _EXTEND = (
         client TEXT, session TEXT, day TEXT, tool TEXT, calls INTEGER NOT NULL, PRIMARY KEY (client, session, day, tool)) WITHOUT ROWID
     """,
 )
+_SHARE = (
+    "ALTER TABLE calls ADD COLUMN store TEXT NOT NULL DEFAULT ''",
+    "CREATE TABLE sharing (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+)
+_STEPS = (("session_tools", _EXTEND), ("sharing", _SHARE))
+"""The last table that each step makes, and the step."""
 
 COUNTS = ("calls", "errors", "prompt_tokens", "completion_tokens", "cache_read_tokens", "cache_write_tokens", "cost_nano")
 _ADD_UP = ", ".join(f"{name} = {name} + excluded.{name}" for name in COUNTS)
-_MARKS = ", ".join("?" * 20)
+_MARKS = ", ".join("?" * 21)
 _ADD_CALL = f"""
     INSERT INTO calls (time_s, client, model, deployment, outcome, status, duration_ms, prompt_tokens, completion_tokens,
-        cache_read_tokens, cache_write_tokens, cost_nano, request_id, api, upstream_api, session, attempts, ttft_ms, error, saved_nano)
+        cache_read_tokens, cache_write_tokens, cost_nano, request_id, api, upstream_api, session, attempts, ttft_ms, error, saved_nano,
+        store)
     VALUES ({_MARKS})"""  # noqa: S608  # names of columns
 _ADD_DETAILS = "INSERT INTO call_details VALUES (?, ?)"
 _ADD_TO_DAY = f"INSERT INTO days VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET {_ADD_UP}"  # noqa: S608
@@ -96,7 +105,7 @@ _OF_DAYS = ("days", "day_savings")
 
 def is_extended(connection: sqlite3.Connection) -> bool:
     """Whether the file has all of the tables."""
-    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'session_tools'").fetchone() is not None
+    return _has(connection, _STEPS[-1][0])
 
 
 def extend(writer: sqlite3.Connection) -> None:
@@ -104,30 +113,41 @@ def extend(writer: sqlite3.Connection) -> None:
     if is_extended(writer):
         return
     writer.execute("BEGIN IMMEDIATE")
-    for statement in () if is_extended(writer) else _EXTEND:
-        writer.execute(statement)
+    for last, statements in _STEPS:
+        for statement in () if _has(writer, last) else statements:
+            writer.execute(statement)
     writer.execute("COMMIT")
+
+
+def _has(connection: sqlite3.Connection, table: str) -> bool:
+    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone() is not None
 
 
 def add_calls(writer: sqlite3.Connection, batch: Sequence[UsageCall]) -> None:
     """Write calls, and add them to all sums."""
     for call in batch:
         tools = tools_of(call)
-        extras = extras_of(call, tools)
-        *columns, document = extras
-        row = writer.execute(_ADD_CALL, (*call[:12], *columns))
-        writer.execute(_ADD_DETAILS, (row.lastrowid, document))
-        day, counts = day_of(call.time_s), (int(call.outcome == "error"), *call[7:12])
-        place = (call.client, day, call.model, call.deployment)
-        writer.execute(_ADD_TO_DAY, (*place, *counts))
-        if extras.saved_nano:
-            writer.execute(_ADD_SAVED, (*place, extras.saved_nano))
-        if extras.session:
-            began_s = call.time_s - call.duration_ms / 1000
-            session = (call.client, extras.session, day)
-            parent = clean(call.facts.parent)
-            writer.execute(_ADD_TO_SESSION, (*session, parent, began_s, call.time_s, call.duration_ms, *counts, extras.saved_nano))
-            writer.executemany(_ADD_TOOL, [(*session, name, count) for name, count in tools.items()])
+        put_call(writer, call[:12], extras_of(call, tools), clean(call.facts.parent), tools)
+
+
+def put_call(
+    writer: sqlite3.Connection, columns: Sequence[Any], extras: Extras, parent: str, tools: Mapping[str, int], store: str = ""
+) -> None:
+    """Write a call with the first columns of a `UsageCall`; `store` is the other machine's that it comes from."""
+    time_s, client, model, deployment, outcome, _, duration_ms, *counted = columns
+    *others, document = extras
+    row = writer.execute(_ADD_CALL, (*columns, *others, store))
+    writer.execute(_ADD_DETAILS, (row.lastrowid, document))
+    day, counts = day_of(time_s), (int(outcome == "error"), *counted)
+    place = (client, day, model, deployment)
+    writer.execute(_ADD_TO_DAY, (*place, *counts))
+    if extras.saved_nano:
+        writer.execute(_ADD_SAVED, (*place, extras.saved_nano))
+    if extras.session:
+        session = (client, extras.session, day)
+        times = (time_s - duration_ms / 1000, time_s, duration_ms)
+        writer.execute(_ADD_TO_SESSION, (*session, parent, *times, *counts, extras.saved_nano))
+        writer.executemany(_ADD_TOOL, [(*session, name, count) for name, count in tools.items()])
 
 
 def tidy(writer: sqlite3.Connection, oldest_s: float, max_bytes: int) -> None:

@@ -88,6 +88,9 @@ class NoUsage:
         """There is no file."""
         return None
 
+    def change(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """There is no file."""
+
     def close(self) -> None:
         """Nothing to do."""
 
@@ -159,14 +162,16 @@ class UsageStore(BackgroundWriter[UsageCall]):
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
         """What `work` reads, of a file with all tables; `None` where there is none, or it can't be read just now (`fault`)."""
         if self._read(is_extended) is False:
-            self._extend()
+            self.change(lambda _: None)  # which brings a file of before up to date
         return self._read(work)
 
-    def _extend(self) -> None:
-        """Bring a file of before up to date, where it was not opened for writing yet."""
+    def change(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Let `work` write, all or nothing; where that fails, it is reported. It waits for the disk."""
         with self._background.lock:
+            if self._is_closed:
+                return
             try:
-                self._file.write(lambda _: None)
+                self._file.write(work)
             except StoreFailed as error:
                 self._note_fault(error)
 

@@ -1,4 +1,4 @@
-"""What gateways have in common through Redis besides the stores: circuits, metrics, calls in flight (`[storage] redis_url`).
+"""What gateways have in common through Redis besides the stores: circuits, metrics, usage, calls in flight (`[storage] redis_url`).
 
 commons = RedisCommons(...)     # or NoCommons() without a Redis
 commons.start()                 # a greenlet that exchanges news every second
@@ -13,6 +13,7 @@ import gevent.event
 
 from compat.cluster.circuits import CircuitBoard
 from compat.cluster.metrics import SharedMetrics
+from compat.cluster.usage import SharedUsage
 from compat.routing.circuit import Circuits
 from compat.storage.redis_link import Link
 
@@ -39,11 +40,12 @@ class NoCommons:
 class RedisCommons:
     """A gateway among others. Mutable: the greenlet."""
 
-    def __init__(self, link: Link, board: CircuitBoard, circuits: Circuits, metrics: SharedMetrics) -> None:
+    def __init__(self, link: Link, board: CircuitBoard, circuits: Circuits, metrics: SharedMetrics, usage: SharedUsage) -> None:
         self._link = link
         self._board = board
         self._circuits = circuits
         self._metrics = metrics
+        self._usage = usage
         self._greenlet: gevent.Greenlet | None = None
         self._stopping = gevent.event.Event()
 
@@ -73,6 +75,7 @@ class RedisCommons:
             self._board.sync(self._circuits)
             if is_last or number % _ROUNDS_PER_PUSH == 0:
                 self._metrics.push()
+                self._usage.sync()
             if is_last:
                 return
             number += 1
