@@ -7,14 +7,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from compat.accounting.key_store import HASH_MARK, exposed_files, keys_path
 from compat.calls.gateway import Gateway
 from compat.endpoints.health import route_text
 from compat.errors import GatewayError
 from compat.routing.discovery import ListModels
 from compat.routing.own_address import OwnAddress
 from compat.serve.open_files import SPARE, WANTED, connection_bound, file_limits
+from compat.service.configuration import find_sources
 from compat.storage.redis_link import redis_client, redis_errors
-from compat.upstream.client import Secret
+from compat.upstream.client import MIN_SECRET_CHARS, Secret
 from compat.writable import write_fault
 
 _REDIS_PORT = 6379
@@ -143,6 +145,18 @@ def _routes_resolve(gateway: Gateway, say: Callable[[str], None]) -> bool:
                     spoken = ", ".join(one.apis)
                     say(f"           NOTE {one.name} may refuse tools: it supports them on {one.wanted_api}, and {spoken} is used")
     return is_good
+
+
+def exposed_keys(gateway: Gateway, base_dir: Path, environment: Mapping[str, str], config: str | None = None) -> list[str]:
+    """A warning for each file with keys, of upstreams or of clients, that others on this machine can read."""
+    sources = find_sources(base_dir, config)
+    upstreams = gateway.router.upstreams.values()
+    secrets = [key.reveal() for upstream in upstreams for key in upstream.keys]
+    secrets += [value for upstream in upstreams for value in upstream.headers.values() if len(value) >= MIN_SECRET_CHARS]
+    files = {sources.config, sources.env_file, base_dir / "config.toml", base_dir / ".env"}  # services run with copies of the two
+    return exposed_files(sorted(path for path in files if path is not None), secrets) + exposed_files(
+        [keys_path(base_dir, environment)], [HASH_MARK]
+    )
 
 
 def masked(secret: Secret) -> str:

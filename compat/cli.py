@@ -1,108 +1,186 @@
-"""`python app.py`: arguments, start, stop, exit codes.
+"""`python app.py`, and `openai-compat`: the words of the command line, and exit codes.
 
-Exit codes: 0 served and stopped as asked, or `--check` found no fault; 1 `--check` found a fault, or `--usage` can't be read; 2 the start
-failed: a wrong argument, a bad configuration, a taken port.
+Exit codes: 0 served and stopped as asked, or no fault was found; 1 `--check`, `doctor` or a set-up found a fault, or `--usage` can't be
+read; 2 a wrong argument, a configuration that can't be used, a taken port. What is wrong is one line, with its remedy.
 """
 
 from __future__ import annotations
 
-import argparse
 import datetime
-import difflib
 import os
-import re
-import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gevent
-import gevent.event
+import click
 import msgspec
-import setproctitle
+from click.shell_completion import shell_complete
 
 from compat import __version__
-from compat.accounting.key_store import HASH_MARK, exposed_files, keys_path
 from compat.accounting.keys import new_key
 from compat.accounting.usage_report import DAYS, print_usage, since_of
-from compat.banner import banner
 from compat.calls.gateway import Gateway
-from compat.check import check
+from compat.check import check, exposed_keys
 from compat.config.settings import SettingsError
 from compat.dot_env import env_warnings
 from compat.endpoints.health import route_text
 from compat.endpoints.models import model_rows
 from compat.factory import build_gateway
-from compat.follow import Live, Place
-from compat.key_commands import add_arguments, run_keys
-from compat.routing.own_address import OwnAddress
-from compat.serve.gevent_server import Server
-from compat.serve.open_files import raise_file_limit
+from compat.follow import Place
+from compat.foreground import serve
+from compat.key_commands import KeyOrder, run_keys
 from compat.service.configuration import find_sources, read_configuration
-from compat.service.listener import open_listener
 from compat.setup.clients import clients
 from compat.setup.command import ANY_KEY, SetupOrder, gateway_url, run_setup
 from compat.storage.shared_log_file import give_up
-from compat.upstream.client import MIN_SECRET_CHARS
 from compat.upstream.models_list import list_models
 from compat.writable import written_places
 
 EXIT_FAULT = 1
 EXIT_START = 2
-_LISTS_S = 1.0
-"""How long the banner waits for the upstreams' lists, on which the routes that it shows depend."""
+_LAST_PORT = 65_535
+COMPLETION = "_OPENAI_COMPAT_COMPLETE"
+"""The variable by which a shell asks for completions; its value says what is asked for (click, "Shell Completion")."""
 
 
-def main(argv: Sequence[str], base_dir: Path) -> int:
-    """Run the command line `argv`; `base_dir` is the folder of `app.py`. Returns the exit code."""
+def main(argv: Sequence[str], base_dir: Path, program: str = "app.py") -> int:
+    """Run the command line `argv`; `base_dir` is the folder of the configuration, of logs and of data. Returns the exit code."""
+    if instruction := os.environ.get(COMPLETION):
+        return shell_complete(app, {}, program, COMPLETION, instruction)
     try:
-        code = _run(argv, base_dir)
+        with app.make_context(program, list(argv), obj=Line(base_dir)) as context:
+            code: int | None = app.invoke(context)
         sys.stdout.flush()
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.UsageError as error:
+        words = " ".join(error.format_message().split())
+        return fail(f"{words} See `{error.ctx.command_path if error.ctx is not None else program} --help`.")
+    except (SettingsError, msgspec.ValidationError, ValueError) as error:
+        return fail(str(error))
     except BrokenPipeError:  # `| head` has read enough
         give_up(sys.stdout)
         return 0
-    return code
+    return code or 0
 
 
-def _run(argv: Sequence[str], base_dir: Path) -> int:
-    arguments = _arguments(argv)
-    if arguments.new_key:
-        key, digest = new_key()
-        print(f'Give this key to the client; it is shown only once:\n  {key}\nAdd this to config.toml:\n  [keys.NAME]\n  hash = "{digest}"')
-        return 0
-    if arguments.command == "keys":
-        return client_keys(arguments, base_dir)
-    try:
-        warn(env_warnings(find_sources(base_dir, arguments.config)))
-        settings, environment = read_configuration(base_dir, _overrides(arguments), arguments.config)
-        gateway = build_gateway(settings, environment, base_dir)
-    except (SettingsError, msgspec.ValidationError) as error:
-        print(f"openai-compat: {error}", file=sys.stderr)
-        return EXIT_START
-    if arguments.usage:
-        try:
-            since_s = since_of(arguments.since, gateway.clock.now())
-        except ValueError as error:
-            print(f"openai-compat: {error}", file=sys.stderr)
-            return EXIT_START
-        print_usage(gateway.usage, print, since_s=since_s, client=arguments.of_key, is_json=arguments.json)
-        return EXIT_FAULT if gateway.usage.fault else 0
-    warn(exposed_keys(gateway, base_dir, environment, arguments.config))
-    if arguments.command == "setup":
-        return setup(arguments, gateway, environment)
-    if arguments.command == "doctor":
-        return doctor(gateway, print)
-    if arguments.check:
-        places = written_places(settings, base_dir, environment)
-        return 0 if check(gateway, list_models, print, places) else EXIT_FAULT
-    return serve(gateway, Place(base_dir, _overrides(arguments), arguments.config))
+def fail(words: str) -> int:
+    """One line that says why nothing was done. Returns the exit code."""
+    print(f"openai-compat: {words}", file=sys.stderr)
+    return EXIT_START
 
 
 def warn(warnings: Iterable[str]) -> None:
     """A line for each, in the terminal."""
     for warning in warnings:
         print(f"openai-compat: warning: {warning}", file=sys.stderr)
+
+
+@dataclass(slots=True)
+class Line:
+    """What all commands share: the folder, and where the configuration is. Mutable: what stands before the command fills it in."""
+
+    base_dir: Path
+    config: str | None = None
+    host: str | None = None
+    port: int | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where the configuration is, and what goes before it."""
+        server = {name: value for name, value in (("host", self.host), ("port", self.port)) if value is not None}
+        return Place(self.base_dir, {"server": server} if server else {}, self.config)
+
+    def gateway(self) -> tuple[Gateway, Mapping[str, str]]:
+        """A gateway of the configuration, and the environment with `.env`. Errors: `SettingsError`, `msgspec.ValidationError`."""
+        warn(env_warnings(find_sources(self.base_dir, self.config)))
+        settings, environment = read_configuration(self.base_dir, self.place.overrides, self.config)
+        gateway = build_gateway(settings, environment, self.base_dir)
+        return gateway, environment
+
+    def checked_gateway(self) -> tuple[Gateway, Mapping[str, str]]:
+        """The same, with a warning where keys are exposed."""
+        gateway, environment = self.gateway()
+        warn(exposed_keys(gateway, self.base_dir, environment, self.config))
+        return gateway, environment
+
+
+class Port(click.ParamType[int]):
+    """The number of a port."""
+
+    name = "port"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number; 0 lets the system choose one."""
+        text = str(value)
+        if not (text.isdecimal() and int(text) <= _LAST_PORT):
+            self.fail(f"'{text[:40]}' is not a port: 0 to {_LAST_PORT}.", param, ctx)
+        return int(text)
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--host", help="Address to listen on (default 127.0.0.1); any other needs client keys.")
+@click.option("--port", type=Port(), help="Port to listen on (default 28889); 0: any that is free.")
+@click.option("--config", help="Configuration file (default: OPENAI_COMPAT_CONFIG, else config.toml).")
+@click.option("--check", "asks_check", is_flag=True, help="Show the resolved configuration, test each upstream, and exit.")
+@click.option("--usage", "asks_usage", is_flag=True, help="Show what calls used and cost, by day, model and key, and exit.")
+@click.option("--since", default=DAYS, help="With --usage: a number of days (7d) or a date (2026-11-01); default 30d.")
+@click.option("--key", "of_key", default="", help="With --usage: of one client key, by its name.")
+@click.option("--json", "is_json", is_flag=True, help="With --usage: as JSON.")
+@click.option("--new-key", is_flag=True, help="Make a client key, show it with its hash, and exit.")
+@click.version_option(__version__, prog_name="openai-compat", message="%(prog)s %(version)s")
+@click.pass_context
+def app(
+    context: click.Context,
+    host: str | None,
+    port: int | None,
+    config: str | None,
+    *,
+    asks_check: bool,
+    asks_usage: bool,
+    since: str,
+    of_key: str,
+    is_json: bool,
+    new_key: bool,
+) -> int:
+    """A gateway that makes coding agents work with any model. Without a command it serves."""
+    line: Line = context.obj
+    line.config, line.host, line.port = config, host, port
+    if context.invoked_subcommand is not None:
+        return 0
+    if new_key:
+        return show_new_key()
+    if asks_usage:
+        return show_usage(line, since, of_key, is_json=is_json)
+    gateway, environment = line.checked_gateway()
+    if asks_check:
+        places = written_places(gateway.settings, line.base_dir, environment)
+        return 0 if check(gateway, list_models, print, places) else EXIT_FAULT
+    serve(gateway, line.place)
+    return 0
+
+
+def show_new_key() -> int:
+    """A key for `[keys]` of the configuration, and its hash."""
+    key, digest = new_key()
+    print(f'Give this key to the client; it is shown only once:\n  {key}\nAdd this to config.toml:\n  [keys.NAME]\n  hash = "{digest}"')
+    return 0
+
+
+def show_usage(line: Line, since: str, of_key: str, *, is_json: bool) -> int:
+    """What calls used and cost. `ValueError` for a time that can't be read."""
+    gateway, _ = line.gateway()
+    print_usage(gateway.usage, print, since_s=since_of(since, gateway.clock.now()), client=of_key, is_json=is_json)
+    return EXIT_FAULT if gateway.usage.fault else 0
+
+
+@app.command("doctor")
+@click.pass_obj
+def doctor_command(line: Line) -> int:
+    """Check every alias: is its model still offered, and until when?"""
+    return doctor(line.checked_gateway()[0], print)
 
 
 def doctor(gateway: Gateway, say: Callable[[str], None]) -> int:
@@ -123,21 +201,24 @@ def doctor(gateway: Gateway, say: Callable[[str], None]) -> int:
     return 0 if is_good else EXIT_FAULT
 
 
-def setup(arguments: argparse.Namespace, gateway: Gateway, environment: Mapping[str, str]) -> int:
-    """Set a client up for this gateway, or the one at `--url`. Returns the exit code."""
+@app.command("setup", short_help="Set a client up, and prove that it works.")
+@click.argument("client", type=click.Choice(list(clients())), metavar="CLIENT")
+@click.option("--print", "prints_only", is_flag=True, help="Print the configuration, and change nothing.")
+@click.option("--url", help="Address of the gateway (default: that of this configuration).")
+@click.option("--key", default=ANY_KEY, show_default=True, help="Key that the client sends; any works where no client keys are set.")
+@click.option("--no-proof", is_flag=True, help="Leave out the test at the end, which costs a few tokens.")
+@click.pass_obj
+def setup(line: Line, client: str, url: str | None, key: str, *, prints_only: bool, no_proof: bool) -> int:
+    """Set a client up for this gateway, or the one at --url, and prove that it works."""
+    gateway, environment = line.checked_gateway()
     server = gateway.settings.server
     host = "127.0.0.1" if server.host in {"0.0.0.0", "::"} else server.host  # noqa: S104  # compared, not bound
-    try:
-        base_url = gateway_url(arguments.url or f"http://{f'[{host}]' if ':' in host else host}:{server.port}")
-    except ValueError as error:
-        print(f"openai-compat: {error}", file=sys.stderr)
-        return EXIT_START
     order = SetupOrder(
-        client=arguments.client,
-        base_url=base_url,
-        key=arguments.key,
-        prints_only=arguments.print,
-        proves=not arguments.no_proof,
+        client=client,
+        base_url=gateway_url(url or f"http://{f'[{host}]' if ':' in host else host}:{server.port}"),
+        key=key,
+        prints_only=prints_only,
+        proves=not no_proof,
         home=Path.home(),
         folder=Path.cwd(),
         environment=environment,
@@ -147,135 +228,51 @@ def setup(arguments: argparse.Namespace, gateway: Gateway, environment: Mapping[
     return run_setup(order, print)
 
 
-def client_keys(arguments: argparse.Namespace, base_dir: Path) -> int:
-    """Add, list or revoke client keys. A configuration that can't be used does not matter here. Returns the exit code."""
-    try:
-        sources = find_sources(base_dir, arguments.config)
-        run_keys(arguments, base_dir, sources.environment, sources.config, datetime.datetime.now(datetime.UTC), print)
-    except (SettingsError, ValueError, OSError) as error:
-        print(f"openai-compat: {error}", file=sys.stderr)
-        return EXIT_START
-    return 0
+@app.group("keys", no_args_is_help=False)
+def keys() -> None:
+    """Client keys; a running gateway follows at once."""
 
 
-def exposed_keys(gateway: Gateway, base_dir: Path, environment: Mapping[str, str], config: str | None = None) -> list[str]:
-    """A warning for each file with keys, of upstreams or of clients, that others on this machine can read."""
-    sources = find_sources(base_dir, config)
-    upstreams = gateway.router.upstreams.values()
-    secrets = [key.reveal() for upstream in upstreams for key in upstream.keys]
-    secrets += [value for upstream in upstreams for value in upstream.headers.values() if len(value) >= MIN_SECRET_CHARS]
-    files = {sources.config, sources.env_file, base_dir / "config.toml", base_dir / ".env"}  # services run with copies of the two
-    return exposed_files(sorted(path for path in files if path is not None), secrets) + exposed_files(
-        [keys_path(base_dir, environment)], [HASH_MARK]
-    )
+@keys.command("add")
+@click.argument("name")
+@click.option("--limit", default="", help="For example '60/minute; 100000 tokens/minute' (default: that of [limits]).")
+@click.option("--day-usd", type=float, default=0.0, help="US dollars it may spend in a day (default: that of [limits]).")
+@click.option("--month-usd", type=float, default=0.0, help="And in a month.")
+@click.option("--console", is_flag=True, help="It may see everybody's calls in the console (without it: its own).")
+@click.option("--expires", default="", help="A span (30d, 12h) or a date (2027-01-31).")
+@click.option("--models", default="", help="Names it may call, with commas between them: 'claude-*,gpt-5.6' (default: all).")
+@click.option("--group", default="", help="One of [groups], whose limits and budget its keys share.")
+@click.pass_obj
+def add_key(line: Line, /, **terms: Any) -> None:
+    """Make a key for a client called NAME, and show it, once."""
+    _carry_out(line, KeyOrder("add", **terms))
 
 
-def serve(gateway: Gateway, place: Place) -> int:
-    """Serve until SIGINT, SIGTERM or SIGHUP, with the configuration of `place` as it is from time to time. Returns the exit code."""
-    server_settings = gateway.settings.server
-    raise_file_limit()
-    try:
-        listener = open_listener(server_settings.host, server_settings.port)
-    except OSError as error:
-        address = f"{server_settings.host}:{server_settings.port}"
-        hint = " Another program uses the port: stop it, or choose another with --port." if error.errno in _TAKEN else ""
-        print(f"openai-compat: can't listen on {address}: {error.strerror}.{hint}", file=sys.stderr)
-        return EXIT_START
-    port = listener.getsockname()[1]
-    own = OwnAddress([listener.getsockname()[:2]])
-    try:
-        own.keep_from(gateway)
-    except SettingsError as error:
-        listener.close()
-        print(f"openai-compat: {error}", file=sys.stderr)
-        return EXIT_START
-    live = Live(gateway, place)
-    follower = live.follow(own.keep_from)
-    setproctitle.setproctitle(f"openai_compat: gateway {server_settings.host}:{port}")
-    server = Server(listener, live, gateway)
-    stopping = watch_signals()
-    live.start()
-    follower.start()
-    server.start()
-    gateway.discovery.wait(_LISTS_S)
-    print(banner(gateway, port), file=sys.stderr, flush=True)
-    gateway.log.event("gateway.started", {"version": __version__, "host": server_settings.host, "port": port, "pid": os.getpid()})
-    stopping.wait()
-    gateway.log.event("gateway.stopping", {"in_flight": gateway.gauges.in_flight})
-    left = server.stop(server_settings.shutdown_s)
-    gateway.log.event("gateway.stopped", {"ended_by_force": left})
-    live.stop()
-    return 0
+@keys.command("list")
+@click.pass_obj
+def list_keys(line: Line) -> None:
+    """Show all keys by name."""
+    _carry_out(line, KeyOrder("list"))
 
 
-def watch_signals() -> gevent.event.Event:
-    """Set at the first SIGINT, SIGTERM or SIGHUP (the terminal was closed; not under nohup); a second SIGINT ends the process at once."""
-    stopping = gevent.event.Event()
-
-    def on_signal(*_: object) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        stopping.set()
-
-    gevent.signal_handler(signal.SIGTERM, on_signal)
-    gevent.signal_handler(signal.SIGINT, on_signal)
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # Windows has none
-        gevent.signal_handler(signal.SIGHUP, on_signal)
-    return stopping
+@keys.command("rotate")
+@click.argument("name")
+@click.option("--overlap", default="1d", show_default=True, help="How long the old one stays valid: a span (30d, 12h) or a date.")
+@click.pass_obj
+def rotate_key(line: Line, name: str, overlap: str) -> None:
+    """Make a new secret for the key NAME; the old one stays valid for a time."""
+    _carry_out(line, KeyOrder("rotate", name, overlap=overlap))
 
 
-def _arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """The arguments; a misspelt one ends the process with the name that was probably meant."""
-    parser = _parser(argv)
-    arguments, unknown = parser.parse_known_args(argv)
-    if unknown:
-        known = [*sorted(_COMMANDS), *re.findall(r"--[a-z-]+", parser.format_usage())]
-        near = difflib.get_close_matches(unknown[0].partition("=")[0], known, n=1)
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}" + (f"; did you mean '{near[0]}'?" if near else ""))
-    return arguments
+@keys.command("revoke")
+@click.argument("name")
+@click.pass_obj
+def revoke_key(line: Line, name: str) -> None:
+    """Revoke the key NAME."""
+    _carry_out(line, KeyOrder("revoke", name))
 
 
-def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
-    """The arguments. Commands are left out where none is named, for argparse would take a misspelt option's value for one."""
-    parser = argparse.ArgumentParser(prog="app.py", description="An OpenAI-compatible gateway for coding agents.")
-    parser.add_argument("--host", help="address to listen on (default 127.0.0.1); any other needs client keys")
-    parser.add_argument("--port", type=_port, help="port to listen on (default 28889)")
-    parser.add_argument("--config", help="configuration file (default: OPENAI_COMPAT_CONFIG, else config.toml beside app.py)")
-    parser.add_argument("--check", action="store_true", help="show the resolved configuration, test each upstream, and exit")
-    parser.add_argument("--usage", action="store_true", help="show what calls used and cost, by day, model and key, and exit")
-    parser.add_argument("--since", default=DAYS, help="with --usage: a number of days (7d) or a date (2026-11-01); default 30d")
-    parser.add_argument("--key", dest="of_key", default="", help="with --usage: of one client key, by its name")
-    parser.add_argument("--json", action="store_true", help="with --usage: as JSON")
-    parser.add_argument("--new-key", action="store_true", help="make a client key, show it with its hash, and exit")
-    parser.add_argument("--version", action="version", version=f"openai-compat {__version__}")
-    parser.set_defaults(command=None)
-    if _COMMANDS.isdisjoint(argv):
-        return parser
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands, instead of serving")
-    commands.add_parser("doctor", help="check every alias: is its model still offered, and until when?")
-    client = commands.add_parser("setup", help="set up a client (kilo, opencode, roo, ...) and prove that it works")
-    client.add_argument("client", choices=list(clients()), help="which client")
-    client.add_argument("--print", action="store_true", help="print the configuration, and change nothing")
-    client.add_argument("--url", help="address of the gateway (default: that of this configuration)")
-    client.add_argument(
-        "--key", default=ANY_KEY, help=f"key that the client sends (default {ANY_KEY}; any works where no client keys are set)"
-    )
-    client.add_argument("--no-proof", action="store_true", help="leave out the test at the end, which costs a few tokens")
-    add_arguments(commands.add_parser("keys", help="client keys: add, list, revoke; a running gateway follows at once"))
-    return parser
-
-
-def _port(text: str) -> int:
-    """The number of a port; 0 lets the system choose one."""
-    if not (text.isdecimal() and int(text) <= _LAST_PORT):
-        raise argparse.ArgumentTypeError(f"'{text[:40]}' is not a port: 0 to {_LAST_PORT}")
-    return int(text)
-
-
-def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
-    server = {name: value for name in ("host", "port") if (value := getattr(arguments, name)) is not None}
-    return {"server": server} if server else {}
-
-
-_COMMANDS = frozenset({"doctor", "setup", "keys", "-h", "--help"})
-_LAST_PORT = 65_535
-_TAKEN = {98, 48, 10048}  # EADDRINUSE on Linux, macOS, Windows
+def _carry_out(line: Line, order: KeyOrder) -> None:
+    """A configuration that can't be used does not matter here."""
+    sources = find_sources(line.base_dir, line.config)
+    run_keys(order, line.base_dir, sources.environment, sources.config, datetime.datetime.now(datetime.UTC), print)

@@ -5,11 +5,12 @@ A new key is shown once, here; the file holds its hash. A gateway that runs foll
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import errno
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -39,39 +40,35 @@ Say = Callable[[str], None]
 _LEAST_USD, _MOST_USD = 0.01, 1e9
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The words that follow `keys`."""
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    add = actions.add_parser("add", help="make a key and show it, once")
-    add.add_argument("name", help="the client's name in logs and limits")
-    add.add_argument("--limit", default="", help="for example '60/minute; 100000 tokens/minute' (default: that of [limits])")
-    add.add_argument("--day-usd", type=float, default=0.0, help="US dollars it may spend in a day (default: that of [limits])")
-    add.add_argument("--month-usd", type=float, default=0.0, help="and in a month")
-    add.add_argument("--console", action="store_true", help="it may see everybody's calls in the console (without it: its own)")
-    add.add_argument("--expires", default="", help="a span (30d, 12h) or a date (2027-01-31)")
-    add.add_argument("--models", default="", help="names it may call, with commas between them: 'claude-*,gpt-5.6' (default: all)")
-    add.add_argument("--group", default="", help="one of [groups], whose limits and budget its keys share")
-    actions.add_parser("list", help="show all keys by name")
-    rotate = actions.add_parser("rotate", help="make a new secret for a key; the old one stays valid for a time")
-    rotate.add_argument("name")
-    rotate.add_argument("--overlap", default="1d", help="how long the old one stays valid: a span (30d, 12h) or a date (default: 1d)")
-    revoke = actions.add_parser("revoke", help="revoke a key")
-    revoke.add_argument("name")
+@dataclass(frozen=True, slots=True)
+class KeyOrder:
+    """What was asked for: see `python app.py keys add --help`."""
+
+    action: Literal["add", "list", "rotate", "revoke"]
+    name: str = ""
+    limit: str = ""
+    day_usd: float = 0.0
+    month_usd: float = 0.0
+    console: bool = False
+    expires: str = ""
+    models: str = ""
+    group: str = ""
+    overlap: str = ""
 
 
 def run_keys(
-    arguments: argparse.Namespace, base_dir: Path, environment: Mapping[str, str], config: Path | None, now: datetime.datetime, say: Say
+    order: KeyOrder, base_dir: Path, environment: Mapping[str, str], config: Path | None, now: datetime.datetime, say: Say
 ) -> None:
-    """Do what `arguments` ask for; `config` is the configuration file. Errors: `SettingsError`, `ValueError`, `OSError`."""
+    """Do what `order` asks for; `config` is the configuration file. Errors: `SettingsError`, `ValueError`, `OSError`."""
     path = keys_path(base_dir, environment)
-    if arguments.action == "list":
+    if order.action == "list":
         _list(read_keys(path), configured_names(config), now, say)
         return
     lock = FileLock(lock_path(path))
     try:
         make_place(path)
         lock.acquire(waits=True)
-        _ACTIONS[arguments.action](arguments, path, config, now, say)
+        _ACTIONS[order.action](order, path, config, now, say)
     except OSError as error:
         raise SettingsError(unwritable(path, error)) from error
     finally:
@@ -84,15 +81,15 @@ def unwritable(path: Path, error: OSError) -> str:
     return f"{words} {VARIABLE} names another file, here and where the gateway runs." if error.errno in _NOT_OURS else words
 
 
-def _add(arguments: argparse.Namespace, path: Path, config: Path | None, now: datetime.datetime, say: Say) -> None:
+def _add(order: KeyOrder, path: Path, config: Path | None, now: datetime.datetime, say: Say) -> None:
     records, configured = read_keys(path), configured_names(config)
-    if arguments.name in configured:
-        raise ValueError(f"The configuration already has a key '{arguments.name}'.")
-    terms = terms_of(arguments, now)
+    if order.name in configured:
+        raise ValueError(f"The configuration already has a key '{order.name}'.")
+    terms = terms_of(order, now)
     if terms.group and terms.group not in configured_names(config, "groups"):
         raise ValueError(f"There is no group '{terms.group[:100]}': add [groups.NAME] to the configuration first.")
     key, digest = new_key()
-    write_keys(path, with_key(records, arguments.name, digest, terms, now))
+    write_keys(path, with_key(records, order.name, digest, terms, now))
     say(f"Give this key to the client; it is shown only once:\n  {key}")
     say(f"Its hash is in {path}. A running gateway accepts it within {LOOK_S:g} s.")
     if terms.console:
@@ -101,19 +98,19 @@ def _add(arguments: argparse.Namespace, path: Path, config: Path | None, now: da
         say("It is the first key: from now on every client needs one.")
 
 
-def _rotate(arguments: argparse.Namespace, path: Path, config: Path | None, now: datetime.datetime, say: Say) -> None:
-    name = arguments.name
+def _rotate(order: KeyOrder, path: Path, config: Path | None, now: datetime.datetime, say: Say) -> None:
+    name = order.name
     if name in configured_names(config):
         raise ValueError(f"The key '{name}' is in the configuration: put the hash of `--new-key` there, and the present one in old_hash.")
-    until = expiry_of(arguments.overlap, now)
+    until = expiry_of(order.overlap, now)
     key, digest = new_key()
     write_keys(path, with_rotated(read_keys(path), name, digest, until))
     say(f"Give this key to the client; it is shown only once:\n  {key}")
     say(f"A running gateway accepts it within {LOOK_S:g} s, and the one before until {until:%Y-%m-%d %H:%M %Z}.")
 
 
-def _revoke(arguments: argparse.Namespace, path: Path, config: Path | None, now: datetime.datetime, say: Say) -> None:
-    name, configured = arguments.name, configured_names(config)
+def _revoke(order: KeyOrder, path: Path, config: Path | None, now: datetime.datetime, say: Say) -> None:
+    name, configured = order.name, configured_names(config)
     if name in configured:
         raise ValueError(f"The key '{name}' is in the configuration: remove [keys.{name}] there.")
     records = with_revoked(read_keys(path), name, now)
@@ -123,16 +120,16 @@ def _revoke(arguments: argparse.Namespace, path: Path, config: Path | None, now:
         say(f"No key is left, so every call is refused. To accept any key again, delete {path} and restart the gateway.")
 
 
-def terms_of(arguments: argparse.Namespace, now: datetime.datetime) -> KeyTerms:
+def terms_of(order: KeyOrder, now: datetime.datetime) -> KeyTerms:
     """The terms that were asked for. `ValueError`, `SettingsError` for invalid ones."""
-    if arguments.limit:
-        parse_rules(arguments.limit, "client", "--limit")
-    amounts = (arguments.day_usd, arguments.month_usd)
+    if order.limit:
+        parse_rules(order.limit, "client", "--limit")
+    amounts = (order.day_usd, order.month_usd)
     if not all(amount == 0 or _LEAST_USD <= amount < _MOST_USD for amount in amounts):
         raise ValueError("A budget is a number of US dollars; 0 means no limit.")
-    models = tuple(one.strip() for one in arguments.models.split(",") if one.strip())
-    expires = expiry_of(arguments.expires, now) if arguments.expires else None
-    return KeyTerms(arguments.limit, *amounts, expires, arguments.console, models, arguments.group)
+    models = tuple(one.strip() for one in order.models.split(",") if one.strip())
+    expires = expiry_of(order.expires, now) if order.expires else None
+    return KeyTerms(order.limit, *amounts, expires, order.console, models, order.group)
 
 
 def _list(records: Records, configured: frozenset[str], now: datetime.datetime, say: Say) -> None:

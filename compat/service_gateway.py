@@ -12,7 +12,7 @@ import msgspec
 
 from compat.accounting.shared_counts import SharedCounts, shared_counts_url
 from compat.calls.gateway import Gateway
-from compat.cli import exposed_keys
+from compat.check import exposed_keys
 from compat.config.sections import EmbeddedSettings
 from compat.config.settings import Settings
 from compat.dot_env import env_warnings

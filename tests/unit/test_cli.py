@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from compat.cli import main
+from compat.cli import COMPLETION, main
 from compat.service import commands as services
 
 
@@ -26,22 +26,42 @@ def ended_by_head(run: Callable[[], int]) -> int:
 @pytest.mark.parametrize(
     ("argv", "hint"),
     [
-        (["setp", "kilo"], "unrecognized arguments: setp kilo; did you mean 'setup'?"),
-        (["doctr"], "did you mean 'doctor'?"),
-        (["key", "list"], "did you mean 'keys'?"),
-        (["--prot", "1"], "did you mean '--port'?"),
-        (["--chek"], "did you mean '--check'?"),
-        (["--hots=::1"], "did you mean '--host'?"),
-        (["xyzzy"], "unrecognized arguments: xyzzy\n"),
+        (["setp", "kilo"], "No such command 'setp'. Did you mean 'setup'? See `app.py --help`."),
+        (["doctr"], "Did you mean 'doctor'?"),
+        (["key", "list"], "Did you mean 'keys'?"),
+        (["keys", "lst"], "Did you mean 'list'? See `app.py keys --help`."),
+        (["--prot", "1"], "'--port'"),
+        (["--chek"], "'--check'"),
+        (["--hots=::1"], "'--host'"),
+        (["xyzzy"], "No such command 'xyzzy'. See"),
+        (["keys"], "Missing command. See `app.py keys --help`."),
+        (["setup", "--print"], "Missing argument 'CLIENT'. Choose from: kilo, "),
     ],
 )
 def test_a_misspelt_word_is_reported_with_the_one_that_was_probably_meant(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], argv: list[str], hint: str
 ) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(argv, tmp_path)
-    assert ended.value.code == 2
-    assert hint in capsys.readouterr().err
+    assert main(argv, tmp_path) == 2
+    done = capsys.readouterr()
+    (line,) = done.err.splitlines()
+    assert line.startswith("openai-compat: ")
+    assert hint in line
+    assert done.out == ""
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["keys", "--help"], ["keys", "add", "-h"], ["setup", "--help"], ["doctor", "--help"]])
+def test_help_is_shown_without_a_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str], argv: list[str]) -> None:
+    (tmp_path / "config.toml").write_text("server.prot = 1\n")
+    assert main(argv, tmp_path) == 0
+    assert capsys.readouterr().out.startswith("Usage: app.py")
+
+
+def test_a_shell_is_given_completions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv(COMPLETION, "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "openai-compat setup k")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    assert main([], tmp_path, "openai-compat") == 0
+    assert capsys.readouterr().out.split() == ["plain,kilo"]
 
 
 @pytest.mark.parametrize("argv", [["--new-key"], ["setup", "openai", "--print", "--url", "http://127.0.0.1:9"]])
