@@ -35,7 +35,7 @@ def main() -> int:
     except OSError as error:
         sys.stderr.write(f"openai-compat: {error.filename}: {error.strerror}. XDG_DATA_HOME names another place.\n")
         return 2
-    return run(sys.argv[1:], folder)
+    return run(sys.argv[1:], folder, "openai-compat")
 
 
 if __name__ == "__main__":
