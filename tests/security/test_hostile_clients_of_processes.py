@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests
 
-from compat.cli import raise_file_limit
+from compat.serve.open_files import raise_file_limit
 from tests.fakes import openai_answers as openai
 from tests.fakes.upstream import FakeUpstream
 from tests.integration.services_folder import ServiceFolder, behind
