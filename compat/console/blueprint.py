@@ -15,6 +15,7 @@ from compat.console.calls import calls_file, show_call, show_calls
 from compat.console.catalog import show_models
 from compat.console.cost import cost_csv, cost_json, show_cost
 from compat.console.keys import show_keys
+from compat.console.live import live_feed, show_live
 from compat.console.overview import show_overview
 from compat.console.page import Feed, Page, Visit, asked_language, render
 from compat.console.setup import setup_file, show_setup
@@ -40,6 +41,7 @@ def pages_of(doors: Mapping[str, Door]) -> tuple[Page, ...]:
     """Every page; those without a `menu` of another stand in the menu, in this order."""
     return (
         Page("overview", "/", show_overview),
+        Page("live", "/live", show_live, scripts=("live.js",)),
         Page("calls", "/calls", show_calls),
         Page("call", "/calls/<call_id>", show_call, menu="calls"),
         Page("sessions", "/sessions", show_sessions),
@@ -55,6 +57,7 @@ def pages_of(doors: Mapping[str, Door]) -> tuple[Page, ...]:
 def feeds_of(doors: Mapping[str, Door]) -> tuple[FeedRow, ...]:
     """Every feed."""
     return (
+        FeedRow("live_events", "/live/events", live_feed),
         FeedRow("calls_csv", "/calls.csv", calls_file("csv")),
         FeedRow("calls_json", "/calls.json", calls_file("json")),
         FeedRow("cost_csv", "/cost.csv", cost_csv),

@@ -94,6 +94,7 @@ class InProcess:
     def __init__(self, folder: Path) -> None:
         self.transport = Bytes()
         self.gateway = build_gateway(load_settings(None, {}, SETTINGS), {}, folder, transport=self.transport)
+        self.gateway.feed.close()  # so that it ends at once: an answer is read to its end
         self._app = create_app(self.gateway)
 
     def ask(self, method: str = "POST", path: str = "/v1/chat/completions", body: bytes = b"", **environ: str) -> Answered:

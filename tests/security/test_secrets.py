@@ -74,9 +74,10 @@ def secret_gateway(start_gateway: Any, upstream: FakeUpstream) -> RunningGateway
 
 
 def everything_said(gateway: RunningGateway) -> Iterator[tuple[str, bytes]]:
-    """Every page and every answer, heads included."""
+    """Every page and every answer, heads included; the live feed shows what is in the log, and ends."""
+    gateway.gateway.feed.close()
     for path in openapi_document()["paths"]:
-        url = path.replace("{model_id}", "claude-4-sonnet").replace("{name}", "kilo.jsonc").replace("{filename}", "page.css")
+        url = path.replace("{model_id}", "claude-4-sonnet").replace("{name}", "kilo.jsonc").replace("{filename}", "console.css")
         answer = gateway.get(url, headers={"authorization": f"Bearer {CLIENT}"})
         yield path, str(answer.headers).encode() + answer.content
 
