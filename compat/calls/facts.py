@@ -38,7 +38,8 @@ class ToolFrames:
     def feed(self, frames: bytes) -> None:
         """Take frames of a stream. A name of a tool stands in the frame that begins its call, and never in its arguments, where quotes
         are escaped."""
-        if self._protocol.call_key in frames and _NAME in frames and self.kept_bytes + len(frames) <= MAX_KEPT_BYTES:
+        is_call = self._protocol.call_key in frames and _NAME in frames and self._protocol.begins_call(frames)
+        if is_call and self.kept_bytes + len(frames) <= MAX_KEPT_BYTES:
             self._frames.append(frames)
             self.kept_bytes += len(frames)
 

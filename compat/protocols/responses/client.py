@@ -19,7 +19,10 @@ from compat.protocols.responses.writer import ResponsesWriter
 from compat.wire.envelope import Envelope
 
 SESSION_HEADERS = ("session-id", "thread-id")
-"""Of Codex; both name the conversation."""
+"""Of Codex; both name the conversation, but where a sub-agent has a thread of its own."""
+
+PARENT_HEADER = "x-codex-parent-thread-id"
+"""The thread that began a sub-agent's."""
 _CALL = re.compile(rb'event: response\.output_item\.added\ndata: [^\n]*"type":\s?"(?:function_call|custom_tool_call|tool_search_call)"')
 _OF_CALLS = frozenset({"function_call_output", "custom_tool_call_output", "function_call", "custom_tool_call", "additional_tools"})
 _NOTHING: tuple[Any, ...] = (None, [], {}, "")
@@ -37,7 +40,10 @@ def read(envelope: Envelope, headers: Headers) -> Ask:
         raise BadRequest("'input' must hold at least one item.", param="input")
     session = next((headers[name] for name in SESSION_HEADERS if headers.get(name)), "") or envelope.value("prompt_cache_key")
     limit = limit_of(envelope.value("max_output_tokens"))
-    return Ask(model, bool(stream), wants_usage=True, output_limit=limit, session_id=session if isinstance(session, str) else "")
+    session = session if isinstance(session, str) else ""
+    thread, parent = headers.get("thread-id", ""), headers.get(PARENT_HEADER, "")
+    lineage = (thread, parent if parent != session else "") if parent and thread != session else ("", "")
+    return Ask(model, bool(stream), True, limit, session_id=session, agent_id=lineage[0], parent_id=lineage[1])
 
 
 def obstacle(envelope: Envelope) -> str:
@@ -62,7 +68,7 @@ RESPONSES = ClientProtocol(
     api=API,
     endpoint="responses",
     paths=("/v1/responses",),
-    headers=SESSION_HEADERS,
+    headers=(*SESSION_HEADERS, PARENT_HEADER),
     read=read,
     prompt=("input", "instructions", "tools"),
     opening=opening,

@@ -17,6 +17,7 @@ from compat.config.catalog import Price
 from compat.protocols.chat.client import CHAT
 from compat.protocols.client_protocol import ClientProtocol
 from compat.protocols.messages.client import MESSAGES
+from compat.protocols.responses.client import RESPONSES
 from compat.telemetry.traces import Moment
 from compat.wire.envelope import Envelope
 from compat.wire.usage import Usage
@@ -39,6 +40,18 @@ def block(index: int, **block: Any) -> bytes:
     return b"event: content_block_start\ndata: " + jsonio.encode(event) + b"\n\n"
 
 
+def item(kind: str, index: int, name: str, event: str = "added") -> bytes:
+    words = {"type": kind, "id": f"fc_{index}", "call_id": f"c{index}", "name": name, "status": "completed"}
+    words |= {"arguments": "{}"} if kind == "function_call" else {"input": "x"}
+    document = {"type": f"response.output_item.{event}", "output_index": index, "item": words}
+    return b"event: response.output_item.%s\ndata: %s\n\n" % (event.encode(), jsonio.encode(document))
+
+
+RESPONSE_CALLS = [
+    item("function_call", 0, "shell") + item("function_call", 0, "shell", "done"),
+    item("custom_tool_call", 1, "apply_patch"),
+    item("custom_tool_call", 1, "apply_patch", "done"),
+]
 MANY_ARGUMENTS = [chat_arguments(0, '{"name": "no' + "x" * 100)] * 2000
 STREAMS: list[tuple[str, ClientProtocol, Sequence[bytes], dict[str, int]]] = [
     ("nothing", CHAT, [], {}),
@@ -53,6 +66,8 @@ STREAMS: list[tuple[str, ClientProtocol, Sequence[bytes], dict[str, int]]] = [
         {"Read": MAX_KEPT_BYTES // len(chat_call(50, "Read", "x" * 1000))},
     ),
     ("messages", MESSAGES, [block(0, type="text", text=""), block(1, type="tool_use", id="t", name="Grep", input={})], {"Grep": 1}),
+    ("responses", RESPONSES, RESPONSE_CALLS, {"shell": 1, "apply_patch": 1}),
+    ("responses at once", RESPONSES, [b"".join(RESPONSE_CALLS)], {"shell": 1, "apply_patch": 1}),
     ("damaged", MESSAGES, [b'data: {"type":"content_block_start","tool_use":"name"}\n\n', b'data: "tool_use" "name" [\n\n'], {}),
     ("error", CHAT, [b'data: {"error":{"message":"tool_calls"},"x":"tool_calls","name":1}\n\n', chat_call(0, "Read")], {"Read": 1}),
 ]
@@ -98,6 +113,22 @@ PLACES: list[tuple[dict[str, str], tuple[str, str]]] = [
 def test_a_sub_agent_of_claude_code_is_a_session_below_another(headers: dict[str, str], place: tuple[str, str]) -> None:
     call = call_of(headers)
     facts = facts_of(call, Outcome(call, "ok", None, 1.0, 1, 0), [], ToolFrames(MESSAGES))
+    assert (facts.session, facts.parent) == place
+
+
+THREADS: list[tuple[dict[str, str], tuple[str, str]]] = [
+    ({"session-id": "s", "thread-id": "s"}, ("s", "")),
+    ({"session-id": "s", "thread-id": "t", "x-codex-parent-thread-id": "s"}, ("s/t", "s")),
+    ({"session-id": "s", "thread-id": "u", "x-codex-parent-thread-id": "t"}, ("s/u", "s/t")),
+    ({"session-id": "s", "thread-id": "u"}, ("s", "")),
+]
+
+
+@pytest.mark.parametrize(("headers", "place"), THREADS)
+def test_a_sub_agent_of_codex_is_a_session_below_another(headers: dict[str, str], place: tuple[str, str]) -> None:
+    body = Envelope(jsonio.encode({"model": "m", "input": "x"}))
+    call = call_from(RESPONSES, body, request_id="r", client="c", received_s=0.0, headers=headers)
+    facts = facts_of(call, Outcome(call, "ok", None, 1.0, 1, 0), [], ToolFrames(RESPONSES))
     assert (facts.session, facts.parent) == place
 
 
