@@ -92,14 +92,17 @@ def test_a_linter_has_nothing_to_say_of_the_container_files(name: str, file: str
 def test_what_the_dockerfile_copies_is_there() -> None:
     copied = re.findall(r"^COPY (.+) \S+$", (DEPLOY / "Dockerfile").read_text(), re.M)
     names = [name for line in copied for name in line.split()]
-    assert {"app.py", "gunicorn.conf.py", "restart_services.py", "compat", "requirements.txt"} == set(names)
+    assert {"app.py", "gunicorn.conf.py", "restart_services.py", "compat", "requirements.lock"} == set(names)
     assert all((ROOT / name).exists() for name in names)
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    assert ignored[1] == "*", "no key and no state gets into an image"
+    assert {line[1:] for line in ignored if line.startswith("!")} == set(names)
 
 
 def test_the_deployment_files_agree_on_the_names_and_the_port() -> None:
     """What one file says about the gateway, another one relies on."""
     assert "restart_services.py run" in (DEPLOY / "openai-compat.service").read_text()
     assert '["python", "restart_services.py", "run"]' in (DEPLOY / "Dockerfile").read_text()
-    for name in ("Dockerfile", "compose.yaml", "nginx.conf"):
+    for name in ("Dockerfile", "compose.yaml", "nginx.conf", "kubernetes.yaml", "prometheus-rules.yaml"):
         assert "28889" in (DEPLOY / name).read_text(), name
     assert "proxy_set_header X-Forwarded-For" in (DEPLOY / "nginx.conf").read_text(), "the gateway can't tell that there is a proxy"

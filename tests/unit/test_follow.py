@@ -142,6 +142,21 @@ def test_a_file_that_is_gone_is_no_empty_one(followed: Followed) -> None:
     assert not followed.fault
 
 
+def test_a_file_behind_a_link_is_followed_to_another_one(followed: Followed) -> None:
+    """As Kubernetes changes a ConfigMap: a link that leads to a new folder."""
+    for name, text in (("old", followed.path.read_text()), ("new", QUIET + UP.replace("up/x", "up/z"))):
+        (followed.path.parent / name).mkdir()
+        followed.write(text, followed.path.parent / name / "config.toml")
+    current = followed.path.parent / "..data"
+    current.symlink_to("old")
+    followed.path.unlink()
+    followed.path.symlink_to("..data/config.toml")
+    assert followed.settle().router.resolve("m").deployments[0].name == "up/x"
+    (followed.path.parent / "next").symlink_to("new")
+    (followed.path.parent / "next").replace(current)
+    assert followed.settle().router.resolve("m").deployments[0].name == "up/z"
+
+
 def test_a_file_that_is_new_counts(tmp_path: Path) -> None:
     followed = Followed(tmp_path, QUIET)
     followed.write("OPENAI_API_KEY=sk-1\n", tmp_path / ".env")
