@@ -137,7 +137,8 @@ def build_gateway(
         clock=clock,
         started_s=old.take("started_s", clock.monotonic),
         traces=traces,
-        **old.all_of("scales", "refusals", "cache_watch", "gauges", "following", "offload"),
+        scales=old.take("scales", stores.scales),
+        **old.all_of("refusals", "cache_watch", "gauges", "following", "offload"),
     )
 
 
@@ -272,6 +273,7 @@ def sample_metrics(current: Callable[[], Gateway]) -> None:
         gateway.metrics.sample(readings_of(gateway))
         gateway.feed.look()
         gateway.metrics.tell(gateway.log.event)
+        gateway.scales.save()
         gevent.sleep(_SAMPLE_S)
 
 
@@ -282,6 +284,7 @@ def stop_background(gateway: Gateway) -> None:
     gateway.commons.stop()
     if gateway.engine is not None:
         gateway.engine.stop()
+    gateway.scales.save()
     gateway.vault.close()
     gateway.usage.close()
     gateway.traces.close()

@@ -27,6 +27,7 @@ from compat.endpoints.limiter import MEMORY, LazyLimiter
 from compat.reuse.answer_cache import AnswerCache, MemoryShelf, RedisShelf
 from compat.reuse.single_flight import Flights, SingleFlight
 from compat.routing.circuit import Circuits
+from compat.routing.token_scale import TokenScales
 from compat.storage.background import NativeThread
 from compat.storage.redis_link import KEY_PREFIX, LIMITER_ERRORS, Link, redis_client, redis_errors
 from compat.storage.secret_file import secrets_in, shared_secrets
@@ -36,6 +37,8 @@ from compat.vault.buffered import ThinkingVault
 from compat.vault.memory import MemoryVault
 from compat.vault.redis import RedisVault
 from compat.vault.sqlite import SqliteVault
+
+SCALES = "token_scales.json"
 
 
 class Stores:
@@ -91,6 +94,12 @@ class Stores:
         if not (settings.enabled and settings.path):
             return NoUsage()
         return UsageStore(settings, self._base_dir, NativeThread(), clock=self._clock.now, on_event=self._log.event)
+
+    def scales(self) -> TokenScales:
+        """What estimates of prompts are multiplied by, kept beside the usage that teaches it."""
+        settings = self._settings.usage
+        is_kept = settings.enabled and settings.path
+        return TokenScales(path=(self._base_dir / Path(settings.path).expanduser()).with_name(SCALES) if is_kept else None)
 
     def limits(self, usage: Usage, keys: ClientKeys, before: Limits | None = None) -> Limits:
         """What clients and models may use; counted where `before` has counted."""

@@ -166,7 +166,8 @@ class Account:
     def _teach(self, count: Callable[[Envelope], int], record: Mapping[str, object], usage: Usage) -> None:
         """Let the answer say how far an estimate of its prompt is from the truth."""
         deployment = record["deployment"]
-        is_one = record["attempts"] == 1 and "carried_on_from" not in record and not self.is_hit
+        has_search = self.call.protocol.only_searches(self.call.envelope) or "emulated=" in str(record.get("notes", ""))
+        is_one = record["attempts"] == 1 and "carried_on_from" not in record and not self.is_hit and not has_search
         if is_one and isinstance(deployment, str) and self.gateway.scales.is_due(deployment):
             envelope = self.call.envelope
             estimate = self.gateway.offload.run(envelope.body, partial(count, envelope))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import anthropic
 import pytest
 
 from compat.config.settings import merge
+from compat.factory import stop_background
 from tests.conftest import RunningGateway
 from tests.fakes import anthropic_answers as answers
 from tests.fakes.anthropic_settings import ALIAS, to_claude
@@ -86,3 +88,17 @@ def test_the_usage_of_calls_teaches_the_estimate(start_gateway: Any, upstream: F
     answer = gateway.http.post(f"{gateway.url}/messages", json={**BODY, "max_tokens": 9}, timeout=30)
     assert answer.status_code == 200
     assert asked(gateway).json()["input_tokens"] == pytest.approx(3 * first, rel=0.01)
+
+
+def test_what_was_learnt_is_known_after_a_restart(tmp_path: Path, upstream: FakeUpstream) -> None:
+    first = RunningGateway(to_claude(upstream), tmp_path)
+    upstream.script(answers.error_answer(404, "no such thing"))
+    told = asked(first).json()["input_tokens"]
+    upstream.script(answers.json_answer(answers.message([answers.text("Hi")], usage={"input_tokens": 3 * told, "output_tokens": 2})))
+    first.http.post(f"{first.url}/messages", json={**BODY, "max_tokens": 9}, timeout=30)
+    stop_background(first.gateway)
+    first.close()
+    second = RunningGateway(to_claude(upstream), tmp_path)
+    upstream.script(answers.error_answer(404, "no such thing"))
+    assert asked(second).json()["input_tokens"] == pytest.approx(3 * told, rel=0.01)
+    second.close()

@@ -197,3 +197,11 @@ def test_an_upstream_that_dies_after_the_search_is_an_error(start_gateway: Any, 
     events = events_of(answer.content)
     assert events[-1]["type"] == "error"
     assert "message_stop" not in [event["type"] for event in events]
+
+
+def test_what_an_answer_with_searches_took_teaches_no_estimate(start_gateway: Any, upstream: FakeUpstream, endpoint: FakeUpstream) -> None:
+    gateway = start_gateway(settings_for(upstream, endpoint))
+    with client_of(gateway) as client:
+        ask(client, stream=False)
+        ask(client, stream=False, tools=[*TOOLS, {"name": "read", "input_schema": {"type": "object"}}])
+    assert len(gateway.gateway.scales) == 0

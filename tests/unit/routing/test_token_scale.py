@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from compat.routing.token_scale import EVERY, FIRST, LEAST, MOST, TokenScales
 
 
@@ -43,3 +47,44 @@ def test_the_longest_unused_is_forgotten() -> None:
         scales.learn(name, 1000, 2000)
     scales.learn("b", 1000, 2000)
     assert (len(scales), [scales.of(name) for name in "abc"]) == (2, [2.0, 1.0, 2.0])
+
+
+def test_what_was_learnt_outlives_the_process(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "scales.json"
+    first = TokenScales(path=path)
+    first.is_due("d")
+    first.is_due("never taught")
+    first.save()
+    assert not path.exists()
+    first.learn("d", 1000, 1300)
+    first.save()
+    later = TokenScales(path=path)
+    assert (later.of("d"), later.of("never taught"), len(later)) == (1.3, 1.0, 1)
+    later.is_due("d")
+    later.learn("d", 1000, 700)
+    assert 1.2 < later.of("d") < 1.3  # a lower count does not begin anew
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b'{"d":"x"}', b'{"d":1e999}', b"\xff"])
+def test_a_broken_file_is_none(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "scales.json"
+    path.write_bytes(text)
+    scales = TokenScales(path=path)
+    assert scales.of("d") in (1.0, MOST)
+    scales.is_due("d")
+    scales.learn("d", 1000, 4000)
+    scales.save()
+    assert TokenScales(path=path).of("d") == MOST
+
+
+def test_a_file_that_is_too_long_or_can_not_be_written_does_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "scales.json"
+    path.write_text('{"a": 1.1, "b": 1.2, "c": 100}')
+    scales = TokenScales(2, path)
+    assert [scales.of(name) for name in "abc"] == [1.0, 1.2, MOST]
+    (tmp_path / "file").write_text("")
+    blocked = TokenScales(path=tmp_path / "file" / "scales.json")
+    blocked.is_due("d")
+    blocked.learn("d", 1000, 1300)
+    blocked.save()
+    assert blocked.of("d") == 1.3
