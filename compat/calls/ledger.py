@@ -24,6 +24,7 @@ from compat.protocols.base import TranslatedRequest
 from compat.reuse.answer_cache import Decision, Recording
 from compat.reuse.whole_answer import Kept
 from compat.routing.router import Deployment, Route
+from compat.telemetry.feed import Feed
 from compat.telemetry.traces import Moment
 from compat.wire.envelope import Envelope
 from compat.wire.usage import Usage
@@ -46,10 +47,13 @@ class Account:
     _has_begun: bool = False
     _moments: list[Moment] = field(default_factory=list)
     _tools: ToolFrames = field(init=False)
+    _call_key: bytes = field(init=False)
+    _feed: Feed = field(init=False)
     _shown_s: float = 0.0
 
     def __post_init__(self) -> None:
         self._tools = ToolFrames(self.call.protocol)
+        self._call_key, self._feed = self.call.protocol.call_key, self.gateway.feed
 
     @property
     def verdict(self) -> str:
@@ -93,9 +97,10 @@ class Account:
 
     def feed(self, frames: bytes, total_bytes: int = 0) -> None:
         """Frames of the answer, as they go to the client, which has `total_bytes` with them."""
-        if self.gateway.feed.is_watched:
+        if self._feed.is_watched:
             self._show_progress(total_bytes)
-        self._tools.feed(frames)
+        if self._call_key in frames:
+            self._tools.feed(frames)
         if self._recording is not None:
             self._recording.feed(frames)
 
@@ -116,10 +121,10 @@ class Account:
 
     def live(self, name: str, **more: object) -> None:
         """Let those know who watch."""
-        if self.gateway.feed.is_watched:
+        if self._feed.is_watched:
             call = self.call
             names = {"request_id": call.request_id, "client": call.client, "model": call.model, "session": call.session_id}
-            self.gateway.feed.add(name, names | more, "debug")
+            self._feed.add(name, names | more, "debug")
 
     def content_began(self, then: Callable[[], None]) -> None:
         """The first content of an attempt is about to be shown."""
