@@ -94,7 +94,8 @@ _ADD_TO_DAY = f"INSERT INTO days VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?) ON CON
 _ADD_SAVED = "INSERT INTO day_savings VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET saved_nano = saved_nano + excluded.saved_nano"
 _ADD_TO_SESSION = f"""
     INSERT INTO session_days VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT DO UPDATE SET parent = iif(excluded.parent = '', parent, excluded.parent), first_s = min(first_s, excluded.first_s),
+    ON CONFLICT DO UPDATE SET parent = CASE excluded.parent WHEN '' THEN parent ELSE excluded.parent END,
+        first_s = min(first_s, excluded.first_s),
         last_s = max(last_s, excluded.last_s), busy_ms = busy_ms + excluded.busy_ms, saved_nano = saved_nano + excluded.saved_nano,
         {_ADD_UP}"""  # noqa: S608
 _ADD_TOOL = "INSERT INTO session_tools VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET calls = calls + excluded.calls"

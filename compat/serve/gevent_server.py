@@ -313,6 +313,7 @@ class Server:
         """
         gauges = self._gateway.gauges
         gauges.is_draining = True
+        self._gateway.feed.dismiss()
         self._server.close()
         self._wait(bound_s)
         left = self._server.answering

@@ -73,6 +73,7 @@ class WorkerServer:
         """One step of leaving; the bound for all of them, in seconds."""
         settings = self.gateway.settings.server
         self.gateway.gauges.is_draining = not is_replaced
+        self.gateway.feed.dismiss()
         self._note("retiring" if is_replaced else "stopping")
         self._hang_up(IDLE_GRACE_S if is_replaced else 0.0)
         return settings.drain_s if is_replaced else settings.shutdown_s

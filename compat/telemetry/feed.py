@@ -87,6 +87,7 @@ class Feed:
         self._writing = new_lock()
         self._is_running = False
         self._is_closed = False
+        self._is_dismissed = False
         self._looked_s = 0.0
         self.is_watched = False
         self.followers = 0
@@ -117,7 +118,7 @@ class Feed:
     def follow(self, wanted: FeedFilter, last_id: str = "", *, is_over: Callable[[], bool] = lambda: False) -> Iterator[bytes]:
         """Server-sent events from now on, or from the one after `last_id` (`Last-Event-ID`), and a comment after `HEARTBEAT_S` without any.
 
-        They end when the feed is closed, or where `is_over`. Errors: `TooManyRequests`.
+        They end when all are dismissed, or where `is_over`. Errors: `TooManyRequests`.
         """
         if self.followers >= MAX_FOLLOWERS:
             raise TooManyRequests("As many pages as this worker serves are open: close one.", retry_after_s=HEARTBEAT_S)
@@ -129,7 +130,7 @@ class Feed:
         try:
             with contextlib.closing(_Tail(self._path)) as tail:
                 frames = tail.begin(last_id, wanted)
-                while not (self._is_closed or is_over()):
+                while not (self._is_dismissed or is_over()):
                     now_s = self._now()
                     if abs(now_s - marked_s) >= MARK_S:
                         self._watch(now_s)
@@ -152,9 +153,13 @@ class Feed:
                 written = 0
             self.dropped += len(lines) - written
 
+    def dismiss(self) -> None:
+        """Let all go who follow: this worker is about to leave, and they go on at another one. Its own events are still written."""
+        self._is_dismissed = True
+
     def close(self) -> None:
-        """Write what is left; who follows is let go."""
-        self._is_closed = True
+        """Write what is left; nobody is served any more."""
+        self._is_closed = self._is_dismissed = True
         self.is_watched = False
         self.flush()
         self._file.close()

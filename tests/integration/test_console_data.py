@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import gevent
@@ -82,3 +83,11 @@ def test_a_call_is_seen_while_it_happens(gateway: RunningGateway) -> None:
     assert events[-1]["outcome"] == "ok"
     assert [event["bytes_out"] > 0 for event in events if event["event"] == "call.progress"] == [True]
     assert "Hi" not in json.dumps(found)
+
+
+def test_a_page_that_is_open_does_not_hold_up_the_end(gateway: RunningGateway) -> None:
+    with gateway.http.get(f"{gateway.root}/live/events", stream=True, timeout=30) as page:
+        assert next(page.iter_content(None))
+        began_s = time.monotonic()
+        assert gateway.server.stop(30) == 0
+        assert time.monotonic() - began_s < 10

@@ -266,9 +266,13 @@ def test_the_end_of_the_feed_or_of_the_gateway_ends_a_page(bench: Bench) -> None
     assert next(pieces) == HEARTBEAT
     ended[0] = True
     assert list(pieces) == []
-    page = Page(bench)
-    bench.feed.close()
+    page, other = Page(bench), Page(bench)
+    bench.feed.dismiss()
+    bench.add(number=1)
     assert list(page.pieces) == []
+    assert b'"number":1' in bench.path.read_bytes()
+    bench.feed.close()
+    assert list(other.pieces) == []
     bench.add()
     bench.feed.look()
     assert not bench.feed.is_watched
