@@ -27,6 +27,7 @@ import msgspec
 from compat.calls.gateway import Gateway
 from compat.config.sections import ConfigurationFile
 from compat.config.settings import Settings, SettingsError
+from compat.dot_env import env_warnings
 from compat.endpoints.front import Environ, Front, StartResponse
 from compat.factory import build_gateway, change_background, create_app, sample_metrics, start_background, stop_background
 from compat.service.configuration import Sources, find_sources, settings_of
@@ -159,11 +160,13 @@ class Follower:
             gateway = self._build(settings, sources.environment, running)
             self._admit(gateway)
             self._live.swap(gateway)
-            self._written = sources.written
             gateway.following.changes += 1
             gateway.following.changed_s = gateway.clock.now()
             if gateway.doctor.may_tell():
                 running.log.event("configuration.changed", _news(running.settings, settings))
+                for warning in env_warnings(sources) if sources.written != self._written else ():
+                    running.log.write("env.ignored", {"detail": warning}, "warning")
+            self._written = sources.written
         self._keep(sources)
 
     def _keep(self, sources: Sources) -> None:

@@ -413,6 +413,7 @@ def test_a_limit_that_is_none_is_told_and_nothing_of_its_file_counts(command_lin
         ("/chat/completions", {}),
         ("/messages", {"max_tokens": 5}),
         ("/messages/count_tokens", {}),
+        ("/responses", {"input": "Hi"}),
         ("/completions", {"prompt": "x"}),
         ("/embeddings", {"input": "x"}),
     ],

@@ -167,6 +167,27 @@ def test_a_file_that_is_new_counts(tmp_path: Path) -> None:
     assert list(followed.settle().router.upstreams) == ["mistral"]
 
 
+def test_a_misspelt_variable_is_reported_when_it_is_written(tmp_path: Path) -> None:
+    followed = Followed(tmp_path, QUIET)
+    followed.write("ANTROPIC_API_KEY=sk-canary\n", tmp_path / ".env")
+    followed.settle()
+    followed.change(QUIET + UP)
+    warned = [
+        fields["detail"] for level, _, name, fields in followed.live.gateway.log._queue if (level, name) == ("warning", "env.ignored")
+    ]
+    assert warned == [f"{tmp_path / '.env'}: ANTROPIC_API_KEY has no effect; did you mean ANTHROPIC_API_KEY?"]
+
+
+def test_the_embedded_engine_goes_on_until_its_own_settings_change(tmp_path: Path) -> None:
+    text = QUIET.replace("embedded.enabled = false", 'embedded.model = "small"') + UP
+    followed = Followed(tmp_path, text)
+    engine = followed.first.engine
+    assert engine is not None
+    assert followed.change(text.replace("up/x", "up/z")).engine is engine
+    changed = followed.change(text.replace('"small"', '"small"\nembedded.context_tokens = 4096'))
+    assert changed.engine not in {None, engine}
+
+
 LASTING = (
     *("clock", "log", "transport", "vault", "usage", "metrics", "traces", "started_s", "gauges", "following", "scales", "refusals"),
     *("cache_watch", "offload"),
