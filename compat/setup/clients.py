@@ -165,6 +165,7 @@ _CONTENTS: Mapping[str, Callable[[Offers, str, str], Sequence[tuple[Any, ...]]]]
     {
         "kilo": functools.partial(_kilo, "kilo"),
         "opencode": functools.partial(_kilo, "opencode"),
+        "kilo-anthropic": functools.partial(_kilo, "kilo-anthropic"),
         "claude": _claude,
         "codex": _codex,
         "roo": _roo,

@@ -6,20 +6,41 @@ Kilo only finds in a model list have no limits, no images and no prices there, s
     kilo_config(offers, ...)         -> the document of a `kilo.jsonc` that holds nothing else
     merged(text, document)           -> a `kilo.jsonc` that exists, with our block in it; every other byte as it was
 
-The block that is ours: `provider.openai-compat`, and the top-level `model` and `small_model`.
+The block that is ours: `provider.openai-compat` (`provider.openai-compat-anthropic` by Anthropic's protocol), and the top-level `model` and
+`small_model`.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from compat.setup.jsonc import with_value
 from compat.setup.offers import Offer, main_model, small_model
 
 PROVIDER = "openai-compat"
+
+
+@dataclass(frozen=True, slots=True)
+class Flavour:
+    """A client with this configuration: whose file it is, the provider's name there, and the package that speaks its protocol."""
+
+    program: str
+    provider: str = PROVIDER
+    package: str = "@ai-sdk/openai-compatible"
+
+
+FLAVOURS: Mapping[str, Flavour] = MappingProxyType(
+    {
+        "kilo": Flavour("kilo"),
+        "opencode": Flavour("opencode"),
+        "kilo-anthropic": Flavour("kilo", f"{PROVIDER}-anthropic", "@ai-sdk/anthropic"),
+    }
+)
 REQUEST_TIMEOUT_MS = 3_600_000
 """As long as the gateway itself lets a call take (`timeouts.total_s`)."""
 CHUNK_TIMEOUT_MS = 120_000
@@ -33,15 +54,15 @@ _HEADER = """\
 
 def kilo_config(offers: Sequence[Offer], base_url: str, key: str, client: str = "kilo") -> dict[str, Any]:
     """The whole configuration. `base_url` ends with `/v1`; `key` is what the client sends."""
-    main = main_model(offers)
+    main, flavour = main_model(offers), FLAVOURS[client]
     return {
-        "$schema": _SCHEMAS[client],
-        "model": f"{PROVIDER}/{main}",
-        "small_model": f"{PROVIDER}/{small_model(offers, main)}",
+        "$schema": _SCHEMAS[flavour.program],
+        "model": f"{flavour.provider}/{main}",
+        "small_model": f"{flavour.provider}/{small_model(offers, main)}",
         "provider": {
-            PROVIDER: {
-                "npm": "@ai-sdk/openai-compatible",
-                "name": "openai-compat",
+            flavour.provider: {
+                "npm": flavour.package,
+                "name": flavour.provider,
                 "options": {"baseURL": base_url, "apiKey": key, "timeout": REQUEST_TIMEOUT_MS, "chunkTimeout": CHUNK_TIMEOUT_MS},
                 "models": {offer.id: _model(offer) for offer in offers},
             }
@@ -51,7 +72,7 @@ def kilo_config(offers: Sequence[Offer], base_url: str, key: str, client: str = 
 
 def kilo_text(document: Mapping[str, Any], client: str = "kilo") -> str:
     """A file that holds `document` alone."""
-    return _HEADER.format(client=client, provider=PROVIDER) + json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+    return _HEADER.format(client=client, provider=FLAVOURS[client].provider) + json.dumps(document, ensure_ascii=False, indent=2) + "\n"
 
 
 def merged(text: str, document: Mapping[str, Any], client: str = "kilo") -> str:
@@ -61,7 +82,7 @@ def merged(text: str, document: Mapping[str, Any], client: str = "kilo") -> str:
     """
     if not text.strip("\ufeff \t\r\n"):
         return kilo_text(document, client)
-    for path in (("provider", PROVIDER), ("model",), ("small_model",)):
+    for path in (("provider", FLAVOURS[client].provider), ("model",), ("small_model",)):
         value: Any = document
         for part in path:
             value = value[part]
@@ -72,7 +93,8 @@ def merged(text: str, document: Mapping[str, Any], client: str = "kilo") -> str:
 def config_path(environment: Mapping[str, str], home: Path, client: str = "kilo") -> Path:
     """The client's global file, below XDG_CONFIG_HOME, or `~/.config` on every system; one that exists with the plain ending counts."""
     base = Path(environment["XDG_CONFIG_HOME"]) if environment.get("XDG_CONFIG_HOME") else home / ".config"
-    path = base / client / f"{client}.jsonc"
+    program = FLAVOURS[client].program
+    path = base / program / f"{program}.jsonc"
     plain = path.with_suffix(".json")
     return plain if plain.exists() and not path.exists() else path
 

@@ -67,12 +67,12 @@ class Desk:
         aliases = {name: {"route": [f"up/{MODEL}"]} for name in load_catalog().aliases} if target == MODEL else {}
         self.gateway: RunningGateway = start_gateway({"upstreams": {"up": row}, "models": aliases})
 
-    def set_up(self) -> str:
+    def set_up(self, client: str = "kilo") -> str:
         """`python app.py setup kilo`; what it said."""
         config = self.home / ".config/kilo"
         config.mkdir(parents=True)
         (config / "kilo.jsonc").write_text(HAND_WRITTEN)
-        done = CommandLine(self.home).run("setup", "kilo", "--url", self.gateway.root)
+        done = CommandLine(self.home).run("setup", client, "--url", self.gateway.root)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -115,6 +115,18 @@ def test_kilo_reads_edits_runs_and_finishes(tmp_path: Path, start_gateway: Any, 
     )
     assert [row[3] for row in shown] == pytest.approx([row[3] for row in known], rel=1e-9)
     assert sum(row[3] for row in known) > 0
+
+
+@pytest.mark.parametrize("wire_api", ["anthropic.messages", "openai.chat"])
+def test_kilo_works_by_anthropics_protocol(tmp_path: Path, start_gateway: Any, upstream: FakeUpstream, wire_api: WireApi) -> None:
+    desk = Desk(tmp_path, start_gateway, upstream, wire_api, {})
+    assert desk.set_up("kilo-anthropic").splitlines()[-1] == "It works."
+    session = desk.work()
+    assert (session.exit_code, session.errors) == (0, [])
+    assert session.tools == WORK
+    assert desk.is_done()
+    assert {call["endpoint"] for call in desk.gateway.calls()} == {"messages"}
+    assert [row[:3] for row in session.steps] == [row[:3] for row in logged(desk.gateway)]
 
 
 @pytest.mark.parametrize("faults", FAULTS)

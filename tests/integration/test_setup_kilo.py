@@ -161,6 +161,7 @@ def test_something_else_at_the_address_is_told(upstream: FakeUpstream, cli: Comm
     ("client", "paths"),
     [
         ("opencode", [".config/opencode/opencode.jsonc"]),
+        ("kilo-anthropic", [".config/kilo/kilo.jsonc"]),
         ("roo", ["openai-compat-roo.json"]),
         ("continue", [".continue/config.yaml"]),
         ("aider", [".aider.conf.yml", ".aider.model.metadata.json"]),

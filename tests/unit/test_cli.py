@@ -61,7 +61,7 @@ def test_a_shell_is_given_completions(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("COMP_WORDS", "openai-compat setup k")
     monkeypatch.setenv("COMP_CWORD", "2")
     assert main([], tmp_path, "openai-compat") == 0
-    assert capsys.readouterr().out.split() == ["plain,kilo"]
+    assert capsys.readouterr().out.split() == ["plain,kilo", "plain,kilo-anthropic"]
 
 
 @pytest.mark.parametrize("argv", [["--new-key"], ["setup", "openai", "--print", "--url", "http://127.0.0.1:9"]])

@@ -74,6 +74,21 @@ def test_opencode_gets_the_same_under_its_own_schema() -> None:
     assert opencode == {**kilo, "$schema": "https://opencode.ai/config.json"}
 
 
+def test_kilo_gets_the_same_by_anthropics_protocol_under_a_name_of_its_own() -> None:
+    kilo, own = document(text_of("kilo")), document(text_of("kilo-anthropic"))
+    [(name, block)] = own["provider"].items()
+    assert (name, block["npm"]) == ("openai-compat-anthropic", "@ai-sdk/anthropic")
+    theirs = kilo["provider"]["openai-compat"]
+    assert (block["options"], block["models"]) == (theirs["options"], theirs["models"])
+    assert own["model"] == kilo["model"].replace("openai-compat/", "openai-compat-anthropic/")
+
+
+def test_both_of_kilos_providers_fit_into_one_file() -> None:
+    both = merged(text_of("kilo"), document(text_of("kilo-anthropic")), "kilo-anthropic")
+    assert document(both)["provider"].keys() == {"openai-compat", "openai-compat-anthropic"}
+    assert document(both)["model"].startswith("openai-compat-anthropic/")
+
+
 def test_roo_gets_a_file_to_import() -> None:
     told = json.loads(text_of("roo"))
     assert told["globalSettings"] == {}
