@@ -10,15 +10,18 @@ import flask
 
 from compat.accounting.usage_export import ExportFormat, export
 from compat.accounting.usage_queries import calls, known_names, one_call
-from compat.accounting.usage_views import CallFilter, Outcome
+from compat.accounting.usage_views import CallFilter, CallRow, Outcome
 from compat.console.page import PAGE_HEADERS, Visit, with_query
 from compat.errors import BadRequest, NotFound
 from compat.protocols import CLIENT_PROTOCOLS
+from compat.telemetry.prompts import prompt_of
 
 SPANS = {"hour": 3600, "day": 86_400, "week": 7 * 86_400, "month": 30 * 86_400}
 """How far back the list may be asked to go, besides all of it."""
 _TEXTS = ("model", "upstream", "key", "session", "api")
 _MAX_CHARS = 300
+MOST_PROMPT_CHARS = 200_000
+"""Of a request that are shown."""
 
 
 def show_calls(visit: Visit) -> Mapping[str, Any]:
@@ -47,13 +50,20 @@ def show_call(visit: Visit) -> Mapping[str, Any]:
     detail = one_call(visit.gateway.usage, number, key=visit.visitor.key) if number is not None else None
     if detail is None:
         raise NotFound("There is no such call: it is not kept any more, or it is somebody else's.")
-    return {"call": detail, "row": detail.row, "notes": [explained(note) for note in detail.notes]}
+    return {"call": detail, "row": detail.row, "notes": [explained(note) for note in detail.notes], "prompt": _prompt(visit, detail.row)}
 
 
 def explained(note: str) -> tuple[str, tuple[str, ...]]:
     """A note of translation (`dropped=temperature,top_p`) as what was done, and to what."""
     done, _, names = note.partition("=")
     return done, tuple(name for name in names.split(",") if name)
+
+
+def _prompt(visit: Visit, row: CallRow) -> str | None:
+    """The request as it came, where the log keeps those; of a long one the beginning."""
+    log = visit.gateway.settings.log
+    body = prompt_of(log, visit.gateway.log.base_dir, row.request_id, row.key) if log.prompts and row.request_id else None
+    return body if body is None or len(body) <= MOST_PROMPT_CHARS else f"{body[:MOST_PROMPT_CHARS]} …"
 
 
 def calls_file(form: ExportFormat) -> Any:

@@ -7,7 +7,11 @@ from typing import Any
 
 from compat.accounting.usage_queries import key_totals
 from compat.accounting.usage_views import KeyTotals, Sums
+from compat.console.budgets import limit_rows
 from compat.console.page import Visit
+
+MOST_ROWS = 500
+"""Without client keys every key that somebody sent is a name of its own."""
 
 
 def show_keys(visit: Visit) -> Mapping[str, Any]:
@@ -21,8 +25,9 @@ def show_keys(visit: Visit) -> Mapping[str, Any]:
             "is_accepted": bool(gateway.keys.fingerprint(name)) if name in names else not names,
             "is_console": gateway.keys.sees_all(name),
             "terms": gateway.keys.terms_of(name),
+            "limits": limit_rows(gateway, [name]),
             "totals": totals.get(name, KeyTotals(name, Sums(), None)),
         }
-        for name in dict.fromkeys([*names, *totals])
+        for name in [*names, *(name for name in totals if name not in names)][:MOST_ROWS]
     ]
     return {"rows": rows, "are_required": gateway.keys.are_required, "fault": gateway.keys.fault if visitor.sees_all else ""}

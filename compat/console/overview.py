@@ -9,6 +9,7 @@ from typing import Any
 from compat.accounting.usage_queries import forecast, overview
 from compat.accounting.usage_views import Minute
 from compat.calls.gateway import Gateway
+from compat.console.budgets import budget_rows, clients_of
 from compat.console.charts import Series, stacked_bars
 from compat.console.figures import Figures
 from compat.console.page import Visit
@@ -28,6 +29,7 @@ def show_overview(visit: Visit) -> Mapping[str, Any]:
         "today": today,
         "hour": hour_plot(today.minutes, visit),
         "month": forecast(gateway.usage, now_s, key=visitor.key),
+        "budgets": budget_rows(gateway, clients_of(gateway, visitor.key)),
         "fetched": gateway.engine.presets if gateway.engine is not None and not gateway.router.upstreams else (),
     }
 

@@ -53,6 +53,7 @@ class CallLog:
         self, settings: LogSettings, base_dir: Path, now: Callable[[], float], terminal: TextIO | None = None, also: Also | None = None
     ) -> None:
         self._settings = settings
+        self.base_dir = base_dir
         self._path = base_dir / settings.file
         self._now = now
         self._also = also
