@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,8 @@ from compat.calls.gateway import Gateway
 from compat.check import check, exposed_keys
 from compat.config.settings import SettingsError
 from compat.dot_env import env_warnings
-from compat.endpoints.health import route_text
 from compat.endpoints.models import model_rows
+from compat.examine import Surroundings, doctor
 from compat.factory import build_gateway
 from compat.follow import Place
 from compat.foreground import serve
@@ -179,26 +179,11 @@ def show_usage(line: Line, since: str, of_key: str, *, is_json: bool) -> int:
 @app.command("doctor")
 @click.pass_obj
 def doctor_command(line: Line) -> int:
-    """Check every alias: is its model still offered, and until when?"""
-    return doctor(line.checked_gateway()[0], print)
-
-
-def doctor(gateway: Gateway, say: Callable[[str], None]) -> int:
-    """Ask every upstream for its list, and say what is to be said of the aliases. Returns the exit code."""
-    if gateway.settings.discovery.enabled:
-        gateway.discovery.refresh_local()
-        gateway.discovery.refresh_configured()
-    diagnosis = gateway.doctor.examine()
-    for name in dict.fromkeys([*gateway.settings.models, *gateway.catalog.aliases]):
-        say(f"{name} -> {route_text(gateway, name)}")
-    for finding in diagnosis.findings:
-        say(f"{finding.severity.upper():<8} {finding.message}")
-    for upstream, state in gateway.discovery.states.items():
-        if state.state == "failing":
-            say(f"{'NOTE':<8} {upstream} did not list its models: {state.detail}")
-    is_good = not any(finding.severity == "error" for finding in diagnosis.findings)
-    say("All is well." if is_good and not diagnosis.findings else "No action is needed." if is_good else "Action is needed.")
-    return 0 if is_good else EXIT_FAULT
+    """Tell everything that is wrong: keys, upstreams, models that retire, disk, port, settings of clients."""
+    gateway, environment = line.gateway()
+    places = written_places(gateway.settings, line.base_dir, environment)
+    around = Surroundings(line.base_dir, environment, Path.home(), places, line.config)
+    return 0 if doctor(gateway, around, print) else EXIT_FAULT
 
 
 @app.command("setup", short_help="Set a client up, and prove that it works.")

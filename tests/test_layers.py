@@ -53,6 +53,7 @@ ROOMS: dict[str, frozenset[str]] = {
     "key_commands": frozenset({"msgspec"}),
     "serve": frozenset({"gevent", "gunicorn"}),
     "check": frozenset({"gevent"}),
+    "examine": frozenset(),
     "foreground": frozenset({"gevent", "setproctitle"}),
     "cli": frozenset({"click", "msgspec"}),
     "__main__": frozenset({"gevent", "platformdirs"}),

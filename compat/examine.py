@@ -1,0 +1,163 @@
+"""`python app.py doctor`: one page with everything that is wrong, and what to do about it. It spends no tokens.
+
+    examine(gateway, surroundings) -> findings, the worst first
+
+Each part of the page is a function of the table `_PARTS`: keys, upstreams, models, disk, port, clients.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from compat.calls.gateway import Gateway
+from compat.check import exposed_keys
+from compat.endpoints.health import route_text
+from compat.errors import GatewayError
+from compat.service.health import ask_health
+from compat.setup.clients import clients
+from compat.setup.command import ANY_KEY, gateway_url
+from compat.setup.look import LOOKED_AT, Look, look_of
+from compat.writable import write_fault
+
+LEAST_FREE_BYTES = 256 * 1024 * 1024
+_SEVERITIES = ("error", "warning", "note")
+_CONNECT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is wrong (`error`), will be (`warning`), or is good to know."""
+
+    severity: Literal["error", "warning", "note"]
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.severity.upper():<8} {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What is around a gateway: its folder, the environment with `.env`, the user's home, and what it writes where (`written_places`)."""
+
+    base_dir: Path
+    environment: Mapping[str, str]
+    home: Path
+    places: Mapping[str, Path]
+    config: str | None = None
+
+
+def doctor(gateway: Gateway, around: Surroundings, say: Callable[[str], None]) -> bool:
+    """Say where each name goes, and everything that is wrong; false when an action is needed."""
+    findings = examine(gateway, around)
+    for name in dict.fromkeys([*gateway.settings.models, *gateway.catalog.aliases]):
+        say(f"{name} -> {route_text(gateway, name)}")
+    for finding in findings:
+        say(str(finding))
+    is_good = not any(finding.severity == "error" for finding in findings)
+    say("All is well." if not findings else "No action is needed." if is_good else "Action is needed.")
+    return is_good
+
+
+def examine(gateway: Gateway, around: Surroundings) -> list[Finding]:
+    """Everything that is wrong, the worst first. Asks each upstream for its list of models."""
+    if gateway.settings.discovery.enabled:
+        gateway.discovery.refresh_local()
+        gateway.discovery.refresh_configured()
+    found = [finding for part in _PARTS for finding in part(gateway, around)]
+    return sorted(found, key=lambda finding: _SEVERITIES.index(finding.severity))
+
+
+def _keys(gateway: Gateway, around: Surroundings) -> Iterator[Finding]:
+    for warning in exposed_keys(gateway, around.base_dir, around.environment, around.config):
+        yield Finding("warning", warning)
+
+
+def _upstreams(gateway: Gateway, _: Surroundings) -> Iterator[Finding]:
+    for upstream, state in gateway.discovery.states.items():
+        if state.state == "failing":
+            yield Finding("note", f"{upstream} did not list its models: {state.detail}")
+    if not gateway.router.upstreams and gateway.engine is None:
+        yield Finding("error", "No upstream is configured, and the embedded model is off: set a key (see .env.example).")
+    elif not gateway.router.upstreams and gateway.engine is not None and (fault := gateway.engine.fault()):
+        yield Finding("error", f"No upstream is configured, and the embedded model can't be used: {fault}")
+
+
+def _models(gateway: Gateway, _: Surroundings) -> Iterator[Finding]:
+    for found in gateway.doctor.examine().findings:
+        yield Finding(found.severity, found.message)
+
+
+def _disk(_: Gateway, around: Surroundings) -> Iterator[Finding]:
+    low: set[Path] = set()
+    for name, path in around.places.items():
+        if fault := write_fault(path):
+            yield Finding("error", f"{name}: {path} can't be written: {fault}.")
+        folder = next(parent for parent in (path, *path.parents) if parent.is_dir())
+        with contextlib.suppress(OSError):
+            free = shutil.disk_usage(folder).free
+            if free < LEAST_FREE_BYTES and folder not in low:
+                low.add(folder)
+                yield Finding("warning", f"{name}: only {free // 2**20} MB are free at {folder}; make room for logs and data.")
+
+
+def _port(gateway: Gateway, _: Surroundings) -> Iterator[Finding]:
+    """Whether the port is this gateway's to take, or one answers there already."""
+    host, port = gateway.settings.server.host, gateway.settings.server.port
+    there = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104  # compared, not bound
+    try:
+        socket.create_connection((there, port), _CONNECT_S).close()
+    except OSError:
+        return
+    health = ask_health(f"http://{f'[{there}]' if ':' in there else there}:{port}")
+    if not health.is_well:
+        yield Finding("error", f"Another program has the port {port} of {host}: stop it, or choose another with --port.")
+
+
+def _clients(gateway: Gateway, around: Surroundings) -> Iterator[Finding]:
+    for client in LOOKED_AT:
+        title = clients()[client].title
+        try:
+            found = look_of(client, around.environment, around.home)
+        except (OSError, ValueError) as error:
+            yield Finding("warning", f"{title}: its configuration can't be read: {error}.")
+            continue
+        if found is not None:
+            path, look = found
+            for words in client_faults(gateway, look):
+                yield Finding("warning", f"{title} ({path}) {words}: run `setup {client}` again.")
+
+
+def client_faults(gateway: Gateway, look: Look) -> Iterator[str]:
+    """What is wrong with a client's settings for this gateway; where they name another one, its keys and models are not judged."""
+    server = gateway.settings.server
+    hosts = {server.host, "127.0.0.1", "localhost", "[::1]", *server.allowed_hosts}
+    try:
+        root = gateway_url(look.base_url)
+    except ValueError:
+        yield f"calls {look.base_url[:100]!r}, which is no address"
+        return
+    if not any(root == f"http://{host}:{server.port}/v1" for host in hosts):
+        return
+    if gateway.keys.are_required and not gateway.keys.admits(f"Bearer {look.key}"):
+        yield "sends a key that is not accepted" if look.key not in {"", ANY_KEY} else "sends no client key, and one is needed"
+    unknown = [name for name in look.models if not _is_known(gateway, name)]
+    if unknown:
+        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        yield f"names a model that is not offered, '{unknown[0][:100]}'{more}"
+
+
+def _is_known(gateway: Gateway, name: str) -> bool:
+    try:
+        gateway.router.resolve(name)
+    except GatewayError:
+        return False
+    return True
+
+
+_PARTS: tuple[Callable[[Gateway, Surroundings], Iterator[Finding]], ...] = (_keys, _upstreams, _models, _disk, _port, _clients)
