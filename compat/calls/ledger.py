@@ -18,6 +18,7 @@ from compat.accounting.limits import Reservation, estimate_of
 from compat.calls.call import Call
 from compat.calls.facts import ToolFrames, facts_of
 from compat.calls.gateway import Gateway
+from compat.calls.progress import Progress
 from compat.calls.record import Outcome
 from compat.errors import GatewayError
 from compat.protocols.base import TranslatedRequest
@@ -28,9 +29,6 @@ from compat.telemetry.feed import Feed
 from compat.telemetry.traces import Moment
 from compat.wire.envelope import Envelope
 from compat.wire.usage import Usage
-
-PROGRESS_S = 1.0
-"""How often those who watch a call see how far it is."""
 
 
 @dataclass(slots=True)
@@ -49,10 +47,10 @@ class Account:
     _tools: ToolFrames = field(init=False)
     _call_key: bytes = field(init=False)
     _feed: Feed = field(init=False)
-    _shown_s: float = 0.0
+    _progress: Progress = field(init=False)
 
     def __post_init__(self) -> None:
-        self._tools = ToolFrames(self.call.protocol)
+        self._tools, self._progress = ToolFrames(self.call.protocol), Progress(self.call.protocol)
         self._call_key, self._feed = self.call.protocol.call_key, self.gateway.feed
 
     @property
@@ -98,7 +96,7 @@ class Account:
     def feed(self, frames: bytes, total_bytes: int = 0) -> None:
         """Frames of the answer, as they go to the client, which has `total_bytes` with them."""
         if self._feed.is_watched:
-            self._show_progress(total_bytes)
+            self._show_progress(frames, total_bytes)
         if self._call_key in frames:
             self._tools.feed(frames)
         if self._recording is not None:
@@ -131,11 +129,10 @@ class Account:
         then()
         self.live("call.first_token", ttft_ms=self._since_ms())
 
-    def _show_progress(self, total_bytes: int) -> None:
-        now_s = self.gateway.clock.monotonic()
-        if now_s - self._shown_s >= PROGRESS_S:
-            self._shown_s = now_s
-            self.live("call.progress", bytes_out=total_bytes, duration_ms=self._since_ms())
+    def _show_progress(self, frames: bytes, total_bytes: int) -> None:
+        if self._progress.is_due(self.gateway.clock.monotonic()):
+            tokens = self._progress.tokens(frames, total_bytes)
+            self.live("call.progress", tokens_so_far=tokens, bytes_out=total_bytes, duration_ms=self._since_ms())
 
     def _since_ms(self) -> float:
         return round((self.gateway.clock.monotonic() - self.call.received_s) * 1000, 1)

@@ -68,7 +68,7 @@ function draw(call) {
     cell(moment(call.began)), cell(state(call)), cell(call.model || "–", notes, ...(call.error ? [error] : [])), cell(upstream),
     ...(hasKeys ? [cell(call.client?.length === 68 ? `${call.client.slice(0, 12)}…` : (call.client ?? "–"))] : []),
     number(String(call.attempts ?? call.attempt ?? 0)), number(ms(call.ttft_ms)),
-    number(tokens || (call.bytes_out ? `${short(call.bytes_out)} B` : "–")), number(ms(call.duration_ms)), number(cost),
+    number(tokens || (call.tokens_so_far ? `≈ ${short(call.tokens_so_far)}` : call.bytes_out ? `${short(call.bytes_out)} B` : "–")), number(ms(call.duration_ms)), number(cost),
   );
   call.row.classList.toggle("fresh", !call.outcome);
 }

@@ -81,7 +81,7 @@ def test_a_call_is_seen_while_it_happens(gateway: RunningGateway) -> None:
     assert len({event["request_id"] for event in events}) == 1
     assert {event["model"] for event in events} == {"claude-4-sonnet"}
     assert events[-1]["outcome"] == "ok"
-    assert [event["bytes_out"] > 0 for event in events if event["event"] == "call.progress"] == [True]
+    assert [event["bytes_out"] > 0 and event["tokens_so_far"] >= 0 for event in events if event["event"] == "call.progress"] == [True]
     assert "Hi" not in json.dumps(found)
 
 
