@@ -55,6 +55,7 @@ def seen(frames: bytes) -> list[tuple[str, str]]:
         (BOB, "", [("key-canary", "m"), ("key-canary", "n")]),
         (BOB, "?key=ada", [("key-canary", "m"), ("key-canary", "n")]),
     ],
+    ids=["all", "of one key", "errors", "of one model", "one's own", "of another's key"],
 )
 def test_a_visitor_sees_what_is_asked_for_of_what_is_theirs(gateway: Gateway, key: str, query: str, wanted: list[Any]) -> None:
     frames = follow(signed_in(gateway, key), query)
