@@ -38,6 +38,7 @@ from compat.protocols.raw_text import text_of
 from compat.protocols.responses.freeform import Unwrapped
 from compat.protocols.responses.items import SHAPES, Item, Place, annotation_of, encode, frame, part_object, ready
 from compat.protocols.responses.parts import API
+from compat.protocols.responses.patch import PATCH, is_broken
 from compat.protocols.responses.response_object import REASONS, ResponseHead, told_cost, usage_object
 from compat.protocols.sealed import Sealed
 from compat.protocols.sequenced import Sequenced
@@ -270,6 +271,8 @@ class ResponsesWriter(FrameWriter):
         frames.append(self._frame(f"{shape.words}.done", {**place, shape.key: words, **shape.more}))
         if not shape.part:
             item.fields[shape.key] = words
+            if is_broken(item.fields):
+                self._notes.add("invalid", PATCH)
         else:
             part = part_object(item.open, words, item.annotations)
             frames.append(self._frame(f"{shape.part}.done", {**place, "part": part}))

@@ -239,7 +239,13 @@ def test_a_call_in_a_namespace_gets_it_back() -> None:
 )
 def test_a_freeform_call_gives_raw_text(pieces: tuple[str, ...], raw: str) -> None:
     head = {"id": "ctc_ours_0", "type": "custom_tool_call", "call_id": "call_1", "status": "completed", "name": "apply_patch", "input": raw}
-    assert call("patch", *pieces) == {**head, "notes": ()}
+    assert call("patch", *pieces) == {**head, "notes": ("invalid=apply_patch",)}
+
+
+def test_a_patch_that_its_tool_can_read_needs_no_note() -> None:
+    """One that it can't read is given to it all the same: what the tool says of it is for the model."""
+    assert call("patch", '{"input": "*** Begin Patch\\n*** Delete File: a\\n*** End Patch"}')["notes"] == ()
+    assert call("ns__exec", "not a patch")["notes"] == ()
 
 
 def test_raw_text_of_the_upstreams_own_is_handed_on() -> None:
