@@ -82,7 +82,8 @@ class AnswerMemory:
 
     `client_names` maps the upstream's names of tools to the client's where they differ; `answer_tool` is the tool whose input is the
     answer's text, if there is one; `called_tool` is the other way round the tool of which the answer's text is the call. `echo` is what
-    the client wants to read before the answer. `hides_thinking`: it wants to read no thoughts, and keeps what seals them. `stop` are the
+    the client wants to read before the answer. `hides_thinking`: it wants to read no thoughts, and keeps what seals them;
+    `drops_thinking`: not even that. `stop` are the
     sequences at which the answer's text is to end here, for the upstream does not know them. `tools` are those whose calls the client wants
     in another shape than events have, by the name that events carry; `echoed` are fields of the request that the answer gives back.
     `search` is the search that the client wants to see; `runs_search`: the model calls it as a function, and the gateway runs it.
@@ -93,6 +94,7 @@ class AnswerMemory:
     called_tool: str = ""
     echo: str = ""
     hides_thinking: bool = False
+    drops_thinking: bool = False
     stop: tuple[str, ...] = ()
     tools: Mapping[str, ToolShape] = field(default_factory=dict)
     echoed: Mapping[str, Any] = field(default_factory=dict)

@@ -268,14 +268,14 @@ class Reasoning(msgspec.Struct, frozen=True):
 
     `effort` and `budget` (tokens) are as the client names them, one of them at most. `effort: none` is thinking off. `is_adaptive`: on,
     and the model says how much, where there is no `effort` either. `display`: whether thinking is shown to the client whole or
-    summarised, or not at all. `extras` are names of what else the client says about it, in its own words (`reasoning.summary`), and of what
-    could not be read, in that order.
+    summarised, only by its seal, or not at all. `extras` are names of what else the client says about it, in its own words
+    (`reasoning.summary`), and of what could not be read, in that order.
     """
 
     effort: Effort | None = None
     budget: int | None = None
     is_adaptive: bool = False
-    display: Literal["shown", "summarized", "omitted"] | None = None
+    display: Literal["shown", "summarized", "omitted", "dropped"] | None = None
     extras: tuple[str, ...] = ()
 
     @property

@@ -78,8 +78,9 @@ def joined(client: ClientProtocol, upstream: UpstreamProtocol) -> Translator | N
         translated = write(asked, replace(ctx, continuation=None) if runs_search else ctx)
         if asked.changes:
             translated = replace(translated, notes=(*asked.changes, *translated.notes))
-        if asked.reasoning.display == "omitted":
-            translated = replace(translated, memory=replace(translated.memory, hides_thinking=True))
+        if (display := asked.reasoning.display) in {"omitted", "dropped"}:
+            memory = replace(translated.memory, hides_thinking=display == "omitted", drops_thinking=display == "dropped")
+            translated = replace(translated, memory=memory)
         if asked.shapes or asked.echoed:
             translated = replace(translated, memory=replace(translated.memory, tools=asked.shapes, echoed=asked.echoed))
         if runs_search or (asked.search is not None and has_search(ctx)):

@@ -37,7 +37,7 @@ _READ = frozenset(
     | {"thinking", "output_config", "output_format", "metadata", "cache_control", "service_tier", "context_management"}
 )
 _EFFORTS: Mapping[str, Effort] = {"low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
-Display = Literal["shown", "summarized", "omitted"] | None
+Display = Literal["shown", "summarized", "omitted", "dropped"] | None
 
 
 def read_request(envelope: Envelope) -> Request:
@@ -111,12 +111,17 @@ def _stop(envelope: Envelope) -> tuple[str, ...]:
 
 
 def _reasoning(envelope: Envelope, turns: Sequence[Turn]) -> Reasoning:
-    """Thinking, and the effort of the last turn that names one: it holds from there on."""
+    """Thinking, and the effort of the last turn that names one: it holds from there on.
+
+    Who asks for none gets none, but where tools are called: there a thought has to come back with the call that it led to.
+    """
     thinking = _object(envelope, "thinking")
     kind, budget, display = thinking.get("type"), thinking.get("budget_tokens"), thinking.get("display")
     shown: Display = "omitted" if display == "omitted" else "summarized" if isinstance(display, str) else None
+    if kind in {None, "disabled"} and not envelope.value("tools"):
+        shown = "dropped"
     if kind == "disabled":
-        return Reasoning("none")
+        return Reasoning("none", display=shown)
     level = next((level for level in _efforts(envelope, turns) if level is not None), None)
     if kind == "enabled" and level is None:
         if isinstance(budget, bool) or not isinstance(budget, int) or budget < 0:

@@ -89,6 +89,7 @@ class MessagesWriter(FrameWriter):
         self._is_refused = False
         self._signature: str | None = None
         self._hidden: list[str] = []
+        self._dropped: set[int] = set()
         self._stop = Stop("end")
         self._usage = Usage()
 
@@ -122,11 +123,21 @@ class MessagesWriter(FrameWriter):
 
     def _in_order(self, event: Event) -> Sequence[Event]:
         """What one event becomes. What an upstream says of a call besides travels in the seal of a thought before it."""
+        if self._is_dropped(event):
+            return ()
         if type(event) is not BlockStart or event.kind != "tool_call" or not event.more or not event.call_id:
             return self._order.take(event)
         index = self._sealed_calls = self._sealed_calls - 1
         seal = Signature(index, "openai.chat", {"calls": {event.call_id: event.more}})
         return [one for each in (BlockStart(index, "thinking"), seal, BlockStop(index), event) for one in self._order.take(each)]
+
+    def _is_dropped(self, event: Event) -> bool:
+        """Whether it is of a thought that the client doesn't want."""
+        if not self._ctx.memory.drops_thinking:
+            return False
+        if isinstance(event, BlockStart) and event.kind == "thinking":
+            self._dropped.add(event.index)
+        return getattr(event, "index", None) in self._dropped
 
     # One handler per event.
 

@@ -87,7 +87,7 @@ def _reasoning(request: Request, ctx: TranslationContext, notes: Notes) -> Part:
     if level is not None:
         wanted["effort"] = level
     is_on = (level or ctx.model.responses.default_effort) != "none"
-    if is_on and ctx.model.reasoning and asked.display != "omitted" and "reasoning.summary" not in refused:
+    if is_on and ctx.model.reasoning and asked.display not in {"omitted", "dropped"} and "reasoning.summary" not in refused:
         wanted["summary"] = "auto"
     sealed: Part = {"include": [SEALED]} if is_on and "include" not in refused else {}
     return {**({"reasoning": wanted} if wanted else {}), **sealed}

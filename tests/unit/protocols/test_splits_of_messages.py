@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from compat.config.catalog import Model
 from compat.protocols import TRANSLATORS
-from compat.protocols.base import TranslationContext, WireApi
+from compat.protocols.base import AnswerMemory, TranslationContext, WireApi
 from compat.protocols.sealed import Sealer
 from tests.cases.messages_client import events_of, message_of
 from tests.fakes import anthropic_answers, openai_answers, responses_answers, responses_items
@@ -47,8 +48,8 @@ WHOLE: dict[WireApi, Any] = {
 each_upstream = pytest.mark.parametrize("api", STREAMS)
 
 
-def fed(api: WireApi, pieces: Sequence[bytes]) -> bytes:
-    stream = TRANSLATORS["anthropic.messages", api].stream(CTX)
+def fed(api: WireApi, pieces: Sequence[bytes], ctx: TranslationContext = CTX) -> bytes:
+    stream = TRANSLATORS["anthropic.messages", api].stream(ctx)
     frames = b"".join(map(stream.feed, pieces))
     assert stream.failure is None
     return frames + stream.finish(is_whole=True)
@@ -75,3 +76,14 @@ def test_it_is_what_a_whole_answer_is(api: WireApi) -> None:
     assert (streamed["content"], streamed["stop_reason"]) == (whole["content"], whole["stop_reason"])
     assert [block["type"] for block in whole["content"]] == ["thinking", "text", "tool_use"]
     assert (whole["content"][1]["text"], whole["content"][2]["input"]) == (WORDS, ARGUMENTS)
+
+
+@pytest.mark.parametrize("api", ["openai.chat", "openai.responses"])
+def test_thoughts_that_were_not_asked_for_are_left_out_whole_and_streamed(api: WireApi) -> None:
+    ctx = replace(CTX, memory=AnswerMemory(drops_thinking=True))
+    data = STREAMS[api]
+    streamed = message_of(events_of(fed(api, [data], ctx)))
+    whole = json.loads(TRANSLATORS["anthropic.messages", api].response(json.dumps(WHOLE[api]).encode(), ctx).body)
+    assert streamed["content"] == whole["content"]
+    assert [block["type"] for block in whole["content"]] == ["text", "tool_use"]
+    assert fed(api, [bytes([byte]) for byte in data], ctx) == fed(api, [data], ctx)

@@ -293,3 +293,23 @@ def test_the_real_clients_requests_are_taken(name: str) -> None:
     body = json.loads(translated(dataclasses.replace(CTX, is_stream=True), **sent).body)
     assert not any(message["content"] and "billing" in str(message["content"]) for message in body["messages"])
     assert "DeferredToolPlaceholder" not in str(body.get("tools"))
+
+
+OFFERED = {"name": "f", "input_schema": {"type": "object"}}
+
+
+@pytest.mark.parametrize(
+    ("sent", "display"),
+    [
+        ({}, "dropped"),
+        ({"tools": []}, "dropped"),
+        ({"thinking": {"type": "disabled"}}, "dropped"),
+        ({"tools": [OFFERED]}, None),
+        ({"tools": [OFFERED], "thinking": {"type": "disabled"}}, None),
+        ({"thinking": {"type": "adaptive"}}, None),
+        ({"thinking": {"type": "enabled", "budget_tokens": 2048}}, None),
+        ({"thinking": {"type": "adaptive", "display": "omitted"}}, "omitted"),
+    ],
+)
+def test_thoughts_that_nobody_asked_for_are_left_out_but_beside_tools(sent: dict[str, Any], display: str | None) -> None:
+    assert asked(**sent).reasoning.display == display
