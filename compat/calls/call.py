@@ -145,4 +145,5 @@ def context_of(gateway: Gateway, call: Call, deployment: Deployment, translator:
         sealer=gateway.sealer() if call.protocol.seals else None,
         searches=gateway.search is not None,
         subset=upstream.kind.messages,
+        takes_marks=upstream.kind.takes_marks,
     )

@@ -150,7 +150,7 @@ class TranslationContext:
     `count_prompt` estimates the tokens of the request, for an upstream that reports no usage. `sealer` signs what an upstream wants back
     with a thought; without one it is only marked as not the model's own. `client_headers` are those of the client's protocol, by their
     names in lower case. `searches`: the gateway can search the web. `subset` is what the
-    upstream takes of Anthropic's protocol, where that is not all.
+    upstream takes of Anthropic's protocol, where that is not all. `takes_marks`: its chat takes marks for the prompt cache.
     """
 
     alias: str
@@ -174,6 +174,7 @@ class TranslationContext:
     client_headers: Mapping[str, str] = field(default_factory=dict)
     searches: bool = False
     subset: MessagesSubset | None = None
+    takes_marks: bool = False
 
 
 @dataclass(frozen=True, slots=True)

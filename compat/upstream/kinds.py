@@ -23,8 +23,9 @@ class UpstreamKind:
     `base_url_variable` name the environment variables that configure it. `auth_header` and `auth_prefix` say how the key is sent.
     `default_model` answers for an alias whose own model no upstream offers. `sends_usage_option`: it knows `stream_options`. `is_lenient`:
     it takes malformed messages or breaks on them, so that they are checked here first. `unwanted_fields` are fields of messages and tools
-    that the service at `base_url` refuses. `knows_cache_key`: its chat has `prompt_cache_key`. `messages` is what it takes of Anthropic's
-    protocol, where that is not all, and `messages_url` its base URL for that, where it has another.
+    that the service at `base_url` refuses. `knows_cache_key`: its chat has `prompt_cache_key`; `takes_marks`: it takes `cache_control`.
+    `messages` is what it takes of Anthropic's protocol, where that is not all, and `messages_url` its base URL for that, where it has
+    another.
     """
 
     name: str
@@ -42,6 +43,7 @@ class UpstreamKind:
     unwanted_fields: frozenset[str] = frozenset()
     is_lenient: bool = False
     knows_cache_key: bool = False
+    takes_marks: bool = False
     messages: MessagesSubset | None = None
     messages_url: str = ""
 
@@ -137,7 +139,7 @@ _ROWS = (
         paths=_FILLING_IN,
         knows_cache_key=True,
     ),
-    _openai("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", "anthropic/claude-sonnet-4.6"),
+    _openai("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", "anthropic/claude-sonnet-4.6", takes_marks=True),
     _openai(
         "deepseek",
         "https://api.deepseek.com/v1",
@@ -182,7 +184,7 @@ _ROWS = (
         messages=_OF_MINIMAX,
         messages_url="https://api.minimax.io/anthropic",
     ),
-    _openai("dashscope", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1", "DASHSCOPE_API_KEY"),
+    _openai("dashscope", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1", "DASHSCOPE_API_KEY", takes_marks=True),
     _local("ollama", "http://127.0.0.1:11434/v1", "OLLAMA_BASE_URL", _FILLING_IN),
     _local("lmstudio", "http://127.0.0.1:1234/v1", "LMSTUDIO_BASE_URL", _COMPLETING),
     _local("llama-server", "http://127.0.0.1:8080/v1", "LLAMA_SERVER_BASE_URL", _COMPLETING, messages=_OF_LLAMA),

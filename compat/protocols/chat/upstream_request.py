@@ -37,7 +37,7 @@ def write_request(request: Request, ctx: TranslationContext) -> TranslatedReques
     if request.answers != 1:
         raise Unsupported(f"'{request.name('answers')}' must be 1: one answer per call.", param=request.name("answers"))
     tools, names = _tools(request, notes)
-    body: dict[str, Any] = {"model": ctx.target, "messages": write_messages(request.turns, ctx, notes)}
+    body: dict[str, Any] = {"model": ctx.target, "messages": write_messages(request.turns, ctx, notes, request.cache)}
     if tools:
         body["tools"] = tools
         body |= _choice(request, {tool["function"]["name"] for tool in tools}, ctx, notes)

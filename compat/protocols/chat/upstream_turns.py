@@ -11,7 +11,7 @@ Every call has one result and every result a call (`protocols/pairing`). What a 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from compat import jsonio
@@ -19,13 +19,16 @@ from compat.config.catalog import Model
 from compat.protocols.arguments import arguments_text
 from compat.protocols.base import TranslationContext
 from compat.protocols.freeform import wrapped
+from compat.protocols.marks import marker
 from compat.protocols.names import fit_name
 from compat.protocols.notes import Notes
 from compat.protocols.pairing import Pairing
-from compat.protocols.request import Block, Document, Image, Text, Thinking, ToolCall, ToolResult, Turn, Unknown
+from compat.protocols.request import Block, CacheMark, Document, Image, Text, Thinking, ToolCall, ToolResult, Turn, Unknown
 from compat.protocols.sealed import Sealed, is_ours
 from compat.protocols.served import as_call, words_of
 
+MAX_MARKS = 4
+"""Anthropic's bound, which services before it pass on."""
 CONTINUE = "Continue exactly where your last message ends."
 _MISSING = "The result of this call is not known: the call was interrupted."
 _STRAY = "The result of an earlier tool call:"
@@ -46,24 +49,47 @@ def fit_call_id(call_id: str) -> str:
     return f"{call_id[:_KEPT_OF_ID]}-{digest}"
 
 
-def write_messages(turns: Sequence[Turn], ctx: TranslationContext, notes: Notes) -> list[Message]:
-    """The messages."""
+def write_messages(turns: Sequence[Turn], ctx: TranslationContext, notes: Notes, cache: CacheMark | None = None) -> list[Message]:
+    """The messages; `cache` marks the last of them."""
     writer = _Messages(ctx, notes)
     leading = next((number for number, turn in enumerate(turns) if turn.role != "system"), len(turns))
     writer.instructions(turns[:leading])
     for turn in turns[leading:]:
         _TURNS[turn.role](writer, turn)
-    return writer.finish()
+    messages = writer.finish()
+    marks = [*writer.marks, *([(len(messages) - 1, cache)] if cache is not None else [])]
+    if marks and ctx.takes_marks and "cache_control" not in ctx.refused_parameters:
+        _mark(messages, marks)
+    return messages
+
+
+def _mark(messages: list[Message], marks: Sequence[tuple[int, CacheMark]]) -> None:
+    """Put the marks for the prompt cache where they count: at the end of the instructions, and on the last ones of the client's."""
+    last = marks[-MAX_MARKS:]
+    chosen = [marks[0], *last[1:]] if messages[marks[0][0]]["role"] == "system" else last
+    for position, mark in chosen:
+        message, marked = messages[position], {"cache_control": marker(mark)}
+        content = message["content"]
+        if message["role"] == "tool":
+            message.update(marked)
+        elif isinstance(content, str):
+            message["content"] = [{**_text_part(content), **marked}]
+        else:
+            content[-1] = {**content[-1], **marked}
 
 
 class _Messages:
-    """The messages so far. Mutable: all of it. `_rest` are the parts of the user's message that is being gathered."""
+    """The messages so far. Mutable: all of it. `_rest` are the parts of the user's message that is being gathered. `marks` are the
+    positions of messages in which the client marks the prompt for the cache.
+    """
 
     def __init__(self, ctx: TranslationContext, notes: Notes) -> None:
         self._ctx = ctx
         self._notes = notes
         self._messages: list[Message] = []
         self._rest: list[Part] = []
+        self.marks: list[tuple[int, CacheMark]] = []
+        self._rest_mark: CacheMark | None = None
         self._pairing = Pairing(fit_call_id)
         self._is_blind = is_known(ctx.model) and not ctx.model.images
         self._wants_thoughts = "reasoning_content" not in ctx.unwanted_fields | ctx.refused_parameters
@@ -73,6 +99,7 @@ class _Messages:
         texts = [text for turn in turns for text in self._texts(turn.blocks)]
         if texts:
             self._messages.append({"role": "system", "content": "\n\n".join(texts)})
+            self._note_mark(_mark_of(block for turn in turns for block in turn.blocks))
 
     def system(self, turn: Turn) -> None:
         """Instructions in between."""
@@ -87,7 +114,9 @@ class _Messages:
         results = [block for block in turn.blocks if isinstance(block, ToolResult)]
         media = [part for result in results for part in self._result(result)]
         self._rest += media
-        self._rest += self._parts([block for block in turn.blocks if not isinstance(block, ToolResult)])
+        said = [block for block in turn.blocks if not isinstance(block, ToolResult)]
+        self._rest += self._parts(said)
+        self._rest_mark = turn.cache or _mark_of(said) or self._rest_mark
 
     def assistant(self, turn: Turn) -> None:
         """The model's own turn, in several messages where a server ran tools in the midst of it."""
@@ -134,12 +163,19 @@ class _Messages:
             self._notes.add("added", "tool_result")
             self._messages.append({"role": "tool", "tool_call_id": ours, "content": _MISSING})
         parts, self._rest = self._rest, []
+        mark, self._rest_mark = self._rest_mark, None
         if not parts:
             return
         if all(part["type"] == "text" for part in parts):
             self._messages.append({"role": "user", "content": "\n\n".join(part["text"] for part in parts)})
         else:
             self._messages.append({"role": "user", "content": parts})
+        self._note_mark(mark)
+
+    def _note_mark(self, mark: CacheMark | None) -> None:
+        """Know that the message that was written last has a mark, if it has one."""
+        if mark is not None:
+            self.marks.append((len(self._messages) - 1, mark))
 
     def _call(self, call: ToolCall, extras: Mapping[str, Any]) -> Message:
         arguments = str(jsonio.encode(wrapped(call)), "utf-8") if call.kind == "freeform" else arguments_text(call)
@@ -161,6 +197,7 @@ class _Messages:
         if result.is_error and "error" not in text[:100].lower():
             text = f"[error] {text}"
         self._messages.append({"role": "tool", "tool_call_id": ours, "content": text})
+        self._note_mark(result.cache or _mark_of(result.blocks))
         return [_text_part(f"What the call {ours} gave besides:"), *media] if media else []
 
     # Blocks.
@@ -227,6 +264,14 @@ class _Messages:
         elif whole:
             self._notes.add("thinking", "restored")
         return whole, extras
+
+
+def _mark_of(blocks: Iterable[Block]) -> CacheMark | None:
+    """The last mark in blocks."""
+    found = None
+    for block in blocks:
+        found = getattr(block, "cache", None) or found
+    return found
 
 
 def is_known(model: Model) -> bool:
