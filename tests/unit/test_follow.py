@@ -244,12 +244,20 @@ def test_a_collaborator_goes_on_while_its_own_settings_are_the_same(followed: Fo
 
 def test_limits_count_on_with_new_numbers(followed: Followed, tmp_path: Path) -> None:
     first = followed.change(f'{QUIET}{UP}[limits]\nmodel = "9/minute"\nclient = "9/minute"\n')
-    first.limits.admit("ada", "m", Estimate())
+    under_way = first.limits.admit("ada", "m", Estimate())
     second = followed.change(f'{QUIET}{UP}[limits]\nmodel = "9/minute"\nclient = "5/minute"\n')
     left = dict(second.limits.headers("nobody", "m"))
     assert left["x-ratelimit-remaining-requests"] == "5"
     second.limits.admit("nobody", "m", Estimate())
-    assert second.limits.counts is first.limits.counts
+    assert dict(second.limits.headers("eve", "m"))["x-ratelimit-remaining-requests"] == "5"
+
+    def left_to_the_model() -> int:
+        return next(hold.left for hold in second.limits.admit("eve", "m", Estimate()).holds if hold.rule.scope == "model")
+
+    assert left_to_the_model() == 6
+    under_way.cancel()
+    gevent.sleep(0)
+    assert left_to_the_model() == 6, "what a call had taken that began before is given back"
 
 
 def test_an_upstream_that_is_another_one_begins_anew_and_the_others_go_on(tmp_path: Path) -> None:
