@@ -190,10 +190,11 @@ def test_the_embedded_engine_goes_on_until_its_own_settings_change(tmp_path: Pat
 
 LASTING = (
     *("clock", "log", "transport", "vault", "usage", "metrics", "traces", "started_s", "gauges", "following", "scales", "refusals"),
-    *("cache_watch", "offload"),
+    *("cache_watch", "offload", "feed"),
 )
 OTHERS = {
     "keys": "keys",
+    "secrets": "sealing",
     "sealer": "sealing",
     "answers": "cache",
     "flights": "single_flight",
@@ -207,6 +208,14 @@ OTHERS = {
     "commons": "circuit",
     "limits": "limits",
 }
+
+
+REMADE = {"settings", "catalog", "router", "discovery", "doctor", "search"}
+"""Those that keep nothing of their own, or are given what the one before had."""
+
+
+def test_of_every_collaborator_it_is_decided_whether_it_goes_on() -> None:
+    assert {field.name for field in dataclasses.fields(Gateway)} == {*LASTING, *(name.partition(".")[0] for name in OTHERS), *REMADE}
 
 
 @pytest.mark.parametrize(
