@@ -34,6 +34,7 @@ from compat.key_commands import KeyOrder, run_keys
 from compat.service.configuration import find_sources, read_configuration
 from compat.setup.clients import clients
 from compat.setup.command import ANY_KEY, SetupOrder, gateway_url, run_setup
+from compat.setup.undo import undo
 from compat.storage.shared_log_file import give_up
 from compat.upstream.models_list import list_models
 from compat.writable import written_places
@@ -192,9 +193,13 @@ def doctor_command(line: Line) -> int:
 @click.option("--url", help="Address of the gateway (default: that of this configuration).")
 @click.option("--key", default=ANY_KEY, show_default=True, help="Key that the client sends; any works where no client keys are set.")
 @click.option("--no-proof", is_flag=True, help="Leave out the test at the end, which costs a few tokens.")
+@click.option("--undo", "undoes", is_flag=True, help="Put back what set-up changed; files that were changed since are left alone.")
 @click.pass_obj
-def setup(line: Line, client: str, url: str | None, key: str, *, prints_only: bool, no_proof: bool) -> int:
+def setup(line: Line, client: str, url: str | None, key: str, *, prints_only: bool, no_proof: bool, undoes: bool) -> int:
     """Set a client up for this gateway, or the one at --url, and prove that it works."""
+    record = line.base_dir / "data" / "setup.json"
+    if undoes:
+        return 0 if undo(record, client, print) else EXIT_FAULT
     gateway, environment = line.checked_gateway()
     server = gateway.settings.server
     host = "127.0.0.1" if server.host in {"0.0.0.0", "::"} else server.host  # noqa: S104  # compared, not bound
@@ -206,6 +211,7 @@ def setup(line: Line, client: str, url: str | None, key: str, *, prints_only: bo
         proves=not no_proof,
         home=Path.home(),
         folder=Path.cwd(),
+        record=record,
         environment=environment,
         now=datetime.datetime.now().astimezone(),
         rows=lambda: model_rows(gateway),

@@ -5,6 +5,7 @@ They hold no key: where clients need one, the files name a variable of the envir
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from compat.endpoints.models import model_rows
 from compat.errors import NotFound
 from compat.setup.clients import ClientSetup, client_setup, clients
 from compat.setup.command import ANY_KEY
+from compat.setup.kilo import FLAVOURS
 from compat.setup.offers import main_model, read_offers
 
 KEY_PLACEHOLDER = "YOUR-CLIENT-KEY"
@@ -58,8 +60,15 @@ def setup_file(visit: Visit) -> flask.Response:
 
 
 def file_urls(setup: ClientSetup) -> list[str]:
-    """Where the files of a client are served."""
-    return [f"/setup/{PurePosixPath(file.path).name.lstrip('.')}" for file in setup.files]
+    """Where the files of a client are served: under their names, after the client's where one above it has a file of that name."""
+    before = itertools.takewhile(lambda client: client != setup.client, clients())
+    taken = {_name(path) for client in before for path in clients()[client].files}
+    names = [_name(file.path) for file in setup.files]
+    return [f"/setup/{setup.client}-{name}" if name in taken else f"/setup/{name}" for name in names]
+
+
+def _name(path: str) -> str:
+    return PurePosixPath(path).name.lstrip(".")
 
 
 def with_code(text: str) -> markupsafe.Markup:
@@ -79,5 +88,5 @@ def _by_hand(base_url: str, key: str, model: str) -> str:
 
 def _made(visit: Visit, client: str) -> ClientSetup:
     gateway = visit.gateway
-    key = ANY_KEY if not gateway.keys.are_required else _ENVIRONMENT_KEY if client in {"kilo", "opencode"} else KEY_PLACEHOLDER
+    key = ANY_KEY if not gateway.keys.are_required else _ENVIRONMENT_KEY if client in FLAVOURS else KEY_PLACEHOLDER
     return client_setup(client, read_offers(model_rows(gateway)), visit.base_url, key)

@@ -7,12 +7,11 @@ request, and would cost another vendor's prompt cache.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from compat.setup.jsonc import with_value
+from compat.setup.jsonc import is_empty, json_text, with_values
 from compat.setup.offers import Offer, main_model, small_model
 
 _SCHEMA = "https://json.schemastore.org/claude-code-settings.json"
@@ -38,18 +37,11 @@ def claude_config(offers: Sequence[Offer], base_url: str, key: str) -> dict[str,
     return {"$schema": _SCHEMA, "env": env}
 
 
-def claude_text(document: Mapping[str, Any]) -> str:
-    """A file that holds `document` alone."""
-    return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
-
-
 def merged(text: str, document: Mapping[str, Any]) -> str:
     """`text` with our variables of `document`; `JsoncError` for a file that is not JSON, or not an object."""
-    if not text.strip("\ufeff \t\r\n"):
-        return claude_text(document)
-    for name, value in document["env"].items():
-        text = with_value(text, ("env", name), value)
-    return text
+    if is_empty(text):
+        return json_text(document)
+    return with_values(text, document, [("env", name) for name in document["env"]])
 
 
 def config_path(environment: Mapping[str, str], home: Path) -> Path:

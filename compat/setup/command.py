@@ -1,7 +1,7 @@
 """`python app.py setup CLIENT`: write or print the client's configuration, then prove that it works.
 
-A file that exists is changed only where it can be merged without loss (Kilo Code, opencode, Claude Code, Codex); a copy of it is kept
-beside it, and the difference is shown. Any other file that exists is left alone, and what to add is printed.
+A file that exists is changed only where it can be merged without loss (JSON, Codex' TOML); a copy of it is kept beside it, and the
+difference is shown. Any other file that exists is left alone, and what to add is printed. What was changed is recorded for `--undo`.
 """
 
 from __future__ import annotations
@@ -15,23 +15,20 @@ import stat
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import requests
 
 from compat.protocols.base import ClientApi
-from compat.setup import claude, codex, kilo
-from compat.setup.clients import ClientFile, ClientSetup, client_setup, clients
-from compat.setup.jsonc import JsoncError
+from compat.setup.clients import ClientSetup, client_setup, clients
+from compat.setup.files import ClientFile
 from compat.setup.offers import main_model, read_offers
 from compat.setup.proof import DIALECTS, Proof, ProofError, prove
+from compat.setup.undo import remember
 from compat.storage.whole_file import replace_file
 
 ANY_KEY = "sk-any"
-_OWN = {"claude": claude, "codex": codex}
-"""Clients whose file is of a form of its own; the others have Kilo Code's."""
 _LIST_TIMEOUT_S = 10
 _STEP_TIMEOUT_S = 300
 
@@ -40,7 +37,8 @@ Rows = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class SetupOrder:
-    """What was asked for. `rows` gives the model list of the local configuration, for a gateway that doesn't run yet."""
+    """What was asked for. `rows` gives the model list of the local configuration, for a gateway that doesn't run yet; `record` is the file
+    of what set-up changed."""
 
     client: str
     base_url: str
@@ -49,6 +47,7 @@ class SetupOrder:
     proves: bool
     home: Path
     folder: Path
+    record: Path
     environment: Mapping[str, str]
     now: datetime.datetime
     rows: Callable[[], Rows]
@@ -69,10 +68,10 @@ def run_setup(order: SetupOrder, say: Callable[[str], None]) -> int:
     try:
         for file in setup.files:
             _write(order, file, say)
-    except (JsoncError, codex.TomlError, OSError) as error:
+    except (OSError, ValueError) as error:  # JsoncError and TomlError among them
         say(f"Nothing was changed: {error}")
         return 1
-    for text in setup.steps["en"] if not any(file.document for file in setup.files) else setup.steps["en"][1:]:
+    for text in setup.steps["en"] if not any(file.merge for file in setup.files) else setup.steps["en"][1:]:
         say(text)
     for command in setup.commands if not setup.files else ():
         say(f"  {command}")
@@ -178,37 +177,32 @@ def _print(setup: ClientSetup, say: Callable[[str], None]) -> None:
 def _write(order: SetupOrder, file: ClientFile, say: Callable[[str], None]) -> None:
     path = _path(order, file)
     existing = _read(path)
+    copy = path.with_name(f"{path.name}.backup-{order.now:%Y%m%d-%H%M%S}")
     if existing is None:
+        remember(order.record, order.client, path, None, file.text, (), copy)
         _replace(path, file.text, is_new=True)
         say(f"Written: {path}")
         return
-    if file.document is None:
-        if existing == file.text:
-            say(f"Unchanged: {path}")
-        else:
-            say(f"Not changed, because it exists: {path}\nAdd this to it:\n\n{file.text}")
-        return
-    merge = _OWN[order.client].merged if order.client in _OWN else partial(kilo.merged, client=order.client)
-    text = merge(existing, file.document)
+    text = file.merge(existing) if file.merge is not None else file.text
     if text == existing:
         say(f"Unchanged: {path}")
         return
-    backup = path.with_name(f"{path.name}.backup-{order.now:%Y%m%d-%H%M%S}")
-    shutil.copy2(path, backup)
+    if file.merge is None:
+        say(f"Not changed, because it exists: {path}\nAdd this to it:\n\n{file.text}")
+        return
+    kept = remember(order.record, order.client, path, existing, text, file.ours, copy)
+    if kept == copy:
+        shutil.copy2(path, copy)
     _replace(path, text, is_new=False)
     before, after = existing.splitlines(keepends=True), text.splitlines(keepends=True)
-    diff = difflib.unified_diff(before, after, str(backup), str(path), n=1)
+    diff = difflib.unified_diff(before, after, f"{path} (before)", str(path), n=1)
     say("".join(line if line.endswith("\n") else line + "\n" for line in diff).rstrip("\n"))
-    say(f"Changed: {path}\nThe file as it was: {backup}")
+    say(f"Changed: {path}" + (f"\nThe file as it was: {kept}" if kept is not None else ""))
 
 
 def _path(order: SetupOrder, file: ClientFile) -> Path:
-    if file.document is not None:
-        own = _OWN.get(order.client)
-        path: Path = (
-            own.config_path(order.environment, order.home) if own else kilo.config_path(order.environment, order.home, order.client)
-        )
-        return path.resolve()
+    if file.place is not None:
+        return file.place(order.environment, order.home).resolve()
     return order.home / file.path.removeprefix("~/") if file.path.startswith("~/") else order.folder / file.path
 
 

@@ -1,7 +1,8 @@
 """JSON with comments: read it, and change one value of it while every other byte stays.
 
-    parse(text)                     -> the value, and where it stands
-    with_value(text, path, value)   -> the text with `value` at `path`, everything else as it was
+    parse(text)                          -> the value, and where it stands
+    with_value(text, path, value)        -> the text with `value` at `path`, everything else as it was
+    with_values(text, document, paths)   -> the same for what `document` has at each of `paths`
 
 Comments (`//`, `/* */`), trailing commas and a byte order mark are taken, as Kilo Code and opencode take them: they become spaces, and what
 is left, as long as it was, is read by `json`. Of a key that occurs twice the last counts. Positions are characters.
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 _STRING = r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)'  # one that does not end is read once, too
@@ -63,6 +64,26 @@ def parse(text: str) -> Node | None:
     if (end := _after_space(plain, node.end)) != len(text):
         raise JsoncError(text, end, "there is something after the end of the document")
     return node
+
+
+def with_values(text: str, document: Mapping[str, Any], paths: Iterable[Sequence[str]]) -> str:
+    """`text` with what `document` has at each of `paths`; `JsoncError` for a text that is not JSON with comments, or not an object."""
+    for path in paths:
+        value: Any = document
+        for part in path:
+            value = value[part]
+        text = with_value(text, path, value)
+    return text
+
+
+def json_text(document: Mapping[str, Any]) -> str:
+    """A file that holds `document` alone."""
+    return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+
+
+def is_empty(text: str) -> bool:
+    """Whether there is nothing but space."""
+    return not text.strip("\ufeff \t\r\n")
 
 
 def with_value(text: str, path: Sequence[str], value: Any) -> str:

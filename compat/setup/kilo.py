@@ -12,14 +12,13 @@ The block that is ours: `provider.openai-compat` (`provider.openai-compat-anthro
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from compat.setup.jsonc import with_value
+from compat.setup.jsonc import is_empty, json_text, with_values
 from compat.setup.offers import Offer, main_model, small_model
 
 PROVIDER = "openai-compat"
@@ -72,7 +71,7 @@ def kilo_config(offers: Sequence[Offer], base_url: str, key: str, client: str = 
 
 def kilo_text(document: Mapping[str, Any], client: str = "kilo") -> str:
     """A file that holds `document` alone."""
-    return _HEADER.format(client=client, provider=FLAVOURS[client].provider) + json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+    return _HEADER.format(client=client, provider=FLAVOURS[client].provider) + json_text(document)
 
 
 def merged(text: str, document: Mapping[str, Any], client: str = "kilo") -> str:
@@ -80,14 +79,14 @@ def merged(text: str, document: Mapping[str, Any], client: str = "kilo") -> str:
 
     A file of nothing but space becomes the whole document.
     """
-    if not text.strip("\ufeff \t\r\n"):
+    if is_empty(text):
         return kilo_text(document, client)
-    for path in (("provider", FLAVOURS[client].provider), ("model",), ("small_model",)):
-        value: Any = document
-        for part in path:
-            value = value[part]
-        text = with_value(text, path, value)
-    return text
+    return with_values(text, document, ours(client))
+
+
+def ours(client: str = "kilo") -> tuple[tuple[str, ...], ...]:
+    """Where in the file what is ours stands."""
+    return ("provider", FLAVOURS[client].provider), ("model",), ("small_model",)
 
 
 def config_path(environment: Mapping[str, str], home: Path, client: str = "kilo") -> Path:

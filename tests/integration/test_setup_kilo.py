@@ -84,6 +84,8 @@ def test_a_file_that_is_there_is_merged_kept_and_the_difference_shown(gateway: R
     assert '+\t\t"openai-compat": {' in done.stdout
     assert f"The file as it was: {backups[0]}" in done.stdout
     assert sorted(item.name for item in path.parent.iterdir()) == [path.name, backups[0].name]
+    assert cli.call("setup", "kilo", "--undo").stdout == f"Put back: {path}\n"
+    assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == (HAND_WRITTEN, 0o640)
 
 
 def test_a_second_run_changes_nothing(gateway: RunningGateway, cli: CommandLine) -> None:
@@ -162,6 +164,9 @@ def test_something_else_at_the_address_is_told(upstream: FakeUpstream, cli: Comm
     [
         ("opencode", [".config/opencode/opencode.jsonc"]),
         ("kilo-anthropic", [".config/kilo/kilo.jsonc"]),
+        ("qwen", [".qwen/settings.json"]),
+        ("crush", [".config/crush/crush.json"]),
+        ("zed", [".config/zed/settings.json"]),
         ("roo", ["openai-compat-roo.json"]),
         ("continue", [".continue/config.yaml"]),
         ("aider", [".aider.conf.yml", ".aider.model.metadata.json"]),
@@ -180,6 +185,9 @@ def test_other_clients_are_set_up_and_proved_the_same_way(gateway: RunningGatewa
     printed = cli.call("setup", client, "--url", gateway.root, "--print").stdout
     for path in paths:
         assert (cli.folder / path).read_text().strip() in printed
+    undone = cli.call("setup", client, "--undo")
+    assert (undone.returncode, len(undone.stdout.splitlines())) == (0, max(len(paths), 1))
+    assert not any((cli.folder / path).exists() for path in paths)
 
 
 def test_a_file_that_can_not_be_merged_without_loss_is_not_touched(gateway: RunningGateway, cli: CommandLine) -> None:

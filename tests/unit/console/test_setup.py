@@ -30,7 +30,7 @@ def test_the_page_shows_every_client_with_this_gateways_address(tmp_path: Path) 
     assert answer.content_type == "text/html; charset=utf-8"
     for client in clients():
         assert f'id="{client}"' in answer.text
-    assert html.unescape(answer.text).count('"baseURL": "http://localhost:1234/v1"') == 2
+    assert html.unescape(answer.text).count('"baseURL": "http://localhost:1234/v1"') == 3
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert "canary" not in answer.text
 
@@ -131,3 +131,11 @@ def test_no_backtick_is_left_in_the_steps_and_each_field_has_a_line(tmp_path: Pa
 def test_a_gateway_without_an_upstream_says_so(tmp_path: Path) -> None:
     gateway = make_gateway(tmp_path, {"embedded": {"enabled": True}})
     assert html.escape(TEXTS["en"]["embedded"], quote=False) in Client(create_app(gateway)).get("/setup").text
+
+
+def test_files_of_one_name_have_addresses_of_their_own(tmp_path: Path) -> None:
+    client = client_of(tmp_path)
+    assert '"env"' in client.get("/setup/settings.json").text
+    assert '"modelProviders"' in client.get("/setup/qwen-settings.json").text
+    assert '"language_models"' in client.get("/setup/zed-settings.json").text
+    assert "@ai-sdk/anthropic" in client.get("/setup/kilo-anthropic-kilo.jsonc").text

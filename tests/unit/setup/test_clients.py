@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from compat.setup import claude, codex
+from compat.setup import claude, codex, crush, zed
 from compat.setup.clients import client_setup, clients
-from compat.setup.jsonc import JsoncError, parse
+from compat.setup.files import FILES
+from compat.setup.jsonc import JsoncError, json_text, parse
 from compat.setup.kilo import config_path, kilo_config, kilo_text, merged
 from compat.setup.offers import Offer
 
@@ -87,6 +88,92 @@ def test_both_of_kilos_providers_fit_into_one_file() -> None:
     both = merged(text_of("kilo"), document(text_of("kilo-anthropic")), "kilo-anthropic")
     assert document(both)["provider"].keys() == {"openai-compat", "openai-compat-anthropic"}
     assert document(both)["model"].startswith("openai-compat-anthropic/")
+
+
+def test_qwen_code_gets_a_provider_its_key_and_what_it_starts_with() -> None:
+    told = document(text_of("qwen"))
+    models = told["modelProviders"].pop("openai-compat")
+    assert told == {
+        "modelProviders": {},
+        "providerProtocol": {"openai-compat": "openai"},
+        "env": {"OPENAI_COMPAT_API_KEY": KEY},
+        "security": {"auth": {"selectedType": "openai"}},
+        "model": {"name": "claude-4-sonnet"},
+    }
+    assert [(model["id"], model["baseUrl"], model["envKey"]) for model in models] == [
+        ("claude-4-sonnet", URL, "OPENAI_COMPAT_API_KEY"),
+        ("small", URL, "OPENAI_COMPAT_API_KEY"),
+    ]
+    assert models[0]["generationConfig"]["contextWindowSize"] == 200_000
+    assert models[0]["generationConfig"]["modalities"] == {"image": True, "pdf": True}
+
+
+def test_crush_gets_a_provider_and_its_two_models() -> None:
+    told = document(text_of("crush"))
+    provider = told["providers"]["openai-compat"]
+    assert (provider["type"], provider["base_url"], provider["api_key"]) == ("openai-compat", URL, KEY)
+    assert {size: (model["provider"], model["model"]) for size, model in told["models"].items()} == {
+        "large": ("openai-compat", "claude-4-sonnet"),
+        "small": ("openai-compat", "small"),
+    }
+    model = provider["models"][0]
+    assert (model["context_window"], model["default_max_tokens"], model["supports_attachments"]) == (200_000, 64_000, True)
+    assert [model[f"cost_per_1m_{kind}"] for kind in ("in", "out", "in_cached", "out_cached")] == [3.0, 15.0, 3.75, 0.3]
+
+
+def test_zed_gets_a_provider_without_a_key() -> None:
+    text = text_of("zed")
+    told = document(text)
+    assert told["agent"] == {"default_model": {"provider": "openai-compat", "model": "claude-4-sonnet"}}
+    provider = told["language_models"]["openai_compatible"]["openai-compat"]
+    assert provider["api_url"] == URL
+    assert [(model["name"], model["max_tokens"], model["capabilities"]["images"]) for model in provider["available_models"]] == [
+        ("claude-4-sonnet", 200_000, True),
+        ("small", 32_000, False),
+    ]
+    assert KEY not in text
+    assert f"enter the key `{KEY}`" in " ".join(client_setup("zed", OFFERS, URL, KEY).steps["en"])
+
+
+@pytest.mark.parametrize("client", list(FILES))
+def test_what_is_ours_is_put_into_a_file_that_is_there_once_and_the_rest_stays(client: str) -> None:
+    for file in client_setup(client, OFFERS, URL, KEY).files:
+        if file.merge is None:
+            assert not file.ours
+            continue
+        theirs = "# mine\n[tui]\nx = 1\n" if file.path.endswith(".toml") else '{\n  // mine\n  "theirs": {"x": 1}\n}\n'
+        once = file.merge(theirs)
+        assert "mine" in once
+        assert "x" in once
+        assert file.merge(once) == once
+        assert file.merge("") == file.text
+        assert all(name.rpartition(".")[2].strip("[]") in once for name in file.ours)
+
+
+@pytest.mark.parametrize(
+    ("client", "environment", "path"),
+    [
+        ("qwen", {}, ".qwen/settings.json"),
+        ("qwen", {"QWEN_HOME": "{home}/q"}, "q/settings.json"),
+        ("crush", {}, ".config/crush/crush.json"),
+        ("crush", {"XDG_CONFIG_HOME": "{home}/x"}, "x/crush/crush.json"),
+        ("crush", {"CRUSH_GLOBAL_CONFIG": "{home}/c"}, "c/crush.json"),
+        ("zed", {}, ".config/zed/settings.json"),
+        ("zed", {"XDG_CONFIG_HOME": "{home}/x"}, "x/zed/settings.json"),
+    ],
+)
+def test_each_client_is_looked_for_where_it_looks(tmp_path: Path, client: str, environment: dict[str, str], path: str) -> None:
+    (file,) = client_setup(client, OFFERS, URL, KEY).files
+    assert file.place is not None
+    filled = {name: value.format(home=tmp_path) for name, value in environment.items()}
+    assert file.place(filled, tmp_path) == tmp_path / path
+
+
+def test_windows_has_places_of_its_own(tmp_path: Path) -> None:
+    assert crush.config_path({}, tmp_path, "nt") == tmp_path / "AppData/Local/crush/crush.json"
+    assert crush.config_path({"LOCALAPPDATA": str(tmp_path / "l")}, tmp_path, "nt") == tmp_path / "l/crush/crush.json"
+    assert zed.config_path({}, tmp_path, "nt") == tmp_path / "AppData/Roaming/Zed/settings.json"
+    assert zed.config_path({"APPDATA": str(tmp_path / "a")}, tmp_path, "nt") == tmp_path / "a/Zed/settings.json"
 
 
 def test_roo_gets_a_file_to_import() -> None:
@@ -206,8 +293,8 @@ def test_claude_codes_settings_are_merged_into_what_is_there() -> None:
     text = '{\n  "model": "opus",\n  "env": {\n    "MINE": "1",\n    "ANTHROPIC_MODEL": "old"\n  }\n}\n'
     found = json.loads(claude.merged(text, config))
     assert found == {"model": "opus", "env": {"MINE": "1", **config["env"]}}
-    assert claude.merged(" \n", config) == claude.claude_text(config)
-    assert claude.merged(claude.claude_text(config), config) == claude.claude_text(config)
+    assert claude.merged(" \n", config) == json_text(config)
+    assert claude.merged(json_text(config), config) == json_text(config)
     with pytest.raises(JsoncError):
         claude.merged('{"env": 5}', config)
 

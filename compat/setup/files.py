@@ -1,0 +1,98 @@
+"""The files of each client: what makes them of what the gateway offers, merges them with what is there, and finds them.
+
+    FILES[client] -> makers, one for each path of its row in `compat/data/clients.toml`
+
+A file that can be merged without loss has a `merge`; any other is written where there is none, and left alone otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from compat.setup import claude, codex, crush, kilo, qwen, zed
+from compat.setup.jsonc import is_empty, json_text, with_values
+from compat.setup.offers import Offer
+from compat.setup.written import aider_metadata, aider_text, continue_text, roo_text
+
+Offers = Sequence[Offer]
+Place = Callable[[Mapping[str, str], Path], Path]
+"""Where a client looks for its file, by the environment and the user's home."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientFile:
+    """A file of a client. `path` begins with `~` or is relative to where the command runs.
+
+    Where it is merged, `merge` puts ours into the text of a file (`JsoncError`, `TomlError`), `place` says where it is, and `ours`
+    names what in it is ours.
+    """
+
+    path: str
+    text: str
+    merge: Callable[[str], str] | None = None
+    place: Place | None = None
+    ours: tuple[str, ...] = ()
+
+
+Maker = Callable[[str, Offers, str, str], ClientFile]
+"""Makes a file of its path, the offers, the base URL and the key."""
+
+
+def _written(text: Callable[[Offers, str, str], str]) -> Maker:
+    return lambda path, offers, base_url, key: ClientFile(path, text(offers, base_url, key))
+
+
+def _json(config: Callable[[Offers, str, str], Mapping[str, Any]], ours: Sequence[Sequence[str]], place: Place) -> Maker:
+    """A file of JSON, in which the values at the paths `ours` are ours."""
+
+    def make(path: str, offers: Offers, base_url: str, key: str) -> ClientFile:
+        document = config(offers, base_url, key)
+        text = json_text(document)
+        names = tuple(".".join(one) for one in ours)
+        return ClientFile(path, text, lambda there: text if is_empty(there) else with_values(there, document, ours), place, names)
+
+    return make
+
+
+def _kilo(client: str) -> Maker:
+    def make(path: str, offers: Offers, base_url: str, key: str) -> ClientFile:
+        document = kilo.kilo_config(offers, base_url, key, client)
+        names = tuple(".".join(one) for one in kilo.ours(client))
+        merge = partial(kilo.merged, document=document, client=client)
+        return ClientFile(path, kilo.kilo_text(document, client), merge, partial(kilo.config_path, client=client), names)
+
+    return make
+
+
+def _claude(path: str, offers: Offers, base_url: str, key: str) -> ClientFile:
+    document = claude.claude_config(offers, base_url, key)
+    names = tuple(f"env.{name}" for name in document["env"])
+    return ClientFile(path, json_text(document), partial(claude.merged, document=document), claude.config_path, names)
+
+
+def _codex(path: str, offers: Offers, base_url: str, key: str) -> ClientFile:
+    document = codex.codex_config(offers, base_url, key)
+    names = ("model", "model_provider", f"[model_providers.{codex.PROVIDER}]")
+    return ClientFile(path, codex.codex_text(document), partial(codex.merged, document=document), codex.config_path, names)
+
+
+FILES: Mapping[str, tuple[Maker, ...]] = MappingProxyType(
+    {
+        "kilo": (_kilo("kilo"),),
+        "kilo-anthropic": (_kilo("kilo-anthropic"),),
+        "opencode": (_kilo("opencode"),),
+        "claude": (_claude,),
+        "codex": (_codex,),
+        "qwen": (_json(qwen.qwen_config, qwen.OURS, qwen.config_path),),
+        "crush": (_json(crush.crush_config, crush.OURS, crush.config_path),),
+        "zed": (_json(zed.zed_config, zed.OURS, zed.config_path),),
+        "roo": (_written(roo_text),),
+        "continue": (_written(continue_text),),
+        "aider": (_written(aider_text), _written(aider_metadata)),
+    }
+)
