@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 PATCH = "apply_patch"
 _ADD = r"\*\*\* Add File: [^\n]+\n(?:\+[^\n]*\n)++"
 _DELETE = r"\*\*\* Delete File: [^\n]+\n"
@@ -23,5 +25,5 @@ def is_patch(text: str) -> bool:
 
 
 def is_broken(call: Mapping[str, Any]) -> bool:
-    """Whether a call is one of this tool whose text is no patch."""
-    return call["type"] == "custom_tool_call" and call["name"] == PATCH and not is_patch(call["input"])
+    """Whether a call, with its `input` as JSON text, is one of this tool whose text is no patch."""
+    return call["type"] == "custom_tool_call" and call["name"] == PATCH and not is_patch(msgspec.json.decode(call["input"]))
