@@ -363,6 +363,8 @@ PARAMETERS = [
     Row("too many stop sequences", {"stop_sequences": list("abcdef")}, {"stop": list("abcd")}, ["dropped=stop_sequences(2)"]),
     Row("effort", {"output_config": {"effort": "medium"}}, {"reasoning_effort": "medium"}, facts=REASONS),
     Row("an effort that not every model has", EFFORT, {"reasoning_effort": "high"}, ["clamped=output_config.effort"], facts=REASONS),
+    Row("a session, where the upstream knows such a key", {}, {"prompt_cache_key": "s"}, ctx={"session": "s"}),
+    Row("a session that was refused", {}, {}, ctx={"session": "s"}, refused=["prompt_cache_key"]),
     Row("an effort that the model has", EFFORT, {"reasoning_effort": "max"}, facts=MOST),
     Row(
         "an effort above the model's",

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from compat.errors import BadRequest, GatewayError, UpstreamBroken, UpstreamOverloaded
+from compat.protocols import TRANSLATORS
 from compat.protocols.base import TranslatedRequest, TranslationContext
 from compat.protocols.messages.relay import LOST, MESSAGES_MESSAGES, RelayStream
 from compat.protocols.messages.writer import STOP
@@ -53,6 +54,12 @@ def test_only_the_models_name_differs() -> None:
     request = asked(BODY)
     assert request.body == BODY.replace(b'"claude"', b'"claude-sonnet-4-6"')
     assert (request.headers, request.notes) == ({"anthropic-beta": "a,b"}, ())
+
+
+def test_the_beta_query_goes_along_and_no_other() -> None:
+    at = TRANSLATORS["anthropic.messages", "anthropic.messages"].at
+    assert [at("beta=true"), at("beta=1"), at("")] == ["anthropic.messages?beta=true", "anthropic.messages", "anthropic.messages"]
+    assert TRANSLATORS["anthropic.messages", "openai.chat"].at("beta=true") == "openai.chat"
 
 
 def test_half_a_character_is_mended_with_a_note() -> None:
