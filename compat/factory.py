@@ -29,6 +29,7 @@ from compat.config.sections import EmbeddedSettings
 from compat.config.settings import Settings
 from compat.console.blueprint import console_blueprint
 from compat.endpoints.boundary import attach_boundary, fault_of
+from compat.endpoints.compact import compact_blueprint
 from compat.endpoints.compression import attach_compression
 from compat.endpoints.count_tokens import count_tokens_blueprint
 from compat.endpoints.doors import doors_blueprint, doors_of
@@ -172,6 +173,7 @@ def create_app(gateway: Gateway) -> Front:
     app.wsgi_app = HotPath(app, doors, sockets, functools.partial(fault_of, gateway))  # type: ignore[method-assign]  # as Flask's documentation has it
     for make_blueprint in (
         embeddings_blueprint,
+        compact_blueprint,
         count_tokens_blueprint,
         models_blueprint,
         model_info_blueprint,

@@ -26,6 +26,7 @@ from compat.protocols.messages.relay import MESSAGES_MESSAGES
 from compat.protocols.messages.upstream import MESSAGES_UPSTREAM
 from compat.protocols.refusals import endpoint_mark
 from compat.protocols.responses.client import RESPONSES
+from compat.protocols.responses.compaction import compacting
 from compat.protocols.responses.relay import RESPONSES_RESPONSES
 from compat.protocols.responses.upstream import RESPONSES_UPSTREAM
 from compat.protocols.upstream_protocol import UpstreamProtocol, joined, searching
@@ -48,7 +49,7 @@ _SAME: Mapping[tuple[ClientApi, WireApi], Translator] = {
     ("openai.embeddings", "openai.chat"): OPENAI_EMBEDDINGS,
     ("anthropic.messages", "anthropic.messages"): searching(MESSAGES_MESSAGES, _TRANSLATED, MESSAGES.only_searches),
     ("anthropic.count", "anthropic.messages"): COUNT_COUNT,
-    ("openai.responses", "openai.responses"): RESPONSES_RESPONSES,
+    ("openai.responses", "openai.responses"): compacting(RESPONSES_RESPONSES, joined(RESPONSES, RESPONSES_UPSTREAM) or RESPONSES_RESPONSES),
 }
 """Bytes pass: they are never decoded further than they must be."""
 

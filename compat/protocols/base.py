@@ -86,7 +86,8 @@ class AnswerMemory:
     `drops_thinking`: not even that. `stop` are the
     sequences at which the answer's text is to end here, for the upstream does not know them. `tools` are those whose calls the client wants
     in another shape than events have, by the name that events carry; `echoed` are fields of the request that the answer gives back.
-    `search` is the search that the client wants to see; `runs_search`: the model calls it as a function, and the gateway runs it.
+    `summarises`: the answer's words are a summary, to be sealed. `search` is the search that the client wants to see; `runs_search`: the
+    model calls it as a function, and the gateway runs it.
     """
 
     client_names: Mapping[str, str] = field(default_factory=dict)
@@ -98,6 +99,7 @@ class AnswerMemory:
     stop: tuple[str, ...] = ()
     tools: Mapping[str, ToolShape] = field(default_factory=dict)
     echoed: Mapping[str, Any] = field(default_factory=dict)
+    summarises: bool = False
     search: SearchTool | None = None
     runs_search: bool = False
 

@@ -163,6 +163,14 @@ class Thinking(msgspec.Struct, frozen=True):
     value: Any = None
 
 
+class Summary(msgspec.Struct, frozen=True):
+    """A conversation that was made short: the only block of a turn that stands for all before it, sealed (`protocols/summaries`). No
+    upstream's half sees one."""
+
+    where: str
+    seal: str = ""
+
+
 class Unknown(msgspec.Struct, frozen=True):
     """What no other block can say: a `what` (its type) of the API `origin`, verbatim as `value`."""
 
@@ -173,7 +181,7 @@ class Unknown(msgspec.Struct, frozen=True):
     cache: CacheMark | None = None
 
 
-Block = Text | Image | Document | ToolCall | ToolResult | Thinking | Unknown
+Block = Text | Image | Document | ToolCall | ToolResult | Thinking | Summary | Unknown
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -318,6 +326,8 @@ class Request:
     has_marks      whether there may be cache marks anywhere
     shapes         tools whose calls the client wants back in a shape of their own, by their names here
     echoed         fields of the request that the client's answers give back
+    summarises     the answer is a summary of the conversation, which its client is to keep sealed
+    has_summaries  whether there may be summaries among the blocks
     search         a search of the web that a server is to run; it is among the tools as well, `Hosted`
     """
 
@@ -348,6 +358,8 @@ class Request:
     has_marks: bool = True
     shapes: Mapping[str, ToolShape] = field(default_factory=dict)
     echoed: Mapping[str, Any] = field(default_factory=dict)
+    summarises: bool = False
+    has_summaries: bool = False
     search: SearchTool | None = None
 
     def name(self, what: Field) -> str:

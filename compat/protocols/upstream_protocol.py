@@ -17,6 +17,7 @@ from compat.protocols.notes import Notes
 from compat.protocols.refusals import SEARCH_MARK, refused_parameter
 from compat.protocols.request import Request
 from compat.protocols.search import SearchingReader, with_function
+from compat.protocols.summaries import recalled
 from compat.protocols.upstream_errors import refusal_of
 from compat.wire.envelope import Envelope
 from compat.wire.usage import Usage
@@ -64,6 +65,16 @@ def searching(relay: Translator, translated: Translator, only_searches: Callable
     )
 
 
+def _remembering(translated: TranslatedRequest, asked: Request) -> TranslatedRequest:
+    """The translated request with what its answer must know of the client's."""
+    memory = translated.memory
+    if (display := asked.reasoning.display) in {"omitted", "dropped"}:
+        memory = replace(memory, hides_thinking=display == "omitted", drops_thinking=display == "dropped")
+    if asked.shapes or asked.echoed or asked.summarises:
+        memory = replace(memory, tools=asked.shapes, echoed=asked.echoed, summarises=asked.summarises)
+    return translated if memory is translated.memory else replace(translated, memory=memory)
+
+
 def joined(client: ClientProtocol, upstream: UpstreamProtocol) -> Translator | None:
     """The translator from a client's protocol to an upstream's; `None` where one of the halves does no requests or no answers."""
     read, writer, write = client.request, client.writer, upstream.request
@@ -72,17 +83,15 @@ def joined(client: ClientProtocol, upstream: UpstreamProtocol) -> Translator | N
 
     def request(envelope: Envelope, ctx: TranslationContext) -> TranslatedRequest:
         asked = read(envelope)
+        if asked.has_summaries:
+            asked = recalled(asked, ctx.sealer)
         runs_search = asked.search is not None and ctx.searches and not has_search(ctx)
         if runs_search:
             asked = with_function(asked, ctx.continuation)
         translated = write(asked, replace(ctx, continuation=None) if runs_search else ctx)
         if asked.changes:
             translated = replace(translated, notes=(*asked.changes, *translated.notes))
-        if (display := asked.reasoning.display) in {"omitted", "dropped"}:
-            memory = replace(translated.memory, hides_thinking=display == "omitted", drops_thinking=display == "dropped")
-            translated = replace(translated, memory=memory)
-        if asked.shapes or asked.echoed:
-            translated = replace(translated, memory=replace(translated.memory, tools=asked.shapes, echoed=asked.echoed))
+        translated = _remembering(translated, asked)
         if runs_search or (asked.search is not None and has_search(ctx)):
             translated = replace(translated, memory=replace(translated.memory, search=asked.search, runs_search=runs_search))
         return translated

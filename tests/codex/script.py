@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from compat.config.catalog import MessagesFacts
+from compat.protocols.responses.compaction import PROMPT
 from tests.fakes import anthropic_answers as anthropic
 from tests.fakes import openai_answers as openai
 from tests.fakes import responses_answers as responses
@@ -35,6 +36,7 @@ DONE = {FIRST: "The note says beta now, and a copy of it is in copy.txt.", SECON
 SAID = "I do the next step, which is the one that is needed now."
 PATCH = "*** Begin Patch\n*** Update File: note.txt\n@@\n-alpha\n+beta\n*** End Patch\n"
 _SUMMARY = re.compile(r"Steps that are done: (\d+)")
+_ASKED = ("CHECKPOINT COMPACTION", PROMPT.partition(":")[0])
 _RESULTS = frozenset({"function_call_output", "custom_tool_call_output"})
 
 
@@ -229,11 +231,17 @@ class ScriptedResponses(responses.ResponsesApi, Script):
             return [*thoughts, said, {**base, "name": tool, "input": given, **place}]
         return [*thoughts, said, function_call(tool, json.dumps(given), f"call_{name}", f"fc_{name}", **place)]
 
+    def remembered(self, items: list[Item]) -> list[Item]:
+        return items if items[0]["type"] == "compaction" else super().remembered(items)
+
     def answer(self, body: dict[str, Any], items: list[Item]) -> Answer:
         fault = None if items[0]["type"] == "compaction" or not self.asked else self.next_fault()
         if fault == "overloaded":
             return responses.error_answer(503, "Overloaded", kind="server_error")
         answer = super().answer(body, items)
+        if spent := self.spent.get(len(self.asked) - 1):
+            usage = {**responses.USAGE, "input_tokens": spent, "total_tokens": spent + responses.USAGE["output_tokens"]}
+            answer = responses.stream_answer(responses.stream_events(items, model=body["model"], usage=usage))
         if fault is None:
             return answer
         return cut(answer, b"output_text.delta" if fault == "cut in text" else b"_call_")
@@ -258,8 +266,8 @@ def base_name(name: str) -> str:
 
 
 def is_summary(last: str, tools: Mapping[str, str]) -> bool:
-    """Whether a request wants the conversation in short: Codex' own words for that, or no tools to go on with."""
-    return not {"exec_command", "exec", "note"} & set(tools) or "CHECKPOINT COMPACTION" in last
+    """Whether a request wants the conversation in short: in Codex' words, in the gateway's, or by no tools to go on with."""
+    return not {"exec_command", "exec", "note"} & set(tools) or any(words in last for words in _ASKED)
 
 
 def cut(answer: Answer, mark: bytes) -> Answer:

@@ -116,3 +116,14 @@ def test_it_works_over_a_websocket_by_what_setup_wrote_alone(desk: Desk) -> None
     session = run_codex(codex_binary() or Path(), desk.home, desk.folder, FIRST)
     desk.done(session, desk.scripts["anthropic"])
     assert all(item["type"] != "error" for event in session.events if (item := event.get("item")))
+
+
+@pytest.mark.parametrize("name", ["gateway", "OpenAI"], ids=["local", "remote"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_goes_on_after_its_conversation_was_made_short(desk: Desk, kind: str, name: str) -> None:
+    script = desk.scripts[kind]
+    script.spent = {1: 150_000}  # after the second step
+    limits = {"model_context_window": 200_000, "model_auto_compact_token_limit": 100_000, "model_providers.gw.name": name}
+    session = desk.work(desk.gateway(kind), "any-model", **limits)
+    desk.done(session, script)
+    assert (script.asked, script.summaries) == ([0, 1, 2, 3], 1)

@@ -12,6 +12,7 @@ from compat.protocols.opening import opening_of
 from compat.protocols.responses.client_errors import error_body, error_end, error_frame, headers_of, status_of
 from compat.protocols.responses.client_request import read_request
 from compat.protocols.responses.client_turns import API
+from compat.protocols.responses.compaction import CompactionWriter
 from compat.protocols.responses.going_on import RESCUE, again
 from compat.protocols.responses.models import LISTING
 from compat.protocols.responses.shown import ShownReader, replayed, whole_events
@@ -90,7 +91,7 @@ RESPONSES = ClientProtocol(
     stream_end=("response.completed", "response.completed"),
     end_reason="completed",
     request=read_request,
-    writer=ResponsesWriter,
+    writer=lambda ctx, notes: CompactionWriter(ctx, notes) if ctx.memory.summarises else ResponsesWriter(ctx, notes),
     obstacle=obstacle,
     rescue=RESCUE,
 )

@@ -20,6 +20,7 @@ from compat.errors import BadRequest, Unsupported
 from compat.protocols.request import Effort, Field, Format, Reasoning, Request, Sampling, Text, Turn
 from compat.protocols.responses.client_tools import Toolbox
 from compat.protocols.responses.client_turns import API, read_turns
+from compat.protocols.responses.compaction import PROMPT, is_trigger
 from compat.wire.envelope import Envelope
 
 NAMES: Mapping[Field, str] = {
@@ -61,8 +62,14 @@ def read_request(envelope: Envelope) -> Request:
     toolbox = Toolbox()
     if (tools := envelope.value("tools")) is not None:
         toolbox.add(tools, "tools")
-    turns = (*_instructions(envelope), *read_turns(envelope.value("input", ""), toolbox))
+    items = envelope.value("input", "")
+    turns = (*_instructions(envelope), *read_turns(items, toolbox))
     choice = toolbox.choice(envelope.value("tool_choice"))
+    summarises = isinstance(items, list) and bool(items) and is_trigger(items[-1])
+    if summarises:
+        where = f"input[{len(items) - 1}]"
+        turns += (Turn("user", (Text(where, PROMPT),), where, len(items) - 1),)
+        choice = None if choice is not None and choice.kind in ("any", "one") else choice
     metadata, parallel, tier = _object(envelope, "metadata"), envelope.value("parallel_tool_calls"), _string(envelope, "service_tier")
     text = _object(envelope, "text")
     verbosity = text.get("verbosity") or ""
@@ -82,7 +89,7 @@ def read_request(envelope: Envelope) -> Request:
         limit=_limit(envelope),
         sampling=Sampling(_number(envelope, "temperature", 2), _number(envelope, "top_p", 1)),
         reasoning=_reasoning(envelope),
-        format=_format(text.get("format")),
+        format=None if summarises else _format(text.get("format")),
         verbosity=verbosity if isinstance(verbosity, str) else "",
         user_id=_string(envelope, "user"),
         metadata=metadata,
@@ -96,6 +103,8 @@ def read_request(envelope: Envelope) -> Request:
         has_marks=False,
         shapes=toolbox.shapes,
         echoed=echoed_of(envelope),
+        summarises=summarises,
+        has_summaries=b'"compaction"' in envelope.get("input", b""),
     )
 
 

@@ -6,6 +6,7 @@
     tool_search_call                            a call of the tool that searches
     function_call_output, ...                   results
     additional_tools, tool_search_output        tools, which join those of the request
+    compaction                                  a summary of what was before
 
 What the model made without a break is one turn, with all of its calls. A call that follows while results of earlier ones are still to come
 belongs to the turn of those, and whatever the client says before these results comes after them.
@@ -22,9 +23,10 @@ from typing import Any
 from compat import jsonio
 from compat.errors import BadRequest
 from compat.protocols.base import ClientApi, ShapeKind
-from compat.protocols.request import Block, Role, Text, Thinking, ToolCall, ToolResult, Turn
+from compat.protocols.request import Block, Role, Summary, Text, Thinking, ToolCall, ToolResult, Turn
 from compat.protocols.responses.client_content import blocks_of, thought_of
 from compat.protocols.responses.client_tools import SEARCH, Toolbox
+from compat.protocols.responses.compaction import ITEM, TRIGGER
 
 API: ClientApi = "openai.responses"
 MAX_PIECES = 100_000
@@ -184,6 +186,9 @@ class _Turns:
     def _more_tools(self, item: Mapping[str, Any], position: int) -> None:
         self.toolbox.add(item.get("tools"), f"input[{position}].tools")
 
+    def _summary(self, item: Mapping[str, Any], position: int) -> None:
+        self.drafts.append(_Draft("user", position, [Summary(f"input[{position}]", _text(item, "encrypted_content"))]))
+
     def _reference(self, item: Mapping[str, Any], position: int) -> None:
         raise BadRequest(
             f"Item with id '{_text(item, 'id')[:100]}' not found. Items are not persisted when `store` is set to false. Try again with"
@@ -203,4 +208,6 @@ _READERS: Mapping[str, Callable[[_Turns, Mapping[str, Any], int], None]] = {
     "reasoning": _Turns._reasoning,
     "additional_tools": _Turns._more_tools,
     "item_reference": _Turns._reference,
+    ITEM: _Turns._summary,
+    TRIGGER: lambda *_: None,
 }

@@ -17,12 +17,14 @@ from compat import jsonio
 from compat.errors import BadRequest, GatewayError, UpstreamBroken
 from compat.protocols.base import StreamTranslator, TranslatedAnswer, TranslatedRequest, TranslationContext, Translator
 from compat.protocols.refusals import REASONING_ITEMS, is_endpoint
+from compat.protocols.responses.compaction import ITEM
 from compat.protocols.responses.open_item import OpenItem, OpenPart
 from compat.protocols.responses.parts import CALL_PART
 from compat.protocols.responses.refusals import refused_part
 from compat.protocols.responses.shapes import Answer, ResponseEvent, decode_event, read_answer
 from compat.protocols.responses.words import answer_error, usage_of
-from compat.protocols.sealed import PREFIX
+from compat.protocols.sealed import PREFIX, Sealer, is_ours
+from compat.protocols.summaries import INTRODUCTION, summary_in
 from compat.protocols.upstream_errors import error_fields
 from compat.protocols.upstream_protocol import error_of
 from compat.wire.envelope import Envelope
@@ -57,6 +59,10 @@ def translate_request(envelope: Envelope, ctx: TranslationContext) -> Translated
     changes = {"model": jsonio.encode(ctx.target)}
     notes: tuple[str, ...] = ("repaired=surrogates",) if envelope.was_repaired else ()
     items = envelope.get("input", b"")
+    if items.startswith(b"[") and _OURS in items and b'"compaction"' in items:
+        changes["input"], lost = _with_summaries(items, ctx.sealer)
+        items = changes["input"]
+        notes += (f"dropped=summary({lost})",) if lost else ()
     is_lost = REASONING_ITEMS in ctx.refused_parameters
     if items.startswith(b"[") and (is_lost or _OURS in items):
         changes["input"], count = _without_reasoning(items, takes_all=is_lost)
@@ -80,6 +86,21 @@ def _without_reasoning(items: bytes, *, takes_all: bool) -> tuple[bytes, int]:
             kept.append(Envelope(text).without(["id"]).body)
         else:
             kept.append(text)
+    return b"[%s]" % b",".join(kept), len(found) - len(kept)
+
+
+def _with_summaries(items: bytes, sealer: Sealer | None) -> tuple[bytes, int]:
+    """The items with summaries that are sealed here as words; and how many could not be opened, which are left out."""
+    kept: list[bytes] = []
+    found = _decode_items(items)
+    for raw in found:
+        text = bytes(raw)
+        item = _read(text)
+        if item is None or item.type != ITEM or not is_ours(str(item.encrypted_content)):
+            kept.append(text)
+        elif words := summary_in(str(item.encrypted_content), sealer):
+            said = [{"type": "input_text", "text": INTRODUCTION + words}]
+            kept.append(jsonio.encode({"type": "message", "role": "user", "content": said}))
     return b"[%s]" % b",".join(kept), len(found) - len(kept)
 
 

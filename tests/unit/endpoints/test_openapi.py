@@ -32,6 +32,9 @@ RESPONSE_STREAM = responses.event_bytes(responses.events_of(RESPONSE))
 STREAM = openai.sse_bytes(openai.text_chunks("Hi"))
 
 
+COMPACTED = {**RESPONSE, "output": [{"type": "compaction", "id": "cmp_1", "encrypted_content": "gAAAA"}]}
+
+
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
     for path, item in DOCUMENT["paths"].items():
         for method, operation in item.items():
@@ -132,6 +135,10 @@ CASES: list[tuple[str, str, str, bytes, bytes, int]] = [
         200,
     ),
     ("POST", "/v1/responses", "/v1/responses", post(messages=...), GOOD, 400),
+    ("POST", "/v1/responses/compact", "/v1/responses/compact", post(input="Hi"), http_answer(json.dumps(COMPACTED).encode()), 200),
+    ("POST", "/v1/responses/compact", "/v1/responses/compact", post(input=[]), GOOD, 400),
+    ("POST", "/v1/responses/compact", "/v1/responses/compact", post(input="Hi"), http_answer(json.dumps(RESPONSE).encode()), 502),
+    ("POST", "/v1/responses/compact", "/v1/responses/compact", post(input="Hi"), http_answer(b"<html>", 502), 502),
     ("POST", "/v1/responses", "/v1/responses", post(input="Hi", model="nobody"), GOOD, 400),
     ("POST", "/v1/responses", "/v1/responses", post(input="Hi"), http_answer(b"<html>", 502), 502),
     ("POST", "/v1/messages", "/v1/messages", post(messages=[]), GOOD, 400),
