@@ -107,6 +107,8 @@ def build_gateway(
     key_store = old.take("keys.store", lambda: KeyStore(keys_path(base_dir, environment), clock.monotonic, log.event, check_terms))
     keys = old.take("keys", lambda: ClientKeys(settings.keys, key_store, clock.now, settings.groups), "keys", "groups")
     traces = old.take("traces", lambda: traces_from(environment, clock.now, log.event, router.kind_of))
+    make = functools.partial(make_engine, embedded, log) if embedded.enabled else lambda: None
+    is_unneeded = before is not None and bool(upstreams) and not before.discovery.configured  # the one that runs ends, and frees its memory
     if before is not None:
         discovery.carry_on(before.discovery)
         doctor.carry_on(before.doctor)
@@ -117,7 +119,7 @@ def build_gateway(
         discovery=discovery,
         doctor=doctor,
         transport=old.take("transport", lambda: transport or UpstreamClient()),
-        engine=old.take("engine", lambda: make_engine(embedded, log) if embedded.enabled else None, "embedded"),
+        engine=make() if is_unneeded else old.take("engine", make, "embedded"),
         log=log,
         feed=feed,
         keys=keys,

@@ -188,6 +188,14 @@ def test_the_embedded_engine_goes_on_until_its_own_settings_change(tmp_path: Pat
     assert changed.engine not in {None, engine}
 
 
+def test_with_its_first_upstream_a_gateway_needs_the_engine_that_runs_no_more(tmp_path: Path) -> None:
+    text = QUIET.replace("embedded.enabled = false", 'embedded.model = "small"')
+    followed = Followed(tmp_path, text)
+    gateway = followed.change(text + UP)
+    assert gateway.engine not in {None, followed.first.engine}
+    assert followed.change(text + UP.replace("up/x", "up/z")).engine is gateway.engine
+
+
 LASTING = (
     *("clock", "log", "transport", "vault", "usage", "metrics", "traces", "started_s", "gauges", "following", "scales", "refusals"),
     *("cache_watch", "offload", "feed"),
