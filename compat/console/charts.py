@@ -11,6 +11,9 @@ import markupsafe
 
 MOST_SERIES = 6
 """As many as a reader can tell apart by colour; the others are one, the last."""
+_LENGTHS = {"x", "y", "width", "height"}
+"""Attributes that a tenth of a pixel is exact enough for."""
+_UNUSED = {"style", "rx", "ry"}
 _XLINK = "{http://www.w3.org/1999/xlink}"
 
 
@@ -86,8 +89,10 @@ def _inline(chart: Any, title: str, name: str) -> markupsafe.Markup:
         for child in list(parent):
             if child.tag in {"defs", "desc", "style", "script", "title"} or not isinstance(child.tag, str):
                 parent.remove(child)
-        for attribute in [one for one in parent.attrib if one == "style" or one.startswith(_XLINK)]:
+        for attribute in [one for one in parent.attrib if one in _UNUSED or one.startswith(_XLINK)]:
             del parent.attrib[attribute]
+        for attribute in _LENGTHS & parent.attrib.keys():
+            parent.set(attribute, f"{float(parent.get(attribute)):.1f}")
         if "value" in told:
             tooltip = etree.Element("title")
             tooltip.text = f"{told.get('x_label', '')} · {told['value']}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ from compat.errors import BadRequest
 
 COLUMNS: tuple[CostColumn, ...] = ("model", "upstream", "key", "session")
 DAYS = (7, 30, 90)
+MOST_ROWS = 100
+"""Of the table; the downloads have all."""
 _SUMS = tuple(Sums.__dataclass_fields__)
 
 
@@ -40,8 +43,9 @@ def show_cost(visit: Visit) -> Mapping[str, Any]:
         "spans": DAYS,
         "plot": stacked_bars([day[5:] for day in labels], series, title=text[f"plot_{by}"], show=figures.money) if rows else None,
         "names": [one.name for one in series],
-        "groups": sorted(cost(usage, (by,), since_s, key=key), key=lambda row: -row.sums.cost_usd),
-        "by_day": cost(usage, ("day",), since_s, key=key)[::-1],
+        "total": total_of(row.sums for row in rows),
+        "groups": largest(groups_of(rows, 1), text["others"]),
+        "by_day": groups_of(rows, 0)[::-1],
         "month": forecast(usage, now_s, key=key),
         "now": datetime.datetime.fromtimestamp(now_s, datetime.UTC).date(),
         "links": {
@@ -51,6 +55,27 @@ def show_cost(visit: Visit) -> Mapping[str, Any]:
             "json": with_query(visit).replace("/cost", "/cost.json", 1),
         },
     }
+
+
+def groups_of(rows: Iterable[CostRow], place: int) -> list[CostRow]:
+    """The sums of what has the same value at a place of its group, in the order of the values."""
+    parts: dict[str, list[Sums]] = {}
+    for row in rows:
+        parts.setdefault(row.group[place], []).append(row.sums)
+    return [CostRow((name,), total_of(sums)) for name, sums in sorted(parts.items())]
+
+
+def total_of(parts: Iterable[Sums]) -> Sums:
+    """The sums of all of them."""
+    columns = zip(*(operator.attrgetter(*_SUMS)(one) for one in parts), strict=True)
+    return Sums(*map(sum, columns))
+
+
+def largest(rows: Sequence[CostRow], others: str) -> list[CostRow]:
+    """The `MOST_ROWS` that cost most, the dearest first; all others are one, the last."""
+    ordered = sorted(rows, key=lambda row: -row.sums.cost_usd)
+    kept, rest = ordered[:MOST_ROWS], ordered[MOST_ROWS:]
+    return [*kept, CostRow((others,), total_of(row.sums for row in rest))] if rest else kept
 
 
 def asked(visit: Visit) -> tuple[CostColumn, int]:
