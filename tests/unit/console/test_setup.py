@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,14 @@ def test_a_file_can_be_fetched(tmp_path: Path, name: str) -> None:
     options = node.value["provider"]["openai-compat"]["options"]
     assert (options["baseURL"], options["apiKey"]) == ("http://localhost:1234/v1", "sk-any")
     assert "<i>" in node.value["provider"]["openai-compat"]["models"]
+
+
+def test_each_file_has_an_address_of_its_own(tmp_path: Path) -> None:
+    client = client_of(tmp_path)
+    urls = re.findall(r'<p><a href="(/setup/[^"]+)">', client.get("/setup").text)
+    assert len(urls) == len(set(urls)) == sum(len(row.files) for row in clients().values())
+    assert client.get("/setup/kilo.jsonc").text != client.get("/setup/kilo-anthropic-kilo.jsonc").text
+    assert {client.get(url).status_code for url in urls} == {200}
 
 
 @pytest.mark.parametrize("name", ["openai-compat-roo.json", "config.yaml", "aider.conf.yml", "aider.model.metadata.json"])
