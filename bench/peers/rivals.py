@@ -102,8 +102,7 @@ def _ferro_variables(place: Place) -> Mapping[str, str]:
     }
     for row in routes():
         if name := _FERRO_PROVIDERS.get(provider(row), "").upper():
-            version = "/v1" if row.upstream == "responses" else ""
-            variables |= {f"{name}_API_KEY": "k", f"{name}_BASE_URL": base_url(place, row) + version}
+            variables |= {f"{name}_API_KEY": "k", f"{name}_BASE_URL": f"{base_url(place, row)}/v1"}  # a path has its version, too
     return variables
 
 
