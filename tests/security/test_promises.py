@@ -29,6 +29,8 @@ from compat.routing.admission import Gates
 from compat.wire.hops import HOPS_HEADER
 from tests.conftest import RunningGateway, to_upstream
 from tests.fakes import openai_answers as openai
+from tests.fakes import responses_answers as responses
+from tests.fakes.responses_items import message, text_part
 from tests.fakes.upstream import Answer, FakeUpstream
 from tests.integration.services_folder import ServiceFolder, behind, until
 from tests.security.in_process import InProcess
@@ -41,6 +43,7 @@ CALLS = {
     "/v1/chat/completions": {"model": "claude-4-sonnet", "messages": [{"role": "user", "content": "Hi"}]},
     "/v1/completions": {"model": "claude-4-sonnet", "prompt": "Hi", "suffix": "x"},
     "/v1/embeddings": {"model": "claude-4-sonnet", "input": "Hi"},
+    "/v1/responses": {"model": "claude-4-sonnet", "input": "Hi"},
 }
 POSTS = pytest.mark.parametrize("path", CALLS)
 
@@ -49,6 +52,9 @@ def fair(request: Any) -> Answer:
     """An upstream that can do everything."""
     if request.path.endswith("/embeddings"):
         return openai.json_answer({"data": [{"embedding": [0.5], "index": 0}], "usage": {"prompt_tokens": 1}})
+    if request.path.endswith("/responses"):
+        whole = responses.response([message(text_part("Hello."))])
+        return responses.stream_answer(responses.events_of(whole)) if request.json.get("stream") else responses.json_answer(whole)
     if request.path.endswith("/completions") and "messages" not in request.json:
         return openai.json_answer({"choices": [{"text": "x", "index": 0, "finish_reason": "stop"}]})
     return openai.respond(request)
@@ -208,7 +214,7 @@ def test_promise_05_a_request_never_says_where_it_goes(start_gateway: Any, upstr
         for model in (where, f"{where}/m", f"fake/{where}", "fake/../../x", "fake/a?b=c#d", "//evil.example/m", "fake/\r\nx: y"):
             post(gateway, path, json.dumps({**CALLS[path], "model": model}).encode(), authorization="Bearer sk-clients-own")
         assert evil.connections == 0
-    own = {"/v1/chat/completions", "/v1/completions", "/v1/embeddings"}
+    own = set(CALLS)
     assert {request.path for request in upstream.requests} <= own
     assert {request.headers["host"] for request in upstream.requests} == {f"127.0.0.1:{upstream.port}"}
     sent = {name for request in upstream.requests for name in request.headers}
