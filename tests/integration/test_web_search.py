@@ -205,3 +205,21 @@ def test_what_an_answer_with_searches_took_teaches_no_estimate(start_gateway: An
         ask(client, stream=False)
         ask(client, stream=False, tools=[*TOOLS, {"name": "read", "input_schema": {"type": "object"}}])
     assert len(gateway.gateway.scales) == 0
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_a_search_of_the_responses_api_is_run_and_shown_as_its_item(
+    start_gateway: Any, upstream: FakeUpstream, endpoint: FakeUpstream, stream: bool
+) -> None:
+    gateway = start_gateway(settings_for(upstream, endpoint, upstreams={"fake": {"wire_api": "chat"}}))
+    body = {"model": "claude-4-sonnet", "input": f"Search for {QUERY}.", "tools": [{"type": "web_search"}], "stream": stream}
+    answer = gateway.http.post(f"{gateway.url}/responses", json=body, timeout=30)
+    assert answer.status_code == 200, answer.text
+    if stream:
+        output = [event["item"] for event in events_of(answer.content) if event["type"] == "response.output_item.done"]
+    else:
+        output = answer.json()["output"]
+    assert [item["type"] for item in output] == ["message", "web_search_call", "message"]
+    assert output[1]["action"]["query"] == QUERY
+    assert output[2]["content"][0]["text"] == SAID
+    assert len(endpoint.requests) == 1

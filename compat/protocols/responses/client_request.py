@@ -102,6 +102,7 @@ def read_request(envelope: Envelope) -> Request:
         was_repaired=envelope.was_repaired,
         has_marks=False,
         shapes=toolbox.shapes,
+        search=toolbox.search,
         echoed=echoed_of(envelope),
         summarises=summarises,
         has_summaries=b'"compaction"' in envelope.get("input", b""),

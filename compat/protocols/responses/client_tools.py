@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from compat.errors import BadRequest
-from compat.protocols.base import ShapeKind, ToolShape
+from compat.protocols.base import SearchTool, ShapeKind, ToolShape
 from compat.protocols.notes import Notes
 from compat.protocols.request import Choice, Freeform, Function, Hosted, Tool
 
@@ -20,15 +20,19 @@ MAX_TOOLS = 10_000
 SEARCH = "tool_search"
 _ALL: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": True}
 _SIMPLE: Mapping[str, Choice] = {"auto": Choice("auto"), "none": Choice("none"), "required": Choice("any")}
+WEB_SEARCH = "web_search"
+_SEARCHES = frozenset({WEB_SEARCH, "web_search_2025_08_26", "web_search_preview", "web_search_preview_2025_03_11"})
 _NAMED = frozenset({"function", "custom"})
 
 
 class Toolbox:
-    """The tools of a request, wherever it names them, and notes on what was left out. Mutable: all of it."""
+    """The tools of a request, wherever it names them, the search of the web among them, and notes on what was left out. Mutable: all of
+    it."""
 
     def __init__(self) -> None:
         self.notes = Notes()
         self.shapes: dict[str, ToolShape] = {}
+        self.search: SearchTool | None = None
         self._tools: dict[str, Tool] = {}
         self._names: dict[tuple[str, str], str] = {}
         self._taken: set[str] = set()
@@ -89,6 +93,8 @@ class Toolbox:
         found = _READERS.get(kind) if isinstance(kind, str) else None
         if found is None or (kind == SEARCH and tool.get("execution") != "client"):
             words = f"{kind} {name}" if isinstance(name, str) else str(kind)
+            if str(kind) in _SEARCHES and tool.get("external_web_access") is not False and WEB_SEARCH not in self._taken:
+                name, self.search = self.name(WEB_SEARCH), search_of(tool)
             self._tools.setdefault(f" {words}", Hosted(place, str(kind), name if isinstance(name, str) else "", tool, is_optional=True))
             return ""
         if not isinstance(name, str) or not name:
@@ -127,6 +133,13 @@ class Toolbox:
         if not isinstance(name, str):
             return str(row.get("type"))  # of a tool that has no other name
         return self._names.get((namespace if isinstance(namespace, str) else "", name), name)
+
+
+def search_of(tool: Mapping[str, Any]) -> SearchTool:
+    """A search of the web that the client leaves to the server."""
+    filters = tool.get("filters")
+    allowed = filters.get("allowed_domains") if isinstance(filters, dict) else None
+    return SearchTool(WEB_SEARCH, allowed=tuple(one for one in allowed if isinstance(one, str)) if isinstance(allowed, list) else ())
 
 
 class _Row(NamedTuple):

@@ -15,10 +15,10 @@ from pydantic import TypeAdapter
 
 from compat.config.catalog import Model
 from compat.errors import BadRequest, Unsupported
-from compat.protocols.base import ToolShape, TranslatedRequest, TranslationContext
+from compat.protocols.base import SearchTool, ToolShape, TranslatedRequest, TranslationContext
 from compat.protocols.chat.upstream_request import write_request
 from compat.protocols.messages.request import write_request as write_messages
-from compat.protocols.request import Request
+from compat.protocols.request import Hosted, Request
 from compat.protocols.responses.client_request import read_request
 from compat.protocols.sealed import Sealed, Sealer
 from compat.wire.envelope import Envelope
@@ -119,6 +119,27 @@ def test_the_answer_gives_back_what_was_asked_for() -> None:
     echoed = dict(asked(**sent, model="gpt", unknown=1).echoed)
     assert json.loads(bytes(echoed.pop("tools"))) == [tool()]
     assert echoed == {"temperature": 0.5, "text": {"verbosity": "low"}, "metadata": {"a": "b"}}
+
+
+@pytest.mark.parametrize(
+    ("tools", "search"),
+    [
+        ([{"type": "web_search", "external_web_access": True}, {"type": "web_search"}], SearchTool("web_search")),
+        (
+            [{"type": "web_search_preview", "filters": {"allowed_domains": ["a.example", 5]}}],
+            SearchTool("web_search", allowed=("a.example",)),
+        ),
+        ([{"type": "web_search", "filters": {"allowed_domains": None}}], SearchTool("web_search")),
+        ([{"type": "web_search", "external_web_access": False}], None),
+        ([tool("web_search"), {"type": "web_search"}], None),
+        ([{"type": "file_search"}], None),
+    ],
+)
+def test_a_search_of_the_web_is_left_to_the_server(tools: Any, search: SearchTool | None) -> None:
+    request = asked(tools=tools)
+    assert request.search == search
+    assert search is None or [one.name for one in request.tools] == [search.name]
+    assert not any(isinstance(one, Hosted) and not one.is_optional for one in request.tools)
 
 
 # The way back.
