@@ -64,6 +64,8 @@ def main(argv: Sequence[str], base_dir: Path, program: str = "app.py") -> int:
     except BrokenPipeError:  # `| head` has read enough
         give_up(sys.stdout)
         return 0
+    except OSError as error:
+        return fail(f"{error.filename}: {error.strerror}." if error.filename else f"{error}.")
     return code or 0
 
 

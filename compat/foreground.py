@@ -36,8 +36,13 @@ def serve(gateway: Gateway, place: Place) -> None:
         listener = open_listener(server_settings.host, server_settings.port)
     except OSError as error:
         address = f"{server_settings.host}:{server_settings.port}"
-        hint = " Another program uses the port: stop it, or choose another with --port." if error.errno in _TAKEN else ""
-        raise SettingsError(f"can't listen on {address}: {error.strerror}.{hint}") from error
+        is_taken = error.errno in _TAKEN
+        hint = (
+            "Another program uses the port: stop it, or choose another with --port."
+            if is_taken
+            else "--host takes an address of this machine."
+        )
+        raise SettingsError(f"can't listen on {address}: {error.strerror}. {hint}") from error
     port = listener.getsockname()[1]
     own = OwnAddress([listener.getsockname()[:2]])
     try:

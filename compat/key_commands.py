@@ -128,6 +128,8 @@ def terms_of(order: KeyOrder, now: datetime.datetime) -> KeyTerms:
     if not all(amount == 0 or _LEAST_USD <= amount < _MOST_USD for amount in amounts):
         raise ValueError("A budget is a number of US dollars; 0 means no limit.")
     models = tuple(one.strip() for one in order.models.split(",") if one.strip())
+    if order.models and not models:
+        raise ValueError("--models names no model: write names with commas between them, or leave it out for all.")
     expires = expiry_of(order.expires, now) if order.expires else None
     return KeyTerms(order.limit, *amounts, expires, order.console, models, order.group)
 

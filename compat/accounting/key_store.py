@@ -95,7 +95,9 @@ def read_keys(path: Path) -> Records:
     try:
         return msgspec.json.decode(data, type=_File).keys
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SettingsError(f"{path}: is not a file of client keys: {error}.") from error
+        raise SettingsError(
+            f"{path}: is not a file of client keys ({error}): restore it, or move it away and make the keys anew."
+        ) from error
 
 
 def lock_path(path: Path) -> Path:
@@ -137,7 +139,7 @@ def with_key(records: Records, name: str, digest: str, terms: KeyTerms, now: dat
     try:
         msgspec.convert(name, KeyName)
     except msgspec.ValidationError as error:
-        raise ValueError(f"'{name[:100]!a}' is not a valid name for a key: use letters, digits, '.', '_' and '-', at most 64.") from error
+        raise ValueError(f"{name[:100]!a} is not a valid name for a key: use letters, digits, '.', '_' and '-', at most 64.") from error
     known = records.get(name)
     if known is not None and known.revoked is None:
         raise ValueError(f"A key '{name}' exists already; revoke it first, or choose another name.")

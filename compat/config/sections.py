@@ -15,7 +15,10 @@ Seconds = Annotated[float, msgspec.Meta(ge=0)]
 PositiveSeconds = Annotated[float, msgspec.Meta(gt=0)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Dollars = Annotated[float, msgspec.Meta(ge=0)]
-KeyHash = Annotated[str, msgspec.Meta(pattern="^sha256:[0-9a-f]{64}$")]
+_HASH, _WEB_ADDRESS = "^sha256:[0-9a-f]{64}$", "^(https?://[^/?#]+.*)?$"
+PATTERNS = {_HASH: "the hash that `python app.py --new-key` shows", _WEB_ADDRESS: "an address that begins with http:// or https://"}
+"""What a text that has to match is, in words."""
+KeyHash = Annotated[str, msgspec.Meta(pattern=_HASH)]
 Moment = Annotated[datetime.datetime, msgspec.Meta(tz=True)]
 
 
@@ -337,7 +340,7 @@ class SearchSettings(Section, frozen=True):
     most.
     """
 
-    url: Annotated[str, msgspec.Meta(pattern="^(https?://[^/?#]+.*)?$")] = ""
+    url: Annotated[str, msgspec.Meta(pattern=_WEB_ADDRESS)] = ""
     timeout_s: PositiveSeconds = 10.0
     max_results: Annotated[int, msgspec.Meta(ge=1, le=50)] = 8
 

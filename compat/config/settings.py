@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 
 from compat.config.catalog import Model, load_catalog, merge
-from compat.config.sections import ConfigurationFile, ModelSettings, ServerSettings, TimeoutSettings, UpstreamSettings
+from compat.config.sections import PATTERNS, ConfigurationFile, ModelSettings, ServerSettings, TimeoutSettings, UpstreamSettings
 
 
 class SettingsError(Exception):
@@ -135,6 +135,8 @@ def _explain(error: msgspec.ValidationError, document: Any, kind: Any, *under: s
             return _explain(fault, value, inner, *path)
     what, _, at = str(error).partition(" - at `$.")
     path = (*under, *filter(None, [at.rstrip("`")]))
+    for pattern, words in PATTERNS.items():
+        what = what.replace(f"`str` matching regex {pattern!r}", words)
     return f"key '{'.'.join(path)}': {what}." if path else f"{what}."
 
 

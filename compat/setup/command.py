@@ -65,12 +65,13 @@ def run_setup(order: SetupOrder, say: Callable[[str], None]) -> int:
     if order.prints_only:
         _print(setup, say)
         return 0
-    try:
-        for file in setup.files:
+    for file in setup.files:
+        try:
             _write(order, file, say)
-    except (OSError, ValueError) as error:  # JsoncError and TomlError among them
-        say(f"Nothing was changed: {error}")
-        return 1
+        except (OSError, ValueError) as error:  # JsoncError and TomlError among them
+            why = error.strerror if isinstance(error, OSError) and error.strerror else error
+            say(f"Not changed: {_path(order, file)}: {why}. Correct it, or add by hand what --print shows.")
+            return 1
     for text in setup.steps["en"] if not any(file.merge for file in setup.files) else setup.steps["en"][1:]:
         say(text)
     for command in setup.commands if not setup.files else ():
@@ -213,7 +214,7 @@ def _read(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except UnicodeDecodeError as error:
-        raise OSError(f"{path} is not UTF-8") from error
+        raise OSError("it is not UTF-8") from error
 
 
 def _replace(path: Path, text: str, *, is_new: bool) -> None:

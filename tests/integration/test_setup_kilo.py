@@ -114,7 +114,7 @@ def test_a_file_that_can_not_be_merged_is_left_alone(gateway: RunningGateway, cl
     path.write_bytes(text.encode("latin-1"))
     done = cli.call("setup", "kilo", "--url", gateway.root)
     assert (done.returncode, path.read_bytes()) == (1, text.encode("latin-1"))
-    assert done.stdout.startswith("Nothing was changed: ")
+    assert done.stdout.startswith(f"Not changed: {path}: ")
     assert [item.name for item in path.parent.iterdir()] == [path.name]
 
 
