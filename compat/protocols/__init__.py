@@ -27,13 +27,14 @@ from compat.protocols.messages.upstream import MESSAGES_UPSTREAM
 from compat.protocols.refusals import endpoint_mark
 from compat.protocols.responses.client import RESPONSES
 from compat.protocols.responses.compaction import compacting
+from compat.protocols.responses.counting import INPUT_COUNT, INPUT_COUNT_COUNT
 from compat.protocols.responses.relay import RESPONSES_RESPONSES
 from compat.protocols.responses.upstream import RESPONSES_UPSTREAM
 from compat.protocols.upstream_protocol import UpstreamProtocol, joined, searching
 from compat.wire.envelope import Envelope
 
 CLIENT_PROTOCOLS: Mapping[ClientApi, ClientProtocol] = MappingProxyType(
-    {one.api: one for one in (CHAT, MESSAGES, RESPONSES, COMPLETIONS, EMBEDDINGS, COUNT)}
+    {one.api: one for one in (CHAT, MESSAGES, RESPONSES, COMPLETIONS, EMBEDDINGS, COUNT, INPUT_COUNT)}
 )
 """What clients speak: what the core asks of it, and its half of translations."""
 
@@ -49,6 +50,7 @@ _SAME: Mapping[tuple[ClientApi, WireApi], Translator] = {
     ("openai.embeddings", "openai.chat"): OPENAI_EMBEDDINGS,
     ("anthropic.messages", "anthropic.messages"): searching(MESSAGES_MESSAGES, _TRANSLATED, MESSAGES.only_searches),
     ("anthropic.count", "anthropic.messages"): COUNT_COUNT,
+    ("openai.count", "openai.responses"): INPUT_COUNT_COUNT,
     ("openai.responses", "openai.responses"): compacting(RESPONSES_RESPONSES, joined(RESPONSES, RESPONSES_UPSTREAM) or RESPONSES_RESPONSES),
 }
 """Bytes pass: they are never decoded further than they must be."""

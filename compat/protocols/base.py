@@ -25,7 +25,9 @@ from compat.wire.usage import Usage
 
 WireApi = Literal["openai.chat", "openai.responses", "anthropic.messages", "llama.chat"]
 """What an upstream speaks; `llama.chat` is OpenAI's chat as llama.cpp's own server has it."""
-ClientApi = Literal["openai.chat", "openai.completions", "openai.embeddings", "openai.responses", "anthropic.messages", "anthropic.count"]
+ClientApi = Literal[
+    "openai.chat", "openai.completions", "openai.embeddings", "openai.responses", "openai.count", "anthropic.messages", "anthropic.count"
+]
 """What a client asks for."""
 
 

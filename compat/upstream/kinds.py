@@ -136,7 +136,7 @@ _ROWS = (
         "gpt-4o",
         _CHAT_AND_RESPONSES,
         unwanted_fields=_NOT_OPENAI,
-        paths=_FILLING_IN,
+        paths={**_FILLING_IN, "openai.count": "/responses/input_tokens"},
         knows_cache_key=True,
     ),
     _openai("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", "anthropic/claude-sonnet-4.6", takes_marks=True),

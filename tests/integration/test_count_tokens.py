@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import anthropic
+import openai
 import pytest
 
 from compat.config.settings import merge
@@ -14,6 +15,8 @@ from compat.factory import stop_background
 from tests.conftest import RunningGateway
 from tests.fakes import anthropic_answers as answers
 from tests.fakes.anthropic_settings import ALIAS, to_claude
+from tests.fakes.responses_settings import ALIAS as GPT
+from tests.fakes.responses_settings import to_openai
 from tests.fakes.upstream import FakeUpstream
 
 HELLO: Any = [{"role": "user", "content": "Say hello. " * 200}]
@@ -102,3 +105,28 @@ def test_what_was_learnt_is_known_after_a_restart(tmp_path: Path, upstream: Fake
     upstream.script(answers.error_answer(404, "no such thing"))
     assert asked(second).json()["input_tokens"] == pytest.approx(3 * told, rel=0.01)
     second.close()
+
+
+# The same in the Responses API.
+
+
+@pytest.fixture
+def responses_gateway(start_gateway: Any, upstream: FakeUpstream) -> RunningGateway:
+    started: RunningGateway = start_gateway(to_openai(upstream))
+    return started
+
+
+def test_openais_service_is_asked_for_its_own_count(responses_gateway: RunningGateway, upstream: FakeUpstream) -> None:
+    upstream.script(answers.json_answer({"object": "response.input_tokens", "input_tokens": 4321}))
+    with openai.OpenAI(base_url=responses_gateway.url, api_key="sk-any", max_retries=0, timeout=30) as client:
+        assert client.responses.input_tokens.count(model=GPT, input="Say hello.").input_tokens == 4321
+    [request] = upstream.requests
+    assert (request.path, request.json["model"]) == ("/v1/responses/input_tokens", "gpt-6.1-sol")
+    assert [call["endpoint"] for call in responses_gateway.calls()] == ["input_tokens"]
+
+
+def test_any_other_is_estimated(gateway: RunningGateway) -> None:
+    body = {"model": ALIAS, "input": "Say hello. " * 200}
+    answer = gateway.http.post(f"{gateway.url}/responses/input_tokens", json=body, timeout=30)
+    assert (answer.status_code, answer.headers["x-compat-notes"]) == (200, "input_tokens=estimate")
+    assert 400 < answer.json()["input_tokens"] < 1000

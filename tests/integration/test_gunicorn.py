@@ -15,6 +15,8 @@ from typing import Any
 import openai
 import pytest
 import requests
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
 
 from compat.service.fleet import workers
 from tests.fakes import openai_answers as answers
@@ -148,6 +150,14 @@ class TestTheWire:
             until(lambda: upstream.requests, "the upstream is called")
         until(lambda: len(upstream.abandoned) > abandoned, "the upstream is let go of", bound_s=5)
 
+    def test_websockets_are_served_and_refused_by_their_words(self, served: str, upstream: FakeUpstream) -> None:
+        with opened(served) as client:
+            client.send(json.dumps({"type": "response.create", "model": "claude-4-sonnet", "input": "Hi", "generate": False}))
+            events = [json.loads(client.recv(timeout=BOUND_S))["type"] for _ in range(2)]
+            assert events == ["response.created", "response.completed"]
+            client.send("{")
+            assert json.loads(client.recv(timeout=BOUND_S))["status"] == 400
+
     def test_whichever_worker_is_asked_for_metrics_tells_the_calls_of_all(self, served: str, upstream: FakeUpstream) -> None:
         body = {"model": "counted", "messages": [{"role": "user", "content": "Hi"}]}  # which no other test asks for
         for _ in range(20):  # each on a connection of its own, so that both workers are met
@@ -209,6 +219,20 @@ def test_sigterm_lets_a_stream_finish_and_then_all_is_gone(folder: ServiceFolder
             started.close()
 
 
+def test_a_websocket_that_is_idle_holds_no_worker_up(folder: ServiceFolder) -> None:
+    with FakeUpstream(default=answers.respond) as upstream:
+        started = gunicorn(folder, upstream, "workers = 1")
+        try:
+            with opened(started.root) as client:
+                started.process.terminate()
+                with pytest.raises(ConnectionClosed):
+                    client.recv(timeout=BOUND_S)
+                assert client.close_code == 1001
+            assert started.process.wait(BOUND_S) == 0
+        finally:
+            started.close()
+
+
 def test_a_start_with_a_broken_configuration_ends_with_one_line(folder: ServiceFolder) -> None:
     folder.configure("[server]\nprot = 1\n")
     command = [sys.executable, "-m", "gunicorn", "app:app"]
@@ -240,6 +264,10 @@ def test_more_connections_than_files_wait_for_their_turn(folder: ServiceFolder, 
             assert "Too many open files" not in started.said()
         finally:
             started.close()
+
+
+def opened(root: str) -> ClientConnection:
+    return connect(f"{root.replace('http', 'ws')}/v1/responses", open_timeout=BOUND_S)
 
 
 def _port(root: str) -> int:

@@ -19,7 +19,7 @@ def written(tokens: int) -> bytes:
     return jsonio.encode({"input_tokens": tokens})
 
 
-def _answer(body: bytes, ctx: TranslationContext) -> TranslatedAnswer:
+def counted(body: bytes, ctx: TranslationContext) -> TranslatedAnswer:
     """The upstream's count as it came. Errors: `UpstreamBroken`."""
     try:
         document = jsonio.decode(body, "The answer")
@@ -31,14 +31,15 @@ def _answer(body: bytes, ctx: TranslationContext) -> TranslatedAnswer:
     return TranslatedAnswer(body, None, None)
 
 
-def _no_stream(_: TranslationContext) -> Never:
+def no_stream(_: TranslationContext) -> Never:
+    """See `Translator.stream`."""
     raise TypeError("a count is not streamed")
 
 
 COUNT_COUNT = Translator(
     request=translate_request,
-    response=_answer,
-    stream=_no_stream,
+    response=counted,
+    stream=no_stream,
     error=translate_error,
     refused=refused,
     endpoint=ENDPOINT,

@@ -146,6 +146,8 @@ CASES: list[tuple[str, str, str, bytes, bytes, int]] = [
     ("POST", "/v1/messages", "/v1/messages", b"{", GOOD, 400),
     ("POST", "/v1/messages/count_tokens", "/v1/messages/count_tokens", post(), http_answer(b'{"input_tokens": 7}'), 200),
     ("POST", "/v1/messages/count_tokens", "/v1/messages/count_tokens", post(messages=[]), GOOD, 400),
+    ("POST", "/v1/responses/input_tokens", "/v1/responses/input_tokens", post(input="Hi"), http_answer(b'{"input_tokens": 7}'), 200),
+    ("POST", "/v1/responses/input_tokens", "/v1/responses/input_tokens", post(input=[]), GOOD, 400),
     ("POST", "/v1/embeddings", "/v1/embeddings", post(input="Hi", messages=...), http_answer(json.dumps(VECTORS).encode()), 200),
     ("POST", "/v1/embeddings", "/v1/embeddings", post(input=[], messages=...), GOOD, 400),
     ("GET", "/v1/models", "/v1/models", b"", b"", 200),
