@@ -418,7 +418,7 @@ def test_a_limit_that_is_none_is_told_and_nothing_of_its_file_counts(command_lin
         ("/embeddings", {"input": "x"}),
     ],
 )
-def test_a_key_calls_its_own_models_only_whatever_the_protocol(
+def test_promise_08_a_key_that_may_call_some_models_reaches_no_others(
     start_gateway: Any, upstream: FakeUpstream, path: str, more: dict[str, Any]
 ) -> None:
     key, digest = new_key()

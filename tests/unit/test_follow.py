@@ -310,7 +310,7 @@ def test_what_can_not_change_live_waits_and_is_reported(tmp_path: Path) -> None:
     assert health_report(gateway)["configuration"]["postponed"] == ["server.host", "server.workers", "usage"]
 
 
-def test_the_address_that_is_served_decides_whether_keys_are_needed(tmp_path: Path) -> None:
+def test_promise_01_holds_for_a_configuration_that_changes_while_the_gateway_runs(tmp_path: Path) -> None:
     """Not the one that the file names now: the socket is as it was."""
     keys = f'[keys.ada]\nhash = "{DIGEST}"\n'
     followed = Followed(tmp_path, f'{QUIET}{UP}{keys}[server]\nhost = "0.0.0.0"\n')
