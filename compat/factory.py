@@ -43,6 +43,7 @@ from compat.endpoints.models import models_blueprint
 from compat.endpoints.openapi import openapi_blueprint
 from compat.endpoints.quiet import quiet_blueprint
 from compat.endpoints.responses_socket import PATH, SocketDoor
+from compat.endpoints.stored import stored_blueprint
 from compat.engine.base import Engine
 from compat.engine.ladder import calls_tools, engine_of, name_of, settled
 from compat.protocols import protocol_at
@@ -183,6 +184,7 @@ def create_app(gateway: Gateway) -> Front:
         metrics_blueprint,
         openapi_blueprint,
         quiet_blueprint,
+        stored_blueprint,
     ):
         app.register_blueprint(make_blueprint(gateway))
     app.register_blueprint(console_blueprint(gateway, doors))
