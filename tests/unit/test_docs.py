@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shlex
 from pathlib import Path
 
+import click
 import msgspec
 import pytest
 
 import compat
+from compat.cli import Line, app
 from compat.config.sections import ConfigurationFile
+from compat.factory import create_app
+from tests.cases.wrong_input import BEGIN, END
+from tests.unit.builders import make_gateway
 
 ROOT = Path(compat.__file__).parent.parent
 DOCUMENTS = sorted(path for folder in (ROOT, ROOT / "docs", ROOT / "deploy") for path in folder.glob("*.md"))
@@ -25,6 +31,9 @@ ABOUT_STATE = re.compile(r"/healthz|\bthe log\b|日志")
 SETTING = re.compile(r"`\[?([a-z_]+)(?:\]`? `?|\.)([a-z_]+)`")
 IN_SECTION = re.compile(r"`\[([a-z_]+)\] ([a-z_]+)\b")
 STATUS_AND_CODE = re.compile(r"\b[45]\d\d `([a-z_]+)`|\b[45]\d\d \*([a-z]+_[a-z_]+)\*")
+PROGRAM = re.compile(r"(?:^|[\s/])app\.py(?= |$)|^(?:uvx --from \S+ )?openai-compat(?= \S|$)")
+PLACEHOLDERS = {"CLIENT": "kilo", "客户端": "kilo", "NAME": "laptop", "名称": "laptop", "KEY": "sk-x", "FILE": "config.toml"}
+ENDPOINT = re.compile(r"`(?:(GET|POST) )?(/[^`\s]*)`")
 MODULE = re.compile(r"-m (bench\.[a-z_]+)")
 
 
@@ -58,6 +67,29 @@ def commands_of(text: str) -> list[str]:
     """The commands of a document in the order in which they stand there, less what is said about them."""
     lines = [line.partition(" #")[0].strip() for block in code_blocks(text) for line in block.splitlines()]
     return [line for line in lines if re.match(r"(?:\.venv/bin/|python3? |curl |docker |sudo |systemctl )", line)]
+
+
+def arguments_of(text: str) -> list[list[str]]:
+    """What the documents give to the program, in their blocks and sentences; less the outlines, which have brackets or bars."""
+    text = text.partition(BEGIN)[0] + text.partition(END)[2]
+    inline = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    lines = [line.partition(" #")[0].strip() for line in [*(line for block in code_blocks(text) for line in block.splitlines()), *inline]]
+    found = [line[match.end() :] for line in lines if (match := PROGRAM.search(line))]
+    tails = [re.split(r"[;&>|]", tail)[0] for tail in found if not re.search(r"\[--|\w\|\w|…|\.\.\.", tail)]
+    return [[PLACEHOLDERS.get(word, word) for word in shlex.split(tail)] for tail in tails]
+
+
+def parse(argv: list[str], folder: Path) -> None:
+    """Let the real command line read `argv`, and do nothing. Errors: `click.UsageError`."""
+    try:
+        context: click.Context = app.make_context("app.py", argv, obj=Line(folder))
+        command: click.Command = app
+        while isinstance(command, click.Group) and (rest := [*context._protected_args, *context.args]):
+            name, command, rest = command.resolve_command(context, rest)  # type: ignore[assignment]
+            assert name is not None
+            context = command.make_context(name, rest, parent=context)
+    except click.exceptions.Exit:  # --help, --version
+        return
 
 
 def test_settings_that_do_not_exist_are_found() -> None:
@@ -110,3 +142,35 @@ def test_both_languages_have_the_same_commands_and_settings(english: Path, chine
     placeholders = [command for command in commands_of(texts[1]) if re.search(r"[^\x00-\x7f]", command)]
     assert len(ours_run) == len(theirs_run) + len(placeholders)
     assert set(theirs_run) <= set(ours_run)
+
+
+@pytest.mark.parametrize("path", CURRENT, ids=name_of)
+def test_commands_are_those_of_the_command_line(path: Path, tmp_path: Path) -> None:
+    for argv in arguments_of(path.read_text(encoding="utf-8")):
+        parse(argv, tmp_path)
+
+
+def test_commands_that_do_not_exist_are_found(tmp_path: Path) -> None:
+    text = (
+        "`python app.py setup CLIENT`, `app.py --prot 1`:\n```\n.venv/bin/python app.py keys ad laptop   # no\nopenai-compat doctor\n```\n"
+    )
+    good, bad = [], []
+    for argv in arguments_of(text):
+        try:
+            parse([*argv], tmp_path)
+            good.append(argv)
+        except click.UsageError:
+            bad.append(argv)
+    assert good == [["doctor"], ["setup", "kilo"]]
+    assert bad == [["keys", "ad", "laptop"], ["--prot", "1"]]
+
+
+@pytest.mark.parametrize(("name", "heading"), [("README.md", "## Endpoints"), ("README.zh-CN.md", "## 接口")])
+def test_endpoints_of_the_readme_are_served(name: str, heading: str, tmp_path: Path) -> None:
+    section = (ROOT / name).read_text(encoding="utf-8").partition(heading)[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| `")]
+    served = create_app(make_gateway(tmp_path))._app.url_map.bind("localhost")  # type: ignore[attr-defined]
+    found = [(method or "GET", path) for row in rows for method, path in ENDPOINT.findall(row.split("|")[1])]
+    assert len(found) > 15
+    for method, path in found:
+        served.match(path.replace("{id}", "claude-4-sonnet"), method=method)
