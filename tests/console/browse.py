@@ -194,16 +194,16 @@ def sign_in(browser: Browser, root: str, arguments: argparse.Namespace) -> dict[
 
 def pictures(browser: Browser, root: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Screenshots for the documentation."""
+    shapes = (("start", "/", "light", 1040), ("call", "", "dark", 800), ("cost", "/cost", "light", 900), ("setup", "/setup", "light", 900))
     for language, ending in (("en", ""), ("zh", ".zh-CN")):
-        for name, path, scheme, height in (
-            ("start", "/", "light", 760),
-            ("call", "/calls/1", "dark", 760),
-            ("cost", "/cost", "light", 820),
-        ):
+        for name, path, scheme, height in shapes:
             context = opened(browser, language, scheme, 1200)
             page = context.new_page()
             page.set_viewport_size({"width": 1200, "height": height})
-            page.goto(root + path, wait_until="load")
+            page.goto(root + (path or "/calls"), wait_until="load")
+            if not path:
+                page.locator("tbody td a").first.click()
+                page.locator("ol.way").wait_for()
             page.screenshot(path=Path(arguments.value) / f"{name}{ending}.png")
             context.close()
     return {}
