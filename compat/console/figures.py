@@ -14,6 +14,7 @@ NOTHING = "–"
 """Stands for what is not known."""
 _UNITS = ((1_000_000_000, "B"), (1_000_000, "M"), (1_000, "k"))
 _CENT = 0.01
+_LEAST = 0.0001
 _FORMS = {"full": "%Y-%m-%d %H:%M:%S", "short": "%m-%d %H:%M:%S", "time": "%H:%M:%S"}
 _TIMES = {"en": ("d", "h", "min", "s"), "zh": ("天", "小时", "分", "秒")}
 
@@ -31,7 +32,7 @@ class Figures:
         size, sign = abs(usd), "−" if usd < 0 else ""
         if size >= 10 * _CENT or size == 0:
             return f"{sign}${size:,.2f}"
-        return f"{sign}${size:.{2 if size >= 5 * _CENT else 6}f}".rstrip("0").rstrip(".") if size >= 0.0001 else f"{sign}<$0.0001"
+        return f"{sign}${size:.2g}" if size >= _LEAST else f"{sign}<${_LEAST}"
 
     def exact_money(self, usd: float) -> str:
         """All that is known, to a billionth of a dollar: for the parts of a price."""

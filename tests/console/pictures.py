@@ -22,7 +22,7 @@ from tests.conftest import RunningGateway
 from tests.fakes.openai_answers import respond
 from tests.fakes.upstream import FakeUpstream
 
-CALLS = 4000
+CALLS = 6000
 DAY_S = 86_400.0
 MODELS = {
     "claude-4-sonnet": ("anthropic/claude-sonnet-4-6", "anthropic.messages", Price(3.0, 15.0, 0.3, 3.75, 6.0), 9),
@@ -47,17 +47,17 @@ class PastClock:
         return time.time() - self.back_s
 
     def new_id(self) -> str:
-        return f"{random.getrandbits(128):032x}"  # noqa: S311  # names, no secrets
+        return f"{random.getrandbits(128):032x}"  # names, no secrets
 
 
 def invent(gateway: Any, clock: PastClock) -> None:
     """A month of calls, fewer at night and at the weekend; the last one had a failed attempt, and is looked at closely."""
     chance = random.Random(7)
-    moments = sorted(chance.random() ** 1.4 * 29 * DAY_S for _ in range(CALLS))[::-1]
+    moments = sorted(chance.random() * 29 * DAY_S for _ in range(CALLS))[::-1]
     recent = [second * 40.0 for second in range(90)][::-1]
     for number, back_s in enumerate([*moments, *recent]):
         moment = time.gmtime(time.time() - back_s)
-        if back_s > DAY_S and (moment.tm_wday > 4 and chance.random() < 0.7 or moment.tm_hour < 7 and chance.random() < 0.9):
+        if back_s > DAY_S and ((moment.tm_wday > 4 and chance.random() < 0.7) or (moment.tm_hour < 7 and chance.random() < 0.9)):
             continue
         clock.back_s = back_s + chance.random()
         _add(gateway, chance, number // 30, is_last=back_s == 0.0)
@@ -84,7 +84,9 @@ def _add(gateway: Any, chance: random.Random, work: int, *, is_last: bool) -> No
         "attempts": 2 if is_last else 1,
         "stream": True,
         "duration_ms": ttft_ms + used.completion_tokens * chance.uniform(9, 16),
-        "stop_reason": "tool_use",
+        "bytes_in": prompt * 4,
+        "bytes_out": used.completion_tokens * 7,
+        "finish_reason": "tool_calls",
     }
     if is_error:
         record |= {"error": "Overloaded", "code": "upstream_overloaded"}

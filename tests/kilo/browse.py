@@ -1,6 +1,6 @@
 """Looks at the pages with a real browser and prints what it saw, as JSON. A program of its own: the browser's driver and gevent don't mix.
 
-    python -m tests.kilo.browse http://127.0.0.1:28889 [--pictures docs/images]
+    python -m tests.kilo.browse http://127.0.0.1:28889
 
 It needs Playwright (`pip install playwright`) and Debian's Chromium (`apt-get install chromium`); CHROMIUM names another one.
 """
@@ -13,7 +13,6 @@ import os
 import shutil
 import sys
 import urllib.parse
-from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
@@ -66,18 +65,9 @@ def switch(page: Page, root: str, path: str) -> list[str | None]:
     return languages
 
 
-def picture(page: Page, root: str, folder: Path, language: str) -> None:
-    """Screenshots for the documentation."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, path in (("setup", f"/setup?lang={language}"), ("start", f"/?lang={language}")):
-        page.goto(root + path, wait_until="networkidle")
-        page.screenshot(path=folder / f"{name}{'' if language == 'en' else '.zh-CN'}.png")
-
-
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("root")
-    parser.add_argument("--pictures", type=Path)
     arguments = parser.parse_args(argv)
     executable = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     report: dict[str, Any] = {}
@@ -86,9 +76,6 @@ def main(argv: list[str]) -> int:
         for language, locale in LANGUAGES.items():
             context = browser.new_context(locale=locale, viewport={"width": WIDTH, "height": HEIGHT})
             context.grant_permissions(["clipboard-read", "clipboard-write"], origin=arguments.root)
-            if arguments.pictures:
-                picture(context.new_page(), arguments.root, arguments.pictures, language)
-                continue
             report[language] = {
                 "/": look(context.new_page(), arguments.root, "/"),
                 "/setup": look(context.new_page(), arguments.root, "/setup"),

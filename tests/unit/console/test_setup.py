@@ -14,7 +14,7 @@ from compat.accounting.keys import new_key
 from compat.console.setup import with_code
 from compat.console.texts import page_texts
 from compat.factory import create_app
-from compat.setup.clients import clients
+from compat.setup.clients import client_setup, clients
 from compat.setup.jsonc import parse
 from tests.unit.builders import KEY, make_gateway
 
@@ -81,6 +81,12 @@ def test_each_file_has_an_address_of_its_own(tmp_path: Path) -> None:
     assert len(urls) == len(set(urls)) == sum(len(row.files) for row in clients().values())
     assert client.get("/setup/kilo.jsonc").text != client.get("/setup/kilo-anthropic-kilo.jsonc").text
     assert {client.get(url).status_code for url in urls} == {200}
+
+
+def test_it_is_said_of_each_file_that_is_merged(tmp_path: Path) -> None:
+    merged = [name for name in clients() if any(file.merge for file in client_setup(name, [], "http://x/v1", "k").files)]
+    assert {"kilo", "claude", "codex"} <= set(merged)
+    assert client_of(tmp_path).get("/setup").text.count(TEXTS["en"]["prove"]) == len(merged)
 
 
 @pytest.mark.parametrize("name", ["openai-compat-roo.json", "config.yaml", "aider.conf.yml", "aider.model.metadata.json"])
