@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,14 +37,14 @@ def most_of(series: Sequence[Series], others: str) -> list[Series]:
 
 
 def stacked_bars(
-    labels: Sequence[str], series: Sequence[Series], *, title: str, show: Callable[[float], str], height: int = 240
+    labels: Sequence[str], series: Sequence[Series], *, title: str, show: Callable[[float], str], height: int = 240, least: float = 1e-6
 ) -> markupsafe.Markup:
     """Bars over each other, one heap for each label, once for a wide page and once for a narrow one: the stylesheet shows one of them.
 
-    `title` is what a screen reader says of it, `show` writes a value.
+    `title` is what a screen reader says of it, `show` writes a value, `least` is how close two lines of the scale may be.
     """
     shapes = {"wide": (960, height, 10), "narrow": (360, 200, 4)}
-    plots = [_inline(_bars(labels, series, show, shape), title, name) for name, shape in shapes.items()]
+    plots = [_inline(_bars(labels, series, show, shape, least), title, name) for name, shape in shapes.items()]
     return markupsafe.Markup("").join(plots)
 
 
@@ -55,7 +56,15 @@ def _pygal() -> Any:
     return pygal
 
 
-def _bars(labels: Sequence[str], series: Sequence[Series], show: Callable[[float], str], shape: tuple[int, int, int]) -> Any:
+def ticks(top: float, least: float) -> list[float]:
+    """Round values from nothing to the first that is not below `top`, six at most, not closer than `least`."""
+    rough = max(top / 4, least)
+    size = 10.0 ** math.floor(math.log10(rough))
+    step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= rough)
+    return [number * step for number in range(max(math.ceil(top / step), 1) + 1)]
+
+
+def _bars(labels: Sequence[str], series: Sequence[Series], show: Callable[[float], str], shape: tuple[int, int, int], least: float) -> Any:
     width, height, most_labels = shape
     chart = _pygal().StackedBar(
         width=width,
@@ -68,13 +77,12 @@ def _bars(labels: Sequence[str], series: Sequence[Series], show: Callable[[float
         spacing=6,
         value_formatter=show,
         include_x_axis=True,
-        min_scale=3,
-        max_scale=5,
         show_minor_x_labels=False,
         x_labels_major_count=min(most_labels, len(labels)),
         truncate_label=-1,
     )
     chart.x_labels = list(labels)
+    chart.y_labels = ticks(max((sum(heap) for heap in zip(*(one.values for one in series), strict=True)), default=0.0), least)
     for one in series:
         chart.add(one.name, [value or None for value in one.values])
     return chart

@@ -54,4 +54,4 @@ def hour_plot(minutes: tuple[Minute, ...], visit: Visit) -> Any:
         Series(text["went_well"], tuple(float(minute.calls - minute.errors) for minute in minutes)),
         Series(text["errors"], tuple(float(minute.errors) for minute in minutes)),
     ]
-    return stacked_bars(labels, series, title=text["last_hour"], show=figures.count, height=170)
+    return stacked_bars(labels, series, title=text["last_hour"], show=figures.count, height=170, least=1)

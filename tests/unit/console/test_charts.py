@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from compat.console.charts import MOST_SERIES, Series, most_of, stacked_bars
+from compat.console.charts import MOST_SERIES, Series, most_of, stacked_bars, ticks
 
 HOSTILE = '</svg><script>alert(1)</script> & "x"'
 
@@ -45,3 +45,29 @@ def test_what_can_not_be_told_apart_is_added_up(count: int) -> None:
     assert sum(sum(one.values) for one in shown) == sum(sum(one.values) for one in series)
     assert shown[0].name == f"s{count - 1}"
     assert (shown[-1].name == "others") == (count > MOST_SERIES)
+
+
+@pytest.mark.parametrize(
+    ("top", "least", "wanted"),
+    [
+        (0, 1, [0, 1]),
+        (1, 1, [0, 1]),
+        (3, 1, [0, 1, 2, 3]),
+        (14, 1, [0, 5, 10, 15]),
+        (29.35, 0.000001, [0, 10, 20, 30]),
+        (0.031, 0.000001, [0, 0.01, 0.02, 0.03, 0.04]),
+        (1_000_000, 1, [0, 500_000, 1_000_000]),
+    ],
+)
+def test_a_scale_has_round_values(top: float, least: float, wanted: list[float]) -> None:
+    assert ticks(top, least) == pytest.approx(wanted)
+
+
+def test_the_scale_is_in_the_plot() -> None:
+    for plot in plots(Series("a", (1.0, 2.0)), Series("b", (0.0, 4.0))):
+        assert [text for text in ("$0.00", "$2.00", "$4.00", "$6.00") if text in {node.text for node in plot.iter("text")}] == [
+            "$0.00",
+            "$2.00",
+            "$4.00",
+            "$6.00",
+        ]
