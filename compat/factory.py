@@ -61,7 +61,7 @@ from compat.routing.upstreams import EMBEDDED_KIND, configured_upstreams, local_
 from compat.stores import Stores
 from compat.streaming.coalesce import Gathering
 from compat.telemetry.calllog import CallLog
-from compat.telemetry.feed import Feed
+from compat.telemetry.feed import LOOK_S, Feed
 from compat.telemetry.metrics import Metrics
 from compat.telemetry.traces import traces_from
 from compat.upstream.client import Transport, Upstream, UpstreamClient
@@ -95,7 +95,7 @@ def build_gateway(
     old = _Heritage(before, settings)
     clock = old.take("clock", lambda: clock or SystemClock())
     feed = old.take("feed", lambda: Feed(base_dir / FEED, clock.now, clock.new_id))
-    log = old.take("log", lambda: CallLog(settings.log, base_dir, clock.now, also=feed.add))
+    log = old.take("log", lambda: CallLog(settings.log, base_dir, clock.now, feed=feed))
     catalog = load_catalog({name: row.facts for name, row in settings.models.items() if row.facts})
     upstreams = configured_upstreams(settings, environment)
     embedded = settled(settings.embedded, environment)
@@ -272,12 +272,18 @@ def _end_engine(engine: Engine, gateway: Gateway) -> None:
     engine.stop()
 
 
+def look_for_pages(current: Callable[[], Gateway]) -> None:
+    """See every second, as long as the process lives, whether anybody watches calls as they happen: at any worker."""
+    while True:
+        current().feed.look()
+        gevent.sleep(LOOK_S)
+
+
 def sample_metrics(current: Callable[[], Gateway]) -> None:
     """Take note, every few seconds and as long as the process lives, of what goes on in it: another worker may be asked for the metrics."""
     while True:
         gateway = current()
         gateway.metrics.sample(readings_of(gateway))
-        gateway.feed.look()
         gateway.metrics.tell(gateway.log.event)
         gateway.scales.save()
         gevent.sleep(_SAMPLE_S)

@@ -29,7 +29,7 @@ from compat.config.sections import ConfigurationFile
 from compat.config.settings import Settings, SettingsError
 from compat.dot_env import env_warnings
 from compat.endpoints.front import Environ, Front, StartResponse
-from compat.factory import build_gateway, change_background, create_app, sample_metrics, start_background, stop_background
+from compat.factory import build_gateway, change_background, create_app, look_for_pages, sample_metrics, start_background, stop_background
 from compat.service.configuration import Sources, find_sources, settings_of
 from compat.storage.whole_file import replace_file, stamp_of
 
@@ -97,7 +97,8 @@ class Live:
     def start(self) -> None:
         """Begin what runs in the background."""
         start_background(self.gateway)
-        gevent.spawn(sample_metrics, lambda: self.gateway)
+        for work in (sample_metrics, look_for_pages):
+            gevent.spawn(work, lambda: self.gateway)
 
     def follow(self, admit: Admit = lambda _gateway: None) -> Follower:
         """What lets it follow its configuration from now on; `admit` raises `SettingsError` for a gateway that must not serve here."""

@@ -80,7 +80,7 @@ class ClientKeys:
 
     def check_model(self, client: str, model: str) -> None:
         """Errors: `ModelForbidden` where a client may not call it."""
-        if not self.may_call(client, model):
+        if self.terms_of(client) is not None and not self.may_call(client, model):
             allowed = ", ".join(self.models_of(client))[:500]
             raise ModelForbidden(f"The key '{client[:100]}' may not call '{model[:200]}', only: {allowed}.", param="model")
 

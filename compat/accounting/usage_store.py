@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
-from compat.accounting.usage_rows import NANO, NO_FACTS, CallFacts, UsageCall, call_of, clean, day_of
+from compat.accounting.usage_rows import NANO, NO_FACTS, CallFacts, call_of, clean, day_of
 from compat.accounting.usage_schema import COUNTS, CREATE, VERSION, add_calls, extend, is_extended, tidy
 from compat.config.sections import UsageSettings
 from compat.storage.background import Background, BackgroundWriter, OnEvent, StoreFailed
@@ -95,7 +95,15 @@ class NoUsage:
         """Nothing to do."""
 
 
-class UsageStore(BackgroundWriter[UsageCall]):
+class Waiting(NamedTuple):
+    """A call that is not written yet: what `call_of` makes of it is left to the background."""
+
+    record: Mapping[str, object]
+    time_s: float
+    facts: CallFacts
+
+
+class UsageStore(BackgroundWriter[Waiting]):
     """Usage in a file, which is not opened before `start`, `flush` or a question. `connect` is `sqlite3.connect`."""
 
     def __init__(
@@ -124,7 +132,7 @@ class UsageStore(BackgroundWriter[UsageCall]):
 
     def add(self, record: Mapping[str, object], facts: CallFacts = NO_FACTS) -> None:
         """Keep what `record` says of a call, which is not changed any more, and `facts`."""
-        call = call_of(record, self._clock(), facts)
+        call = Waiting(record, self._clock(), facts)
         with self._lock:
             self._enqueue(call)
 
@@ -136,7 +144,7 @@ class UsageStore(BackgroundWriter[UsageCall]):
             return int(reader.execute("SELECT total(cost_nano) FROM days WHERE client = ? AND day >= ?", (name, day)).fetchone()[0])
 
         with self._lock:
-            waiting = [*self._queue, *self._batch]  # what is being written may count twice, not never
+            waiting = [call_of(*one) for one in (*self._queue, *self._batch)]  # what is being written may count twice, not never
         queued = sum(call.cost_nano for call in waiting if call.client == name and day_of(call.time_s) >= day)
         return ((self._read(work) or 0) + queued) / NANO
 
@@ -184,9 +192,11 @@ class UsageStore(BackgroundWriter[UsageCall]):
             self._note_fault(error)
             return None
 
-    def _write(self, batch: Sequence[UsageCall], now_s: float, *, tidies: bool) -> None:
+    def _write(self, batch: Sequence[Waiting], now_s: float, *, tidies: bool) -> None:
+        calls = [call_of(*one) for one in batch]
+
         def work(writer: sqlite3.Connection) -> None:
-            add_calls(writer, batch)
+            add_calls(writer, calls)
             if tidies:
                 tidy(writer, now_s - self._keep_s, self._max_bytes)
 

@@ -171,7 +171,8 @@ class Attempt:
 
     def _kept(self, ctx: TranslationContext) -> bytes | None:
         """The body of an answer for which no upstream is asked: it was given before to the same request, or nobody has what it takes."""
-        if (answer := self.translator.foregone(self.call.envelope, ctx)) is not None:
+        foregone = self.translator.foregone
+        if foregone is not None and (answer := foregone(self.call.envelope, ctx)) is not None:
             self.usage, self.stop_reason, self.notes = answer.usage, answer.stop_reason, answer.notes
             self._complete()
             return answer.body

@@ -16,10 +16,10 @@ from functools import partial
 
 from compat.accounting.limits import Reservation, estimate_of
 from compat.calls.call import Call
-from compat.calls.facts import ToolFrames, facts_of
 from compat.calls.gateway import Gateway
 from compat.calls.progress import Progress
-from compat.calls.record import Outcome
+from compat.calls.record import Outcome, facts_of
+from compat.calls.tool_frames import ToolFrames
 from compat.errors import GatewayError
 from compat.protocols.base import TranslatedRequest
 from compat.reuse.answer_cache import Decision, Recording
@@ -44,13 +44,12 @@ class Account:
     _has_asked: bool = False
     _has_begun: bool = False
     _moments: list[Moment] = field(default_factory=list)
-    _tools: ToolFrames = field(init=False)
+    _tools: ToolFrames | None = None
+    _progress: Progress | None = None
     _call_key: bytes = field(init=False)
     _feed: Feed = field(init=False)
-    _progress: Progress = field(init=False)
 
     def __post_init__(self) -> None:
-        self._tools, self._progress = ToolFrames(self.call.protocol), Progress(self.call.protocol)
         self._call_key, self._feed = self.call.protocol.call_key, self.gateway.feed
 
     @property
@@ -89,7 +88,8 @@ class Account:
 
     def whole(self, body: bytes) -> None:
         """The whole answer, as it goes to the client."""
-        self._tools.whole(body)
+        if self._call_key in body:
+            self._tool_frames().whole(body)
         if self._recording is not None:
             self._recording.whole(body)
 
@@ -98,7 +98,7 @@ class Account:
         if self._feed.is_watched:
             self._show_progress(frames, total_bytes)
         if self._call_key in frames:
-            self._tools.feed(frames)
+            self._tool_frames().feed(frames)
         if self._recording is not None:
             self._recording.feed(frames)
 
@@ -117,12 +117,20 @@ class Account:
         self.gateway.log.write(name, fields | details, "warning")
         self._moments.append(Moment(self.gateway.clock.now(), name, fields | details))
 
+    def _tool_frames(self) -> ToolFrames:
+        tools = self._tools = self._tools or ToolFrames(self.call.protocol)
+        return tools
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether anybody watches calls as they happen: then they get what is said by `live`."""
+        return self._feed.is_watched
+
     def live(self, name: str, **more: object) -> None:
         """Let those know who watch."""
-        if self._feed.is_watched:
-            call = self.call
-            names = {"request_id": call.request_id, "client": call.client, "model": call.model, "session": call.session_id}
-            self._feed.add(name, names | more, "debug")
+        call = self.call
+        names = {"request_id": call.request_id, "client": call.client, "model": call.model, "session": call.session_id}
+        self._feed.add(name, names | more, "debug")
 
     def content_began(self, then: Callable[[], None]) -> None:
         """The first content of an attempt is about to be shown."""
@@ -130,8 +138,9 @@ class Account:
         self.live("call.first_token", ttft_ms=self._since_ms())
 
     def _show_progress(self, frames: bytes, total_bytes: int) -> None:
-        if self._progress.is_due(self.gateway.clock.monotonic()):
-            tokens = self._progress.tokens(frames, total_bytes)
+        progress = self._progress = self._progress or Progress(self.call.protocol)
+        if progress.is_due(self.gateway.clock.monotonic()):
+            tokens = progress.tokens(frames, total_bytes)
             self.live("call.progress", tokens_so_far=tokens, bytes_out=total_bytes, duration_ms=self._since_ms())
 
     def _since_ms(self) -> float:
@@ -161,14 +170,16 @@ class Account:
             self._teach(self.call.protocol.count, record, usage)
         self._begin()
         self.gateway.metrics.observe(record)
-        self.gateway.usage.add(record, facts_of(self.call, outcome, self._moments, self._tools))
+        self.gateway.usage.add(record, facts_of(outcome, self._moments, self._tools))
         if self.gateway.traces.state != "off":
             self.gateway.traces.ended(record, self._moments, self.call.trace_parent, self.call.session_id)
 
     def _teach(self, count: Callable[[Envelope], int], record: Mapping[str, object], usage: Usage) -> None:
         """Let the answer say how far an estimate of its prompt is from the truth."""
         deployment = record["deployment"]
-        has_search = self.call.protocol.only_searches(self.call.envelope) or "emulated=" in str(record.get("notes", ""))
+        only_searches = self.call.protocol.only_searches
+        is_search = only_searches is not None and only_searches(self.call.envelope)
+        has_search = is_search or "emulated=" in str(record.get("notes", ""))
         is_one = record["attempts"] == 1 and "carried_on_from" not in record and not self.is_hit and not has_search
         if is_one and isinstance(deployment, str) and self.gateway.scales.is_due(deployment):
             envelope = self.call.envelope

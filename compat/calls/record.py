@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
+from compat.accounting.usage_rows import CallFacts, no_tools
+from compat.accounting.usage_views import FailedAttempt
 from compat.calls.call import Call
+from compat.calls.tool_frames import ToolFrames
 from compat.config.catalog import Price
 from compat.errors import GatewayError
 from compat.protocols.base import note_values
 from compat.telemetry.fields import STOP_REASON, USUAL_ENDPOINT
+from compat.telemetry.traces import Moment
 from compat.wire.usage import Usage
+
+FAILED = frozenset({"attempt.failed", "answer.carried_on"})
+"""The moments at which an attempt was over before the call was."""
 
 Result = Literal["ok", "error", "cancelled"]
 
@@ -95,3 +103,36 @@ def _counts(usage: Usage, cost_usd: float) -> dict[str, object]:
         "cost_usd": cost_usd,
     }
     return {**counts, "is_estimate": True} if usage.is_estimate else counts
+
+
+def facts_of(outcome: Outcome, moments: Sequence[Moment], tools: ToolFrames | None) -> CallFacts:
+    """What the usage store is given of a call that is over besides its record."""
+    call = outcome.call
+    session, parent = _place_of(call)
+    return CallFacts(
+        call.protocol.api,
+        outcome.upstream_api,
+        session,
+        parent,
+        outcome.queued_s * 1000,
+        _failed_in(moments) if moments else (),
+        outcome.priced,
+        tools.counted if tools is not None else no_tools,
+        1 + tools.kept_bytes // 4096 if tools is not None else 1,
+    )
+
+
+def _failed_in(moments: Sequence[Moment]) -> tuple[FailedAttempt, ...]:
+    failed = [moment.fields for moment in moments if moment.name in FAILED]
+    return tuple(
+        FailedAttempt(str(one["deployment"]), str(one["error"]), str(one["code"] or ""), str(one["then"]), cast("float", one["wait_ms"]))
+        for one in failed
+    )
+
+
+def _place_of(call: Call) -> tuple[str, str]:
+    """The session of a call, and the one that began it: a sub-agent is a session of its own, named after the agent's."""
+    if call.agent_id and call.session_id:
+        above = f"{call.session_id}/{call.parent_id}" if call.parent_id else call.session_id
+        return f"{call.session_id}/{call.agent_id}", above
+    return call.session_id, call.parent_id if call.session_id else ""

@@ -209,6 +209,7 @@ class CallRun:
     def _attempt_at(self, plan: CallPlan, place: Place) -> Attempt:
         deployment = place.candidate.deployment.priced(self.gateway.clock.now())
         call = self.call if self._part is None else rest_of(self.call, self._part.shown, deployment)
+        committed = place.permit.committed
         attempt = Attempt(
             self.gateway,
             call,
@@ -217,13 +218,14 @@ class CallRun:
             place.candidate.key,
             plan.deadline_s,
             self._hold_bytes,
-            partial(self.account.content_began, place.permit.committed),
+            partial(self.account.content_began, committed) if self.account.is_watched else committed,
             is_rest=call is not self.call,
             lane=place.lane,
             account=self.account,
         )
         self._held.callback(attempt.close)
-        self.account.live("call.attempt", deployment=deployment.name, attempt=self.attempts)
+        if self.account.is_watched:
+            self.account.live("call.attempt", deployment=deployment.name, attempt=self.attempts)
         return attempt
 
     def _enter(self, plan: CallPlan, place: Place) -> Steps[None]:
@@ -339,8 +341,8 @@ class CallRun:
 
     def _begin(self) -> None:
         self.gateway.gauges.enter()
-        self.gateway.feed.look()
-        self.account.live("call.started", api=self.call.protocol.api, stream=self.call.is_stream)
+        if self.account.is_watched:
+            self.account.live("call.started", api=self.call.protocol.api, stream=self.call.is_stream)
         self.gateway.log.request(self.call.request_id, self.call.client, self.call.envelope.body)
 
     def _settle_early(self) -> None:

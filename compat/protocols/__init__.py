@@ -20,7 +20,7 @@ from compat.protocols.chat.passthrough import OPENAI_OPENAI
 from compat.protocols.chat.upstream import CHAT_UPSTREAM
 from compat.protocols.client_protocol import ClientProtocol
 from compat.protocols.listing import Listing
-from compat.protocols.messages.client import MESSAGES
+from compat.protocols.messages.client import MESSAGES, only_searches
 from compat.protocols.messages.counting import COUNT, COUNT_COUNT
 from compat.protocols.messages.relay import MESSAGES_MESSAGES
 from compat.protocols.messages.upstream import MESSAGES_UPSTREAM
@@ -48,7 +48,7 @@ _SAME: Mapping[tuple[ClientApi, WireApi], Translator] = {
     ("openai.chat", "openai.chat"): OPENAI_OPENAI,
     ("openai.chat", "llama.chat"): OPENAI_LLAMA,
     ("openai.embeddings", "openai.chat"): OPENAI_EMBEDDINGS,
-    ("anthropic.messages", "anthropic.messages"): searching(MESSAGES_MESSAGES, _TRANSLATED, MESSAGES.only_searches),
+    ("anthropic.messages", "anthropic.messages"): searching(MESSAGES_MESSAGES, _TRANSLATED, only_searches),
     ("anthropic.count", "anthropic.messages"): COUNT_COUNT,
     ("openai.count", "openai.responses"): INPUT_COUNT_COUNT,
     ("openai.responses", "openai.responses"): compacting(RESPONSES_RESPONSES, joined(RESPONSES, RESPONSES_UPSTREAM) or RESPONSES_RESPONSES),

@@ -310,7 +310,7 @@ class Translator:
     error: Callable[[int, Mapping[str, str], bytes, TranslationContext], GatewayError]
     refused: Callable[[GatewayError], str | None] = refused_parameter
     endpoint: str = "openai.chat"
-    foregone: Callable[[Envelope, TranslationContext], TranslatedAnswer | None] = lambda _envelope, _ctx: None
+    foregone: Callable[[Envelope, TranslationContext], TranslatedAnswer | None] | None = None
     queries: frozenset[str] = frozenset()
 
     def at(self, query: str) -> str:

@@ -144,7 +144,7 @@ class ClientProtocol:
     is_parent: bool = False
     listing: Listing | None = None
     count: Callable[[Envelope], int] | None = None
-    only_searches: Callable[[Envelope], bool] = lambda _: False
+    only_searches: Callable[[Envelope], bool] | None = None
 
 
 def model_of(envelope: Envelope) -> str:

@@ -56,12 +56,16 @@ def searching(relay: Translator, translated: Translator, only_searches: Callable
     def is_search(envelope: Envelope, ctx: TranslationContext) -> bool:
         return ctx.subset is not None and "web_search" not in ctx.subset.tools and only_searches(envelope)
 
+    def foregone(envelope: Envelope, ctx: TranslationContext) -> TranslatedAnswer | None:
+        found = translated.foregone
+        return found(envelope, ctx) if found is not None and is_search(envelope, ctx) else None
+
     return replace(
         relay,
         request=lambda envelope, ctx: (translated if ctx.searches and is_search(envelope, ctx) else relay).request(envelope, ctx),
         response=lambda body, ctx: (translated if ctx.memory.runs_search else relay).response(body, ctx),
         stream=lambda ctx: (translated if ctx.memory.runs_search else relay).stream(ctx),
-        foregone=lambda envelope, ctx: translated.foregone(envelope, ctx) if is_search(envelope, ctx) else None,
+        foregone=foregone,
     )
 
 
@@ -77,7 +81,7 @@ def _remembering(translated: TranslatedRequest, asked: Request) -> TranslatedReq
 
 def joined(client: ClientProtocol, upstream: UpstreamProtocol) -> Translator | None:
     """The translator from a client's protocol to an upstream's; `None` where one of the halves does no requests or no answers."""
-    read, writer, write = client.request, client.writer, upstream.request
+    read, writer, write, only_searches = client.request, client.writer, upstream.request, client.only_searches
     if read is None or writer is None or write is None:
         return None
 
@@ -103,16 +107,17 @@ def joined(client: ClientProtocol, upstream: UpstreamProtocol) -> Translator | N
         return SearchingReader(upstream.reader, ctx, notes) if ctx.memory.runs_search else upstream.reader(ctx, notes)
 
     def foregone(envelope: Envelope, ctx: TranslationContext) -> TranslatedAnswer | None:
-        if ctx.searches or not client.only_searches(envelope) or has_search(ctx):
+        if ctx.searches or only_searches is None or not only_searches(envelope) or has_search(ctx):
             return None
         events = (Start(), BlockStart(0, "text"), TextDelta(0, NO_SEARCH), BlockStop(0), Stop("end"), Used(Usage()))
         return TranslatedAnswer(writer(ctx, Notes()).body(events), Usage(), client.end_reason, ("search=not_configured",))
 
+    make_reader = upstream.reader if only_searches is None else reader
     return Translator(
         request=request,
-        response=answer_translator(reader, writer),
-        stream=lambda ctx: JoinedStream(ctx, reader, writer),
-        foregone=foregone,
+        response=answer_translator(make_reader, writer),
+        stream=lambda ctx: JoinedStream(ctx, make_reader, writer),
+        foregone=foregone if only_searches is not None else None,
         error=upstream.error,
         refused=upstream.refused,
         endpoint=upstream.api,

@@ -16,7 +16,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, Protocol, TextIO
 
 import msgspec
 
@@ -40,23 +40,32 @@ REQUEST = "call.request"
 Level = Literal["debug", "info", "warning", "error"]
 LEVELS: tuple[Level, ...] = ("debug", "info", "warning", "error")
 _Record = tuple[Level, float, str, Mapping[str, Any]]
-Also = Callable[[str, Mapping[str, Any], Level], None]
 """Its level, its time, its event and the fields."""
 
 
+class Listener(Protocol):
+    """Gets records as they happen, whatever their level, while it is watched."""
+
+    is_watched: bool
+
+    def add(self, event: str, fields: Mapping[str, Any], level: Level = "info") -> None:
+        """See `CallLog.write`."""
+        ...
+
+
 class CallLog:
-    """`also` gets all records, whatever their level.
+    """See above; `feed` gets all records.
 
     Mutable: the queue, the count of dropped lines, whether the file could be written last time, and since when it is being written."""
 
     def __init__(
-        self, settings: LogSettings, base_dir: Path, now: Callable[[], float], terminal: TextIO | None = None, also: Also | None = None
+        self, settings: LogSettings, base_dir: Path, now: Callable[[], float], terminal: TextIO | None = None, feed: Listener | None = None
     ) -> None:
         self._settings = settings
         self.base_dir = base_dir
         self._path = base_dir / settings.file
         self._now = now
-        self._also = also
+        self._feed = feed
         self._queue: collections.deque[_Record] = collections.deque()
         self._terminal = terminal if terminal is not None else sys.stderr
         self._file = SharedLogFile(self._path, settings.max_bytes, settings.backups)
@@ -88,8 +97,8 @@ class CallLog:
 
     def write(self, event: str, fields: Mapping[str, Any], level: Level = "info") -> None:
         """Queue one record; never blocks, never raises."""
-        if self._also is not None:
-            self._also(event, fields, level)
+        if self._feed is not None and self._feed.is_watched:
+            self._feed.add(event, fields, level)
         if level not in self._levels:
             return
         if len(self._queue) >= MAX_QUEUED:

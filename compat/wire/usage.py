@@ -49,7 +49,9 @@ def cost_of(usage: Usage, price: Price) -> float:
 
     Counts beyond all measure cost nothing: they can't be true, and no float holds them.
     """
-    return sum(tokens * rate for tokens, rate in cost_parts(usage, price)) / 1_000_000
+    plain, read, written, written_1h, answer = cost_parts(usage, price)
+    prompt = plain[0] * plain[1] + read[0] * read[1] + written[0] * written[1] + written_1h[0] * written_1h[1]
+    return (prompt + answer[0] * answer[1]) / 1_000_000
 
 
 def cost_parts(usage: Usage, price: Price) -> tuple[tuple[int, float], ...]:

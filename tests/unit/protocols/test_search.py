@@ -15,7 +15,7 @@ from compat.protocols import TRANSLATORS
 from compat.protocols.base import AnswerMemory, MessagesSubset, SearchTool, StreamTranslator, TranslationContext, Translator
 from compat.protocols.events import Found, Result
 from compat.protocols.joined import EventReader
-from compat.protocols.messages.client import MESSAGES
+from compat.protocols.messages.client import only_searches
 from compat.protocols.notes import Notes
 from compat.protocols.refusals import SEARCH_MARK
 from compat.protocols.request import Text, ToolResult, Unknown
@@ -367,7 +367,7 @@ def test_no_other_request_is(tools: Any) -> None:
 
 
 def test_a_long_list_of_tools_is_not_even_looked_at() -> None:
-    assert not MESSAGES.only_searches(body(tools=[SEARCH, {**READ, "description": "x" * 20_000}]))
+    assert not only_searches(body(tools=[SEARCH, {**READ, "description": "x" * 20_000}]))
 
 
 def test_nothing_is_foregone_where_searches_are_run() -> None:

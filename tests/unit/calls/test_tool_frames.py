@@ -11,8 +11,8 @@ import pytest
 from compat import jsonio
 from compat.accounting.usage_views import FailedAttempt
 from compat.calls.call import Call, call_from
-from compat.calls.facts import MAX_KEPT_BYTES, ToolFrames, facts_of
-from compat.calls.record import Outcome
+from compat.calls.record import Outcome, facts_of
+from compat.calls.tool_frames import MAX_KEPT_BYTES, ToolFrames
 from compat.config.catalog import Price
 from compat.protocols.chat.client import CHAT
 from compat.protocols.client_protocol import ClientProtocol
@@ -112,7 +112,7 @@ PLACES: list[tuple[dict[str, str], tuple[str, str]]] = [
 @pytest.mark.parametrize(("headers", "place"), PLACES)
 def test_a_sub_agent_of_claude_code_is_a_session_below_another(headers: dict[str, str], place: tuple[str, str]) -> None:
     call = call_of(headers)
-    facts = facts_of(call, Outcome(call, "ok", None, 1.0, 1, 0), [], ToolFrames(MESSAGES))
+    facts = facts_of(Outcome(call, "ok", None, 1.0, 1, 0), [], ToolFrames(MESSAGES))
     assert (facts.session, facts.parent) == place
 
 
@@ -128,13 +128,18 @@ THREADS: list[tuple[dict[str, str], tuple[str, str]]] = [
 def test_a_sub_agent_of_codex_is_a_session_below_another(headers: dict[str, str], place: tuple[str, str]) -> None:
     body = Envelope(jsonio.encode({"model": "m", "input": "x"}))
     call = call_from(RESPONSES, body, request_id="r", client="c", received_s=0.0, headers=headers)
-    facts = facts_of(call, Outcome(call, "ok", None, 1.0, 1, 0), [], ToolFrames(RESPONSES))
+    facts = facts_of(Outcome(call, "ok", None, 1.0, 1, 0), [], ToolFrames(RESPONSES))
     assert (facts.session, facts.parent) == place
+
+
+def test_an_answer_without_tool_calls_has_none() -> None:
+    facts = facts_of(Outcome(call_of({}), "ok", None, 1.0, 1, 0), [], None)
+    assert (dict(facts.tools()), facts.weight) == ({}, 1)
 
 
 def test_a_session_may_say_which_one_began_it() -> None:
     call = replace(call_of({}, "thread"), parent_id="above")
-    facts = facts_of(call, Outcome(call, "ok", None, 1.0, 1, 0), [], ToolFrames(MESSAGES))
+    facts = facts_of(Outcome(call, "ok", None, 1.0, 1, 0), [], ToolFrames(MESSAGES))
     assert (facts.session, facts.parent) == ("thread", "above")
 
 
@@ -152,7 +157,7 @@ def test_attempts_that_failed_are_kept_with_what_was_done_about_them() -> None:
     call = call_of({})
     priced = ((Usage(1, 2), Price(3.0, 4.0)),)
     outcome = Outcome(call, "ok", None, 1.0, 2, 0, upstream_api="openai.chat", queued_s=0.5, priced=priced)
-    facts = facts_of(call, outcome, moments, ToolFrames(MESSAGES))
+    facts = facts_of(outcome, moments, ToolFrames(MESSAGES))
     assert facts.failed == (FailedAttempt("up/a", "busy", "", "the next one", 250.0),)
     assert (facts.api, facts.upstream_api, facts.queue_ms, facts.priced, facts.weight) == (
         "anthropic.messages",

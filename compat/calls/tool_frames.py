@@ -1,27 +1,17 @@
-"""What the usage store is given of a call besides its record."""
+"""The tool calls of an answer, counted for the usage store."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
-from typing import cast
+from collections.abc import Iterable, Mapping
 
-from compat.accounting.usage_rows import CallFacts
-from compat.accounting.usage_views import FailedAttempt
-from compat.calls.call import Call
-from compat.calls.record import Outcome
 from compat.errors import GatewayError
 from compat.protocols.client_protocol import ClientProtocol
 from compat.protocols.events import BlockStart, Event
-from compat.telemetry.traces import Moment
 from compat.wire.sse import EventSplitter
 
 MAX_KEPT_BYTES = 64 * 1024
 """Of an answer's tool calls: those that begin after so much of them are not counted."""
-
-FAILED = frozenset({"attempt.failed", "answer.carried_on"})
-"""The moments at which an attempt was over before the call was."""
 
 _NAME = b'"name"'
 
@@ -67,33 +57,3 @@ def _names_in(events: Iterable[Event]) -> Iterable[str]:
     except (GatewayError, LookupError, TypeError, ValueError, AttributeError):
         return found
     return found
-
-
-def facts_of(call: Call, outcome: Outcome, moments: Sequence[Moment], tools: ToolFrames) -> CallFacts:
-    """Those of a call that is over."""
-    session, parent = _place_of(call)
-    failed = [moment.fields for moment in moments if moment.name in FAILED]
-    return CallFacts(
-        call.protocol.api,
-        outcome.upstream_api,
-        session,
-        parent,
-        outcome.queued_s * 1000,
-        tuple(
-            FailedAttempt(
-                str(one["deployment"]), str(one["error"]), str(one["code"] or ""), str(one["then"]), cast("float", one["wait_ms"])
-            )
-            for one in failed
-        ),
-        outcome.priced,
-        partial(tools.counted),
-        1 + tools.kept_bytes // 4096,
-    )
-
-
-def _place_of(call: Call) -> tuple[str, str]:
-    """The session of a call, and the one that began it: a sub-agent is a session of its own, named after the agent's."""
-    if call.agent_id and call.session_id:
-        above = f"{call.session_id}/{call.parent_id}" if call.parent_id else call.session_id
-        return f"{call.session_id}/{call.agent_id}", above
-    return call.session_id, call.parent_id if call.session_id else ""
