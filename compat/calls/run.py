@@ -250,13 +250,12 @@ class CallRun:
     def _make_plan(self) -> CallPlan:
         gateway, call = self.gateway, self.call
         route = self.route or gateway.router.resolve(call.model)
-        has_session = route.has_choice and gateway.settings.affinity.enabled
-        session = (
-            session_of(call.client, call.session_id, partial(call.protocol.opening, call.envelope)) if has_session else call.request_id
-        )
+        session = call.request_id
+        if route.has_choice and gateway.settings.affinity.enabled:
+            session = session_of(call.client, call.session_id, partial(call.protocol.opening, call.envelope))
         self.account.admit(route)
-        total_s = max(deployment.upstream.timeouts.total_s for deployment in route.deployments)
-        return CallPlan(gateway.policies, route, session, call.received_s + total_s)
+        deadline_s = call.received_s + max(deployment.upstream.timeouts.total_s for deployment in route.deployments)
+        return CallPlan(gateway.policies, route, session, deadline_s)
 
     def _report(self, error: GatewayError | None) -> None:
         """Close the upstream, and report the outcome to gate and circuit. `None`: it gave the whole answer."""
