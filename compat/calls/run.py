@@ -368,8 +368,7 @@ class CallRun:
         self._go("over")
         gateway.gauges.leave()
         self._held.close()
-        outcome = self._outcome(result, error)
-        record = record_of(outcome)
+        record = record_of(outcome := self._outcome(result, error))
         self.account.close(record, outcome)
         gateway.log.write("call", record, "error" if error is not None and error.status >= 500 else "info")
 
