@@ -20,7 +20,9 @@ CTX = TranslationContext("claude", "m", Model(), "msg_1", 17, is_stream=False)
 
 
 def test_an_upstreams_half_that_writes_no_requests_gets_none_of_another_protocol() -> None:
-    assert pairs_of(UpstreamProtocol("openai.responses", ChatReader)).keys() == {("openai.responses", "openai.responses")}
+    assert pairs_of(UpstreamProtocol("openai.responses", ChatReader)).keys() == {
+        (client, "openai.responses") for client in ("openai.responses", "openai.count")
+    }
 
 
 def test_every_upstream_protocol_can_be_reached_from_chats_and_completions() -> None:
@@ -31,7 +33,8 @@ def test_a_new_upstreams_half_is_reached_from_every_client_by_its_row_alone() ->
     half = UPSTREAMS["anthropic.messages"]
     fresh = UpstreamProtocol("openai.responses", half.reader, half.request)
     assert pairs_of(fresh).keys() == {
-        (client, "openai.responses") for client in ("openai.chat", "openai.completions", "openai.responses", "anthropic.messages")
+        (client, "openai.responses")
+        for client in ("openai.chat", "openai.completions", "openai.responses", "openai.count", "anthropic.messages")
     }
 
 
