@@ -36,12 +36,17 @@ class Site:
         self.folder.configure(behind(upstream, "workers = 2").replace("port = 0", f"port = {self.port}") + more)
 
     def reports(self) -> list[dict[str, Any]]:
-        """What `/healthz` says of the configuration, asked so often that each worker has had a say."""
-        found = []
-        for _ in range(12):
+        """What `/healthz` says of the configuration, at each of the workers that serve."""
+        found: dict[int, dict[str, Any]] = {}
+
+        def ask() -> bool:
             answer = requests.get(f"{self.root}/healthz", timeout=BOUND_S, headers={"connection": "close"}).json()
-            found.append(answer["configuration"])
-        return found
+            found[answer.get("pid", 0)] = answer["configuration"]
+            serving = [worker["pid"] for row in answer.get("generations", ()) for worker in row["workers"] if worker["state"] == "serving"]
+            return set(serving or [0]) <= set(found)
+
+        until(ask, "each worker has had a say")
+        return list(found.values())
 
     def reported(self) -> list[str]:
         return [row["event"] for row in self.folder.log() if row["event"].startswith("configuration.")]
