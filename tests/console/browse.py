@@ -3,6 +3,7 @@
     python -m tests.console.browse http://127.0.0.1:28889 look --axe node_modules/axe-core/axe.min.js
     python -m tests.console.browse http://127.0.0.1:28889 use
     python -m tests.console.browse http://127.0.0.1:28889 sign-in KEY
+    python -m tests.console.browse http://127.0.0.1:28889 watch 4
     python -m tests.console.browse http://127.0.0.1:28889 pictures docs/images
 
 It needs Playwright (`pip install playwright`) and Debian's Chromium (`apt-get install chromium`); CHROMIUM names another one.
@@ -170,6 +171,20 @@ def _filtered(page: Page, root: str) -> dict[str, Any]:
     return {"url": page.url.removeprefix(root), "badges": badges, "csv": Path(download.value.path()).read_text()}
 
 
+def watch(browser: Browser, root: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The live page while somebody else calls, until so many calls are over; it says on its first line when it is there."""
+    errors: list[str] = []
+    context = opened(browser, "en")
+    page = heard(context.new_page(), errors)
+    page.goto(f"{root}/live")
+    page.locator("#connection:has-text('Live')").wait_for()
+    print("ready", flush=True)
+    page.locator("#calls tr .badge.good").nth(int(arguments.value) - 1).wait_for(timeout=300_000)
+    seen = {"rows": page.locator("#calls tr").all_inner_texts(), "errors": errors}
+    context.close()
+    return seen
+
+
 def sign_in(browser: Browser, root: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """The form, a wrong key, the right one, and out again."""
     errors: list[str] = []
@@ -213,6 +228,7 @@ WAYS: dict[str, Callable[[Browser, str, argparse.Namespace], dict[str, Any]]] = 
     "look": look,
     "use": use,
     "sign-in": sign_in,
+    "watch": watch,
     "pictures": pictures,
 }
 
