@@ -22,6 +22,7 @@ from compat.errors import GatewayError
 from compat.service.health import ask_health
 from compat.setup.clients import clients
 from compat.setup.command import ANY_KEY, gateway_url
+from compat.setup.files import PLACES
 from compat.setup.look import LOOKED_AT, Look, look_of
 from compat.writable import write_fault
 
@@ -120,12 +121,15 @@ def _port(gateway: Gateway, _: Surroundings) -> Iterator[Finding]:
 
 
 def _clients(gateway: Gateway, around: Surroundings) -> Iterator[Finding]:
+    broken: set[Path] = set()
     for client in LOOKED_AT:
-        title = clients()[client].title
+        title, place = clients()[client].title, PLACES[client](around.environment, around.home)
         try:
             found = look_of(client, around.environment, around.home)
         except (OSError, ValueError) as error:
-            yield Finding("warning", f"{title}: its configuration can't be read: {error}.")
+            if place not in broken:  # one file may be two clients'
+                yield Finding("warning", f"{title}: its configuration can't be read: {error}.")
+            broken.add(place)
             continue
         if found is not None:
             path, look = found
@@ -144,7 +148,7 @@ def client_faults(gateway: Gateway, look: Look) -> Iterator[str]:
         return
     if not any(root == f"http://{host}:{server.port}/v1" for host in hosts):
         return
-    if gateway.keys.are_required and not gateway.keys.admits(f"Bearer {look.key}"):
+    if look.key is not None and gateway.keys.are_required and not gateway.keys.admits(f"Bearer {look.key}"):
         yield "sends a key that is not accepted" if look.key not in {"", ANY_KEY} else "sends no client key, and one is needed"
     unknown = [name for name in look.models if not _is_known(gateway, name)]
     if unknown:

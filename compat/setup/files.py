@@ -47,14 +47,14 @@ def _written(text: Callable[[Offers, str, str], str]) -> Maker:
     return lambda path, offers, base_url, key: ClientFile(path, text(offers, base_url, key))
 
 
-def _json(config: Callable[[Offers, str, str], Mapping[str, Any]], ours: Sequence[Sequence[str]], place: Place) -> Maker:
+def _json(client: str, config: Callable[[Offers, str, str], Mapping[str, Any]], ours: Sequence[Sequence[str]]) -> Maker:
     """A file of JSON, in which the values at the paths `ours` are ours."""
 
     def make(path: str, offers: Offers, base_url: str, key: str) -> ClientFile:
         document = config(offers, base_url, key)
         text = json_text(document)
         names = tuple(".".join(one) for one in ours)
-        return ClientFile(path, text, lambda there: text if is_empty(there) else with_values(there, document, ours), place, names)
+        return ClientFile(path, text, lambda there: text if is_empty(there) else with_values(there, document, ours), PLACES[client], names)
 
     return make
 
@@ -64,7 +64,7 @@ def _kilo(client: str) -> Maker:
         document = kilo.kilo_config(offers, base_url, key, client)
         names = tuple(".".join(one) for one in kilo.ours(client))
         merge = partial(kilo.merged, document=document, client=client)
-        return ClientFile(path, kilo.kilo_text(document, client), merge, partial(kilo.config_path, client=client), names)
+        return ClientFile(path, kilo.kilo_text(document, client), merge, PLACES[client], names)
 
     return make
 
@@ -72,15 +72,26 @@ def _kilo(client: str) -> Maker:
 def _claude(path: str, offers: Offers, base_url: str, key: str) -> ClientFile:
     document = claude.claude_config(offers, base_url, key)
     names = tuple(f"env.{name}" for name in document["env"])
-    return ClientFile(path, json_text(document), partial(claude.merged, document=document), claude.config_path, names)
+    return ClientFile(path, json_text(document), partial(claude.merged, document=document), PLACES["claude"], names)
 
 
 def _codex(path: str, offers: Offers, base_url: str, key: str) -> ClientFile:
     document = codex.codex_config(offers, base_url, key)
     names = ("model", "model_provider", f"[model_providers.{codex.PROVIDER}]")
-    return ClientFile(path, codex.codex_text(document), partial(codex.merged, document=document), codex.config_path, names)
+    return ClientFile(path, codex.codex_text(document), partial(codex.merged, document=document), PLACES["codex"], names)
 
 
+PLACES: Mapping[str, Place] = MappingProxyType(
+    {
+        **{client: partial(kilo.config_path, client=client) for client in kilo.FLAVOURS},
+        "claude": claude.config_path,
+        "codex": codex.config_path,
+        "qwen": qwen.config_path,
+        "crush": crush.config_path,
+        "zed": zed.config_path,
+    }
+)
+"""Client -> where its file is that is merged."""
 FILES: Mapping[str, tuple[Maker, ...]] = MappingProxyType(
     {
         "kilo": (_kilo("kilo"),),
@@ -88,9 +99,9 @@ FILES: Mapping[str, tuple[Maker, ...]] = MappingProxyType(
         "opencode": (_kilo("opencode"),),
         "claude": (_claude,),
         "codex": (_codex,),
-        "qwen": (_json(qwen.qwen_config, qwen.OURS, qwen.config_path),),
-        "crush": (_json(crush.crush_config, crush.OURS, crush.config_path),),
-        "zed": (_json(zed.zed_config, zed.OURS, zed.config_path),),
+        "qwen": (_json("qwen", qwen.qwen_config, qwen.OURS),),
+        "crush": (_json("crush", crush.crush_config, crush.OURS),),
+        "zed": (_json("zed", zed.zed_config, zed.OURS),),
         "roo": (_written(roo_text),),
         "continue": (_written(continue_text),),
         "aider": (_written(aider_text), _written(aider_metadata)),

@@ -11,47 +11,63 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from compat.setup import claude, codex, kilo
+from compat.setup import codex, crush, kilo, qwen, zed
+from compat.setup.files import PLACES
 from compat.setup.jsonc import parse
 
 _MAX_BYTES = 4 * 1024 * 1024
 
 
 class Look(NamedTuple):
-    """`base_url` as the client has it, `key` what it sends, `models` the names that it calls. Each is empty where it says nothing."""
+    """`base_url` as the client has it, `key` what it sends (`None` where the file does not say), `models` the names that it calls."""
 
     base_url: str
-    key: str = ""
+    key: str | None = None
     models: tuple[str, ...] = ()
 
 
 def look_of(client: str, environment: Mapping[str, str], home: Path) -> tuple[Path, Look] | None:
     """The client's file and what it says; `None` where there is no file, or nothing of ours in it. Errors: `OSError`, `ValueError`."""
-    place, read = _CLIENTS[client]
-    path = place(environment, home)
+    path = PLACES[client](environment, home)
     try:
         with path.open("rb") as file:
             text = file.read(_MAX_BYTES).decode("utf-8")
     except (FileNotFoundError, NotADirectoryError):
         return None
-    look = read(text)
+    look = _CLIENTS[client](text)
     return None if look is None else (path, look)
 
 
-def _kilo(text: str) -> Look | None:
-    node = parse(text)
-    document = node.value if node is not None else {}
-    provider = _at(document, "provider", kilo.PROVIDER)
-    url = _at(provider, "options", "baseURL")
-    models = _at(provider, "models")
-    return _look(url, _at(provider, "options", "apiKey"), models if isinstance(models, dict) else ())
+def _kilo(client: str) -> Callable[[str], Look | None]:
+    def read(text: str) -> Look | None:
+        provider = _at(_document(text), "provider", kilo.FLAVOURS[client].provider)
+        models = _at(provider, "models")
+        return _look(_at(provider, "options", "baseURL"), _at(provider, "options", "apiKey"), models if isinstance(models, dict) else ())
+
+    return read
 
 
 def _claude(text: str) -> Look | None:
-    node = parse(text)
-    env = _at(node.value if node is not None else {}, "env")
+    env = _at(_document(text), "env")
     names = [_at(env, name) for name in ("ANTHROPIC_MODEL", "ANTHROPIC_DEFAULT_HAIKU_MODEL")]
     return _look(_at(env, "ANTHROPIC_BASE_URL"), _at(env, "ANTHROPIC_AUTH_TOKEN"), names)
+
+
+def _qwen(text: str) -> Look | None:
+    document = _document(text)
+    models = _rows(_at(document, "modelProviders", qwen.PROVIDER))
+    urls = [_at(model, "baseUrl") for model in models]
+    return _look(next(iter(urls), None), _at(document, "env", qwen.VARIABLE), [_at(model, "id") for model in models])
+
+
+def _crush(text: str) -> Look | None:
+    provider = _at(_document(text), "providers", crush.PROVIDER)
+    return _look(_at(provider, "base_url"), _at(provider, "api_key"), [_at(model, "id") for model in _rows(_at(provider, "models"))])
+
+
+def _zed(text: str) -> Look | None:
+    provider = _at(_document(text), "language_models", "openai_compatible", zed.PROVIDER)
+    return _look(_at(provider, "api_url"), None, [_at(model, "name") for model in _rows(_at(provider, "available_models"))])
 
 
 def _codex(text: str) -> Look | None:
@@ -64,7 +80,17 @@ def _codex(text: str) -> Look | None:
 def _look(url: Any, key: Any, models: Any) -> Look | None:
     if not isinstance(url, str):
         return None
-    return Look(url, key if isinstance(key, str) else "", tuple(dict.fromkeys(one for one in models if isinstance(one, str))))
+    is_said = isinstance(key, str) and not key.startswith(("$", "{env:"))
+    return Look(url, key if is_said else None, tuple(dict.fromkeys(one for one in models if isinstance(one, str))))
+
+
+def _document(text: str) -> Any:
+    node = parse(text)
+    return node.value if node is not None else {}
+
+
+def _rows(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _at(value: Any, *path: str) -> Any:
@@ -74,14 +100,16 @@ def _at(value: Any, *path: str) -> Any:
     return value
 
 
-_CLIENTS: Mapping[str, tuple[Callable[[Mapping[str, str], Path], Path], Callable[[str], Look | None]]] = MappingProxyType(
+_CLIENTS: Mapping[str, Callable[[str], Look | None]] = MappingProxyType(
     {
-        "kilo": (kilo.config_path, _kilo),
-        "opencode": (lambda environment, home: kilo.config_path(environment, home, "opencode"), _kilo),
-        "claude": (claude.config_path, _claude),
-        "codex": (codex.config_path, _codex),
+        **{client: _kilo(client) for client in kilo.FLAVOURS},
+        "claude": _claude,
+        "codex": _codex,
+        "qwen": _qwen,
+        "crush": _crush,
+        "zed": _zed,
     }
 )
-"""Client -> where its file is, and what reads it."""
+"""Client -> what reads its file."""
 LOOKED_AT = tuple(_CLIENTS)
 """The clients whose files are known well enough to be read."""

@@ -15,12 +15,12 @@ from compat.setup.offers import Offer, main_model
 
 PROVIDER = "openai-compat"
 _PROTOCOL = "openai"
-_VARIABLE = "OPENAI_COMPAT_API_KEY"
+VARIABLE = "OPENAI_COMPAT_API_KEY"
 _REQUEST_TIMEOUT_MS = 3_600_000
 OURS = (
     ("modelProviders", PROVIDER),
     ("providerProtocol", PROVIDER),
-    ("env", _VARIABLE),
+    ("env", VARIABLE),
     ("security", "auth", "selectedType"),
     ("model", "name"),
 )
@@ -32,7 +32,7 @@ def qwen_config(offers: Sequence[Offer], base_url: str, key: str) -> dict[str, A
     return {
         "modelProviders": {PROVIDER: [_model(offer, base_url) for offer in offers]},
         "providerProtocol": {PROVIDER: _PROTOCOL},
-        "env": {_VARIABLE: key},
+        "env": {VARIABLE: key},
         "security": {"auth": {"selectedType": _PROTOCOL}},
         "model": {"name": main_model(offers)},
     }
@@ -48,7 +48,7 @@ def _model(offer: Offer, base_url: str) -> dict[str, Any]:
     return {
         "id": offer.id,
         "name": offer.name,
-        "envKey": _VARIABLE,
+        "envKey": VARIABLE,
         "baseUrl": base_url,
         "generationConfig": {
             "timeout": _REQUEST_TIMEOUT_MS,

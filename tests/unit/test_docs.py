@@ -63,6 +63,15 @@ def code_blocks(text: str) -> list[str]:
     return re.findall(r"^ *```\w*\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
 
 
+def shape_of(text: str) -> list[str]:
+    """Headings by their depth, rows of tables, items of lists and blocks, in the order in which they stand there."""
+    shape = [
+        re.match(r"#+ |\||- |\d+\. |```", line.strip())
+        for line in re.sub(r"(?s)^ *```.*?^ *```", "```", text, flags=re.MULTILINE).splitlines()
+    ]
+    return [match[0] for match in shape if match]
+
+
 def commands_of(text: str) -> list[str]:
     """The commands of a document in the order in which they stand there, less what is said about them."""
     lines = [line.partition(" #")[0].strip() for block in code_blocks(text) for line in block.splitlines()]
@@ -174,3 +183,9 @@ def test_endpoints_of_the_readme_are_served(name: str, heading: str, tmp_path: P
     assert len(found) > 15
     for method, path in found:
         served.match(path.replace("{id}", "claude-4-sonnet"), method=method)
+
+
+@pytest.mark.parametrize(("english", "chinese"), PAIRS, ids=[name_of(english) for english, _ in PAIRS])
+def test_both_languages_have_the_same_sections_tables_and_blocks(english: Path, chinese: Path) -> None:
+    ours, theirs = (shape_of(path.read_text(encoding="utf-8")) for path in (english, chinese))
+    assert ours == theirs
