@@ -1,7 +1,7 @@
 """Work on large bodies, off the event loop: a thread does it while everybody else is served.
 
     offload.run(body, work)                      -> what `work()` returns
-    offload.request(translator, envelope, ctx)   -> the translated request, and the context with the prompt counted
+    offload.request(translator, envelope, ctx)   -> the translated request, and the context for its answer
 
 All of it is pure (bytes in, data out), so it does not matter which thread does it. The interpreter lets another thread in every few
 milliseconds, between two of its steps: a step that takes long (a decoder over many megabytes) is bounded where it is made
@@ -17,6 +17,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
+import gevent
+from gevent import monkey
 from gevent.threadpool import ThreadPool
 
 from compat.errors import GatewayError
@@ -24,6 +26,7 @@ from compat.protocols.base import ThinkingRecord, TranslatedRequest, Translation
 from compat.wire.envelope import Envelope
 
 T = TypeVar("T")
+_thread_id: Callable[[], int] = monkey.get_original("_thread", "get_ident")
 
 LONG_BYTES = 256 * 1024
 MANY_VALUES = 8000
@@ -86,10 +89,7 @@ class Offload:
                 found[sought.ids] = ctx.find_thinking(sought.ids)
             else:
                 break
-        if ctx.count_prompt is not None:
-            tokens = self.in_thread(ctx.count_prompt)
-            ctx = replace(ctx, count_prompt=lambda: tokens)
-        return request, ctx
+        return request, ctx if ctx.count_prompt is None else replace(ctx, count_prompt=_Once(self, ctx.count_prompt))
 
     def in_thread(self, work: Callable[[], T]) -> T:
         """The result of `work`, whatever its size."""
@@ -122,6 +122,23 @@ class Offload:
             if not self._under_way:
                 self._begun = 0
                 gc.enable()
+
+
+class _Once:
+    """A count that is made when it is first wanted, which most calls never do: in a thread, unless who asks can't wait for one, as another
+    thread and a callback of the event loop. Mutable: it."""
+
+    def __init__(self, offload: Offload, count: Callable[[], int]) -> None:
+        self._offload = offload
+        self._count = count
+        self._loop = _thread_id()
+        self._found: int | None = None
+
+    def __call__(self) -> int:
+        if self._found is None:
+            waits = _thread_id() == self._loop and gevent.getcurrent() is not gevent.get_hub()
+            self._found = self._offload.in_thread(self._count) if waits else self._count()
+        return self._found
 
 
 def _outcome(work: Callable[[], T]) -> tuple[T | None, Exception | None]:

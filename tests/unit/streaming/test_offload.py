@@ -6,7 +6,7 @@ import dataclasses
 import gc
 import json
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import gevent
 import pytest
@@ -84,9 +84,9 @@ def test_thinking_is_looked_for_on_the_event_loop() -> None:
     assert "thinking=restored" in request.notes
 
 
-def test_the_prompt_is_counted_where_it_is_translated() -> None:
+def counting(counted: list[int]) -> Callable[[], int]:
+    """A prompt's count, as the context of a long request has it; `counted` are the threads in which that was done."""
     envelope = Envelope(json.dumps({"messages": [{"role": "user", "content": "word " * LONG_BYTES}]}).encode())
-    counted: list[int] = []
 
     def count() -> int:
         counted.append(thread_id())
@@ -94,9 +94,28 @@ def test_the_prompt_is_counted_where_it_is_translated() -> None:
 
     _, ctx = Offload().request(ANTHROPIC, envelope, dataclasses.replace(context(SONNET), count_prompt=count))
     assert ctx.count_prompt is not None
-    assert ctx.count_prompt() == ctx.count_prompt() == prompt_tokens(envelope, ("messages",))
+    return ctx.count_prompt
+
+
+def test_a_prompt_is_counted_once_in_a_thread_when_somebody_wants_to_know() -> None:
+    counted: list[int] = []
+    count = counting(counted)
+    assert counted == []
+    assert count() == count() > LONG_BYTES
     assert len(counted) == 1
     assert counted[0] != thread_id()
+
+
+def test_who_can_not_wait_for_a_thread_counts_by_itself() -> None:
+    counted: list[int] = []
+    asked: list[int] = []
+    in_a_thread = counting(counted)
+    assert Offload().in_thread(lambda: (in_a_thread(), thread_id())[1]) == counted[0] != thread_id()
+    in_a_callback = counting(counted)
+    gevent.get_hub().loop.run_callback(lambda: asked.append(in_a_callback()))
+    gevent.sleep(0)
+    assert len(asked) == 1
+    assert counted[1] == thread_id()
 
 
 def test_the_collector_is_away_while_anybody_works_on_a_long_body_and_comes_back() -> None:
