@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Start the services when they are down, restart them when they are up: `python3 restart_services.py`.
 
-Also `start`, `stop`, `restart`, `reload`, `status`, `logs`; `--help` tells more, docs/deployment.md tells all. Any Python 3 will do:
-the one in `.venv` beside this file goes on when the one that was called lacks the packages.
+Also `start`, `stop`, `restart`, `reload`, `status`, `logs`; `--help` tells more, docs/deployment.md tells all. Any Python 3 works:
+one that lacks the packages starts the one in `.venv` beside this file.
 """
 
 import importlib.util
