@@ -14,7 +14,7 @@ from compat.console.charts import Series, stacked_bars
 from compat.console.figures import Figures
 from compat.console.page import Visit
 from compat.console.texts import page_texts
-from compat.endpoints.health import health_report
+from compat.endpoints.health import FLEET, health_report
 
 
 def show_overview(visit: Visit) -> Mapping[str, Any]:
@@ -27,6 +27,7 @@ def show_overview(visit: Visit) -> Mapping[str, Any]:
         "health": health,
         "upstreams": upstream_rows(gateway, health) if visitor.sees_all else [],
         "today": today,
+        "is_one_of_many": FLEET in visit.request.environ,
         "hour": hour_plot(today.minutes, visit),
         "month": forecast(gateway.usage, now_s, key=visitor.key),
         "budgets": budget_rows(gateway, clients_of(gateway, visitor.key)),

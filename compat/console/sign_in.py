@@ -37,7 +37,9 @@ def add_sign_in(blueprint: flask.Blueprint, gateway: Gateway, access: Access, pa
         after = own(flask.request.form.get("after", ""))
         address = flask.request.remote_addr or ""
         if not limiter.limiter.test(rate, "sign-in", address):
-            return sign_in_page(gateway, 429, after=after, fault="too_many")
+            response = sign_in_page(gateway, 429, after=after, fault="too_many")
+            response.headers["retry-after"] = str(rate.get_expiry())
+            return response
         try:
             cookie = access.sign_in(flask.request.form.get("key", "").strip())
         except InvalidKey:

@@ -29,8 +29,8 @@ PATHS = ("/", "/live", "/calls", "/calls/1", "/sessions", "/cost", "/catalog", "
 APIS = ("openai.chat", "anthropic.messages", "openai.responses")
 ZONE = "Asia/Shanghai"
 NOT_TEXT = "() => document.querySelectorAll('main img, main script, main b, main iframe').length"
-SERIOUS = """async () => (await axe.run()).violations.filter((one) => ["serious", "critical"].includes(one.impact))
-    .map((one) => [one.id, one.nodes.map((node) => node.target.join(" ")).slice(0, 3)])"""
+FAULTS = """async () => (await axe.run()).violations
+    .map((one) => [one.impact, one.id, one.nodes.map((node) => node.target.join(" ")).slice(0, 3)])"""
 
 
 def opened(browser: Browser, language: str, scheme: Any = "light", width: int = 1280, **more: Any) -> BrowserContext:
@@ -90,7 +90,7 @@ def _view(context: BrowserContext, root: str, path: str, axe: str) -> dict[str, 
     }
     if axe:
         page.evaluate(axe)
-        told["axe"] = page.evaluate(SERIOUS)
+        told["axe"] = page.evaluate(FAULTS)
     page.close()
     return {**told, "errors": errors}
 

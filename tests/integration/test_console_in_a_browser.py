@@ -91,7 +91,7 @@ def test_times_are_the_readers_own(views: Any, variant: str) -> None:
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed (npm install axe-core)")
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_axe_finds_nothing_serious(views: Any, variant: str) -> None:
+def test_axe_finds_nothing(views: Any, variant: str) -> None:
     assert {path: found["axe"] for path, found in views[variant].items() if found["axe"]} == {}
 
 

@@ -119,7 +119,7 @@ def test_what_others_wrote_is_shown_whole(gateway: Gateway, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", [*VIEWS, *FEEDS])
-def test_an_ordinary_key_sees_nothing_of_anybody_else(gateway: Gateway, path: str) -> None:
+def test_promise_19_an_ordinary_key_sees_nothing_of_anybody_else(gateway: Gateway, path: str) -> None:
     answer = signed_in(gateway, BOB).get(path)
     assert "mallory" not in answer.text.replace(html.escape(path.partition("?")[2]), "")
     assert answer.status_code == (404 if path in {"/calls/2", MALLORYS} else 200)
