@@ -16,6 +16,7 @@ from compat.setup.offers import Offer, main_model
 PROVIDER = "openai-compat"
 _PROTOCOL = "openai"
 VARIABLE = "OPENAI_COMPAT_API_KEY"
+_FORM = 4  # of a new file, so that the client leaves it as it is
 _REQUEST_TIMEOUT_MS = 3_600_000
 OURS = (
     ("modelProviders", PROVIDER),
@@ -35,6 +36,7 @@ def qwen_config(offers: Sequence[Offer], base_url: str, key: str) -> dict[str, A
         "env": {VARIABLE: key},
         "security": {"auth": {"selectedType": _PROTOCOL}},
         "model": {"name": main_model(offers)},
+        "$version": _FORM,
     }
 
 

@@ -34,6 +34,8 @@ STATUS_AND_CODE = re.compile(r"\b[45]\d\d `([a-z_]+)`|\b[45]\d\d \*([a-z]+_[a-z_
 PROGRAM = re.compile(r"(?:^|[\s/])app\.py(?= |$)|^(?:uvx --from \S+ )?openai-compat(?= \S|$)")
 PLACEHOLDERS = {"CLIENT": "kilo", "客户端": "kilo", "NAME": "laptop", "名称": "laptop", "KEY": "sk-x", "FILE": "config.toml"}
 ENDPOINT = re.compile(r"`(?:(GET|POST) )?(/[^`\s]*)`")
+PATH = re.compile(r"`((?:compat|tests|scripts|deploy|docs|bench)/[\w./-]+)(?:::\w+)?`")
+RELEASE = re.compile(r"^## \[(\d+)\.(\d+)\.(\d+)\] - \d{4}-\d\d-\d\d$", re.MULTILINE)
 MODULE = re.compile(r"-m (bench\.[a-z_]+)")
 
 
@@ -151,6 +153,22 @@ def test_both_languages_have_the_same_commands_and_settings(english: Path, chine
     placeholders = [command for command in commands_of(texts[1]) if re.search(r"[^\x00-\x7f]", command)]
     assert len(ours_run) == len(theirs_run) + len(placeholders)
     assert set(theirs_run) <= set(ours_run)
+
+
+@pytest.mark.parametrize("path", CURRENT, ids=name_of)
+def test_files_that_are_named_exist(path: Path) -> None:
+    for name in PATH.findall(path.read_text(encoding="utf-8")):
+        assert (ROOT / name).exists(), name
+
+
+def test_the_changelog_has_a_section_for_each_version_the_newest_first() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## .*$", text, re.MULTILINE)
+    versions = [tuple(map(int, found)) for found in RELEASE.findall(text)]
+    assert headings[0] == "## [Unreleased]"
+    assert len(headings) == len(versions) + 1
+    assert versions == sorted(versions, reverse=True)
+    assert all(version <= tuple(map(int, compat.__version__.split("."))) for version in versions)
 
 
 @pytest.mark.parametrize("path", CURRENT, ids=name_of)

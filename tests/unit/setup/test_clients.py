@@ -99,6 +99,7 @@ def test_qwen_code_gets_a_provider_its_key_and_what_it_starts_with() -> None:
         "env": {"OPENAI_COMPAT_API_KEY": KEY},
         "security": {"auth": {"selectedType": "openai"}},
         "model": {"name": "claude-4-sonnet"},
+        "$version": 4,
     }
     assert [(model["id"], model["baseUrl"], model["envKey"]) for model in models] == [
         ("claude-4-sonnet", URL, "OPENAI_COMPAT_API_KEY"),
