@@ -18,6 +18,12 @@ function short(number) {
   return number < 1e6 ? `${(number / 1e3).toFixed(number < 1e5 ? 1 : 0)}k` : `${(number / 1e6).toFixed(1)}M`;
 }
 
+function money(usd) {
+  if (usd === undefined || usd === null) return "–";
+  if (usd >= 0.1 || usd === 0) return `$${usd.toFixed(2)}`;
+  return usd >= 0.0001 ? `$${Number(usd.toPrecision(2))}` : "<$0.0001";
+}
+
 function badge(kind, words) {
   const node = document.createElement("span");
   node.className = `badge ${kind}`;
@@ -57,7 +63,6 @@ function state(call) {
 function draw(call) {
   const tokens = call.completion_tokens === undefined ? "" : `${short(call.prompt_tokens)} → ${short(call.completion_tokens)}`;
   const upstream = call.deployment ?? "–";
-  const cost = call.cost_usd === undefined ? "–" : `$${call.cost_usd.toFixed(call.cost_usd < 0.1 ? 4 : 2)}`;
   const notes = document.createElement("span");
   notes.className = "muted";
   notes.textContent = call.notes ? ` ${call.notes}` : "";
@@ -68,7 +73,7 @@ function draw(call) {
     cell(moment(call.began)), cell(state(call)), cell(call.model || "–", notes, ...(call.error ? [error] : [])), cell(upstream),
     ...(hasKeys ? [cell(call.client?.length === 68 ? `${call.client.slice(0, 12)}…` : (call.client ?? "–"))] : []),
     number(String(call.attempts ?? call.attempt ?? 0)), number(ms(call.ttft_ms)),
-    number(tokens || (call.tokens_so_far ? `≈ ${short(call.tokens_so_far)}` : call.bytes_out ? `${short(call.bytes_out)} B` : "–")), number(ms(call.duration_ms)), number(cost),
+    number(tokens || (call.tokens_so_far ? `≈ ${short(call.tokens_so_far)}` : call.bytes_out ? `${short(call.bytes_out)} B` : "–")), number(ms(call.duration_ms)), number(money(call.cost_usd)),
   );
   call.row.classList.toggle("fresh", !call.outcome);
 }
