@@ -17,7 +17,7 @@ from compat.serve.open_files import SPARE, WANTED, connection_bound, file_limits
 from compat.service.configuration import find_sources
 from compat.storage.redis_link import redis_client, redis_errors
 from compat.upstream.client import MIN_SECRET_CHARS, Secret
-from compat.writable import write_fault
+from compat.writable import RUN_FOLDER, write_fault
 
 _REDIS_PORT = 6379
 
@@ -102,7 +102,7 @@ def files_text(max_connections: int, soft: int, hard: int) -> str:
 
 
 def _places_can_be_written(places: Mapping[str, Path], say: Callable[[str], None]) -> bool:
-    faults = {name: fault for name, path in places.items() if (fault := write_fault(path))}
+    faults = {name: fault for name, path in places.items() if (fault := write_fault(path, is_file=name != RUN_FOLDER))}
     for name, path in places.items():
         label = "FAULT " if name in faults else ""
         say(f"writes     {label}{name} {path}" + (f" can't be written: {faults[name]}" if name in faults else ""))

@@ -24,7 +24,7 @@ from compat.setup.clients import clients
 from compat.setup.command import ANY_KEY, gateway_url
 from compat.setup.files import PLACES
 from compat.setup.look import LOOKED_AT, Look, look_of
-from compat.writable import write_fault
+from compat.writable import RUN_FOLDER, write_fault
 
 LEAST_FREE_BYTES = 256 * 1024 * 1024
 _SEVERITIES = ("error", "warning", "note")
@@ -97,7 +97,7 @@ def _models(gateway: Gateway, _: Surroundings) -> Iterator[Finding]:
 def _disk(_: Gateway, around: Surroundings) -> Iterator[Finding]:
     low: set[Path] = set()
     for name, path in around.places.items():
-        if fault := write_fault(path):
+        if fault := write_fault(path, is_file=name != RUN_FOLDER):
             yield Finding("error", f"{name}: {path} can't be written: {fault}.")
         folder = next(parent for parent in (path, *path.parents) if parent.is_dir())
         with contextlib.suppress(OSError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 from compat.config.settings import Settings
 from compat.service.state import run_folder
 
+RUN_FOLDER = "run folder"
 _PROBE = b"\0" * 4096
 
 
@@ -21,11 +23,13 @@ def written_places(settings: Settings, base_dir: Path, environment: Mapping[str,
         found["usage"] = base_dir / Path(settings.usage.path).expanduser()
     if settings.vault.enabled and settings.vault.path and not settings.storage.redis_url:
         found["vault"] = base_dir / Path(settings.vault.path).expanduser()
-    return {**found, "run folder": run_folder(base_dir, environment).root}
+    return {**found, RUN_FOLDER: run_folder(base_dir, environment).root}
 
 
-def write_fault(path: Path) -> str:
-    """Why a file, or files in a folder, can't be written there, in the system's words; empty when they can."""
+def write_fault(path: Path, *, is_file: bool = False) -> str:
+    """Why a file, or files in a folder, can't be written there, in the system's words; empty when they can. `is_file`: not a folder."""
+    if is_file and path.is_dir():
+        return os.strerror(errno.EISDIR)
     try:
         if not path.is_dir():
             with contextlib.suppress(FileNotFoundError):

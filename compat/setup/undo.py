@@ -94,7 +94,7 @@ def _put_back(path: Path, change: Change) -> tuple[bool, str]:
     as_it_was = f" (as it was: {copy})" if copy is not None else ""
     try:
         digest = _digest(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return True, f"Already gone: {path}{as_it_was}"
     if digest != change.digest or (copy is not None and not copy.exists()):
         why = "it was changed since" if digest != change.digest else "the copy is gone"

@@ -37,6 +37,11 @@ def test_what_can_not_be_written_is_reported_in_the_systems_words(tmp_path: Path
     assert words in fault
 
 
+def test_a_folder_in_the_place_of_a_file_is_reported(tmp_path: Path) -> None:
+    assert write_fault(tmp_path, is_file=True) == "Is a directory"
+    assert write_fault(tmp_path) == ""
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc")
 def test_a_folder_that_nobody_can_write_is_reported() -> None:
     assert write_fault(Path("/proc/nope/x.log"))
