@@ -15,6 +15,7 @@ import compat
 from compat.cli import Line, app
 from compat.config.sections import ConfigurationFile
 from compat.factory import create_app
+from compat.setup.clients import clients
 from tests.cases.wrong_input import BEGIN, END
 from tests.unit.builders import make_gateway
 
@@ -206,3 +207,9 @@ def test_endpoints_of_the_readme_are_served(name: str, heading: str, tmp_path: P
 def test_both_languages_have_the_same_sections_tables_and_blocks(english: Path, chinese: Path) -> None:
     ours, theirs = (shape_of(path.read_text(encoding="utf-8")) for path in (english, chinese))
     assert ours == theirs
+
+
+@pytest.mark.parametrize("name", ["clients.md", "clients.zh-CN.md"])
+def test_the_page_of_clients_has_a_row_for_each(name: str) -> None:
+    rows = re.findall(r"^\| `([\w-]+)` \|", (ROOT / "docs" / name).read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(rows) == sorted(clients())
