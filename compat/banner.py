@@ -35,6 +35,7 @@ def banner(gateway: Gateway, port: int) -> str:
         ]
     lines += [f"  {finding.severity.capitalize()}  {finding.message}" for finding in gateway.doctor.diagnosis.findings]
     lines += [
+        f"  Console  http://{host}:{port}     what runs, what it costs, why it failed; try a call",
         f"  Set up   http://{host}:{port}/setup, or python app.py setup kilo",
         "  Kilo Code (Settings, Providers, OpenAI Compatible)",
         f'    {{"apiUrl": "{base_url}/chat/completions", "apiKey": "{shown}", "model": "claude-4-sonnet"}}',

@@ -18,11 +18,14 @@ from werkzeug.test import Client
 from compat.accounting.keys import new_key
 from compat.accounting.usage_queries import cost, overview
 from compat.accounting.usage_rows import CallFacts
-from compat.accounting.usage_views import FailedAttempt
+from compat.accounting.usage_views import CostRow, FailedAttempt, Sums
 from compat.calls.gateway import Gateway
 from compat.config.settings import merge
+from compat.console.cost import MOST_ROWS, largest
 from compat.console.figures import Figures
+from compat.errors import UpstreamFailure
 from compat.factory import create_app
+from compat.routing.circuit import CircuitKey
 from compat.wire.usage import cost_of
 from tests.unit.accounting.stored_calls import PRICE, USED
 from tests.unit.builders import KEY, make_gateway
@@ -248,3 +251,39 @@ def test_where_usage_is_not_kept_the_views_say_so(tmp_path: Path) -> None:
     client = Client(create_app(make_gateway(tmp_path, {"usage": {"enabled": False}})))
     for path in ("/", "/calls", "/sessions", "/cost", "/keys"):
         assert "[usage] enabled = true" in client.get(path).text, path
+
+
+def test_filters_by_day_and_their_form(gateway: Gateway) -> None:
+    client, today = signed_in(gateway), "2023-11-14"
+    for query, count in ((f"since={today}", 2), (f"until={today}", 2), ("since=2023-11-15", 0), ("until=2023-11-13", 0), ("span=hour", 2)):
+        assert len(client.get(f"/calls.json?{query}").json) == count, query
+    assert f'name="since" value="{today}"' in client.get(f"/calls?since={today}").text
+
+
+def test_an_open_circuit_is_shown_with_its_cause(tmp_path: Path) -> None:
+    gateway = make_gateway(tmp_path, {**SETTINGS, "circuit": {"failures": 1}})
+    circuit = gateway.policies.circuits.of(CircuitKey("up", "", f"m-{EVIL}"))
+    circuit.admit().failed(UpstreamFailure(f"overloaded {EVIL}"))
+    text = html.unescape(signed_in(gateway).get("/").text)
+    assert '<span class="badge bad">open</span>' in text
+    assert f"m-{EVIL}: overloaded {EVIL}" in text
+
+
+@pytest.mark.parametrize("count", [1, MOST_ROWS, MOST_ROWS + 3])
+def test_names_that_a_table_has_no_room_for_are_added_up(count: int) -> None:
+    rows = [CostRow((f"n{number}",), Sums(calls=1, cost_usd=float(number))) for number in range(count)]
+    shown = largest(rows, "others")
+    assert len(shown) == min(count, MOST_ROWS + 1)
+    assert sum(row.sums.calls for row in shown) == count
+    assert shown[0].group == (f"n{count - 1}",)
+    assert (shown[-1].group == ("others",)) == (count > MOST_ROWS)
+
+
+@pytest.mark.parametrize(
+    ("api", "status", "code"), [("nothing", 400, None), ("openai.chat", 404, "model_not_found"), ("anthropic.messages", 404, None)]
+)
+def test_a_wrong_call_by_hand_is_answered_in_the_words_of_its_api(gateway: Gateway, api: str, status: int, code: str | None) -> None:
+    body = {"model": "nobody", "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]}
+    answer = signed_in(gateway).post(f"/try?api={api}", json=body)
+    assert (answer.status_code, answer.json["error"].get("code")) == (status, code)
+    assert (answer.json.get("type") == "error") == (api == "anthropic.messages")
