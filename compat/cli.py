@@ -42,6 +42,8 @@ from compat.writable import written_places
 EXIT_FAULT = 1
 EXIT_START = 2
 _LAST_PORT = 65_535
+COMMAND = "python app.py"
+"""How messages name the program; an installed one has a name of its own."""
 COMPLETION = "_OPENAI_COMPAT_COMPLETE"
 """The variable by which a shell asks for completions; its value says what is asked for (click, "Shell Completion")."""
 
@@ -50,8 +52,9 @@ def main(argv: Sequence[str], base_dir: Path, program: str = "app.py") -> int:
     """Run the command line `argv`; `base_dir` is the folder of the configuration, of logs and of data. Returns the exit code."""
     if instruction := os.environ.get(COMPLETION):
         return shell_complete(app, {}, program, COMPLETION, instruction)
+    command = COMMAND if program == "app.py" else program
     try:
-        with app.make_context(program, list(argv), obj=Line(base_dir)) as context:
+        with app.make_context(program, list(argv), obj=Line(base_dir, command)) as context:
             code: int | None = app.invoke(context)
         sys.stdout.flush()
     except click.exceptions.Exit as end:
@@ -60,7 +63,7 @@ def main(argv: Sequence[str], base_dir: Path, program: str = "app.py") -> int:
         words = " ".join(error.format_message().split())
         return fail(f"{words} See `{error.ctx.command_path if error.ctx is not None else program} --help`.")
     except (SettingsError, msgspec.ValidationError, ValueError) as error:
-        return fail(str(error))
+        return fail(str(error).replace(COMMAND, command))
     except BrokenPipeError:  # `| head` has read enough
         give_up(sys.stdout)
         return 0
@@ -86,9 +89,14 @@ class Line:
     """What all commands share: the folder, and where the configuration is. Mutable: what stands before the command fills it in."""
 
     base_dir: Path
+    command: str = COMMAND
     config: str | None = None
     host: str | None = None
     port: int | None = None
+
+    def say(self, text: str) -> None:
+        """Print `text`, with the program under the name by which it was called."""
+        print(text.replace(COMMAND, self.command))
 
     @property
     def place(self) -> Place:
@@ -160,8 +168,8 @@ def app(
     gateway, environment = line.checked_gateway()
     if asks_check:
         places = written_places(gateway.settings, line.base_dir, environment)
-        return 0 if check(gateway, list_models, print, places) else EXIT_FAULT
-    serve(gateway, line.place)
+        return 0 if check(gateway, list_models, line.say, places) else EXIT_FAULT
+    serve(gateway, line.place, line.command)
     return 0
 
 
@@ -186,7 +194,7 @@ def doctor_command(line: Line) -> int:
     gateway, environment = line.gateway()
     places = written_places(gateway.settings, line.base_dir, environment)
     around = Surroundings(line.base_dir, environment, Path.home(), places, line.config)
-    return 0 if doctor(gateway, around, print) else EXIT_FAULT
+    return 0 if doctor(gateway, around, line.say) else EXIT_FAULT
 
 
 @app.command("setup", short_help="Set a client up, and prove that it works.")
@@ -218,7 +226,7 @@ def setup(line: Line, client: str, url: str | None, key: str, *, prints_only: bo
         now=datetime.datetime.now().astimezone(),
         rows=lambda: model_rows(gateway),
     )
-    return run_setup(order, print)
+    return run_setup(order, line.say)
 
 
 @app.group("keys", no_args_is_help=False)
@@ -268,4 +276,4 @@ def revoke_key(line: Line, name: str) -> None:
 def _carry_out(line: Line, order: KeyOrder) -> None:
     """A configuration that can't be used does not matter here."""
     sources = find_sources(line.base_dir, line.config)
-    run_keys(order, line.base_dir, sources.environment, sources.config, datetime.datetime.now(datetime.UTC), print)
+    run_keys(order, line.base_dir, sources.environment, sources.config, datetime.datetime.now(datetime.UTC), line.say)

@@ -64,6 +64,20 @@ def test_a_shell_is_given_completions(tmp_path: Path, monkeypatch: pytest.Monkey
     assert capsys.readouterr().out.split() == ["plain,kilo", "plain,kilo-anthropic"]
 
 
+@pytest.mark.parametrize("argv", [["keys", "list"], ["--host", "0.0.0.0"], ["setup", "qwen", "--url", "http://127.0.0.1:9"]])
+def test_the_installed_program_is_named_as_it_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], argv: list[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "config.toml").write_text("discovery.enabled = false\nembedded.enabled = false\n")
+    for program, shown in (("openai-compat", "openai-compat"), ("app.py", "python app.py")):
+        main(argv, tmp_path, program)
+        done = capsys.readouterr()
+        said = done.out + done.err
+        assert f"`{shown}" in said or f"'{shown} keys add NAME'" in said
+        assert ("python app.py" in said) == (program == "app.py")
+
+
 @pytest.mark.parametrize("argv", [["--new-key"], ["setup", "openai", "--print", "--url", "http://127.0.0.1:9"]])
 def test_a_reader_that_has_read_enough_ends_it_without_a_word(tmp_path: Path, capfd: pytest.CaptureFixture[str], argv: list[str]) -> None:
     (tmp_path / "config.toml").write_text("discovery.enabled = false\nembedded.enabled = false\n")
