@@ -15,13 +15,13 @@ _SOON_DAYS = 60
 
 
 def show_models(visit: Visit) -> Mapping[str, Any]:
-    """Every name that leads somewhere, the aliases first; and what the doctor has to say of them."""
-    gateway = visit.gateway
+    """Every name that leads somewhere and that the visitor's key may call, the aliases first; and what the doctor has to say of them."""
+    gateway, visitor = visit.gateway, visit.visitor.name
     now_s = gateway.clock.now()
     today = datetime.datetime.fromtimestamp(now_s, datetime.UTC).date()
     ends = {str(row["name"]): str(row["day"]) for row in gateway.doctor.report() if row.get("day")}
     rows = []
-    for route in listed_routes(gateway):
+    for route in listed_routes(gateway, visitor):
         model = route.model
         retires = datetime.date.fromisoformat(ends[route.name]) if route.name in ends else model.retires
         rows.append(
@@ -36,5 +36,11 @@ def show_models(visit: Visit) -> Mapping[str, Any]:
             }
         )
     rows.sort(key=lambda row: not row["is_alias"])
-    lost = [(name, route_text(gateway, name)) for name in gateway.catalog.aliases if name not in {row["name"] for row in rows}]
-    return {"rows": rows, "lost": lost, "findings": gateway.doctor.report(), "soon_days": _SOON_DAYS}
+    shown = {row["name"] for row in rows}
+    lost = [name for name in gateway.catalog.aliases if name not in shown and gateway.keys.may_call(visitor, name)]
+    return {
+        "rows": rows,
+        "lost": [(name, route_text(gateway, name)) for name in lost],
+        "findings": [row for row in gateway.doctor.report() if gateway.keys.may_call(visitor, row["name"])],
+        "soon_days": _SOON_DAYS,
+    }

@@ -21,7 +21,7 @@ from compat.errors import NotFound
 from compat.setup.clients import ClientSetup, client_setup, clients
 from compat.setup.command import ANY_KEY
 from compat.setup.kilo import FLAVOURS
-from compat.setup.offers import main_model, read_offers
+from compat.setup.offers import Offer, main_model, read_offers
 
 KEY_PLACEHOLDER = "YOUR-CLIENT-KEY"
 """Stands for the key where there are client keys; no page knows one."""
@@ -37,7 +37,7 @@ def show_setup(visit: Visit) -> Mapping[str, Any]:
     return {
         "clients": [_made(visit, client) for client in clients()],
         "key": key,
-        "by_hand": _by_hand(visit.base_url, key, main_model(read_offers(model_rows(visit.gateway)))),
+        "by_hand": _by_hand(visit.base_url, key, main_model(_offers(visit))),
         "is_embedded": not visit.gateway.router.upstreams,
         "file_urls": file_urls,
         "with_code": with_code,
@@ -86,7 +86,11 @@ def _by_hand(base_url: str, key: str, model: str) -> str:
     return f"curl -N {base_url}/chat/completions \\\n  -H \"Content-Type: application/json\" \\\n{authorization}  -d '{body}'"
 
 
+def _offers(visit: Visit) -> tuple[Offer, ...]:
+    """The models that the visitor's key may call."""
+    return read_offers(model_rows(visit.gateway, visit.visitor.name))
+
+
 def _made(visit: Visit, client: str) -> ClientSetup:
-    gateway = visit.gateway
-    key = ANY_KEY if not gateway.keys.are_required else _ENVIRONMENT_KEY if client in FLAVOURS else KEY_PLACEHOLDER
-    return client_setup(client, read_offers(model_rows(gateway)), visit.base_url, key)
+    key = ANY_KEY if not visit.gateway.keys.are_required else _ENVIRONMENT_KEY if client in FLAVOURS else KEY_PLACEHOLDER
+    return client_setup(client, _offers(visit), visit.base_url, key)

@@ -33,7 +33,8 @@ def show_trial(doors: Mapping[str, Door]) -> Any:
     """What the page of these doors shows."""
 
     def show(visit: Visit) -> Mapping[str, Any]:
-        names = visit.gateway.router.names()
+        keys, visitor = visit.gateway.keys, visit.visitor.name
+        names = [name for name in visit.gateway.router.names() if keys.may_call(visitor, name)]
         asked = visit.request.args.get("model", "")
         return {
             "apis": {door.protocol.api: path for path, door in _by_api(doors).values()},

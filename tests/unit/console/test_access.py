@@ -15,6 +15,7 @@ from compat.calls.gateway import Gateway
 from compat.console.access import COOKIE, SESSION_S
 from compat.console.sign_in import own_path
 from compat.factory import create_app
+from compat.routing.doctor import Diagnosis, Finding
 from tests.unit.builders import KEY, StillClock, make_gateway
 
 ADA, ADA_HASH = new_key()
@@ -109,6 +110,27 @@ def test_an_ordinary_key_sees_its_own_calls_and_nobody_elses(gateway: Gateway) -
     assert "key-canary" in keys
     assert "ada" not in keys
     assert 'name="key"' not in client.get("/calls").text
+
+
+@pytest.mark.parametrize("is_group", [True, False], ids=["models of the group", "models of the key"])
+def test_no_page_names_a_model_that_the_visitors_key_may_not_call(tmp_path: Path, *, is_group: bool) -> None:
+    terms = {"group": "team"} if is_group else {"models": ["open-*"]}
+    settings: dict[str, Any] = {
+        "upstreams": {"up": {"kind": "openai", "base_url": "http://up.example/v1", "api_keys": [KEY]}},
+        "models": {name: {"route": ["up/theirs"]} for name in ("open-one", "shut-canary")},
+        "keys": {"ada": {"hash": ADA_HASH, "console": True}, "bob": {"hash": BOB_HASH, **terms}},
+        "groups": {"team": {"models": ["open-*"]}},
+    }
+    gateway = make_gateway(tmp_path, settings)
+    gateway.doctor.diagnosis = Diagnosis((Finding("warning", "retires", "shut-canary", "theirs", "'shut-canary' retires."),))
+    bob, ada = signed_in(gateway, BOB), signed_in(gateway)
+    paths = [path for method, path in console_rules(gateway) if method == "GET" and path != "/live/events"]  # which has no end
+    paths += ["/setup/kilo.jsonc", "/setup/zed-settings.json"]
+    assert [path for path in paths if "shut-canary" in bob.get(path).text] == []
+    assert [path for path in paths if "gpt-" in bob.get(path).text] == [], "names of the catalog are no exception"
+    for path in ("/setup", "/setup/kilo.jsonc", "/catalog", "/try"):
+        assert "open-one" in bob.get(path).text, path
+        assert "shut-canary" in ada.get(path).text, path
 
 
 def test_a_key_may_be_sent_as_for_a_call(gateway: Gateway) -> None:
