@@ -9,6 +9,8 @@ from compat.accounting.limits import LimitState
 from compat.accounting.usage_queries import cost, forecast
 from compat.calls.gateway import Gateway
 
+TIGHT_SHARE = 0.8
+"""The part of a limit from which on it is marked, and a budget named on the first page."""
 MOST_NAMES = 50
 """Whose budgets are shown where there are no client keys, and anybody is a client."""
 _BUDGETS = {"budget", "group-budget"}
@@ -22,9 +24,19 @@ class BudgetRow:
     by_end_usd: float | None = None
 
     @property
+    def share(self) -> float:
+        """What of it is used, from 0 to 1."""
+        return min(self.state.used / self.state.amount, 1.0)
+
+    @property
+    def will_be_exceeded(self) -> bool:
+        """Whether a month's budget will not last if the month goes on like this."""
+        return (self.by_end_usd or 0.0) > self.state.amount
+
+    @property
     def is_tight(self) -> bool:
         """Whether it is nearly used, or will not last."""
-        return max(self.state.used, self.by_end_usd or 0.0) > 0.9 * self.state.amount
+        return self.share >= TIGHT_SHARE or self.will_be_exceeded
 
 
 def clients_of(gateway: Gateway, key: str | None) -> list[str]:

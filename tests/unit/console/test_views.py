@@ -23,6 +23,7 @@ from compat.calls.gateway import Gateway
 from compat.config.settings import merge
 from compat.console.cost import MOST_ROWS, largest
 from compat.console.figures import Figures
+from compat.console.texts import page_texts
 from compat.errors import UpstreamFailure
 from compat.factory import create_app
 from compat.routing.circuit import CircuitKey
@@ -38,6 +39,10 @@ SETTINGS: dict[str, Any] = {
     "keys": {"ada": {"hash": ADA_HASH, "console": True}, "bob": {"hash": BOB_HASH}, "mallory": {"hash": new_key()[1]}},
     "limits": {"budgets": {"bob": {"month_usd": 20.0}}},
 }
+
+
+LAST_SECOND_S = 1_701_388_799.0
+"""Of November 2023."""
 
 
 class Tags(html.parser.HTMLParser):
@@ -222,6 +227,31 @@ def test_budgets_show_what_is_used_and_where_it_goes(gateway: Gateway) -> None:
         assert re.search(r'<progress max="20.0" value="0\.0\d*" aria-label="bob, month"></progress> \$0\.00\d+ / \$20\.00', text), path
         assert "forecast" in text
     assert "bob, month" in signed_in(gateway).get("/").text
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize(
+    ("spent", "share", "is_exceeded"),
+    [(0.5, 0.0, False), (15.9, 0.0, False), (16.1, 0.8, False), (19.0, 0.95, False), (25.0, 1.0, True)],
+)
+def test_a_budget_that_is_nearly_used_is_named_on_the_first_page(
+    tmp_path: Path, language: Any, spent: float, share: float, *, is_exceeded: bool
+) -> None:
+    gateway: Any = make_gateway(tmp_path, SETTINGS)
+    gateway.clock.now_s = LAST_SECOND_S  # at which the forecast is what was spent
+    words, figures = page_texts("overview")[language], Figures(language)
+    add(gateway, 1, cost_usd=spent)
+    text = html.unescape(signed_in(gateway, BOB).get(f"/?lang={language}").text)
+    assert (words["tight"] in text) == bool(share)
+    assert (f"{figures.share(share)} {words['used']}, " in text) == bool(share)
+    assert (f"; {words['will_be_exceeded']} {figures.money(spent)}" in text) == is_exceeded
+
+
+def test_a_budget_that_will_not_last_is_named_before_it_is_used(tmp_path: Path) -> None:
+    gateway: Any = make_gateway(tmp_path, SETTINGS)
+    gateway.clock.now_s = LAST_SECOND_S - 20 * 86_400
+    add(gateway, 1, cost_usd=10.0)
+    assert "50% used, $10.00 / $20.00; forecast for the end of the month: $" in signed_in(gateway, BOB).get("/").text
 
 
 def test_a_receipt_is_of_the_visitors_own_call(gateway: Gateway) -> None:
