@@ -226,3 +226,5 @@ def test_it_works_by_what_setup_wrote_alone(desk: Desk) -> None:
     assert session.is_good, (session.result, session.output)
     assert (session.text, desk.copy) == (FIRST_DONE, "beta\n")
     assert {call["model"] for call in gateway.calls()} == {"claude-4-sonnet"}
+    assert CommandLine(desk.home).call("setup", "claude", "--undo").stdout == f"Put back: {settings}\n"
+    assert settings.read_text() == '{\n  "env": {"MINE": "1"}\n}\n'

@@ -116,6 +116,8 @@ def test_it_works_over_a_websocket_by_what_setup_wrote_alone(desk: Desk) -> None
     session = run_codex(codex_binary() or Path(), desk.home, desk.folder, FIRST)
     desk.done(session, desk.scripts["anthropic"])
     assert all(item["type"] != "error" for event in session.events if (item := event.get("item")))
+    undone = CommandLine(desk.home).call("setup", "codex", "--undo")
+    assert undone.stdout == f"Removed: {desk.home / '.codex/config.toml'}\n"
 
 
 @pytest.mark.parametrize("name", ["gateway", "OpenAI"], ids=["local", "remote"])

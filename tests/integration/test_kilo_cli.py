@@ -115,6 +115,9 @@ def test_kilo_reads_edits_runs_and_finishes(tmp_path: Path, start_gateway: Any, 
     )
     assert [row[3] for row in shown] == pytest.approx([row[3] for row in known], rel=1e-9)
     assert sum(row[3] for row in known) > 0
+    undone = CommandLine(desk.home).call("setup", "kilo", "--undo")  # Kilo itself writes `$schema` and `permission` into its file
+    assert "Left alone, because it was changed since" in undone.stdout
+    assert undone.stdout.endswith("; take out by hand: provider.openai-compat, model, small_model\n")
 
 
 @pytest.mark.parametrize("wire_api", ["anthropic.messages", "openai.chat"])
