@@ -8,8 +8,8 @@ from compat.endpoints.health import route_text
 from compat.engine.presets import PRESETS
 
 
-def banner(gateway: Gateway, port: int, command: str = "python app.py") -> str:
-    """The text for the terminal; `command` is how the program was called."""
+def banner(gateway: Gateway, port: int) -> str:
+    """The text for the terminal."""
     server = gateway.settings.server
     host = f"[{server.host}]" if ":" in server.host else server.host
     base_url = f"http://{host}:{port}/v1"
@@ -36,7 +36,7 @@ def banner(gateway: Gateway, port: int, command: str = "python app.py") -> str:
     lines += [f"  {finding.severity.capitalize()}  {finding.message}" for finding in gateway.doctor.diagnosis.findings]
     lines += [
         f"  Console  http://{host}:{port}     what runs, what it costs, why it failed; try a call",
-        f"  Set up   http://{host}:{port}/setup, or {command} setup kilo",
+        f"  Set up   http://{host}:{port}/setup, or {gateway.settings.command} setup kilo",
         "  Kilo Code (Settings, Providers, OpenAI Compatible)",
         f'    {{"apiUrl": "{base_url}/chat/completions", "apiKey": "{shown}", "model": "claude-4-sonnet"}}',
         f"  Health   http://{host}:{port}/healthz     Log  {gateway.settings.log.file}     Stop  Ctrl-C",

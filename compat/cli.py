@@ -23,7 +23,7 @@ from compat.accounting.keys import new_key
 from compat.accounting.usage_report import DAYS, print_usage, since_of
 from compat.calls.gateway import Gateway
 from compat.check import check, exposed_keys
-from compat.config.settings import SettingsError
+from compat.config.settings import COMMAND, SettingsError
 from compat.dot_env import env_warnings
 from compat.endpoints.models import model_rows
 from compat.examine import Surroundings, doctor
@@ -42,8 +42,6 @@ from compat.writable import written_places
 EXIT_FAULT = 1
 EXIT_START = 2
 _LAST_PORT = 65_535
-COMMAND = "python app.py"
-"""How messages name the program; an installed one has a name of its own."""
 COMPLETION = "_OPENAI_COMPAT_COMPLETE"
 """The variable by which a shell asks for completions; its value says what is asked for (click, "Shell Completion")."""
 
@@ -63,7 +61,7 @@ def main(argv: Sequence[str], base_dir: Path, program: str = "app.py") -> int:
         words = " ".join(error.format_message().split())
         return fail(f"{words} See `{error.ctx.command_path if error.ctx is not None else program} --help`.")
     except (SettingsError, msgspec.ValidationError, ValueError) as error:
-        return fail(str(error).replace(COMMAND, command))
+        return fail(str(error))
     except BrokenPipeError:  # `| head` has read enough
         give_up(sys.stdout)
         return 0
@@ -86,17 +84,15 @@ def warn(warnings: Iterable[str]) -> None:
 
 @dataclass(slots=True)
 class Line:
-    """What all commands share: the folder, and where the configuration is. Mutable: what stands before the command fills it in."""
+    """What all commands share: the folder, how the program was called, and where the configuration is.
+
+    Mutable: what stands before the command fills it in."""
 
     base_dir: Path
     command: str = COMMAND
     config: str | None = None
     host: str | None = None
     port: int | None = None
-
-    def say(self, text: str) -> None:
-        """Print `text`, with the program under the name by which it was called."""
-        print(text.replace(COMMAND, self.command))
 
     @property
     def place(self) -> Place:
@@ -107,7 +103,7 @@ class Line:
     def gateway(self) -> tuple[Gateway, Mapping[str, str]]:
         """A gateway of the configuration, and the environment with `.env`. Errors: `SettingsError`, `msgspec.ValidationError`."""
         warn(env_warnings(find_sources(self.base_dir, self.config)))
-        settings, environment = read_configuration(self.base_dir, self.place.overrides, self.config)
+        settings, environment = read_configuration(self.base_dir, self.place.overrides, self.config, self.command)
         gateway = build_gateway(settings, environment, self.base_dir)
         return gateway, environment
 
@@ -168,8 +164,8 @@ def app(
     gateway, environment = line.checked_gateway()
     if asks_check:
         places = written_places(gateway.settings, line.base_dir, environment)
-        return 0 if check(gateway, list_models, line.say, places) else EXIT_FAULT
-    serve(gateway, line.place, line.command)
+        return 0 if check(gateway, list_models, print, places) else EXIT_FAULT
+    serve(gateway, line.place)
     return 0
 
 
@@ -194,7 +190,7 @@ def doctor_command(line: Line) -> int:
     gateway, environment = line.gateway()
     places = written_places(gateway.settings, line.base_dir, environment)
     around = Surroundings(line.base_dir, environment, Path.home(), places, line.config)
-    return 0 if doctor(gateway, around, line.say) else EXIT_FAULT
+    return 0 if doctor(gateway, around, print) else EXIT_FAULT
 
 
 @app.command("setup", short_help="Set a client up, and prove that it works.")
@@ -215,6 +211,7 @@ def setup(line: Line, client: str, url: str | None, key: str, *, prints_only: bo
     host = "127.0.0.1" if server.host in {"0.0.0.0", "::"} else server.host  # noqa: S104  # compared, not bound
     order = SetupOrder(
         client=client,
+        command=line.command,
         base_url=gateway_url(url or f"http://{f'[{host}]' if ':' in host else host}:{server.port}"),
         key=key,
         prints_only=prints_only,
@@ -226,7 +223,7 @@ def setup(line: Line, client: str, url: str | None, key: str, *, prints_only: bo
         now=datetime.datetime.now().astimezone(),
         rows=lambda: model_rows(gateway),
     )
-    return run_setup(order, line.say)
+    return run_setup(order, print)
 
 
 @app.group("keys", no_args_is_help=False)
@@ -253,7 +250,7 @@ def add_key(line: Line, /, **terms: Any) -> None:
 @click.pass_obj
 def list_keys(line: Line) -> None:
     """Show all keys by name."""
-    _carry_out(line, KeyOrder("list"))
+    _carry_out(line, KeyOrder("list", command=line.command))
 
 
 @keys.command("rotate")
@@ -276,4 +273,4 @@ def revoke_key(line: Line, name: str) -> None:
 def _carry_out(line: Line, order: KeyOrder) -> None:
     """A configuration that can't be used does not matter here."""
     sources = find_sources(line.base_dir, line.config)
-    run_keys(order, line.base_dir, sources.environment, sources.config, datetime.datetime.now(datetime.UTC), line.say)
+    run_keys(order, line.base_dir, sources.environment, sources.config, datetime.datetime.now(datetime.UTC), print)

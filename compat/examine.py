@@ -134,7 +134,7 @@ def _clients(gateway: Gateway, around: Surroundings) -> Iterator[Finding]:
         if found is not None:
             path, look = found
             for words in client_faults(gateway, look):
-                yield Finding("warning", f"{title} ({path}) {words}: run `setup {client}` again.")
+                yield Finding("warning", f"{title} ({path}) {words}: run `{gateway.settings.command} setup {client}` again.")
 
 
 def client_faults(gateway: Gateway, look: Look) -> Iterator[str]:

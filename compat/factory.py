@@ -188,7 +188,7 @@ def create_app(gateway: Gateway) -> Front:
     ):
         app.register_blueprint(make_blueprint(gateway))
     app.register_blueprint(console_blueprint(gateway, doors))
-    return Front(app, gateway.settings.server, gateway.clock.new_id, lambda: gateway.keys.are_required)
+    return Front(app, gateway.settings.server, gateway.clock.new_id, lambda: gateway.keys.are_required, gateway.settings.command)
 
 
 def _policies(settings: Settings, clock: Clock, log: CallLog, board: CircuitBoard | None, old: _Heritage) -> Policies:

@@ -25,8 +25,8 @@ _LISTS_S = 1.0
 _TAKEN = {98, 48, 10048}  # EADDRINUSE on Linux, macOS, Windows
 
 
-def serve(gateway: Gateway, place: Place, command: str) -> None:
-    """Serve until SIGINT, SIGTERM or SIGHUP, with the configuration of `place` as it is from time to time; `command` is how it was called.
+def serve(gateway: Gateway, place: Place) -> None:
+    """Serve until SIGINT, SIGTERM or SIGHUP, with the configuration of `place` as it is from time to time.
 
     Errors: `SettingsError` when it can't listen, or would call itself.
     """
@@ -59,7 +59,7 @@ def serve(gateway: Gateway, place: Place, command: str) -> None:
     follower.start()
     server.start()
     gateway.discovery.wait(_LISTS_S)
-    print(banner(gateway, port, command), file=sys.stderr, flush=True)
+    print(banner(gateway, port), file=sys.stderr, flush=True)
     gateway.log.event("gateway.started", {"version": __version__, "host": server_settings.host, "port": port, "pid": os.getpid()})
     stopping.wait()
     gateway.log.event("gateway.stopping", {"in_flight": gateway.gauges.in_flight})

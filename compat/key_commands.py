@@ -32,7 +32,7 @@ from compat.accounting.key_store import (
 )
 from compat.accounting.keys import new_key
 from compat.accounting.limit_rules import parse_rules
-from compat.config.settings import SettingsError, file_text
+from compat.config.settings import COMMAND, SettingsError, file_text
 from compat.service.state import FileLock
 
 _NOT_OURS = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -42,7 +42,7 @@ _LEAST_USD, _MOST_USD = 0.01, 1e9
 
 @dataclass(frozen=True, slots=True)
 class KeyOrder:
-    """What was asked for: see `python app.py keys add --help`."""
+    """What was asked for: see `keys add --help`; `command` is how the program was called."""
 
     action: Literal["add", "list", "rotate", "revoke"]
     name: str = ""
@@ -54,6 +54,7 @@ class KeyOrder:
     models: str = ""
     group: str = ""
     overlap: str = ""
+    command: str = COMMAND
 
 
 def run_keys(
@@ -62,7 +63,7 @@ def run_keys(
     """Do what `order` asks for; `config` is the configuration file. Errors: `SettingsError`, `ValueError`, `OSError`."""
     path = keys_path(base_dir, environment)
     if order.action == "list":
-        _list(read_keys(path), configured_names(config), now, say)
+        _list(order, read_keys(path), configured_names(config), now, say)
         return
     lock = FileLock(lock_path(path))
     try:
@@ -134,12 +135,12 @@ def terms_of(order: KeyOrder, now: datetime.datetime) -> KeyTerms:
     return KeyTerms(order.limit, *amounts, expires, order.console, models, order.group)
 
 
-def _list(records: Records, configured: frozenset[str], now: datetime.datetime, say: Say) -> None:
+def _list(order: KeyOrder, records: Records, configured: frozenset[str], now: datetime.datetime, say: Say) -> None:
     rows = [("NAME", "STATE", "CREATED", "TERMS")]
     rows += [(_shown(name), "accepted", "configuration", "") for name in sorted(configured)]
     rows += [(name, state_of(record, now), _day(record.created), _words(record, now)) for name, record in sorted(records.items())]
     if len(rows) == 1:
-        say("There are no client keys: the gateway accepts any, on this machine only. Make one with `python app.py keys add NAME`.")
+        say(f"There are no client keys: the gateway accepts any, on this machine only. Make one with `{order.command} keys add NAME`.")
         return
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:

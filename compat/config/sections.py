@@ -16,7 +16,7 @@ PositiveSeconds = Annotated[float, msgspec.Meta(gt=0)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Dollars = Annotated[float, msgspec.Meta(ge=0)]
 _HASH, _WEB_ADDRESS = "^sha256:[0-9a-f]{64}$", "^(https?://[^/?#]+.*)?$"
-PATTERNS = {_HASH: "the hash that `python app.py --new-key` shows", _WEB_ADDRESS: "an address that begins with http:// or https://"}
+PATTERNS = {_HASH: "the hash that `--new-key` shows", _WEB_ADDRESS: "an address that begins with http:// or https://"}
 """What a text that has to match is, in words."""
 KeyHash = Annotated[str, msgspec.Meta(pattern=_HASH)]
 Moment = Annotated[datetime.datetime, msgspec.Meta(tz=True)]

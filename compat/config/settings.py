@@ -31,14 +31,19 @@ class SettingsError(Exception):
     """A configuration that can't be used; the message is one line for the person who wrote it."""
 
 
+COMMAND = "python app.py"
+"""How messages name the program, if nothing else is said; an installed one has a name of its own."""
+
+
 class Settings(ConfigurationFile, frozen=True):
-    """The whole configuration; `source` is the file that was read, for messages.
+    """The whole configuration; `source` is the file that was read, `command` how the program was called, for messages.
 
     `key_variables` are, by upstream, the environment variables that its keys were taken from. `postponed` are the keys whose values in the
     file take effect with the next start, because a gateway that runs can't change them.
     """
 
     source: str = "the defaults"
+    command: str = COMMAND
     key_variables: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
     postponed: tuple[str, ...] = ()
 
@@ -63,6 +68,7 @@ def load_settings(
     *,
     has_keys: bool = False,
     running: Settings | None = None,
+    command: str = COMMAND,
 ) -> Settings:
     """The settings of the file at `path` (none: the defaults) with `env:NAME` values filled in and `overrides` (nested) laid over them.
 
@@ -83,7 +89,7 @@ def load_settings(
         read = msgspec.convert(document, ConfigurationFile)
     except msgspec.ValidationError as error:
         raise SettingsError(f"{where}: {_explain(error, document, ConfigurationFile)}") from error
-    settings = Settings(**{name: getattr(read, name) for name in read.__struct_fields__}, source=where)
+    settings = Settings(**{name: getattr(read, name) for name in read.__struct_fields__}, source=where, command=command)
     if running is not None:
         settings = _beside(settings, running)
     _check(settings, has_keys)
@@ -96,7 +102,9 @@ def _beside(wanted: Settings, running: Settings) -> Settings:
     sections = [name for name in FIXED_SECTIONS if getattr(wanted, name) != getattr(running, name)]
     server = msgspec.structs.replace(wanted.server, **{name: getattr(running.server, name) for name in keys})
     kept = {name: getattr(running, name) for name in sections}
-    return msgspec.structs.replace(wanted, server=server, **kept, postponed=(*(f"server.{name}" for name in keys), *sections))
+    return msgspec.structs.replace(
+        wanted, server=server, command=running.command, **kept, postponed=(*(f"server.{name}" for name in keys), *sections)
+    )
 
 
 def file_text(path: Path) -> str:
@@ -169,12 +177,12 @@ def _check(settings: Settings, has_keys: bool) -> None:
     if not _is_host(host := settings.server.host):
         raise SettingsError(f"{where}: key 'server.host': '{host[:100]}' is neither an IP address nor the name of a host.")
     if not settings.keys and not has_keys:
-        _check_closed(settings.server, where)
+        _check_closed(settings.server, where, settings.command)
 
 
-def _check_closed(server: ServerSettings, where: str) -> None:
+def _check_closed(server: ServerSettings, where: str, command: str) -> None:
     """Whether only this machine can reach the gateway. A name of its own says that a proxy or other machines are to call it."""
-    keys = "so client keys are required. Make one with 'python app.py keys add NAME' (or '--new-key', for [keys.NAME]), or"
+    keys = f"so client keys are required. Make one with '{command} keys add NAME' (or '--new-key', for [keys.NAME]), or"
     if not is_loopback(server.host):
         raise SettingsError(
             f"{where}: key 'server.host': {server.host} can be reached from other machines, {keys} keep host = \"127.0.0.1\"."

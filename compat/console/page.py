@@ -87,6 +87,7 @@ def render(name: str, visit: Visit, menu: tuple[Page, ...], shown: Mapping[str, 
         figures=Figures(language),
         visit=visit,
         version=__version__,
+        command=visit.gateway.settings.command,
         **{"current": name, "scripts": (), **shown},
     )
     response = flask.Response(page, status)

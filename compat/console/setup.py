@@ -93,4 +93,4 @@ def _offers(visit: Visit) -> tuple[Offer, ...]:
 
 def _made(visit: Visit, client: str) -> ClientSetup:
     key = ANY_KEY if not visit.gateway.keys.are_required else _ENVIRONMENT_KEY if client in FLAVOURS else KEY_PLACEHOLDER
-    return client_setup(client, _offers(visit), visit.base_url, key)
+    return client_setup(client, _offers(visit), visit.base_url, key, visit.gateway.settings.command)

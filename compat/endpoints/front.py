@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from compat.config.sections import ServerSettings
-from compat.config.settings import is_loopback
+from compat.config.settings import COMMAND, is_loopback
 from compat.errors import ForbiddenClient, ForbiddenOrigin, GatewayError, MisdirectedHost
 from compat.protocols import CLIENT_PROTOCOLS, protocol_at
 from compat.wire.hops import HOPS_VARIABLE, hops_of
@@ -74,11 +74,17 @@ def _is_base(path: str) -> bool:
 
 
 class Front:
-    """The outermost WSGI application. `asks_for_keys`: whether a call needs a client key now."""
+    """The outermost WSGI application. `asks_for_keys`: whether a call needs a client key now; `command`: how the program is called."""
 
     def __init__(
-        self, app: WsgiApp, settings: ServerSettings, new_id: Callable[[], str], asks_for_keys: Callable[[], bool] = lambda: False
+        self,
+        app: WsgiApp,
+        settings: ServerSettings,
+        new_id: Callable[[], str],
+        asks_for_keys: Callable[[], bool] = lambda: False,
+        command: str = COMMAND,
     ) -> None:
+        self._command = command
         self._app = app
         self._new_id = new_id
         self._asks_for_keys = asks_for_keys
@@ -122,13 +128,13 @@ class Front:
 
     def _check_client(self, address: str) -> None:
         if not self._asks_for_keys() and not is_loopback(address.removeprefix("::ffff:")):
-            raise ForbiddenClient("Without client keys only this machine is served: python app.py keys add NAME.")
+            raise ForbiddenClient(f"Without client keys only this machine is served: {self._command} keys add NAME.")
 
     def _check_proxied(self) -> None:
         if not self._asks_for_keys():
             raise ForbiddenClient(
                 "The request came through a proxy, so it may be from another machine, and without client keys only this machine is "
-                "served: python app.py keys add NAME."
+                f"served: {self._command} keys add NAME."
             )
 
     def _check_host(self, host: str) -> None:

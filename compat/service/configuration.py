@@ -21,7 +21,7 @@ import dotenv
 from dotenv.parser import Original, parse_stream
 
 from compat.accounting.key_store import keys_path, read_keys
-from compat.config.settings import Settings, SettingsError, file_text, load_settings
+from compat.config.settings import COMMAND, Settings, SettingsError, file_text, load_settings
 
 CONFIG, ENV_FILE = "config.toml", "env"
 """What the copies of a generation are called."""
@@ -80,16 +80,20 @@ def _line_of(original: Original) -> int:
     return int(original.line) + empty.count("\n")
 
 
-def read_configuration(base_dir: Path, overrides: Mapping[str, Any], config: str | None = None) -> tuple[Settings, Mapping[str, str]]:
-    """The settings, and the environment with `.env` beneath it. Raises `SettingsError`."""
+def read_configuration(
+    base_dir: Path, overrides: Mapping[str, Any], config: str | None = None, command: str = COMMAND
+) -> tuple[Settings, Mapping[str, str]]:
+    """The settings, and the environment with `.env` beneath it; `command` is how the program was called. Raises `SettingsError`."""
     sources = find_sources(base_dir, config)
-    return settings_of(sources, base_dir, overrides), sources.environment
+    return settings_of(sources, base_dir, overrides, command=command), sources.environment
 
 
-def settings_of(sources: Sources, base_dir: Path, overrides: Mapping[str, Any], running: Settings | None = None) -> Settings:
-    """The settings of `sources`; `running` as in `load_settings`. Raises `SettingsError`."""
+def settings_of(
+    sources: Sources, base_dir: Path, overrides: Mapping[str, Any], running: Settings | None = None, command: str = COMMAND
+) -> Settings:
+    """The settings of `sources`; `running` and `command` as in `load_settings`. Raises `SettingsError`."""
     has_keys = bool(read_keys(keys_path(base_dir, sources.environment)))
-    return load_settings(sources.config, sources.environment, overrides, has_keys=has_keys, running=running)
+    return load_settings(sources.config, sources.environment, overrides, has_keys=has_keys, running=running, command=command)
 
 
 def worker_count(settings: Settings, environment: Mapping[str, str]) -> int:

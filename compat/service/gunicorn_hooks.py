@@ -114,7 +114,7 @@ def refuse_open_addresses(server: Any, base_dir: Path) -> None:
     settings, environment = read_configuration(base_dir, {})
     if settings.keys or read_keys(keys_path(base_dir, environment)):
         return
-    keys = "so client keys are required: python app.py keys add NAME"
+    keys = f"so client keys are required: {settings.command} keys add NAME"
     for address in server.cfg.address:
         if isinstance(address, tuple) and not is_loopback(address[0]):
             _refuse(f"{address[0]} can be reached from other machines, {keys}")

@@ -1,6 +1,6 @@
 """Every client that can be set up: its files, and what a person does with them, each as its own documentation wants it.
 
-    client_setup(name, offers, base_url, key) -> ClientSetup
+    client_setup(name, offers, base_url, key, command) -> ClientSetup
 
 What is the same for everybody is data (`compat/data/clients.toml`); the files depend on what the gateway offers (`files`).
 """
@@ -16,6 +16,7 @@ from typing import Literal
 
 import msgspec
 
+from compat.config.settings import COMMAND
 from compat.protocols.base import ClientApi
 from compat.setup.files import FILES, ClientFile, Offers
 from compat.setup.offers import main_model
@@ -51,10 +52,13 @@ def clients() -> Mapping[str, ClientRow]:
     return MappingProxyType(msgspec.toml.decode(data, type=dict[str, ClientRow]))
 
 
-def client_setup(client: str, offers: Offers, base_url: str, key: str) -> ClientSetup:
-    """What `client` (a key of `clients()`) needs to use the gateway at `base_url`, which ends with `/v1`, under `key`."""
+def client_setup(client: str, offers: Offers, base_url: str, key: str, command: str = COMMAND) -> ClientSetup:
+    """What `client` (a key of `clients()`) needs to use the gateway at `base_url`, which ends with `/v1`, under `key`.
+
+    `command` is how this program is called.
+    """
     row = clients()[client]
-    values = {"base_url": base_url, "root_url": base_url.removesuffix("/v1"), "key": key, "model": main_model(offers)}
+    values = {"base_url": base_url, "root_url": base_url.removesuffix("/v1"), "key": key, "command": command, "model": main_model(offers)}
 
     def filled(lines: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(line.format_map(values) for line in lines)

@@ -37,10 +37,13 @@ Rows = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class SetupOrder:
-    """What was asked for. `rows` gives the model list of the local configuration, for a gateway that doesn't run yet; `record` is the file
-    of what set-up changed."""
+    """What was asked for; `command` is how the program was called.
+
+    `rows` gives the model list of the local configuration, for a gateway that doesn't run yet; `record` is the file of what set-up changed.
+    """
 
     client: str
+    command: str
     base_url: str
     key: str
     prints_only: bool
@@ -61,7 +64,7 @@ def run_setup(order: SetupOrder, say: Callable[[str], None]) -> int:
         say(f"{error}\n{error.hint}".rstrip())
         return 1
     offers = read_offers(rows)
-    setup = client_setup(order.client, offers, order.base_url, order.key)
+    setup = client_setup(order.client, offers, order.base_url, order.key, order.command)
     if order.prints_only:
         _print(setup, say)
         return 0
@@ -80,7 +83,7 @@ def run_setup(order: SetupOrder, say: Callable[[str], None]) -> int:
         return 0
     say("")
     if not is_running:
-        say(f"Not tested yet: no gateway answers at {order.base_url}. Start it with `python app.py`, and run this command again.")
+        say(f"Not tested yet: no gateway answers at {order.base_url}. Start it with `{order.command}`, and run this command again.")
         return 1
     return _prove(order, main_model(offers), say)
 
@@ -150,7 +153,7 @@ def sender(base_url: str, key: str, api: ClientApi = "openai.chat") -> Callable[
 _HINTS = {
     401: "An upstream refused its key, or the gateway wants one of its client keys (--key).",
     404: "The model is not offered: see GET /v1/models.",
-    503: "No upstream can serve the model at the moment: `python app.py --check` shows why.",
+    503: "No upstream can serve the model at the moment: `--check` shows why.",
 }
 
 

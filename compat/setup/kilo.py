@@ -46,7 +46,7 @@ CHUNK_TIMEOUT_MS = 120_000
 """The gateway sends a comment every few seconds: silence for so long means that it is gone."""
 _SCHEMAS = {"kilo": "https://app.kilo.ai/config.json", "opencode": "https://opencode.ai/config.json"}
 _HEADER = """\
-// Written by openai-compat: python app.py setup {client}
+// Written by openai-compat: setup {client}
 // Another run renews provider.{provider}, model and small_model; everything else in this file is yours.
 """
 

@@ -54,7 +54,7 @@ REFUSED: list[tuple[str, str]] = [
     ("[discovery]\ninterval_s = 0", "key 'discovery.interval_s': Expected `float` > 0.0."),
     ('[log]\nlevel = "loud"', "key 'log.level': Invalid enum value 'loud'."),
     ("[log]\nbackups = -1", "key 'log.backups': Expected `int` >= 0."),
-    ('[keys.me]\nhash = "sha256:zz"', "key 'keys.me.hash': Expected the hash that `python app.py --new-key` shows."),
+    ('[keys.me]\nhash = "sha256:zz"', "key 'keys.me.hash': Expected the hash that `--new-key` shows."),
     ("[keys.me]", "key 'keys.me': Object missing required field `hash`."),
     ("[embedded]\nparallel = 0", "key 'embedded.parallel': Expected `int` >= 1."),
     # not a configuration at all

@@ -154,7 +154,7 @@ CASES = (
     ),
     Wrong(
         ["--check"],
-        "key 'keys.laptop.hash': Expected the hash that `python app.py --new-key` shows.",
+        "key 'keys.laptop.hash': Expected the hash that `--new-key` shows.",
         "run it, and copy the hash",
         "运行它，并复制哈希值",
         config='[keys.laptop]\nhash = "sk-compat-1"\n',

@@ -72,6 +72,8 @@ def test_an_installed_package_serves_from_a_folder_of_the_users(started: Started
     assert requests.get(f"{started.root}/healthz", timeout=30).json()["configuration"]["source"].endswith("openai_compat/config.toml")
     assert requests.get(f"{started.root}/openapi.json", timeout=30).status_code == 200
     assert requests.get(f"{started.root}/", timeout=30).status_code == 200
+    page = requests.get(f"{started.root}/setup", timeout=30).text
+    assert ("openai-compat setup kilo" in page, "python app.py" in page) == (True, False)
     started.process.terminate()
     started.end()
     assert (tmp_path / ".local/share/openai_compat/logs/openai_compat.log").exists()

@@ -153,11 +153,11 @@ def test_clients_whose_models_or_keys_are_not_those_of_the_gateway_are_named(tmp
         tmp_path / name for name in (".config/kilo/kilo.jsonc", ".claude/settings.json", ".codex/config.toml")
     )
     assert lines == [
-        f"WARNING  Kilo Code ({kilo_path}) sends no client key, and one is needed: run `setup kilo` again.",
-        f"WARNING  Kilo Code ({kilo_path}) names a model that is not offered, 'gone-1' and 1 more: run `setup kilo` again.",
-        f"WARNING  Claude Code ({claude_path}) sends a key that is not accepted: run `setup claude` again.",
-        f"WARNING  Codex ({codex_path}) sends no client key, and one is needed: run `setup codex` again.",
-        f"WARNING  Codex ({codex_path}) names a model that is not offered, 'gone-3': run `setup codex` again.",
+        f"WARNING  Kilo Code ({kilo_path}) sends no client key, and one is needed: run `python app.py setup kilo` again.",
+        f"WARNING  Kilo Code ({kilo_path}) names a model that is not offered, 'gone-1' and 1 more: run `python app.py setup kilo` again.",
+        f"WARNING  Claude Code ({claude_path}) sends a key that is not accepted: run `python app.py setup claude` again.",
+        f"WARNING  Codex ({codex_path}) sends no client key, and one is needed: run `python app.py setup codex` again.",
+        f"WARNING  Codex ({codex_path}) names a model that is not offered, 'gone-3': run `python app.py setup codex` again.",
     ]
 
 
@@ -173,7 +173,7 @@ def test_a_file_that_is_not_what_it_should_be_is_no_fault_of_the_doctor(tmp_path
 def test_an_address_that_is_none_is_named(tmp_path: Path, port: int) -> None:
     kilo(tmp_path, "ftp://there")
     (line,) = found(gateway_of(tmp_path, port), around(tmp_path))
-    assert "calls 'ftp://there', which is no address: run `setup kilo` again." in line
+    assert "calls 'ftp://there', which is no address: run `python app.py setup kilo` again." in line
 
 
 def test_a_finding_is_a_line() -> None:

@@ -11,12 +11,14 @@ import gevent
 import pytest
 from werkzeug.test import Client
 
+from compat.accounting.keys import new_key
 from compat.accounting.limits import Estimate
+from compat.banner import banner
 from compat.calls.gateway import Gateway
-from compat.config.settings import SettingsError
+from compat.config.settings import COMMAND, SettingsError
 from compat.endpoints.health import health_report
 from compat.errors import UpstreamBroken
-from compat.factory import build_gateway, change_background
+from compat.factory import build_gateway, change_background, create_app
 from compat.follow import Live, Place
 from compat.routing.circuit import CircuitKey
 from compat.routing.own_address import OwnAddress
@@ -37,7 +39,7 @@ class Followed:
         self.path.write_text(text)
         self._count = 0
         sources = find_sources(folder)
-        settings = settings_of(sources, folder, more.get("overrides", {}))
+        settings = settings_of(sources, folder, more.get("overrides", {}), command=more.pop("command", COMMAND))
         self.first = build_gateway(settings, sources.environment, folder, clock=StillClock(), transport=NoTransport())
         admit = more.pop("admit", lambda _gateway: None)
         self.live = Live(self.first, Place(folder, **more))
@@ -389,3 +391,27 @@ def test_an_engine_with_other_settings_takes_over_after_the_last_answer_of_the_o
         while not old.calls:
             gevent.sleep(0.01)
     assert old.calls == ["stop"]
+
+
+def test_an_installed_program_keeps_its_name(tmp_path: Path) -> None:
+    followed = Followed(tmp_path, command="openai-compat")
+    assert followed.change(QUIET).settings.command == "openai-compat"
+    followed.change(QUIET + 'server.allowed_hosts = ["gateway.example"]\n')
+    assert "Make one with 'openai-compat keys add NAME'" in followed.fault
+    assert banner(followed.live.gateway, 1).count("openai-compat setup kilo") == 1
+    front, answers = create_app(followed.live.gateway), []
+    for forwarded in ({"REMOTE_ADDR": "10.0.0.1"}, {"HTTP_X_FORWARDED_FOR": "10.0.0.1"}):
+        answers += front({"PATH_INFO": "/", "HTTP_HOST": "localhost", **forwarded}, lambda *_: None)
+    assert [b": openai-compat keys add NAME." in answer for answer in answers] == [True, True]
+
+
+@pytest.mark.parametrize("command", ["openai-compat", COMMAND])
+def test_the_pages_name_the_program_as_it_was_called(tmp_path: Path, command: str) -> None:
+    key, digest = new_key()
+    text = QUIET + UP + f'[keys.ada]\nhash = "{digest}"\nconsole = true\n'
+    client = Client(create_app(Followed(tmp_path, text, command=command).live.gateway))
+    pages = [client.get("/").text, *(client.get(path, headers={"x-api-key": key}).text for path in ("/setup", "/keys"))]
+    assert [f"{command} {words}" in page for words, page in zip(("keys add", "setup kilo", "keys revoke"), pages, strict=True)] == [
+        True
+    ] * 3
+    assert ["python app.py" in page for page in pages] == [command == COMMAND] * 3
