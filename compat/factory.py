@@ -43,7 +43,7 @@ from compat.endpoints.models import models_blueprint
 from compat.endpoints.openapi import openapi_blueprint
 from compat.endpoints.quiet import quiet_blueprint
 from compat.endpoints.responses_socket import PATH, SocketDoor
-from compat.endpoints.stored import stored_blueprint
+from compat.endpoints.stored import stored_blueprint, storing_doors
 from compat.engine.base import Engine
 from compat.engine.ladder import calls_tools, engine_of, name_of, settled
 from compat.protocols import protocol_at
@@ -71,6 +71,7 @@ from compat.upstream.search import SearchEndpoint
 FEED = "data/live.log"
 _SAMPLE_S = 5.0
 _DRAIN_LOOK_S = 0.2
+_LAST_WORDS_S = 1.0
 
 T = TypeVar("T")
 
@@ -125,6 +126,7 @@ def build_gateway(
         feed=feed,
         keys=keys,
         vault=old.take("vault", stores.vault),
+        responses=old.take("responses", stores.responses),
         secrets=(secrets := old.take("secrets", lambda: functools.cache(stores.secrets), "sealing")),
         sealer=old.take("sealer", lambda: functools.cache(lambda: Sealer(found) if (found := secrets()) else None), "sealing"),
         search=SearchEndpoint(settings.search) if settings.search.url else None,
@@ -170,7 +172,7 @@ def create_app(gateway: Gateway) -> Front:
     app.url_map.merge_slashes = False
     attach_boundary(app, gateway)
     attach_compression(app)
-    doors = doors_of(gateway)
+    doors = {**doors_of(gateway), **storing_doors(gateway)}
     app.register_blueprint(doors_blueprint(doors))
     sockets = {PATH: SocketDoor(gateway, protocol_at(PATH))}
     app.wsgi_app = HotPath(app, doors, sockets, functools.partial(fault_of, gateway))  # type: ignore[method-assign]  # as Flask's documentation has it
@@ -289,6 +291,13 @@ def sample_metrics(current: Callable[[], Gateway]) -> None:
         gevent.sleep(_SAMPLE_S)
 
 
+def _end_background(gateway: Gateway) -> None:
+    """Let answers that no client waits for, and that end with the gateway, say so to their store."""
+    deadline_s = gateway.clock.monotonic() + _LAST_WORDS_S
+    while gateway.gauges.background and gateway.clock.monotonic() < deadline_s:
+        gevent.sleep(_DRAIN_LOOK_S / 4)
+
+
 def stop_background(gateway: Gateway) -> None:
     """End everything that `start_background` began, the log last."""
     gateway.doctor.stop()
@@ -297,7 +306,9 @@ def stop_background(gateway: Gateway) -> None:
     if gateway.engine is not None:
         gateway.engine.stop()
     gateway.scales.save()
+    _end_background(gateway)
     gateway.vault.close()
+    gateway.responses.close()
     gateway.usage.close()
     gateway.traces.close()
     gateway.feed.close()

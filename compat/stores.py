@@ -28,9 +28,12 @@ from compat.reuse.answer_cache import AnswerCache, MemoryShelf, RedisShelf
 from compat.reuse.single_flight import Flights, SingleFlight
 from compat.routing.circuit import Circuits
 from compat.routing.token_scale import TokenScales
-from compat.storage.background import NativeThread
+from compat.storage.background import NativeThread, StoreFailed
 from compat.storage.redis_link import KEY_PREFIX, LIMITER_ERRORS, Link, redis_client, redis_errors
 from compat.storage.secret_file import secrets_in, shared_secrets
+from compat.stored.base import ResponseStore
+from compat.stored.redis import RedisResponses
+from compat.stored.sqlite import SqliteResponses
 from compat.telemetry.calllog import CallLog
 from compat.telemetry.metrics import Metrics
 from compat.vault.buffered import ThinkingVault
@@ -72,6 +75,18 @@ class Stores:
             return MemoryVault(max_bytes=max_bytes, ttl_s=ttl_s, clock=clock.now)
         path = self._base_dir / Path(settings.path).expanduser()
         return SqliteVault(path, max_bytes=max_bytes, ttl_s=ttl_s, clock=clock.now, on_event=self._log.event)
+
+    def responses(self) -> ResponseStore:
+        """Where answers of the Responses API are stored."""
+        settings, clock = self._settings.responses, self._clock
+        ttl_s = float(settings.ttl_days * 86_400)
+        if not settings.store:
+            return ResponseStore(self._link_of("responses"))
+        if self._redis is not None:
+            return ResponseStore(self._link_of("responses"), RedisResponses(self._redis, ttl_s=ttl_s))
+        path = self._base_dir / Path(settings.path).expanduser()
+        link = Link("responses", clock.monotonic, self._log.event, (StoreFailed,), path.name)
+        return ResponseStore(link, SqliteResponses(path, clock.now, max_bytes=settings.max_mb * 2**20, ttl_s=ttl_s))
 
     def secrets(self) -> Sequence[bytes]:
         """What the gateway signs with, each purpose by a key derived for it; the newest first. None at all is reported."""

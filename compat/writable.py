@@ -23,6 +23,8 @@ def written_places(settings: Settings, base_dir: Path, environment: Mapping[str,
         found["usage"] = base_dir / Path(settings.usage.path).expanduser()
     if settings.vault.enabled and settings.vault.path and not settings.storage.redis_url:
         found["vault"] = base_dir / Path(settings.vault.path).expanduser()
+    if settings.responses.store and not settings.storage.redis_url:
+        found["responses"] = base_dir / Path(settings.responses.path).expanduser()
     return {**found, RUN_FOLDER: run_folder(base_dir, environment).root}
 
 

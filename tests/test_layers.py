@@ -35,6 +35,7 @@ ROOMS: dict[str, frozenset[str]] = {
     "streaming": frozenset({"gevent"}),
     "upstream": frozenset({"httptools", "msgspec", "requests"}),
     "vault": frozenset({"gevent", "msgspec"}),
+    "stored": frozenset({"gevent", "msgspec"}),
     "engine": frozenset({"gevent", "msgspec", "platformdirs", "requests", "setproctitle", "tqdm", "xllamacpp"}),
     "routing": frozenset({"gevent", "msgspec", "pybreaker"}),
     "reuse": frozenset({"gevent", "msgspec"}),

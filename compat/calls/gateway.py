@@ -28,6 +28,7 @@ from compat.routing.plan import Policies
 from compat.routing.prompt_cache import PromptCacheWatch
 from compat.routing.router import Router
 from compat.routing.token_scale import TokenScales
+from compat.stored.base import ResponseStore
 from compat.streaming.coalesce import Gathering
 from compat.streaming.offload import Offload
 from compat.telemetry.calllog import CallLog
@@ -40,10 +41,12 @@ from compat.vault.buffered import ThinkingVault
 
 @dataclass(slots=True)
 class Gauges:
-    """What is going on just now. Mutable: every field. `serving` are the greenlets that serve calls."""
+    """What is going on just now. Mutable: every field. `serving` are the greenlets that serve calls, `background` is how many
+    of these calls no client waits for."""
 
     in_flight: int = 0
     calls: int = 0
+    background: int = 0
     is_draining: bool = False
     serving: set[Any] = field(default_factory=set)
 
@@ -89,6 +92,7 @@ class Gateway:
     feed: Feed
     keys: ClientKeys
     vault: ThinkingVault
+    responses: ResponseStore
     usage: Usage
     limits: Limits
     answers: AnswerCache

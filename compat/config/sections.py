@@ -267,6 +267,19 @@ class VaultSettings(Section, frozen=True):
     ttl_days: Positive = 14
 
 
+class ResponsesSettings(Section, frozen=True):
+    """`[responses]`: answers of the Responses API that are stored, for clients that go on from them, read them again, or leave meanwhile.
+
+    `path` is the SQLite file, relative to where `app.py` is; with `storage.redis_url` they are kept there. Oldest ones go first beyond
+    `max_mb`.
+    """
+
+    store: bool = False
+    path: str = "data/responses.sqlite"
+    max_mb: Positive = 512
+    ttl_days: Positive = 30
+
+
 class SealingSettings(Section, frozen=True):
     """`[sealing]`: the secret that signs what clients keep of other models' thoughts.
 
@@ -372,6 +385,7 @@ class ConfigurationFile(Section, frozen=True):
     groups: dict[str, GroupSettings] = msgspec.field(default_factory=dict)
     embedded: EmbeddedSettings = EmbeddedSettings()
     vault: VaultSettings = VaultSettings()
+    responses: ResponsesSettings = ResponsesSettings()
     sealing: SealingSettings = SealingSettings()
     circuit: CircuitSettings = CircuitSettings()
     affinity: AffinitySettings = AffinitySettings()

@@ -48,7 +48,7 @@ class Settings(ConfigurationFile, frozen=True):
     postponed: tuple[str, ...] = ()
 
 
-FIXED_SECTIONS = ("log", "vault", "usage", "storage")
+FIXED_SECTIONS = ("log", "vault", "responses", "usage", "storage")
 FIXED_SERVER_KEYS = ("host", "port", "workers", "max_connections", "shutdown_s", "drain_s")
 """What a gateway that runs can't change: where its state is, and what the server was started with."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from compat.calls.call import Origin
 from compat.calls.gateway import Gateway
+from compat.calls.kept import KeptAnswer
 from compat.calls.run import CallRun
 from compat.endpoints.answers import Answer, error_body, json_body
 from compat.endpoints.boundary import fault_of
@@ -17,7 +18,7 @@ from compat.errors import ClientGone, GatewayError, ShuttingDown
 from compat.reuse.single_flight import Reader, Told
 from compat.wire.hops import HOPS_VARIABLE, hops_of
 
-_SSE_HEADERS = [("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-cache"), ("x-accel-buffering", "no")]
+SSE_HEADERS = [("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-cache"), ("x-accel-buffering", "no")]
 GONE = Answer(b"", [], 499)
 """For a client that left; nobody reads it."""
 
@@ -38,7 +39,7 @@ def read_origin(gateway: Gateway, environ: dict[str, Any], client: str | None = 
     )
 
 
-def whole_answer(run: CallRun, watch: ClientWatch, reader: Reader[Told] | None = None) -> Answer:
+def whole_answer(run: CallRun, watch: ClientWatch, reader: Reader[Told] | KeptAnswer | None = None) -> Answer:
     """The answer of a call, its own or the one that it shares."""
     leader: Told = run if reader is None else reader.leader
     try:
@@ -57,7 +58,7 @@ def whole_answer(run: CallRun, watch: ClientWatch, reader: Reader[Told] | None =
     return json_body(body, headers=_headers(run, leader))
 
 
-def streamed_answer(run: CallRun, watch: ClientWatch, reader: Reader[Told] | None = None) -> Answer:
+def streamed_answer(run: CallRun, watch: ClientWatch, reader: Reader[Told] | KeptAnswer | None = None) -> Answer:
     """The status is decided by the first frame: until then an error is an HTTP error, afterwards an event."""
     frames = run.frames() if reader is None else reader
     leader: Told = run if reader is None else reader.leader
@@ -75,7 +76,7 @@ def streamed_answer(run: CallRun, watch: ClientWatch, reader: Reader[Told] | Non
             return GONE
         unless_begun.pop_all()
     body = WatchedFrames(first, frames, watch, partial(_last_frame, run))
-    return Answer(body, [*_SSE_HEADERS, *_headers(run, leader)])
+    return Answer(body, [*SSE_HEADERS, *_headers(run, leader)])
 
 
 def _last_frame(run: CallRun, fault: Exception) -> bytes:

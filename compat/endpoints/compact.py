@@ -6,6 +6,7 @@ import flask
 
 from compat.calls.call import call_from
 from compat.calls.gateway import Gateway
+from compat.calls.kept import going_on
 from compat.calls.run import CallRun
 from compat.endpoints.answers import Answer
 from compat.endpoints.body import read_envelope
@@ -14,6 +15,7 @@ from compat.endpoints.doors import HeadersOf
 from compat.endpoints.hangup import ClientWatch
 from compat.protocols.responses.client import RESPONSES
 from compat.protocols.responses.compaction import compacted, triggered
+from compat.protocols.responses.state import wish_of
 from compat.wire.envelope import Envelope
 
 
@@ -28,6 +30,9 @@ def compact_blueprint(gateway: Gateway) -> flask.Blueprint:
         origin = read_origin(gateway, environ)
         origin["headers"] = headers_of(environ)
         envelope = read_envelope(environ, gateway.settings.server, gateway.offload)
+        if gateway.responses.is_on:
+            wish = gateway.offload.run(envelope.body, lambda: wish_of(envelope))
+            envelope = going_on(gateway, origin["client"], wish, envelope)
         asked = gateway.offload.run(envelope.body, lambda: triggered(envelope))
         run = CallRun(gateway, call_from(RESPONSES, asked, **origin))
         return _compacted(asked, whole_answer(run, ClientWatch(environ))).response()

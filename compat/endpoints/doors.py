@@ -14,6 +14,7 @@ import flask
 
 from compat.calls.call import Call, Origin, call_from
 from compat.calls.gateway import Gateway
+from compat.calls.kept import Kept, KeptAnswer
 from compat.calls.run import CallRun
 from compat.endpoints.answers import Answer
 from compat.endpoints.body import read_envelope
@@ -21,7 +22,7 @@ from compat.endpoints.calls import read_origin, streamed_answer, whole_answer
 from compat.endpoints.hangup import ClientWatch
 from compat.protocols import CLIENT_PROTOCOLS
 from compat.protocols.client_protocol import ClientProtocol
-from compat.reuse.single_flight import flight_key
+from compat.reuse.single_flight import Reader, Told, flight_key
 from compat.wire.envelope import Envelope
 
 
@@ -53,15 +54,27 @@ class Door:
         gateway = self._gateway
         origin = read_origin(gateway, environ, client)
         origin["headers"] = self._headers(environ)
-        call = self._call(read_envelope(environ, gateway.settings.server, gateway.offload), origin)
-        key = self._flight_key(call, environ)
-        run = CallRun(gateway, call, environ.get("compat.outlet") if key is None else None)
-        watch = ClientWatch(environ)
-        reader = gateway.flights.join(key, run, run.frames() if call.is_stream else _once(run)) if key is not None else None
-        answer = streamed_answer if call.is_stream else whole_answer
-        return answer(run, watch, reader)
+        return self.answer(read_envelope(environ, gateway.settings.server, gateway.offload), origin, environ)
 
-    def _call(self, envelope: Envelope, origin: Origin) -> Call:
+    def answer(self, envelope: Envelope, origin: Origin, environ: dict[str, Any], kept: Kept | None = None) -> Answer:
+        """Answer one call; `kept` is what becomes of the answer besides. Errors: as above."""
+        gateway = self._gateway
+        call = self.call(envelope, origin)
+        key = self._flight_key(call, environ)
+        run = CallRun(gateway, call, environ.get("compat.outlet") if key is None and kept is None else None)
+        watch = ClientWatch(environ)
+        reader: Reader[Any] | None = None
+        if key is not None:
+            reader = gateway.flights.join(key, run, run.frames() if call.is_stream else _once(run))
+        shown: Reader[Any] | KeptAnswer | None = reader
+        if kept is not None:
+            leader: Told = reader.leader if reader is not None else run
+            frames = reader or (run.frames() if call.is_stream else _once(run))
+            shown = KeptAnswer(frames, leader, kept.frames if call.is_stream else kept.whole)
+        return (streamed_answer if call.is_stream else whole_answer)(run, watch, shown)
+
+    def call(self, envelope: Envelope, origin: Origin) -> Call:
+        """The call that an envelope stands for. Errors: `BadRequest`."""
         if not self.protocol.reads_all:
             return call_from(self.protocol, envelope, **origin)
         return self._gateway.offload.run(envelope.body, lambda: call_from(self.protocol, envelope, **origin))

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
+from functools import partial
 from typing import Any
 
 from websockets.frames import CloseCode
 
 from compat.calls.call import Call, call_from
 from compat.calls.gateway import Gateway
+from compat.calls.kept import KeptAnswer, history, kept_for
 from compat.calls.run import CallRun
 from compat.endpoints.answers import Answer, error_body
 from compat.endpoints.boundary import fault_of
@@ -24,8 +26,9 @@ from compat.endpoints.websocket import WebSocket
 from compat.errors import BadRequest, ClientGone, GatewayError
 from compat.protocols.client_protocol import ClientProtocol
 from compat.protocols.responses.socket import AnswerMessages, Create, Memory, error_message, read_create, warmed_up
-from compat.wire.envelope import client_envelope
+from compat.wire.envelope import Envelope, client_envelope
 
+Frames = Generator[bytes, None, None] | KeptAnswer
 PATH = "/v1/responses"
 PING_S = 30.0
 IDLE_S = 900.0
@@ -50,15 +53,18 @@ class SocketDoor:
         settings = self._gateway.settings.server
         if not settings.websockets or "compat.outlet" not in environ:
             raise BadRequest("WebSockets are not served here: send POST /v1/responses.", status=426, headers=(("upgrade", "HTTP/1.1"),))
-        read_origin(self._gateway, environ)
+        client = read_origin(self._gateway, environ)["client"]
         socket = WebSocket(environ, settings.max_body_bytes, self._gateway.offload)
-        return Answer(Session(self._gateway, self, dict(environ), socket).run(), socket.headers, 101)
+        return Answer(Session(self._gateway, self, dict(environ), socket, client).run(), socket.headers, 101)
 
     def call(self, create: Create, environ: dict[str, Any]) -> Call:
         """The call that a message asks for. Errors: as of any call."""
         origin = read_origin(self._gateway, environ)
         origin["headers"] = self._headers(environ)
-        return call_from(self.protocol, create.envelope, **origin)
+        envelope = create.envelope
+        if self._gateway.responses.is_on:  # stored here, and nowhere else
+            envelope = Envelope(envelope.replaced({"store": b"false"}))
+        return call_from(self.protocol, envelope, **origin)
 
 
 class Session:
@@ -67,7 +73,7 @@ class Session:
     It keeps the gateway that it began with, so it ends where another one has taken its place: the client opens the next there.
     """
 
-    def __init__(self, gateway: Gateway, door: SocketDoor, environ: dict[str, Any], socket: WebSocket) -> None:
+    def __init__(self, gateway: Gateway, door: SocketDoor, environ: dict[str, Any], socket: WebSocket, client: str) -> None:
         self._gateway = gateway
         self._door = door
         self._protocol = door.protocol
@@ -75,7 +81,8 @@ class Session:
         self._socket = socket
         self._outlet = environ["compat.outlet"]
         self._changes = gateway.following.changes
-        self._memory = Memory(gateway.settings.server.max_body_bytes)
+        most_bytes, store = gateway.settings.server.max_body_bytes, gateway.responses
+        self._memory = Memory(most_bytes, partial(history, store, client, most_bytes=most_bytes) if store.is_on else None)
 
     def run(self) -> Iterator[bytes]:
         """Serve the connection to its end; all but the first bytes go out by themselves."""
@@ -142,7 +149,7 @@ class Session:
             call = self._door.call(create, environ)
             if create.generates:
                 run = CallRun(self._gateway, call)
-                self._send_all(run.frames(), run, messages)
+                self._send_all(self._kept(run, create), run, messages)
             else:
                 answer_id = self._protocol.answer_id(self._gateway.clock.new_id())
                 self._socket.send(messages.of(warmed_up(answer_id, call.model, int(self._gateway.clock.now()))))
@@ -152,7 +159,14 @@ class Session:
             else:
                 self._memory.forget(create.previous)
 
-    def _send_all(self, frames: Generator[bytes, None, None], run: CallRun, messages: AnswerMessages) -> None:
+    def _kept(self, run: CallRun, create: Create) -> Frames:
+        """The answer's frames, on their way to the store where there is one."""
+        gateway = self._gateway
+        if not gateway.responses.is_on:
+            return run.frames()
+        return KeptAnswer(run.frames(), run, kept_for(gateway, run.call.client, create.wish, self._protocol).frames)
+
+    def _send_all(self, frames: Frames, run: CallRun, messages: AnswerMessages) -> None:
         try:
             while True:
                 with self._socket:

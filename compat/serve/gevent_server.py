@@ -323,8 +323,8 @@ class Server:
         return left
 
     def _wait(self, bound_s: float) -> None:
-        """Until all answers are written, for at most `bound_s`. A call that is over may still have bytes to send."""
+        """Until all answers are written, or stored, for at most `bound_s`. A call that is over may still have bytes to send."""
         clock = self._gateway.clock.monotonic
         deadline_s = clock() + bound_s
-        while self._server.answering and clock() < deadline_s:
+        while (self._server.answering or self._gateway.gauges.background) and clock() < deadline_s:
             gevent.sleep(_POLL_S)

@@ -287,7 +287,8 @@ def test_an_upstream_that_has_only_chats_is_learnt_within_the_call(start_gateway
         ("/responses", {"model": "nobody", "input": "Hi"}, 400, "model_not_found"),
         ("/responses", {"model": ALIAS, "input": []}, 400, None),
         ("/responses", [], 400, None),
-        ("/responses/resp_1/cancel", {}, 404, "unknown_url"),
+        ("/responses/resp_1/cancel", {}, 404, "response_not_found"),
+        ("/responses/resp_1/unknown", {}, 404, "unknown_url"),
     ],
 )
 def test_our_own_errors_have_this_protocols_shape(site: Site, path: str, body: Any, status: int, code: str | None) -> None:

@@ -200,7 +200,7 @@ def test_with_its_first_upstream_a_gateway_needs_the_engine_that_runs_no_more(tm
 
 LASTING = (
     *("clock", "log", "transport", "vault", "usage", "metrics", "traces", "started_s", "gauges", "following", "scales", "refusals"),
-    *("cache_watch", "offload", "feed"),
+    *("cache_watch", "offload", "feed", "responses"),
 )
 OTHERS = {
     "keys": "keys",

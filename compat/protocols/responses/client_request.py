@@ -109,6 +109,12 @@ def read_request(envelope: Envelope) -> Request:
     )
 
 
+def previous_not_found(answer_id: str) -> BadRequest:
+    """Nobody can go on from that answer, in the words that clients know."""
+    words = f"Previous response with id '{answer_id[:100]}' not found."
+    return BadRequest(words, param="previous_response_id", code="previous_response_not_found")
+
+
 def echoed_of(envelope: Envelope) -> dict[str, Any]:
     """The fields of a request that its answer gives back; lists of tools keep their bytes."""
     present = (name for name in ECHOED if name in envelope and not envelope.is_null(name))
@@ -117,13 +123,8 @@ def echoed_of(envelope: Envelope) -> dict[str, Any]:
 
 def _check_stored(envelope: Envelope) -> None:
     """`BadRequest` for what needs answers that were stored."""
-    previous = envelope.value("previous_response_id")
-    if previous:
-        raise BadRequest(
-            f"Previous response with id '{str(previous)[:100]}' not found.",
-            param="previous_response_id",
-            code="previous_response_not_found",
-        )
+    if previous := envelope.value("previous_response_id"):
+        raise previous_not_found(str(previous))
     for name, words in _STORED.items():
         if envelope.value(name):
             raise Unsupported(words, param=name)

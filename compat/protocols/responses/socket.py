@@ -10,20 +10,21 @@ also with `store: false`. Source: OpenAI's guide to the WebSocket mode.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from compat import jsonio
 from compat.errors import BadRequest
+from compat.protocols.responses.client_request import SEALED, previous_not_found
 from compat.protocols.responses.response_object import ResponseHead, usage_object
+from compat.protocols.responses.state import Wish, check_outputs, items_of
 from compat.wire.envelope import Envelope
 from compat.wire.sse import blocks_of, data_frame, parse_event
 from compat.wire.usage import Usage
 
 _CREATE = "response.create"
-_SEALED = "reasoning.encrypted_content"
 _BESIDE = frozenset({"type", "stream", "background", "generate", "stream_id", "previous_response_id"})
 """Keys of a message that its call has not."""
 _MOST_ANSWERS = 8
@@ -43,13 +44,13 @@ class _Event(msgspec.Struct, frozen=True):
 
 
 _event = msgspec.json.Decoder(_Event).decode
-_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 class Create(msgspec.Struct, frozen=True):
     """One message that asks for an answer: the call's envelope, the items of its input, `stream_id` for the events of its answer.
 
-    `previous` is the answer that it goes on from. `generates`: whether there is an answer at all; else the input is only remembered.
+    `previous` is the answer that it goes on from. `generates`: whether there is an answer at all; else the input is only remembered. `wish`
+    says what is to be stored.
     """
 
     envelope: Envelope
@@ -57,24 +58,25 @@ class Create(msgspec.Struct, frozen=True):
     stream_id: str = ""
     generates: bool = True
     previous: str = ""
+    wish: Wish = Wish()
 
 
 class Memory:
-    """What went before each of the last answers of a connection, at most `most_bytes` in all. Mutable: the answers, the oldest first."""
+    """What went before each of the last answers of a connection, at most `most_bytes` in all; `older` finds
+    those that it does not remember. Mutable: the answers, the oldest first."""
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(self, most_bytes: int, older: Callable[[str], Sequence[bytes]] | None = None) -> None:
         self._most_bytes = most_bytes
+        self._older = older
         self._answers: dict[str, tuple[bytes, ...]] = {}
 
     def before(self, answer_id: str) -> tuple[bytes, ...]:
         """The items up to the end of that answer. Errors: `BadRequest`, in the words that clients know."""
-        if (items := self._answers.get(answer_id)) is None:
-            raise BadRequest(
-                f"Previous response with id '{answer_id[:100]}' not found.",
-                param="previous_response_id",
-                code="previous_response_not_found",
-            )
-        return items
+        if (items := self._answers.get(answer_id)) is not None:
+            return items
+        if self._older is None:
+            raise previous_not_found(answer_id)
+        return tuple(self._older(answer_id))
 
     def keep(self, answer_id: str, items: tuple[bytes, ...]) -> None:
         """Remember an answer; the oldest ones go where there is no room."""
@@ -101,26 +103,26 @@ def read_create(envelope: Envelope, memory: Memory) -> Create:
     previous = envelope.value("previous_response_id")
     if previous is not None and not isinstance(previous, str):
         raise BadRequest("'previous_response_id' must be a string.", param="previous_response_id")
-    items = (memory.before(previous) if previous else ()) + _input_of(envelope)
+    own = items_of(envelope)
+    wish = Wish(envelope.value("store") is not False, previous=previous or "", items=own)
+    before = memory.before(previous) if previous else ()
+    if before:
+        try:
+            check_outputs(before, own)
+        except BadRequest:
+            memory.forget(previous or "")
+            raise
+    items = (*before, *own)
     include = envelope.value("include")
     wanted = include if isinstance(include, list) else []
     changes = {"input": b"[%s]" % b",".join(items), "stream": b"true"}
-    if _SEALED not in wanted:  # the next answer may go on from this one
-        changes["include"] = jsonio.encode([*wanted, _SEALED])
+    if SEALED not in wanted:  # the next answer may go on from this one
+        changes["include"] = jsonio.encode([*wanted, SEALED])
     call = Envelope(envelope.without(_BESIDE).replaced(changes))
     stream_id = envelope.value("stream_id")
-    return Create(call, items, stream_id if isinstance(stream_id, str) else "", envelope.value("generate") is not False, previous or "")
-
-
-def _input_of(envelope: Envelope) -> tuple[bytes, ...]:
-    """The items of an input, each as it was written; a text is the user's."""
-    if envelope.starts_with("input", b"["):
-        return tuple(bytes(item) for item in _items(envelope["input"]))
-    if envelope.starts_with("input", b'"'):
-        return (b'{"type":"message","role":"user","content":%s}' % envelope["input"],)
-    if "input" in envelope and not envelope.is_null("input"):
-        raise BadRequest("'input' must be a string or a list of items.", param="input")
-    return ()
+    return Create(
+        call, items, stream_id if isinstance(stream_id, str) else "", envelope.value("generate") is not False, previous or "", wish
+    )
 
 
 class AnswerMessages:

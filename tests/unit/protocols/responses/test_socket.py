@@ -9,6 +9,7 @@ import pytest
 from compat import jsonio
 from compat.errors import BadRequest
 from compat.protocols.responses.socket import AnswerMessages, Memory, error_message, read_create, warmed_up
+from compat.protocols.responses.state import Wish
 from compat.wire.envelope import Envelope
 from compat.wire.sse import KEEP_ALIVE, data_frame
 
@@ -97,6 +98,27 @@ def test_an_answer_that_is_forgotten_is_not_found_and_the_others_are() -> None:
     assert memory.before("resp_2") == (b"{}",)
     with pytest.raises(BadRequest, match="not found"):
         memory.before("resp_1")
+
+
+def test_an_older_answer_is_looked_for_elsewhere() -> None:
+    memory = Memory(100, lambda name: [name.encode()])
+    memory.keep("resp_1", (ONE,))
+    assert (memory.before("resp_1"), memory.before("resp_0")) == ((ONE,), (b"resp_0",))
+
+
+def test_a_result_of_no_call_is_refused_and_nobody_goes_on_from_that_answer() -> None:
+    memory = Memory(100)
+    memory.keep("resp_1", (ONE,))
+    output = {"type": "function_call_output", "call_id": "call_1", "output": ""}
+    with pytest.raises(BadRequest, match="No tool call found for function call output with call_id call_1"):
+        read_create(message(input=[output], previous_response_id="resp_1"), memory)
+    with pytest.raises(BadRequest, match="Previous response with id 'resp_1' not found"):
+        read_create(message(input=[output], previous_response_id="resp_1"), memory)
+
+
+def test_what_is_to_be_stored_is_said() -> None:
+    assert read_create(message(input=[{"id": 1}]), Memory(99)).wish == Wish(True, items=(ONE.replace(b" ", b""),))
+    assert not read_create(message(store=False), Memory(99)).wish.stores
 
 
 def test_no_more_than_a_few_answers_are_remembered() -> None:
