@@ -112,16 +112,21 @@ def _places_can_be_written(places: Mapping[str, Path], say: Callable[[str], None
 def _redis_answers(url: str, say: Callable[[str], None]) -> bool:
     if not url:
         return True
+    fault = redis_fault(url)
+    say(f"storage    FAULT {fault}" if fault else "storage    the Redis of storage.redis_url answers")
+    return not fault
+
+
+def redis_fault(url: str) -> str:
+    """Why the Redis at `url` can't be used, without its password; empty where it answers."""
     client = redis_client(url)
     try:
         client.ping()
     except redis_errors() as error:
-        say(f"storage    FAULT the Redis of storage.redis_url can't be used: {type(error).__name__} at {_address(url)}")
-        return False
+        return f"the Redis of storage.redis_url can't be used: {type(error).__name__} at {_address(url)}"
     finally:
         client.close()
-    say("storage    the Redis of storage.redis_url answers")
-    return True
+    return ""
 
 
 def _address(url: str) -> str:

@@ -2,7 +2,7 @@
 
     examine(gateway, surroundings) -> findings, the worst first
 
-Each part of the page is a function of the table `_PARTS`: keys, upstreams, models, disk, port, clients.
+Each part of the page is a function of the table `_PARTS`: keys, upstreams, models, Redis, search, disk, port, clients.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from __future__ import annotations
 import contextlib
 import shutil
 import socket
+import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from compat.calls.gateway import Gateway
-from compat.check import exposed_keys
+from compat.check import exposed_keys, redis_fault
+from compat.config.settings import is_loopback
 from compat.endpoints.health import route_text
 from compat.errors import GatewayError
 from compat.service.health import ask_health
@@ -94,6 +96,21 @@ def _models(gateway: Gateway, _: Surroundings) -> Iterator[Finding]:
         yield Finding(found.severity, found.message)
 
 
+def _redis(gateway: Gateway, _: Surroundings) -> Iterator[Finding]:
+    url = gateway.settings.storage.redis_url
+    if url and (fault := redis_fault(url)):
+        yield Finding("error", f"{fault[:1].upper()}{fault[1:]}: start it, or correct its address. Until then nothing is shared.")
+
+
+def _search(gateway: Gateway, _: Surroundings) -> Iterator[Finding]:
+    """Whether the search endpoint finds something; one search is made."""
+    try:
+        if gateway.search is not None:
+            gateway.search("openai-compat")
+    except GatewayError as error:
+        yield Finding("warning", f"Clients can't search: {error} Start the search endpoint, or correct search.url.")
+
+
 def _disk(_: Gateway, around: Surroundings) -> Iterator[Finding]:
     low: set[Path] = set()
     for name, path in around.places.items():
@@ -109,19 +126,31 @@ def _disk(_: Gateway, around: Surroundings) -> Iterator[Finding]:
 
 def _port(gateway: Gateway, _: Surroundings) -> Iterator[Finding]:
     """Whether the port is this gateway's to take, or one answers there already."""
-    host, port = gateway.settings.server.host, gateway.settings.server.port
-    there = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104  # compared, not bound
-    try:
-        socket.create_connection((there, port), _CONNECT_S).close()
-    except OSError:
+    host, port, there = gateway.settings.server.host, gateway.settings.server.port, _own_host(gateway)
+    if not _somebody_listens(there, port):
         return
     health = ask_health(f"http://{f'[{there}]' if ':' in there else there}:{port}")
     if not health.is_well:
         yield Finding("error", f"Another program has the port {port} of {host}: stop it, or choose another with --port.")
 
 
+def _own_host(gateway: Gateway) -> str:
+    """Where this gateway can be called from this machine."""
+    host = gateway.settings.server.host
+    return "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104  # compared, not bound
+
+
+def _somebody_listens(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), _CONNECT_S).close()
+    except OSError:
+        return False
+    return True
+
+
 def _clients(gateway: Gateway, around: Surroundings) -> Iterator[Finding]:
     broken: set[Path] = set()
+    callers: list[str] = []
     for client in LOOKED_AT:
         title, place = clients()[client].title, PLACES[client](around.environment, around.home)
         try:
@@ -133,20 +162,31 @@ def _clients(gateway: Gateway, around: Surroundings) -> Iterator[Finding]:
             continue
         if found is not None:
             path, look = found
+            callers += [title] if _is_own(gateway, look.base_url) else []
             for words in client_faults(gateway, look):
                 yield Finding("warning", f"{title} ({path}) {words}: run `{gateway.settings.command} setup {client}` again.")
+    server, command = gateway.settings.server, gateway.settings.command
+    if callers and not _somebody_listens(_own_host(gateway), server.port):
+        yield Finding(
+            "note", f"No gateway listens on port {server.port}, which the settings of {', '.join(callers)} name: start it with `{command}`."
+        )
 
 
 def client_faults(gateway: Gateway, look: Look) -> Iterator[str]:
-    """What is wrong with a client's settings for this gateway; where they name another one, its keys and models are not judged."""
-    server = gateway.settings.server
-    hosts = {server.host, "127.0.0.1", "localhost", "[::1]", *server.allowed_hosts}
+    """What is wrong with a client's settings for this gateway.
+
+    Where they name another one, its keys and models are not judged; on this machine, whether it is there.
+    """
     try:
         root = gateway_url(look.base_url)
     except ValueError:
         yield f"calls {look.base_url[:100]!r}, which is no address"
         return
-    if not any(root == f"http://{host}:{server.port}/v1" for host in hosts):
+    if not _is_own(gateway, root):
+        where = urllib.parse.urlsplit(root)
+        name, port = where.hostname or "", where.port or {"http": 80, "https": 443}[where.scheme]
+        if is_loopback(name) and not _somebody_listens(name, port):
+            yield f"calls port {port} of this machine, where nobody listens; this gateway has port {gateway.settings.server.port}"
         return
     if look.key is not None and gateway.keys.are_required and not gateway.keys.admits(f"Bearer {look.key}"):
         yield "sends a key that is not accepted" if look.key not in {"", ANY_KEY} else "sends no client key, and one is needed"
@@ -154,6 +194,15 @@ def client_faults(gateway: Gateway, look: Look) -> Iterator[str]:
     if unknown:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         yield f"names a model that is not offered, '{unknown[0][:100]}'{more}"
+
+
+def _is_own(gateway: Gateway, url: str) -> bool:
+    """Whether a client's address is this gateway's."""
+    server = gateway.settings.server
+    hosts = {server.host, "127.0.0.1", "localhost", "[::1]", *server.allowed_hosts}
+    with contextlib.suppress(ValueError):
+        return gateway_url(url) in {f"http://{host}:{server.port}/v1" for host in hosts}
+    return False
 
 
 def _is_known(gateway: Gateway, name: str) -> bool:
@@ -164,4 +213,13 @@ def _is_known(gateway: Gateway, name: str) -> bool:
     return True
 
 
-_PARTS: tuple[Callable[[Gateway, Surroundings], Iterator[Finding]], ...] = (_keys, _upstreams, _models, _disk, _port, _clients)
+_PARTS: tuple[Callable[[Gateway, Surroundings], Iterator[Finding]], ...] = (
+    _keys,
+    _upstreams,
+    _models,
+    _redis,
+    _search,
+    _disk,
+    _port,
+    _clients,
+)

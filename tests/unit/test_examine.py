@@ -20,6 +20,9 @@ from compat.examine import LEAST_FREE_BYTES, Finding, Surroundings, doctor, exam
 from compat.routing.discovery import Discovery
 from compat.upstream.client import Upstream
 from compat.upstream.listing import Listing
+from tests.fakes.redis_server import RedisServer, needs_redis
+from tests.fakes.searching import searx
+from tests.fakes.upstream import Answer, FakeUpstream
 from tests.unit.builders import make_gateway
 
 UPSTREAM: dict[str, Any] = {"kind": "openai", "base_url": "http://ok.example/v1", "api_keys": ["sk-12345678"]}
@@ -136,7 +139,54 @@ def test_clients_that_are_set_up_well_or_for_another_gateway_are_no_matter(tmp_p
     kilo(tmp_path, f"http://127.0.0.1:{port}/v1", models={"claude-4-sonnet": {}})
     claude(tmp_path, "http://gateway.example", ANTHROPIC_MODEL="no-such-model")
     codex(tmp_path, 'model = "gpt-5.5"\n')
-    assert found(gateway_of(tmp_path, port), around(tmp_path)) == []
+    note = f"NOTE     No gateway listens on port {port}, which the settings of Kilo Code name: start it with `python app.py`."
+    assert found(gateway_of(tmp_path, port), around(tmp_path)) == [note]
+
+
+def test_a_client_that_calls_a_port_where_nobody_listens_is_named(tmp_path: Path, port: int) -> None:
+    claude(tmp_path, f"http://localhost:{port}")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        kilo(tmp_path, f"http://127.0.0.1:{other.getsockname()[1]}/v1")  # it may be another gateway
+        (line,) = found(gateway_of(tmp_path, 28_889 if port != 28_889 else 28_890), around(tmp_path))
+    assert (
+        f"Claude Code ({tmp_path}/.claude/settings.json) calls port {port} of this machine, where nobody listens; this gateway has port 288"
+        in line
+    )
+    assert line.endswith(": run `python app.py setup claude` again.")
+
+
+def test_a_redis_that_can_not_be_used_is_an_error_without_its_password(tmp_path: Path, port: int) -> None:
+    gateway = gateway_of(tmp_path, port, storage={"redis_url": f"redis://:canary@127.0.0.1:{port}/0"})
+    (line,) = found(gateway, around(tmp_path))
+    assert line.startswith("ERROR    The Redis of storage.redis_url can't be used: ")
+    assert line.endswith(f" at 127.0.0.1:{port}: start it, or correct its address. Until then nothing is shared.")
+
+
+@needs_redis
+def test_a_redis_that_answers_is_no_matter(tmp_path: Path, port: int) -> None:
+    with RedisServer() as server:
+        assert found(gateway_of(tmp_path, port, storage={"redis_url": server.url}), around(tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "line"),
+    [
+        (searx, ""),
+        (lambda _: Answer(status=403), "WARNING  Clients can't search: The search endpoint answered with status 403. SearXNG needs 'json'"),
+    ],
+)
+def test_a_search_endpoint_is_tried(tmp_path: Path, port: int, answer: Any, line: str) -> None:
+    with FakeUpstream() as endpoint:
+        endpoint.default = answer
+        lines = found(gateway_of(tmp_path, port, search={"url": f"http://127.0.0.1:{endpoint.port}/search"}), around(tmp_path))
+    assert len(lines) == bool(line)
+    assert "".join(lines).startswith(line)
+
+
+def test_a_search_endpoint_that_is_not_there_is_named(tmp_path: Path, port: int) -> None:
+    (line,) = found(gateway_of(tmp_path, port, search={"url": f"http://127.0.0.1:{port}/search"}), around(tmp_path))
+    assert line.startswith("WARNING  Clients can't search: No connection to ")
+    assert line.endswith(" Start the search endpoint, or correct search.url.")
 
 
 def test_clients_whose_models_or_keys_are_not_those_of_the_gateway_are_named(tmp_path: Path, port: int) -> None:
@@ -148,7 +198,7 @@ def test_clients_whose_models_or_keys_are_not_those_of_the_gateway_are_named(tmp
         'model = "gone-3"\nmodel_provider = "openai-compat"\n'
         f'[model_providers.openai-compat]\nbase_url = "{root}/v1"\nexperimental_bearer_token = "sk-any"\n',
     )
-    lines = found(gateway_of(tmp_path, port, keys={"laptop": {"hash": DIGEST}}), around(tmp_path))
+    lines, names = found(gateway_of(tmp_path, port, keys={"laptop": {"hash": DIGEST}}), around(tmp_path)), "Kilo Code, Claude Code, Codex"
     kilo_path, claude_path, codex_path = (
         tmp_path / name for name in (".config/kilo/kilo.jsonc", ".claude/settings.json", ".codex/config.toml")
     )
@@ -158,6 +208,7 @@ def test_clients_whose_models_or_keys_are_not_those_of_the_gateway_are_named(tmp
         f"WARNING  Claude Code ({claude_path}) sends a key that is not accepted: run `python app.py setup claude` again.",
         f"WARNING  Codex ({codex_path}) sends no client key, and one is needed: run `python app.py setup codex` again.",
         f"WARNING  Codex ({codex_path}) names a model that is not offered, 'gone-3': run `python app.py setup codex` again.",
+        f"NOTE     No gateway listens on port {port}, which the settings of {names} name: start it with `python app.py`.",
     ]
 
 
