@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import datetime
 import difflib
-import os
 import re
 import shutil
-import stat
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +24,7 @@ from compat.setup.files import ClientFile
 from compat.setup.offers import main_model, read_offers
 from compat.setup.proof import DIALECTS, Proof, ProofError, prove
 from compat.setup.undo import remember
-from compat.storage.whole_file import replace_file
+from compat.storage.whole_file import keep_mode, replace_file
 
 ANY_KEY = "sk-any"
 _LIST_TIMEOUT_S = 10
@@ -183,7 +181,7 @@ def _write(order: SetupOrder, file: ClientFile, say: Callable[[str], None]) -> N
     existing = _read(path)
     copy = path.with_name(f"{path.name}.backup-{order.now:%Y%m%d-%H%M%S}")
     if existing is None:
-        remember(order.record, order.client, path, None, file.text, (), copy)
+        remember(order.record, order.client, path, None, file.text, (), copy, file.values)
         _replace(path, file.text, is_new=True)
         say(f"Written: {path}")
         return
@@ -194,7 +192,7 @@ def _write(order: SetupOrder, file: ClientFile, say: Callable[[str], None]) -> N
     if file.merge is None:
         say(f"Not changed, because it exists: {path}\nAdd this to it:\n\n{file.text}")
         return
-    kept = remember(order.record, order.client, path, existing, text, file.ours, copy)
+    kept = remember(order.record, order.client, path, existing, text, file.ours, copy, file.values)
     if kept == copy:
         shutil.copy2(path, copy)
     _replace(path, text, is_new=False)
@@ -222,13 +220,12 @@ def _read(path: Path) -> str | None:
 
 def _replace(path: Path, text: str, *, is_new: bool) -> None:
     """Write the whole file at once; it may hold a key, so a new one is the user's alone."""
-
-    def keep_mode(descriptor: int) -> None:
-        if not is_new and hasattr(os, "fchmod"):  # Windows has no modes of this kind
-            os.fchmod(descriptor, stat.S_IMODE(path.stat().st_mode))
-
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, text.encode("utf-8"), keep_mode)
+    data = text.encode("utf-8")
+    if is_new:
+        replace_file(path, data)
+    else:
+        replace_file(path, data, keep_mode(path))
 
 
 def _session() -> requests.Session:

@@ -17,9 +17,11 @@ from typing import Any
 from compat.setup import claude, codex, crush, kilo, qwen, zed
 from compat.setup.jsonc import is_empty, json_text, with_values
 from compat.setup.offers import Offer
+from compat.setup.undo import Written, written
 from compat.setup.written import aider_metadata, aider_text, continue_text, roo_text
 
 Offers = Sequence[Offer]
+Merge = Callable[[str], str]
 Place = Callable[[Mapping[str, str], Path], Path]
 """Where a client looks for its file, by the environment and the user's home."""
 
@@ -29,14 +31,15 @@ class ClientFile:
     """A file of a client. `path` begins with `~` or is relative to where the command runs.
 
     Where it is merged, `merge` puts ours into the text of a file (`JsoncError`, `TomlError`), `place` says where it is, and `ours`
-    names what in it is ours.
+    names what in it is ours; in JSON `values` are its places and what is written there.
     """
 
     path: str
     text: str
-    merge: Callable[[str], str] | None = None
+    merge: Merge | None = None
     place: Place | None = None
     ours: tuple[str, ...] = ()
+    values: tuple[Written, ...] = ()
 
 
 Maker = Callable[[str, Offers, str, str], ClientFile]
@@ -47,14 +50,22 @@ def _written(text: Callable[[Offers, str, str], str]) -> Maker:
     return lambda path, offers, base_url, key: ClientFile(path, text(offers, base_url, key))
 
 
-def _json(client: str, config: Callable[[Offers, str, str], Mapping[str, Any]], ours: Sequence[Sequence[str]]) -> Maker:
+def _merged(path: str, text: str, merge: Merge, place: Place, document: Mapping[str, Any], ours: Sequence[tuple[str, ...]]) -> ClientFile:
+    """A file of JSON, in which what `document` has at the paths `ours` is ours."""
+    return ClientFile(path, text, merge, place, tuple(".".join(one) for one in ours), written(document, ours))
+
+
+def _json(client: str, config: Callable[[Offers, str, str], Mapping[str, Any]], ours: Sequence[tuple[str, ...]]) -> Maker:
     """A file of JSON, in which the values at the paths `ours` are ours."""
 
     def make(path: str, offers: Offers, base_url: str, key: str) -> ClientFile:
         document = config(offers, base_url, key)
         text = json_text(document)
-        names = tuple(".".join(one) for one in ours)
-        return ClientFile(path, text, lambda there: text if is_empty(there) else with_values(there, document, ours), PLACES[client], names)
+
+        def merge(there: str) -> str:
+            return text if is_empty(there) else with_values(there, document, ours)
+
+        return _merged(path, text, merge, PLACES[client], document, ours)
 
     return make
 
@@ -62,17 +73,16 @@ def _json(client: str, config: Callable[[Offers, str, str], Mapping[str, Any]], 
 def _kilo(client: str) -> Maker:
     def make(path: str, offers: Offers, base_url: str, key: str) -> ClientFile:
         document = kilo.kilo_config(offers, base_url, key, client)
-        names = tuple(".".join(one) for one in kilo.ours(client))
         merge = partial(kilo.merged, document=document, client=client)
-        return ClientFile(path, kilo.kilo_text(document, client), merge, PLACES[client], names)
+        return _merged(path, kilo.kilo_text(document, client), merge, PLACES[client], document, kilo.ours(client))
 
     return make
 
 
 def _claude(path: str, offers: Offers, base_url: str, key: str) -> ClientFile:
     document = claude.claude_config(offers, base_url, key)
-    names = tuple(f"env.{name}" for name in document["env"])
-    return ClientFile(path, json_text(document), partial(claude.merged, document=document), PLACES["claude"], names)
+    merge = partial(claude.merged, document=document)
+    return _merged(path, json_text(document), merge, PLACES["claude"], document, [("env", name) for name in document["env"]])
 
 
 def _codex(path: str, offers: Offers, base_url: str, key: str) -> ClientFile:

@@ -109,6 +109,48 @@ def with_value(text: str, path: Sequence[str], value: Any) -> str:
     return text[: node.start] + style.write(value, _indent_at(text, node.start)) + text[node.end :]
 
 
+def value_at(value: Any, path: Sequence[str], default: Any = None) -> Any:
+    """What stands at `path` in nested objects, or `default`."""
+    for key in path:
+        if not isinstance(value, dict) or key not in value:
+            return default
+        value = value[key]
+    return value
+
+
+def without_value(text: str, path: Sequence[str]) -> str:
+    """`text` without the member at `path`, and without the objects that held nothing else. Errors: `JsoncError`."""
+    node, plain = parse(text), plain_json(text)
+    above: list[tuple[Sequence[Member], int]] = []
+    for key in path:
+        members = members_of(plain, node)
+        at = next((place for place, member in enumerate(members) if member.key == key), None)
+        if at is None:
+            return text
+        above.append((members, at))
+        node = members[at].node
+    while len(above) > 1 and len(above[-1][0]) == 1:
+        above.pop()
+    return _removed(text, *above[-1])
+
+
+def _removed(text: str, members: Sequence[Member], at: int) -> str:
+    """`text` without one of the members of an object, its comma, and its lines where nothing else stands on them."""
+    bare = _without_comments(text)
+    start, end = members[at].start, members[at].node.end
+    after = _after_space(bare, end)
+    before = None
+    if bare[after] == ",":
+        end = after + 1
+    elif at:
+        before = bare.index(",", members[at - 1].node.end)
+    line_end = text.find("\n", end)
+    if not _line_before(text, start).strip(" \t") and line_end >= 0 and not text[end:line_end].strip(" \t\r"):
+        start, end = text.rfind("\n", 0, start) + 1, line_end + 1
+    head = text[:start] if before is None else text[:before] + text[before + 1 : start]
+    return head + text[end:]
+
+
 def plain_json(text: str) -> str:
     """A text of the same length, with spaces for what only JSON with comments has. Errors: `JsoncError`."""
     return _COMMA.sub(lambda match: match["before"] + " " * len(match["comma"] or ""), _without_comments(text))

@@ -1,35 +1,46 @@
 """What set-up changed, so that `setup CLIENT --undo` can put it back: `data/setup.json`, mode 0600.
 
     remember(record, client, path, before, after, ...)   before a file is written: records it, and says where its copy is to be
-    undo(record, client, say)                            puts files back that are still as set-up left them
+    undo(record, client, say)                            puts files back
 
-Several runs of a set-up are one change: the copy is of the file before the first. A file that somebody else changed since is never touched.
+Several runs of a set-up are one change: the copy is of the file before the first. A file that is still as set-up left it is put back whole.
+From one that somebody else changed since, as Kilo Code changes its own at its first start, what is still as set-up wrote it is taken out,
+where it is JSON; any other is left alone.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from compat.storage.whole_file import replace_file
+from compat.setup.jsonc import parse, value_at, with_value, without_value
+from compat.storage.whole_file import keep_mode, replace_file
 
 MAX_RECORD_BYTES = 1024 * 1024
+_NOTHING: Any = object()
+
+
+Written = tuple[tuple[str, ...], str]
 
 
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A file as set-up left it.
 
     `digest` is its SHA-256, empty when others changed it between two runs; `copy` is where the file is as it was before, `None` where there
-    was no file; `ours` names what in it is set-up's, and is empty where all of it is.
+    was no file; `ours` names what in it is set-up's, and is empty where all of it is. `values` are its places in JSON, with the digest of
+    what was written there.
     """
 
     digest: str
     copy: str | None = None
     ours: tuple[str, ...] = ()
+    values: tuple[Written, ...] = ()
 
 
 Records = Mapping[str, Mapping[str, Change]]
@@ -49,7 +60,21 @@ def read_records(path: Path) -> Records:
         ) from error
 
 
-def remember(record: Path, client: str, path: Path, before: str | None, after: str, ours: tuple[str, ...], copy: Path) -> Path | None:
+def written(document: Mapping[str, Any], paths: Iterable[tuple[str, ...]]) -> tuple[Written, ...]:
+    """What `document` has at `paths`, for `Change.values`."""
+    return tuple((path, _digest_of(value_at(document, path))) for path in paths)
+
+
+def remember(
+    record: Path,
+    client: str,
+    path: Path,
+    before: str | None,
+    after: str,
+    ours: tuple[str, ...],
+    copy: Path,
+    values: tuple[Written, ...] = (),
+) -> Path | None:
     """Record that `path` goes from `before` to `after`. Errors: `OSError`, `ValueError`.
 
     Returns where the file as it was is to be kept: `copy`, or where it is already; `None` where there was no file.
@@ -62,7 +87,7 @@ def remember(record: Path, client: str, path: Path, before: str | None, after: s
             kept = known.copy
         else:
             digest = ""
-    change = Change(digest, kept, ours)
+    change = Change(digest, kept, ours, values)
     _write(record, {**records, client: {**records.get(client, {}), str(path): change}})
     return Path(kept) if kept is not None else None
 
@@ -96,6 +121,8 @@ def _put_back(path: Path, change: Change) -> tuple[bool, str]:
         digest = _digest(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return True, f"Already gone: {path}{as_it_was}"
+    if digest != change.digest and (taken := _take_out(path, change, copy)):
+        return True, f"Taken out of {path}, which was changed since: {', '.join(taken)}{as_it_was}"
     if digest != change.digest or (copy is not None and not copy.exists()):
         why = "it was changed since" if digest != change.digest else "the copy is gone"
         ours = ", ".join(change.ours) or "all that you didn't write"
@@ -105,6 +132,29 @@ def _put_back(path: Path, change: Change) -> tuple[bool, str]:
         return True, f"Removed: {path}"
     copy.replace(path)
     return True, f"Put back: {path}"
+
+
+def _take_out(path: Path, change: Change, copy: Path | None) -> list[str]:
+    """Let a file of JSON have what it had before, at each place where what set-up wrote still stands; the names of these places."""
+    taken = []
+    try:
+        text = path.read_bytes().decode("utf-8")
+        before = parse(copy.read_bytes().decode("utf-8")) if copy is not None and copy.exists() else None
+        for place, digest in change.values:
+            node = parse(text)
+            if node is not None and _digest_of(value_at(node.value, place, _NOTHING)) == digest:
+                old = value_at(before.value, place, _NOTHING) if before is not None else _NOTHING
+                text = without_value(text, place) if old is _NOTHING else with_value(text, place, old)
+                taken.append(".".join(place))
+    except ValueError:  # `JsoncError`, and bytes that are not UTF-8
+        return []
+    if taken:
+        replace_file(path, text.encode("utf-8"), keep_mode(path))
+    return taken
+
+
+def _digest_of(value: Any) -> str:
+    return "" if value is _NOTHING else _digest(json.dumps(value, sort_keys=True).encode())
 
 
 def _is_first(known: Change, before: str) -> bool:

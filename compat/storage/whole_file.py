@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,16 @@ def replace_file(path: Path, data: bytes, prepare: Callable[[int], None] = lambd
         with contextlib.suppress(OSError):
             Path(name).unlink()
         raise
+
+
+def keep_mode(path: Path) -> Callable[[int], None]:
+    """Gives a new file the mode that the one at `path` has (`replace_file`); Windows has no modes of this kind."""
+
+    def prepare(descriptor: int) -> None:
+        if hasattr(os, "fchmod"):
+            os.fchmod(descriptor, stat.S_IMODE(path.stat().st_mode))
+
+    return prepare
 
 
 def stamp_of(path: Path) -> tuple[int, ...] | None:

@@ -5,6 +5,7 @@ It needs the CLI (`npm install --no-save @kilocode/cli-linux-x64@7.7.9`); the fo
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from compat.config.catalog import load_catalog
+from compat.setup.jsonc import plain_json
 from tests.conftest import RunningGateway
 from tests.fakes.upstream import FakeUpstream
 from tests.kilo.client import Session, kilo_binary, run_kilo
@@ -116,8 +118,11 @@ def test_kilo_reads_edits_runs_and_finishes(tmp_path: Path, start_gateway: Any, 
     assert [row[3] for row in shown] == pytest.approx([row[3] for row in known], rel=1e-9)
     assert sum(row[3] for row in known) > 0
     undone = CommandLine(desk.home).call("setup", "kilo", "--undo")  # Kilo itself writes `$schema` and `permission` into its file
-    assert "Left alone, because it was changed since" in undone.stdout
-    assert undone.stdout.endswith("; take out by hand: provider.openai-compat, model, small_model\n")
+    assert "which was changed since: provider.openai-compat, model, small_model" in undone.stdout
+    left = (desk.home / ".config/kilo/kilo.jsonc").read_text()
+    assert HAND_WRITTEN.removeprefix("{\n").removesuffix("\n}\n") in left
+    assert "openai-compat" not in left
+    assert {"$schema", "permission"} & set(json.loads(plain_json(left)))
 
 
 @pytest.mark.parametrize("wire_api", ["anthropic.messages", "openai.chat"])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compat.setup.jsonc import JsoncError, members_of, parse, plain_json, with_value
+from compat.setup.jsonc import JsoncError, members_of, parse, plain_json, value_at, with_value, without_value
 from tests.growth import check_growth
 
 HAND_WRITTEN = """\
@@ -213,3 +213,35 @@ def is_text_with_a_comma_and_a_member(text: str, changed: str) -> bool:
         return True
     start = next(number for number, (one, other) in enumerate(zip(text, changed, strict=False)) if one != other)
     return changed[start] == "," and remaining(text[start:], changed[start + 1 :]) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "wanted"),
+    [
+        ('{"a": 1, "b": 2, "c": 3}', ["b"], '{"a": 1,  "c": 3}'),
+        ('{"a": 1, "b": 2}', ["b"], '{"a": 1 }'),
+        ('{"a": 1}', ["a"], "{}"),
+        ('{"a": 1}', ["b"], '{"a": 1}'),
+        ('{"a": 1}', ["a", "b"], '{"a": 1}'),
+        ('{\n  "a": {"b": {"c": 1}},\n  "d": 2\n}', ["a", "b", "c"], '{\n  "d": 2\n}'),
+        ('{\n  "a": {"b": {"c": 1}, "d": 2}\n}', ["a", "b", "c"], '{\n  "a": { "d": 2}\n}'),
+        ('{\n  "a": 1, // one\n  "b": 2, // two\n}', ["b"], '{\n  "a": 1, // one\n   // two\n}'),
+        ('{\n  // ours\n  "b": 2\n}\n', ["b"], "{\n  // ours\n}\n"),
+    ],
+)
+def test_a_member_is_taken_out_with_its_comma_and_what_held_nothing_else(text: str, path: list[str], wanted: str) -> None:
+    assert without_value(text, path) == wanted
+
+
+@given(st.dictionaries(st.text(max_size=3), st.integers() | st.dictionaries(st.text(max_size=3), st.integers(), max_size=3), max_size=4))
+def test_taking_out_every_member_one_by_one_leaves_what_is_left(document: dict[str, Any]) -> None:
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    for key in list(document):
+        text = without_value(text, [key])
+        del document[key]
+        assert value_of(text) == document
+
+
+def test_what_is_at_a_path_is_found() -> None:
+    assert value_at({"a": {"b": 1}}, ["a", "b"]) == 1
+    assert [value_at(value, ["a", "b"], 7) for value in ({}, {"a": 1}, {"a": {}}, [])] == [7, 7, 7, 7]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from compat.setup.undo import read_records, remember, undo
+from compat.setup.jsonc import json_text, with_values
+from compat.setup.undo import read_records, remember, undo, written
 
 CLIENT = "kilo"
 OURS = ("provider.openai-compat", "model")
@@ -147,3 +148,60 @@ def test_a_record_that_cannot_be_read_is_never_taken_for_an_empty_one(place: Pla
     with pytest.raises(ValueError, match="move it away"):
         place.undo()
     assert (place.path.exists(), place.record.read_bytes()) == (False, content)
+
+
+# Files of JSON that were changed since, of which only what is still set-up's is taken out.
+
+DOCUMENT = {"$schema": "s", "model": "openai-compat/m", "provider": {"openai-compat": {"name": "g", "models": {"a.b": {}}}}}
+PATHS = (("provider", "openai-compat"), ("model",))
+ADDED = '{\n  // mine\n  "permission": "ask",'
+
+
+def set_up_json(place: Place) -> None:
+    before = place.path.read_text() if place.path.exists() else None
+    text = json_text(DOCUMENT) if before is None else with_values(before, DOCUMENT, PATHS)
+    copy = place.path.with_name("kilo.jsonc.backup-1")
+    if remember(place.record, CLIENT, place.path, before, text, OURS if before else (), copy, written(DOCUMENT, PATHS)) == copy:
+        copy.write_text(before or "")
+    place.path.write_text(text)
+
+
+def undone(place: Place) -> str:
+    place.path.write_text(place.path.read_text().replace("{", ADDED, 1))
+    place.path.chmod(0o640)
+    assert place.undo()
+    assert read_records(place.record) == {}
+    assert stat.S_IMODE(place.path.stat().st_mode) == 0o640
+    return place.path.read_text()
+
+
+def test_from_a_new_file_that_its_client_changed_ours_is_taken_out(place: Place) -> None:
+    set_up_json(place)
+    assert undone(place) == '{\n  // mine\n  "permission": "ask",\n  "$schema": "s"\n}\n'
+    assert place.said == [f"Taken out of {place.path}, which was changed since: provider.openai-compat, model"]
+
+
+def test_what_a_file_had_before_comes_back_though_it_was_changed_since(place: Place) -> None:
+    place.path.write_text('{\n  "model": "theirs/m", // the best\n  "provider": {"theirs": {}}\n}\n')
+    set_up_json(place)
+    text = undone(place)
+    assert text == '{\n  // mine\n  "permission": "ask",\n  "model": "theirs/m", // the best\n  "provider": {"theirs": {}\n  }\n}\n'
+    assert place.said == [
+        f"Taken out of {place.path}, which was changed since: provider.openai-compat, model (as it was: {place.path}.backup-1)"
+    ]
+
+
+def test_what_the_user_has_changed_of_ours_is_the_users(place: Place) -> None:
+    set_up_json(place)
+    place.path.write_text(place.path.read_text().replace("openai-compat/m", "other/m"))
+    assert '"model": "other/m"' in undone(place)
+    assert place.said == [f"Taken out of {place.path}, which was changed since: provider.openai-compat"]
+
+
+@pytest.mark.parametrize("text", ["{", '{"model": "other"}', "[]", "\x00"])
+def test_a_file_with_nothing_of_ours_that_can_be_found_is_left_alone(place: Place, text: str) -> None:
+    set_up_json(place)
+    place.path.write_text(text)
+    assert not place.undo()
+    assert place.path.read_text() == text
+    assert place.said[0].startswith("Left alone, because it was changed since")
