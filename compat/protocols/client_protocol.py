@@ -105,8 +105,8 @@ class ClientProtocol:
     upstream would take and break on; its keyword `takes_images` says whether the model reads more than text. `shares`: identical calls in
     flight may share their answer. `seals`: its clients keep signatures, and send them back. `is_served` is false for an
     endpoint with a view of its own. `is_parent`: other URLs of the protocol are below `paths`. `listing` is the list of models for its
-    clients, where that is not OpenAI's. `count` estimates the tokens of a request, where clients ask for that. `only_searches`: a request
-    is for a search of the web and nothing else.
+    clients, where that is not OpenAI's. `count` estimates the tokens of a request, where clients ask for that. `searches`: its requests may
+    leave a search of the web to the server; `only_searches`: one is for that and nothing else.
     """
 
     api: ClientApi
@@ -144,6 +144,7 @@ class ClientProtocol:
     is_parent: bool = False
     listing: Listing | None = None
     count: Callable[[Envelope], int] | None = None
+    searches: bool = False
     only_searches: Callable[[Envelope], bool] | None = None
 
 

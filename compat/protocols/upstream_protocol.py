@@ -112,7 +112,7 @@ def joined(client: ClientProtocol, upstream: UpstreamProtocol) -> Translator | N
         events = (Start(), BlockStart(0, "text"), TextDelta(0, NO_SEARCH), BlockStop(0), Stop("end"), Used(Usage()))
         return TranslatedAnswer(writer(ctx, Notes()).body(events), Usage(), client.end_reason, ("search=not_configured",))
 
-    make_reader = upstream.reader if only_searches is None else reader
+    make_reader = reader if client.searches else upstream.reader
     return Translator(
         request=request,
         response=answer_translator(make_reader, writer),

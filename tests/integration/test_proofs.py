@@ -185,7 +185,7 @@ def with_protocol(build: Build) -> House:
             "from compat.protocols.upstream_protocol import": (
                 "from compat.protocols.nova import NOVA, NOVA_UPSTREAM\nfrom compat.protocols.upstream_protocol import"
             ),
-            "COMPLETIONS, EMBEDDINGS, COUNT)": "COMPLETIONS, EMBEDDINGS, COUNT, NOVA)",
+            "COUNT, INPUT_COUNT)": "COUNT, INPUT_COUNT, NOVA)",
             "RESPONSES_UPSTREAM)}": "RESPONSES_UPSTREAM, NOVA_UPSTREAM)}",
         },
         "compat/upstream/kinds.py": {

@@ -135,6 +135,7 @@ MESSAGES = ClientProtocol(
     is_parent=True,
     listing=LISTING,
     count=tokens_of,
+    searches=True,
     only_searches=only_searches,
     heartbeat=PING,
     seals=True,

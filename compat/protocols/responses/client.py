@@ -80,6 +80,7 @@ RESPONSES = ClientProtocol(
     error_headers=headers_of,
     is_parent=True,
     listing=LISTING,
+    searches=True,
     seals=True,
     answer_id=lambda new_id: f"resp_{new_id}",
     reader=ShownReader,
