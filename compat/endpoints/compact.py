@@ -35,7 +35,7 @@ def compact_blueprint(gateway: Gateway) -> flask.Blueprint:
             envelope = going_on(gateway, origin["client"], wish, envelope)
         asked = gateway.offload.run(envelope.body, lambda: triggered(envelope))
         run = CallRun(gateway, call_from(RESPONSES, asked, **origin))
-        return _compacted(asked, whole_answer(run, ClientWatch(environ))).response()
+        return _compacted(envelope if envelope.is_missing("input") else asked, whole_answer(run, ClientWatch(environ))).response()
 
     return blueprint
 

@@ -148,6 +148,10 @@ class ClientProtocol:
     only_searches: Callable[[Envelope], bool] | None = None
 
 
+DEFAULT_MODEL = "claude-4-sonnet"
+"""The name for who asks for none."""
+
+
 def model_of(envelope: Envelope) -> str:
     """The model's name. `BadRequest` where there is none."""
     model = envelope.value("model")

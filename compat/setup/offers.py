@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-DEFAULT_MODEL = "claude-4-sonnet"
+from compat.protocols.client_protocol import DEFAULT_MODEL
+
 MAX_LISTED = 20
 """An upstream that lists more ids than these is not copied into a configuration: its models are reached by name all the same."""
 _MIN_SMALL_CONTEXT = 32_000

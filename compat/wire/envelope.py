@@ -103,6 +103,10 @@ class Envelope(Mapping[str, bytes]):
         """Whether the value of `key` is `null`, without decoding it."""
         return self.starts_with(key, b"null")
 
+    def is_missing(self, key: str) -> bool:
+        """Whether there is no value for `key`, or `null`."""
+        return key not in self._spans or self.is_null(key)
+
     def is_empty(self, key: str) -> bool:
         """Whether there is nothing in the list that `key` has, without decoding it."""
         span = self._spans.get(key)

@@ -26,7 +26,7 @@ from tests.fakes.responses_cache import CHARS_PER_TOKEN, ResponsesCache
 from tests.fakes.responses_checks import Problem
 from tests.fakes.responses_items import MODEL, answer_items, item_events, text_part
 from tests.fakes.responses_models import facts_of
-from tests.fakes.responses_rules import CALLS, Item, chat_violations, effort_of, forgotten_reasoning, violations
+from tests.fakes.responses_rules import CALLS, Item, chat_violations, effort_of, forgotten_reasoning, items_of, violations
 from tests.fakes.responses_sealing import account_of
 from tests.fakes.upstream import Answer, Request, Step
 
@@ -204,7 +204,10 @@ class ResponsesApi:
         return self.answer(body, self.remembered(self.items(body, effort, account)))
 
     def items(self, body: dict[str, Any], effort: str, account: str) -> list[Item]:
-        """What is answered."""
+        """What is answered. A conversation that is to be made short becomes one item."""
+        last = items_of(body)[-1:]
+        if last and last[0].get("type") == "compaction_trigger":
+            return [{"id": "cmp_theirs", "type": "compaction", "encrypted_content": "gAAAAASHORT"}]
         return answer_items(body, effort, account)
 
     def remembered(self, items: list[Item]) -> list[Item]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from compat import jsonio
 from compat.errors import BadRequest
-from compat.protocols.client_protocol import Ask, ClientProtocol, Headers, limit_of, model_of
+from compat.protocols.client_protocol import DEFAULT_MODEL, Ask, ClientProtocol, Headers, limit_of, model_of
 from compat.protocols.opening import opening_of
 from compat.protocols.responses.client_errors import error_body, error_end, error_frame, headers_of, status_of
 from compat.protocols.responses.client_request import read_request
@@ -31,11 +30,11 @@ _NOTHING: tuple[Any, ...] = (None, [], {}, "")
 
 def read(envelope: Envelope, headers: Headers) -> Ask:
     """See `ClientProtocol`."""
-    model = model_of(envelope)
+    model = DEFAULT_MODEL if envelope.is_missing("model") else model_of(envelope)
     stream = envelope.value("stream")
     if stream is not None and not isinstance(stream, bool):
         raise BadRequest("'stream' must be true or false.", param="stream")
-    if not envelope.starts_with("input", b"[") and not envelope.starts_with("input", b'"'):
+    if not envelope.is_missing("input") and not envelope.starts_with("input", b"[") and not envelope.starts_with("input", b'"'):
         raise BadRequest("'input' must be a string or a list of items.", param="input")
     if envelope.is_empty("input") and envelope.value("previous_response_id") is None:
         raise BadRequest("'input' must hold at least one item.", param="input")
@@ -51,7 +50,7 @@ def obstacle(envelope: Envelope) -> str:
     """Why an answer may not be given again; empty when it may."""
     if envelope.value("tools") not in _NOTHING:
         return "tools"
-    items = jsonio.decode(envelope["input"])
+    items = envelope.value("input")
     for item in items if isinstance(items, list) else ():
         if not isinstance(item, dict):
             return "input"

@@ -20,7 +20,7 @@ from compat.errors import BadRequest, Unsupported
 from compat.protocols.request import Effort, Field, Format, Reasoning, Request, Sampling, Text, Turn
 from compat.protocols.responses.client_tools import Toolbox
 from compat.protocols.responses.client_turns import API, read_turns
-from compat.protocols.responses.compaction import PROMPT, is_trigger
+from compat.protocols.responses.compaction import OPENING, PROMPT, is_trigger
 from compat.wire.envelope import Envelope
 
 NAMES: Mapping[Field, str] = {
@@ -62,7 +62,10 @@ def read_request(envelope: Envelope) -> Request:
     toolbox = Toolbox()
     if (tools := envelope.value("tools")) is not None:
         toolbox.add(tools, "tools")
-    items = envelope.value("input", "")
+    for name in ("model", "input"):
+        if envelope.is_missing(name):
+            toolbox.notes.add("default", name)
+    items = OPENING if envelope.is_missing("input") else envelope.value("input")
     turns = (*_instructions(envelope), *read_turns(items, toolbox))
     choice = toolbox.choice(envelope.value("tool_choice"))
     summarises = isinstance(items, list) and bool(items) and is_trigger(items[-1])

@@ -19,17 +19,20 @@ import msgspec
 from compat import jsonio
 from compat.errors import BadRequest, GatewayError, UpstreamBroken
 from compat.protocols.base import TranslationContext, Translator
+from compat.protocols.client_protocol import model_of
 from compat.protocols.events import Event, TextDelta, Used
 from compat.protocols.joined import FrameWriter
 from compat.protocols.notes import Notes
-from compat.protocols.responses.items import frame
+from compat.protocols.responses.items import frame, listed
 from compat.protocols.responses.response_object import ResponseHead, usage_object
 from compat.protocols.summaries import sealed_summary
-from compat.wire.envelope import Envelope
+from compat.wire.envelope import Envelope, raw_items
 from compat.wire.usage import Usage, cost_of
 
 ITEM = "compaction"
 TRIGGER = "compaction_trigger"
+OPENING = "(The conversation begins here.)"
+"""The user's words where a request has no input: no service answers without any."""
 MARK = f"input.{TRIGGER}"
 """How it is remembered that a deployment compacts nothing."""
 PROMPT = """\
@@ -42,7 +45,6 @@ Write that for whoever takes over, and call no tools. Be exact and brief:
 - what must not be tried again, and why
 """
 _TRIGGER_ITEM = jsonio.encode({"type": TRIGGER})
-_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 class _Item(msgspec.Struct):
@@ -63,12 +65,15 @@ def is_trigger(item: Any) -> bool:
 def asks(envelope: Envelope) -> bool:
     """Whether a request asks for compaction: by the last item of its input."""
     text = envelope.get("input", b"")
-    return b'"compaction_trigger"' in text and text.startswith(b"[") and is_trigger(jsonio.decode(_items(text)[-1]))
+    return b'"compaction_trigger"' in text and text.startswith(b"[") and is_trigger(jsonio.decode(raw_items(text)[-1]))
 
 
 def triggered(envelope: Envelope) -> Envelope:
     """The call that a request of `POST /v1/responses/compact` stands for. Errors: `BadRequest`."""
-    if envelope.starts_with("input", b'"'):
+    model_of(envelope)
+    if envelope.is_missing("input"):
+        items = jsonio.encode({"type": "message", "role": "user", "content": OPENING})
+    elif envelope.starts_with("input", b'"'):
         items = b'{"type":"message","role":"user","content":%s}' % envelope["input"]
     elif envelope.starts_with("input", b"[") and not envelope.is_empty("input"):
         items = envelope["input"].strip()[1:-1]
@@ -84,14 +89,18 @@ def compacted(envelope: Envelope, body: bytes) -> bytes:
     if len(made) != 1:
         raise UpstreamBroken("The upstream did not compact the conversation.")
     told = {"id": answer.get("id"), "object": "response.compaction", "created_at": answer.get("created_at")}
-    return jsonio.encode({**told, "output": [*_users(envelope["input"]), *made], "usage": answer.get("usage")})
+    plain_id = str(answer.get("id")).removeprefix("resp_")
+    given = raw_items(envelope.get("input", b""))
+    users = [listed(raw, f"msg_{plain_id}_{number}") for number, raw in enumerate(given) if _is_users(raw)]
+    return jsonio.encode({**told, "output": [*users, *made], "usage": answer.get("usage")})
 
 
-def _users(items: bytes) -> list[msgspec.Raw]:
-    return [item for item in _items(items) if (read := _read(item)) is not None and read.role == "user" and read.type == "message"]
+def _is_users(raw: bytes) -> bool:
+    item = _read(raw)
+    return item is not None and item.role == "user" and item.type == "message"
 
 
-def _read(item: msgspec.Raw) -> _Item | None:
+def _read(item: bytes) -> _Item | None:
     try:
         return _item(item)
     except msgspec.DecodeError:

@@ -12,6 +12,7 @@ from compat.protocols.client_protocol import Identity, Rescue, Said, limit_of
 from compat.protocols.events import BlockStart, Event, Start, Stop, TextDelta, ThinkingDelta, Used
 from compat.protocols.joined import FrameWriter
 from compat.protocols.notes import Notes
+from compat.protocols.responses.compaction import OPENING
 from compat.protocols.responses.items import Place
 from compat.protocols.responses.response_object import told_cost
 from compat.protocols.responses.writer import ResponsesWriter
@@ -56,7 +57,7 @@ def _rest(envelope: Envelope, text: str, tokens: int, words: str) -> Envelope:
     items = [_message("assistant", "output_text", text)]
     if words:
         items.append(_message("user", "input_text", words))
-    given = envelope["input"].strip()
+    given = jsonio.encode(OPENING) if envelope.is_missing("input") else envelope["input"].strip()
     if given.startswith(b'"'):
         given = jsonio.encode([_message("user", "input_text", jsonio.decode(given))])
     changes = {"input": given[:-1] + b"," + jsonio.encode(items)[1:]}

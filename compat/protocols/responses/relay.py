@@ -17,7 +17,7 @@ from compat import jsonio
 from compat.errors import BadRequest, GatewayError, UpstreamBroken
 from compat.protocols.base import StreamTranslator, TranslatedAnswer, TranslatedRequest, TranslationContext, Translator
 from compat.protocols.refusals import REASONING_ITEMS, is_endpoint
-from compat.protocols.responses.compaction import ITEM
+from compat.protocols.responses.compaction import ITEM, OPENING
 from compat.protocols.responses.open_item import OpenItem, OpenPart
 from compat.protocols.responses.parts import CALL_PART
 from compat.protocols.responses.refusals import refused_part
@@ -38,6 +38,8 @@ _THEIRS = frozenset({"reasoning", "message", "function_call", "custom_tool_call"
 _DELTA = re.compile(rb"(?:\A|\n\n)event: ?response\.[a-z_.]+\.delta\n")
 _DELTA_BYTES = 180
 """Of an event with a piece of text, besides the piece."""
+_CONVERSATION = ("input", "previous_response_id", "prompt", "conversation")
+"""Any of them is one."""
 _SAID = frozenset({"message", "reasoning"})
 _ENDS = {"response.completed": "completed", "response.incomplete": "incomplete"}
 _decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -58,6 +60,10 @@ def translate_request(envelope: Envelope, ctx: TranslationContext) -> Translated
     """See `Translator.request`."""
     changes = {"model": jsonio.encode(ctx.target)}
     notes: tuple[str, ...] = ("repaired=surrogates",) if envelope.was_repaired else ()
+    notes += ("default=model",) if envelope.is_missing("model") else ()
+    if all(map(envelope.is_missing, _CONVERSATION)):
+        changes["input"] = jsonio.encode(OPENING)
+        notes += ("default=input",)
     items = envelope.get("input", b"")
     if items.startswith(b"[") and _OURS in items and b'"compaction"' in items:
         changes["input"], lost = _with_summaries(items, ctx.sealer)

@@ -20,6 +20,7 @@ from compat import jsonio
 from compat.errors import BadRequest, NotFound
 from compat.protocols.responses.client_request import SEALED, echoed_of
 from compat.protocols.responses.compaction import ITEM
+from compat.protocols.responses.items import listed as listed_item
 from compat.protocols.responses.response_object import ResponseHead
 from compat.protocols.responses.shown import replayed
 from compat.wire.envelope import Envelope, raw_items
@@ -209,7 +210,7 @@ def starting_after(query: Mapping[str, str]) -> int:
 def listed(answer_id: str, items: bytes, wanted: Listing) -> bytes:
     """The items of an answer's own input as a list that is read in pages. Errors: `BadRequest` where `after` is none of them."""
     plain_id = answer_id.removeprefix("resp_")
-    found = [_item(raw, f"item_{plain_id}_{number}") for number, raw in enumerate(raw_items(items)) if raw.startswith(b"{")]
+    found = [listed_item(raw, f"item_{plain_id}_{number}") for number, raw in enumerate(raw_items(items)) if raw.startswith(b"{")]
     ids = [item["id"] for item in found]
     if wanted.is_newest_first:
         found.reverse()
@@ -220,14 +221,3 @@ def listed(answer_id: str, items: bytes, wanted: Listing) -> bytes:
     shown = found[first : first + wanted.limit]
     ends = {"first_id": shown[0]["id"] if shown else None, "last_id": shown[-1]["id"] if shown else None}
     return jsonio.encode({"object": "list", "data": shown, **ends, "has_more": first + len(shown) < len(found)})
-
-
-def _item(raw: bytes, item_id: str) -> dict[str, Any]:
-    """An item with what the list promises of each: an id, and parts in a message."""
-    item: dict[str, Any] = {"id": item_id, **jsonio.decode(raw)}
-    item["id"] = str(item["id"] or item_id)
-    if item.setdefault("type", "message") == "message":
-        item.setdefault("status", "completed")
-        if isinstance(item.get("content"), str):
-            item["content"] = [{"type": "output_text" if item.get("role") == "assistant" else "input_text", "text": item["content"]}]
-    return item

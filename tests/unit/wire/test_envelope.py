@@ -140,6 +140,11 @@ def test_whether_a_list_is_empty_is_seen_without_decoding_it(text: bytes, expect
     assert not Envelope(b"{}").is_empty("a")
 
 
+def test_a_null_is_as_good_as_no_value() -> None:
+    envelope = Envelope(b'{"a":null,"b":0}')
+    assert [envelope.is_missing(key) for key in "abc"] == [True, False, True]
+
+
 @pytest.mark.parametrize("key", ["n", "stream", "max_tokens", "stream_options", "metadata"])
 def test_what_is_decoded_again_and_again_is_short(key: str) -> None:
     assert client_envelope(b'{"%s":[%s]}' % (key.encode(), b" " * 65_534)).value(key) == []

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from compat import jsonio
 from compat.errors import BadRequest
 from compat.protocols import CLIENT_PROTOCOLS, protocol_at
-from compat.protocols.client_protocol import Ask, Identity
+from compat.protocols.client_protocol import DEFAULT_MODEL, Ask, Identity
 from compat.protocols.responses.client import RESPONSES
+from compat.protocols.responses.client_request import read_request
 from compat.wire.envelope import Envelope
 from tests.fakes.responses_answers import event_bytes, stream_events
 from tests.fakes.responses_items import custom_call, function_call, message, reasoning, text_part
@@ -35,13 +37,25 @@ def test_what_a_request_says() -> None:
     [
         ({"model": ""}, "model"),
         ({"stream": "yes"}, "'stream' must be true or false"),
-        ({"input": None}, "'input' must be a string or a list"),
+        ({"input": 5}, "'input' must be a string or a list"),
         ({"input": []}, "at least one item"),
     ],
 )
 def test_what_no_call_can_do_without(fields: Any, words: str) -> None:
     with pytest.raises(BadRequest, match=words):
         RESPONSES.read(envelope(**fields), {})
+
+
+@pytest.mark.parametrize("given", [{}, {"model": None, "input": None}])
+def test_without_a_model_or_an_input_there_are_defaults(given: Any) -> None:
+    asked = Envelope(jsonio.encode(given))
+    assert RESPONSES.read(asked, {}).model == DEFAULT_MODEL
+    assert RESPONSES.obstacle is not None
+    assert RESPONSES.obstacle(asked) == ""
+    request = read_request(asked)
+    [turn] = request.turns
+    assert [block.text for block in turn.blocks] == ["(The conversation begins here.)"]  # type: ignore[union-attr]
+    assert request.changes == ("default=model", "default=input")
 
 
 def test_a_conversation_is_known_by_what_it_began_with() -> None:

@@ -174,11 +174,22 @@ def test_a_request_there_is_a_call_that_asks_for_it() -> None:
     assert text.value("input") == [HI, TRIGGER]
 
 
-@pytest.mark.parametrize("body", [b"{}", b'{"input":[]}', b'{"input":5}'])
-def test_without_a_conversation_there_is_nothing_to_make_short(body: bytes) -> None:
+@pytest.mark.parametrize("body", [b'{"model":"m","input":[]}', b'{"model":"m","input":5}', b'{"input":[]}'])
+def test_without_a_model_or_a_conversation_there_is_nothing_to_make_short(body: bytes) -> None:
     with pytest.raises(BadRequest) as caught:
         triggered(Envelope(body))
-    assert caught.value.param == "input"
+    assert caught.value.param == ("input" if b"model" in body else "model")
+
+
+def test_without_an_input_nothing_but_the_one_item_is_left() -> None:
+    asked = Envelope(b'{"model":"m"}')
+    assert triggered(asked).value("input") == [{**HI, "content": "(The conversation begins here.)"}, TRIGGER]
+    item = {"type": "compaction", "id": "cmp_1", "encrypted_content": "x"}
+    assert jsonio.decode(compacted(asked, jsonio.encode({"id": "resp_1", "output": [item]})))["output"] == [item]
+
+
+def listed(number: int, words: str) -> dict[str, Any]:
+    return {**HI, "id": f"msg_1_{number}", "status": "completed", "content": [{"type": "input_text", "text": words}]}
 
 
 def test_the_answer_there_has_the_users_messages_and_the_one_item() -> None:
@@ -190,7 +201,7 @@ def test_the_answer_there_has_the_users_messages_and_the_one_item() -> None:
         "id": "resp_1",
         "object": "response.compaction",
         "created_at": 5,
-        "output": [HI, {**HI, "content": "Go on"}, item],
+        "output": [listed(0, "Hi"), listed(4, "Go on"), item],
         "usage": {"input_tokens": 1},
     }
     with pytest.raises(UpstreamBroken):

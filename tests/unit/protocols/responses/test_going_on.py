@@ -58,6 +58,11 @@ def test_the_rest_is_asked_for_with_what_was_said(given: Any) -> None:
     assert json.loads(RESCUE.rest(envelope(input=given), "So far", 40, "").body) == {"model": "m", "input": [HI, so_far]}
 
 
+def test_the_rest_of_an_answer_to_nothing_is_asked_for_as_well() -> None:
+    asked = json.loads(RESCUE.rest(Envelope(b'{"model":"m"}'), "So far", 40, "").body)
+    assert [item["role"] for item in asked["input"]] == ["user", "assistant"]
+
+
 def shown(*events: Event) -> tuple[bytes, Any]:
     """The frames of an answer so far, and where it stands."""
     writer, reader = ResponsesWriter(CTX, Notes()), ShownReader()

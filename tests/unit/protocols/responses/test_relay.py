@@ -56,6 +56,23 @@ CALL = function_call(internal_chat_message_metadata_passthrough={"a": 1})
 USER = {"role": "user", "content": "Hi", "id": "msg_u"}
 
 
+@pytest.mark.parametrize(
+    ("body", "notes"),
+    [
+        (b'{"input":null}', ("default=model", "default=input")),
+        (b'{"model":"m"}', ("default=input",)),
+        (b'{"model":"m","prompt":{"id":"p"}}', ()),
+        (b'{"model":"m","previous_response_id":"resp_1"}', ()),
+        (b'{"model":"m","input":"Hi"}', ()),
+    ],
+)
+def test_what_no_service_answers_without_is_put_in_with_a_note(body: bytes, notes: tuple[str, ...]) -> None:
+    request = asked(body)
+    assert request.notes == notes
+    given = json.loads(body).get("input")
+    assert json.loads(request.body).get("input") == ("(The conversation begins here.)" if "default=input" in notes else given)
+
+
 def history(*items: Any) -> bytes:
     return json.dumps({"model": "gpt", "input": [USER, *items]}, indent=1).encode()
 
