@@ -28,7 +28,7 @@ def check(
     say: Callable[[str], None],
     places: Mapping[str, Path] = MappingProxyType({}),
 ) -> bool:
-    """Say what is configured and whether it works; false when something is at fault. Spends no tokens.
+    """Say what is configured and whether it works; false when something is wrong. Spends no tokens.
 
     `places` are what the gateway writes and where (`written_places`).
     """
@@ -54,7 +54,7 @@ def check(
             is_good = False
             say(f"           FAULT {fault}")
     is_good = _routes_resolve(gateway, say) and is_good
-    say("All is well." if is_good else "Something is at fault.")
+    say("All is well." if is_good else "Something is wrong: see the lines marked FAULT.")
     return is_good
 
 

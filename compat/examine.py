@@ -115,7 +115,9 @@ def _disk(_: Gateway, around: Surroundings) -> Iterator[Finding]:
     low: set[Path] = set()
     for name, path in around.places.items():
         if fault := write_fault(path, is_file=name != RUN_FOLDER):
-            yield Finding("error", f"{name}: {path} can't be written: {fault}.")
+            yield Finding(
+                "error", f"{name}: {path} can't be written: {fault}. Make it writable, or name another place in the configuration."
+            )
         folder = next(parent for parent in (path, *path.parents) if parent.is_dir())
         with contextlib.suppress(OSError):
             free = shutil.disk_usage(folder).free
@@ -180,7 +182,7 @@ def client_faults(gateway: Gateway, look: Look) -> Iterator[str]:
     try:
         root = gateway_url(look.base_url)
     except ValueError:
-        yield f"calls {look.base_url[:100]!r}, which is no address"
+        yield f"calls {look.base_url[:100]!r}, which is not an address"
         return
     if not _is_own(gateway, root):
         where = urllib.parse.urlsplit(root)

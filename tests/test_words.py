@@ -14,8 +14,19 @@ FILES = sorted(
         *(ROOT / name for name in ("README.md", "SECURITY.md", "CHANGELOG.md", "config.example.toml")),
     ]
 )
-_ODD = re.compile(r"\b(?:(?:that|which|what) (?:is|are) none|(?:is|are|was|were) told|hears? of|told of|tells? of)\b", re.IGNORECASE)
-SAY_INSTEAD = {"JSON that is none": "invalid JSON", "it is told once": "it is reported once", "a worker hears of it": "it is notified"}
+_ODD = re.compile(
+    r"\b(?:(?:that|which|what) (?:is|are) (?:none|no (?!longer|more)[a-z]+)|(?:is|are|was|were) told|hears? of|told of|tells? of"
+    r"|something is at fault|wants? (?:another protocol|\{))",
+    re.IGNORECASE,
+)
+SAY_INSTEAD = {
+    "JSON that is none": "invalid JSON",
+    "a part that is no text": "a part other than text",
+    "it is told once": "it is reported once",
+    "a worker hears of it": "it is notified",
+    "Something is at fault.": "Something is wrong: see the lines marked FAULT.",
+    "it wants {size} GB": "it needs {size} GB",
+}
 
 
 def oddities_in(text: str) -> list[str]:

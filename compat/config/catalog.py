@@ -97,7 +97,7 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class MessagesFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a model behaves behind Anthropic's Messages API.
 
-    The defaults are for a model that is no Claude, on a server of its own that speaks this protocol; Claude's families are in the data.
+    The defaults are for a model other than Claude, on a server of its own that speaks this protocol; Claude's families are in the data.
 
     thinking           which `thinking.type` values it takes: `adaptive` only, `both`, `enabled` (a budget) only, or `none`
     thinking_default   what happens when a request says nothing: `off`, `on`, or `always` (can't be switched off)

@@ -173,7 +173,7 @@ def _check(settings: Settings, has_keys: bool) -> None:
         _check_model(model, row, where)
     for name, key in settings.keys.items():
         if key.group and key.group not in settings.groups:
-            raise SettingsError(f"{where}: key 'keys.{name}.group': there is no [groups.{key.group}].")
+            raise SettingsError(f"{where}: key 'keys.{name}.group': there is no [groups.{key.group}]: add it, or leave the group out.")
     if not _is_host(host := settings.server.host):
         raise SettingsError(f"{where}: key 'server.host': '{host[:100]}' is neither an IP address nor the name of a host.")
     if not settings.keys and not has_keys:
@@ -222,7 +222,7 @@ def _with_environment(settings: Settings, environment: Mapping[str, str]) -> Set
     place = f"{settings.source}: key 'sealing.secrets'"
     secrets = _keys_of(settings.sealing.secrets, environment, place)
     if any(len(secret) < MIN_SECRET_CHARS for secret in secrets):
-        raise SettingsError(f"{place}: a secret has fewer than {MIN_SECRET_CHARS} characters.")
+        raise SettingsError(f"{place}: a secret has fewer than {MIN_SECRET_CHARS} characters: `openssl rand -hex 32` makes a good one.")
     sealing = msgspec.structs.replace(settings.sealing, secrets=secrets)
     return msgspec.structs.replace(settings, upstreams=upstreams, key_variables=variables, sealing=sealing)
 
@@ -238,7 +238,7 @@ def _keys_of(written: Iterable[str], environment: Mapping[str, str], where: str)
         else:
             missing.append(key[4:])
     if missing and not keys:
-        raise SettingsError(f"{where}: the environment has no {' and no '.join(missing)}.")
+        raise SettingsError(f"{where}: the environment has no {' and no '.join(missing)}: set it, in .env for example.")
     return tuple(keys)
 
 
@@ -249,9 +249,9 @@ def key_list(value: str, where: str) -> list[str]:
 
 def _sound_key(key: str, where: str) -> str:
     if not key:
-        raise SettingsError(f"{where}: a key is empty.")
+        raise SettingsError(f"{where}: a key is empty: write one, or take it out.")
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise SettingsError(f"{where}: a key holds characters that can't be sent in a header.")
+        raise SettingsError(f"{where}: a key holds characters that can't be sent in a header: copy it again.")
     return key
 
 
@@ -260,7 +260,7 @@ def _header_of(name: str, written: str, environment: Mapping[str, str], where: s
     if written.startswith("env:"):
         value = environment.get(written[4:], "").strip()
         if not value:
-            raise SettingsError(f"{where}: {name}: the environment has no {written[4:]}.")
+            raise SettingsError(f"{where}: {name}: the environment has no {written[4:]}: set it, in .env for example.")
     if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
         raise SettingsError(f"{where}: {name!a}: holds characters that can't be sent in a header.")
     return value

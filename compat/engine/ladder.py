@@ -206,12 +206,12 @@ class Ladder(Engine):
         folder = cache_folder(self._settings)
         free = self._room(folder).disk_bytes
         if free < preset.disk_bytes:
-            return f"it wants {preset.disk_bytes / 1e9:.1f} GB of disk, {free / 1e9:.1f} are free in {folder}"
+            return f"it needs {preset.disk_bytes / 1e9:.1f} GB of disk, {free / 1e9:.1f} are free in {folder}"
         return ""
 
     def _lacks_memory(self, wanted_bytes: int) -> str:
         free = self._room(cache_folder(self._settings)).memory_bytes
-        return f"it wants {wanted_bytes / 1e9:.1f} GB of memory, {free / 1e9:.1f} are free" if free < wanted_bytes else ""
+        return f"it needs {wanted_bytes / 1e9:.1f} GB of memory, {free / 1e9:.1f} are free" if free < wanted_bytes else ""
 
     def _is_there(self, preset: Preset | None) -> bool:
         """Whether nothing has to be fetched."""

@@ -196,7 +196,7 @@ def pip_download(requirement: str, folder: Path, tell: Callable[[], None]) -> No
     log = folder / "pip.log"
     command += ["--disable-pip-version-check", "--no-input", "--log", str(log), "--dest", str(folder), requirement]
     places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
-    environment = {**os.environ, **places, "PIP_REQUIRE_VIRTUALENV": "0"}  # nothing is installed, so a guard against that is no matter
+    environment = {**os.environ, **places, "PIP_REQUIRE_VIRTUALENV": "0"}  # it guards against what is installed, and nothing is
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(  # noqa: S603  # our own words
             command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT

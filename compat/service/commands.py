@@ -111,7 +111,7 @@ class Services:
             return self._status(report)
         lock = FileLock(self._run.command_lock)
         if not _within(_LOCK_S, lock.acquire):
-            return Report(command, "another command is running", EXIT_BUSY)
+            return Report(command, "another command is running: wait until it has ended", EXIT_BUSY)
         try:
             report = {"start": self._start, "stop": self._stop, "reload": self._reload}.get(command, self._restart)(report)
         finally:
@@ -284,7 +284,7 @@ def _watch(base_dir: Path, run: RunFolder, arguments: argparse.Namespace) -> int
 
     lock = FileLock(run.watcher_lock)
     if not _within(2.0, lock.acquire):
-        sys.stderr.write("openai-compat: another watcher is running in this folder.\n")
+        sys.stderr.write("openai-compat: another watcher is running in this folder: end it by `restart_services.py stop` first.\n")
         return EXIT_FAILED
     setproctitle.setproctitle("openai_compat: watcher")
 

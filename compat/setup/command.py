@@ -149,7 +149,7 @@ def sender(base_url: str, key: str, api: ClientApi = "openai.chat") -> Callable[
 
 
 _HINTS = {
-    401: "An upstream refused its key, or the gateway wants one of its client keys (--key).",
+    401: "An upstream refused its key, or the gateway needs one of its client keys (--key).",
     404: "The model is not offered: see GET /v1/models.",
     503: "No upstream can serve the model at the moment: `--check` shows why.",
 }

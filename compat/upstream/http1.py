@@ -221,7 +221,7 @@ class Exchange:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as error:
-            raise UpstreamBroken("The upstream wants another protocol.") from error
+            raise UpstreamBroken("The upstream asks for another protocol than HTTP/1.1.") from error
         except httptools.HttpParserError as error:
             if isinstance(error.__context__, UpstreamError):
                 raise error.__context__ from None

@@ -72,7 +72,7 @@ def _first_count(row: Mapping[str, Any], names: Iterable[str]) -> int:
 
 
 def _dollars(value: Any) -> float | None:
-    """Dollars per million tokens, of dollars per token in a number or text; `None` for what is no price."""
+    """Dollars per million tokens, of dollars per token in a number or text; `None` for anything else."""
     try:
         dollars = float(value) * 1_000_000 if isinstance(value, (str, int, float)) else math.nan
     except (ValueError, OverflowError):

@@ -23,8 +23,11 @@ REFUSED: list[tuple[str, str]] = [
         "xyz = 1",
         "unknown key 'xyz'; known keys: server, timeouts, ",
     ),
-    ('[sealing]\nsecrets = ["env:NOT_THERE"]', "key 'sealing.secrets': the environment has no NOT_THERE."),
-    ('[sealing]\nsecrets = ["short"]', "key 'sealing.secrets': a secret has fewer than 16 characters."),
+    ('[sealing]\nsecrets = ["env:NOT_THERE"]', "key 'sealing.secrets': the environment has no NOT_THERE: set it, in .env for example."),
+    (
+        '[sealing]\nsecrets = ["short"]',
+        "key 'sealing.secrets': a secret has fewer than 16 characters: `openssl rand -hex 32` makes a good one.",
+    ),
     # a wrong type or a value out of range
     ('[server]\nport = "x"', "key 'server.port': Expected `int`, got `str`."),
     ("[server]\nport = true", "key 'server.port': Expected `int`, got `bool`."),
@@ -76,11 +79,14 @@ REFUSED: list[tuple[str, str]] = [
     ),
     ('[server]\nhost = "192.168.1.5"', "key 'server.host': 192.168.1.5 can be reached from other machines"),
     # keys that no header can hold
-    (UP + 'api_keys = ["sk x"]', "key 'upstreams.a.api_keys': a key holds characters that can't be sent in a header."),
-    (UP + 'api_keys = ["sk\\r\\nx: y"]', "key 'upstreams.a.api_keys': a key holds characters that can't be sent in a header."),
-    (UP + 'api_keys = ["sk-\\u2026"]', "key 'upstreams.a.api_keys': a key holds characters that can't be sent in a header."),
-    (UP + 'api_keys = ["env:ODD"]', "key 'upstreams.a.api_keys': a key holds characters that can't be sent in a header."),
-    (UP + 'api_keys = ["sk-1", ""]', "key 'upstreams.a.api_keys': a key is empty."),
+    (UP + 'api_keys = ["sk x"]', "key 'upstreams.a.api_keys': a key holds characters that can't be sent in a header: copy it again."),
+    (
+        UP + 'api_keys = ["sk\\r\\nx: y"]',
+        "key 'upstreams.a.api_keys': a key holds characters that can't be sent in a header: copy it again.",
+    ),
+    (UP + 'api_keys = ["sk-\\u2026"]', "key 'upstreams.a.api_keys': a key holds characters that can't be sent in a header: copy it again."),
+    (UP + 'api_keys = ["env:ODD"]', "key 'upstreams.a.api_keys': a key holds characters that can't be sent in a header: copy it again."),
+    (UP + 'api_keys = ["sk-1", ""]', "key 'upstreams.a.api_keys': a key is empty: write one, or take it out."),
     # headers that can't be sent
     (UP + 'headers = { x-a = "\\u6f22" }', "key 'upstreams.a.headers': 'x-a': holds characters that can't be sent in a header."),
     (UP + 'headers = { x-a = "1\\r\\nx-b: 2" }', "key 'upstreams.a.headers': 'x-a': holds characters that can't be sent in a header."),
@@ -88,10 +94,16 @@ REFUSED: list[tuple[str, str]] = [
     (UP + 'headers = { "x a" = "1" }', "key 'upstreams.a.headers': 'x a': holds characters that can't be sent in a header."),
     (UP + 'headers = { "x\\n" = "1" }', "key 'upstreams.a.headers': 'x\\n': holds characters that can't be sent in a header."),
     # variables that the environment does not have, where nothing else can be sent
-    (UP + 'api_keys = ["env:NOBODY"]', "key 'upstreams.a.api_keys': the environment has no NOBODY."),
-    (UP + 'api_keys = ["env:NOBODY", "env:EMPTY"]', "key 'upstreams.a.api_keys': the environment has no NOBODY and no EMPTY."),
-    (UP + 'headers = { x-a = "env:NOBODY" }', "key 'upstreams.a.headers': x-a: the environment has no NOBODY."),
-    (UP + 'headers = { x-a = "env:EMPTY" }', "key 'upstreams.a.headers': x-a: the environment has no EMPTY."),
+    (UP + 'api_keys = ["env:NOBODY"]', "key 'upstreams.a.api_keys': the environment has no NOBODY: set it, in .env for example."),
+    (
+        UP + 'api_keys = ["env:NOBODY", "env:EMPTY"]',
+        "key 'upstreams.a.api_keys': the environment has no NOBODY and no EMPTY: set it, in .env for example.",
+    ),
+    (
+        UP + 'headers = { x-a = "env:NOBODY" }',
+        "key 'upstreams.a.headers': x-a: the environment has no NOBODY: set it, in .env for example.",
+    ),
+    (UP + 'headers = { x-a = "env:EMPTY" }', "key 'upstreams.a.headers': x-a: the environment has no EMPTY: set it, in .env for example."),
     # facts that don't fit
     ("[models.x.facts]\ncontxt = 5", "unknown key 'models.x.facts.contxt'; did you mean 'context'?"),
     ("[models.x.facts.price]\ninputs = 5", "unknown key 'models.x.facts.price.inputs'; did you mean 'input'?"),

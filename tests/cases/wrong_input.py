@@ -207,7 +207,7 @@ CASES = (
     Wrong(["--check"], ".env: can't be read: Is a directory.", "put a file in its place", "换成一个文件", files={".env": None}),
     Wrong(
         ["--check"],
-        "environment variable OPENAI_API_KEY: a key holds characters that can't be sent in a header.",
+        "environment variable OPENAI_API_KEY: a key holds characters that can't be sent in a header: copy it again.",
         "copy the key again, without line breaks",
         "重新复制密钥，不要带换行",
         environment={"OPENAI_API_KEY": "sk\nx"},
@@ -283,14 +283,14 @@ CASES = (
     ),
     Wrong(
         ["--check"],
-        "key 'upstreams.up.api_keys': a key is empty.",
+        "key 'upstreams.up.api_keys': a key is empty: write one, or take it out.",
         "give the key, or take the line out",
         "写上密钥，或去掉这一行",
         config=UPSTREAM.replace("sk-x", ""),
     ),
     Wrong(
         ["--check"],
-        "key 'upstreams.up.api_keys': the environment has no NOWHERE.",
+        "key 'upstreams.up.api_keys': the environment has no NOWHERE: set it, in .env for example.",
         "set the variable, in `.env` for example",
         "设置该变量，例如在 `.env` 中",
         config=UPSTREAM.replace("sk-x", "env:NOWHERE"),

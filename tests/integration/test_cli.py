@@ -188,7 +188,7 @@ def test_a_check_that_finds_a_fault_ends_with_1(cli: CommandLine, upstream: Fake
     cli.configure(behind(upstream))
     done = cli.call("--check")
     assert (done.returncode, done.stderr) == (1, "")
-    assert done.stdout.splitlines()[-1] == "Something is at fault."
+    assert done.stdout.splitlines()[-1] == "Something is wrong: see the lines marked FAULT."
     assert words in done.stdout
     assert CANARY not in done.stdout
 
@@ -215,7 +215,7 @@ def test_a_check_of_an_embedded_model_that_is_not_there_ends_with_1(cli: Command
     done = cli.call("--check")
     assert done.returncode == 1
     assert "FAULT the embedded model's file" in done.stdout
-    assert "Something is at fault." in done.stdout
+    assert "Something is wrong: see the lines marked FAULT." in done.stdout
 
 
 def test_a_check_of_an_embedded_model_that_nobody_needs_is_no_fault(cli: CommandLine, upstream: FakeUpstream) -> None:

@@ -50,6 +50,6 @@ def test_it_tells_which_embedded_model_answers_and_what_is_fetched(tmp_path: Pat
 
 
 def test_it_tells_why_no_better_model_is_fetched(tmp_path: Path) -> None:
-    text = shown(tmp_path, better_detail="big is not fetched: it wants 4.0 GB of memory, 1.0 are free")
-    assert "It is tiny. Big is not fetched: it wants 4.0 GB of memory, 1.0 are free." in text
+    text = shown(tmp_path, better_detail="big is not fetched: it needs 4.0 GB of memory, 1.0 are free")
+    assert "It is tiny. Big is not fetched: it needs 4.0 GB of memory, 1.0 are free." in text
     assert "is fetched meanwhile" not in shown(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 import sys
@@ -95,3 +96,25 @@ def test_the_time_of_what_failed_is_not_taken_for_how_long_the_service_goes_on()
     assert services.readable(failed) == "openai-compat  not reloaded: the service goes on as it was, after 0.7 s\n"
     assert services.readable(services.Report("reload", "reloaded", took_s=0.7)) == "openai-compat  reloaded in 0.7 s\n"
     assert services.readable(services.Report("status", "up")) == "openai-compat  up\n"
+
+
+class Terminal(io.StringIO):
+    """Says that somebody looks at it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("argv", [["keys", "list"], ["keys", "ad"], ["--help"], ["--usage"], ["doctor"]])
+def test_nothing_is_coloured_so_that_no_color_has_nothing_to_switch_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argv: list[str]
+) -> None:
+    (tmp_path / "config.toml").write_text("discovery.enabled = false\nembedded.enabled = false\n")
+    terminal = Terminal()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    main(argv, tmp_path)
+    assert terminal.getvalue()
+    assert "\x1b" not in terminal.getvalue()

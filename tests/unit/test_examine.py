@@ -115,6 +115,7 @@ def test_a_place_that_can_not_be_written_and_a_disk_that_is_full(tmp_path: Path,
     gateway = gateway_of(tmp_path, port)
     (line,) = found(gateway, around(tmp_path, log=tmp_path / "file" / "log"))
     assert line.startswith(f"ERROR    log: {tmp_path}/file/log can't be written: ")
+    assert line.endswith(". Make it writable, or name another place in the configuration.")
 
     class Disk(NamedTuple):
         free: int
@@ -224,7 +225,7 @@ def test_a_file_that_is_not_what_it_should_be_is_no_fault_of_the_doctor(tmp_path
 def test_an_address_that_is_none_is_named(tmp_path: Path, port: int) -> None:
     kilo(tmp_path, "ftp://there")
     (line,) = found(gateway_of(tmp_path, port), around(tmp_path))
-    assert "calls 'ftp://there', which is no address: run `python app.py setup kilo` again." in line
+    assert "calls 'ftp://there', which is not an address: run `python app.py setup kilo` again." in line
 
 
 def test_a_finding_is_a_line() -> None:

@@ -74,4 +74,4 @@ def test_the_check_tells_of_each_place_and_finds_the_fault(tmp_path: Path) -> No
     assert not check(gateway, lambda *_: Listing(), said.append, places)
     assert f"writes     FAULT log {tmp_path / 'file/x.log'} can't be written: Not a directory" in said
     assert f"writes     usage {tmp_path / 'usage'}" in said
-    assert said[-1] == "Something is at fault."
+    assert said[-1] == "Something is wrong: see the lines marked FAULT."

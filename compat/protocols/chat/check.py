@@ -51,7 +51,7 @@ _LEAST = {"max_tokens": 1, "max_completion_tokens": 1, "temperature": 0, "top_p"
 def check_messages(envelope: Envelope, *, takes_images: bool = True) -> None:
     """`BadRequest`, naming the place, unless every message has a known role and content of the right type, and the numbers are in range.
 
-    Without `takes_images` a part that is no text is `Unsupported`.
+    Without `takes_images` a part other than text is `Unsupported`.
     """
     try:
         request = _decode(envelope.body)

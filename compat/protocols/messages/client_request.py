@@ -5,7 +5,7 @@
     edits             what `context_management` asks for
     here              everything else
 
-Nothing is left out but the billing block of Claude Code, which is no part of the prompt: what has no neutral place is in `extras`.
+Nothing is left out but the billing block of Claude Code, which does not belong to the prompt: what has no neutral place is in `extras`.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ def ready(item: Item) -> bytes:
 
 
 def annotation_of(citation: Any, item: Item) -> Mapping[str, Any] | None:
-    """A source of the open text as this protocol has it; `None` for what is no page of the web."""
+    """A source of the open text as this protocol has it; `None` for anything but a page of the web."""
     url = citation.get("url") if isinstance(citation, dict) else None
     if not isinstance(url, str) or item.open != "output_text":
         return None

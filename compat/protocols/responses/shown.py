@@ -95,7 +95,7 @@ class ShownReader:
         return Place(self._number, tuple(self._output), copied, found.kind, self._response)
 
     def read(self, block: bytes) -> Iterator[Event]:
-        """The events in one SSE event. Errors: what an error in it stands for, `UpstreamBroken` for what is no event."""
+        """The events in one SSE event. Errors: what an error in it stands for, `UpstreamBroken` for anything else."""
         data = parse_event(block).data
         if not data or data == b"[DONE]":
             return

@@ -265,9 +265,9 @@ def test_how_fast_it_reads_is_known_once_it_was_measured(stage: Any, tmp_path: P
 
 
 def test_where_something_is_lacking_no_child_is_started(stage: Any, tmp_path: Path) -> None:
-    one = stage(with_file(tmp_path), lacks=lambda: "it wants 2.2 GB of memory")
+    one = stage(with_file(tmp_path), lacks=lambda: "it needs 2.2 GB of memory")
     one.engine.start()
-    assert one.wait_for("engine.failed")["reason"] == "it wants 2.2 GB of memory"
+    assert one.wait_for("engine.failed")["reason"] == "it needs 2.2 GB of memory"
     assert one.engine.has_given_up
     assert (one.started, one.status.restarts) == ([], 2)
 

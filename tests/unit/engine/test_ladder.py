@@ -171,7 +171,7 @@ def test_the_best_that_the_machine_has_room_for_is_fetched(stage: Any, room: Roo
     assert one.answers == SMALL.name
     if chosen is None:
         assert one.ladder.status().better == ""
-        assert one.ladder.status().better_detail.startswith(f"{BEST.name} is not fetched: it wants")
+        assert one.ladder.status().better_detail.startswith(f"{BEST.name} is not fetched: it needs")
         assert one.told("engine.kept") == [BEST.name, MIDDLE.name]
     else:
         assert one.engine(chosen).is_started
@@ -218,7 +218,7 @@ def test_too_little_memory_when_it_is_to_be_started_is_told(stage: Any) -> None:
     better = one.engine(BEST)
     assert better.lacks() == ""
     one.room = Room(2 * GB, 100 * GB)
-    assert better.lacks() == "it wants 2.2 GB of memory, 2.0 are free"
+    assert better.lacks() == "it needs 2.2 GB of memory, 2.0 are free"
 
 
 # The switch.

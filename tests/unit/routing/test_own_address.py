@@ -101,7 +101,7 @@ def test_the_check_finds_it_and_does_not_ask_it(tmp_path: Path) -> None:
     gateway = make_gateway(tmp_path, environment=LOOP)
     assert not check(gateway, lambda upstream, _timeout_s: pytest.fail(upstream.name), said.append)
     assert [line for line in said if "FAULT environment variable OPENAI_BASE_URL" in line]
-    assert said[-1] == "Something is at fault."
+    assert said[-1] == "Something is wrong: see the lines marked FAULT."
 
 
 def test_a_start_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
