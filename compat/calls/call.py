@@ -146,4 +146,5 @@ def context_of(gateway: Gateway, call: Call, deployment: Deployment, translator:
         searches=gateway.search is not None,
         subset=upstream.kind.messages,
         takes_marks=upstream.kind.takes_marks,
+        now=clock.now,
     )

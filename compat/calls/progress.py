@@ -34,7 +34,7 @@ class Progress:
 
     def tokens(self, frames: bytes, total_bytes: int) -> int:
         """About how many tokens `total_bytes` of frames hold, of which `frames` are the last: the share of text in a few is that of all.
-        0 where they can't be read by themselves, as those of the Responses API, whose text belongs to an item that began before."""
+        0 where they can't be read."""
         if self._samples < _SAMPLES:
             for block in EventSplitter().feed(frames[:_SAMPLE_BYTES]):
                 self._bytes += len(block)
@@ -44,7 +44,9 @@ class Progress:
 
 
 def _chars_in(protocol: ClientProtocol, block: bytes) -> int:
-    """How much text, reasoning and arguments of tool calls a frame adds; none where it can't be read by itself."""
+    """How much text, reasoning and arguments of tool calls a frame adds; none where it can't be read."""
+    if protocol.piece_chars is not None:
+        return protocol.piece_chars(block)
     try:
         events = list(protocol.reader().read(block))
     except (GatewayError, LookupError, TypeError, ValueError, AttributeError):

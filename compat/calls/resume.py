@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from compat.calls.call import Call
+from compat.clock import Clock
 from compat.config.catalog import Price
 from compat.errors import GatewayError
 from compat.protocols import api_for
@@ -104,9 +105,14 @@ def _shown(transcript: Transcript, place: Any) -> Shown:
     return Shown(turn.text, len(turn.thinking), is_plain, has_ended, identity, place)
 
 
-def last_frame(call: Call, error: GatewayError, so_far: ShownSoFar | None) -> bytes:
-    """The frame that ends an answer with an error: as a part of what was shown, where the protocol has it so and that is known."""
+def last_frame(call: Call, error: GatewayError, so_far: ShownSoFar | None, clock: Clock | None = None) -> bytes:
+    """The frame that ends an answer with an error: as a part of what was shown, where the protocol has it so and that is known.
+
+    With a `clock` nothing was shown: the answer is named and dated here.
+    """
     end, shown = call.protocol.error_end, None
+    if end is not None and clock is not None:
+        return end(error, Identity(call.protocol.answer_id(clock.new_id()), int(clock.now()), call.model))
     if end is not None and so_far is not None:
         with contextlib.suppress(GatewayError):
             shown = so_far.read()

@@ -154,7 +154,8 @@ class CallRun:
     def error_frame(self, error: GatewayError) -> bytes:
         """The frame that ends the answer with an error."""
         error.request_id = self.call.request_id
-        return last_frame(self.call, error, self._shown)
+        has_begun = self._part is not None or (self.attempt is not None and self.attempt.phase != "asking")
+        return last_frame(self.call, error, self._shown, None if has_begun else self.gateway.clock)
 
     def note_shared(self, request_id: str) -> None:
         """The record of a call that was never begun, since it shares the answer of another one."""
@@ -311,8 +312,7 @@ class CallRun:
             is_refused = any(note.startswith("prefill=") for note in attempt.notes)
             return takes_prefill(self.call, attempt.deployment) and not is_refused
 
-        names = [deployment.name for deployment in (*part.died, attempt.deployment)]
-        call = self.call
+        names, call = [deployment.name for deployment in (*part.died, attempt.deployment)], self.call
         splice = Splice(call.protocol, call.model, part.shown, part.spent, names, was_prefilled, wants_usage=call.wants_usage)
         while True:
             try:

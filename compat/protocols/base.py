@@ -154,7 +154,8 @@ class TranslationContext:
     `count_prompt` estimates the tokens of the request, for an upstream that reports no usage. `sealer` signs what an upstream wants back
     with a thought; without one it is only marked as not the model's own. `client_headers` are those of the client's protocol, by their
     names in lower case. `searches`: the gateway can search the web. `subset` is what the
-    upstream takes of Anthropic's protocol, where that is not all. `takes_marks`: its chat takes marks for the prompt cache.
+    upstream takes of Anthropic's protocol, where that is not all. `takes_marks`: its chat takes marks for the prompt cache. `now` is the
+    caller's clock, in seconds since 1970, for answers that say when they were complete.
     """
 
     alias: str
@@ -179,6 +180,12 @@ class TranslationContext:
     searches: bool = False
     subset: MessagesSubset | None = None
     takes_marks: bool = False
+    now: Callable[[], float] | None = None
+
+    @property
+    def now_s(self) -> int | None:
+        """The time now, where it is known."""
+        return None if self.now is None else int(self.now())
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,8 @@ class ClientProtocol:
     flight may share their answer. `seals`: its clients keep signatures, and send them back. `is_served` is false for an
     endpoint with a view of its own. `is_parent`: other URLs of the protocol are below `paths`. `listing` is the list of models for its
     clients, where that is not OpenAI's. `count` estimates the tokens of a request, where clients ask for that. `searches`: its requests may
-    leave a search of the web to the server; `only_searches`: one is for that and nothing else.
+    leave a search of the web to the server; `only_searches`: one is for that and nothing else. `piece_chars` says
+    how much text an event adds, where `reader` can't read it without those before it.
     """
 
     api: ClientApi
@@ -146,6 +147,7 @@ class ClientProtocol:
     count: Callable[[Envelope], int] | None = None
     searches: bool = False
     only_searches: Callable[[Envelope], bool] | None = None
+    piece_chars: Callable[[bytes], int] | None = None
 
 
 DEFAULT_MODEL = "claude-4-sonnet"

@@ -140,7 +140,7 @@ def response_of(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     assert events[-1]["type"] == f"response.{end['status']}"
     assert fold.item is None
     assert end["output"] == fold.output
-    begun, late = events[0]["response"], ("status", "output", "usage", "incomplete_details")
+    begun, late = events[0]["response"], ("status", "output", "usage", "incomplete_details", "completed_at")
     assert {**begun, **{key: end[key] for key in late}} == end
     return checked(end)
 

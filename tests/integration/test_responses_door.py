@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,7 +23,7 @@ from tests.fakes.anthropic_settings import to_claude
 from tests.fakes.responses_answers import ResponsesApi
 from tests.fakes.responses_items import message, reasoning, text_part
 from tests.fakes.responses_settings import to_openai
-from tests.fakes.upstream import Answer, Cut, FakeUpstream, Request
+from tests.fakes.upstream import Answer, Cut, FakeUpstream, Request, Until
 
 ALIAS = "any"
 HELLO: Any = [{"role": "user", "content": "Say hello."}]
@@ -345,3 +346,20 @@ def test_an_answer_that_was_cut_is_carried_on_by_another_kind_of_upstream(start_
     assert [part["text"] for event in done for part in event["item"]["content"]] == ["Hello there, you."]
     assert seen[-1]["type"] == "response.completed"
     assert [event["sequence_number"] for event in seen] == list(range(len(seen)))
+
+
+def test_a_failure_after_nothing_but_heartbeats_has_an_id_and_a_date(start_gateway: Any, upstream: FakeUpstream) -> None:
+    gate = threading.Event()
+    upstream.default = Answer([b"{}"], 500, before_head=[Until(gate)])
+    gateway = start_gateway(to_upstream(upstream, server={"heartbeat_s": 0.05}))
+    body = {"model": "claude-4-sonnet", "input": "Hi", "stream": True}
+    with gateway.http.post(f"{gateway.url}/responses", json=body, stream=True, timeout=30) as answer:
+        pieces = answer.iter_content(None)
+        first = next(pieces)
+        gate.set()
+        [failed] = events_of(first + b"".join(pieces))
+    assert failed["type"] == "response.failed"
+    told = failed["response"]
+    assert told["id"].startswith("resp_")
+    assert told["created_at"] > 1_700_000_000
+    assert told["model"] == "claude-4-sonnet"

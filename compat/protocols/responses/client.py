@@ -14,7 +14,7 @@ from compat.protocols.responses.client_turns import API
 from compat.protocols.responses.compaction import CompactionWriter
 from compat.protocols.responses.going_on import RESCUE, again
 from compat.protocols.responses.models import LISTING
-from compat.protocols.responses.shown import ShownReader, replayed, whole_events
+from compat.protocols.responses.shown import ShownReader, piece_chars, replayed, whole_events
 from compat.protocols.responses.writer import ResponsesWriter
 from compat.wire.envelope import Envelope
 
@@ -94,4 +94,5 @@ RESPONSES = ClientProtocol(
     writer=lambda ctx, notes: CompactionWriter(ctx, notes) if ctx.memory.summarises else ResponsesWriter(ctx, notes),
     obstacle=obstacle,
     rescue=RESCUE,
+    piece_chars=piece_chars,
 )

@@ -133,7 +133,7 @@ class CompactionWriter(FrameWriter):
             ("response.in_progress", begun),
             ("response.output_item.added", place),
             ("response.output_item.done", place),
-            ("response.completed", {"response": head.encoded("completed", [item], self._usage)}),
+            ("response.completed", {"response": head.encoded("completed", [item], self._usage, now_s=self._ctx.now_s)}),
         )
         return b"".join(frame(name, fields, number) for number, (name, fields) in enumerate(events))
 
@@ -141,7 +141,7 @@ class CompactionWriter(FrameWriter):
         """See `FrameWriter`. Errors: as of `finish`."""
         for event in events:
             self.write(event)
-        return bytes(self._head.encoded("completed", [self._item()], self._usage))
+        return bytes(self._head.encoded("completed", [self._item()], self._usage, now_s=self._ctx.now_s))
 
     @property
     def _head(self) -> ResponseHead:

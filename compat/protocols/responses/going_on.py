@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from compat import jsonio
@@ -22,7 +23,8 @@ from compat.wire.usage import Usage
 
 def again(said: Sequence[Said], identity: Identity) -> bytes:
     """A whole answer once more."""
-    return ResponsesWriter(_context(identity, identity.echoed), Notes()).body(_said(said))
+    ctx = replace(_context(identity, identity.echoed), now=lambda: identity.created_s)
+    return ResponsesWriter(ctx, Notes()).body(_said(said))
 
 
 def _said(said: Sequence[Said]) -> Iterator[Event]:

@@ -1,7 +1,7 @@
 """The response object: all of its fields, in every event and body that has one.
 
 Open Responses demands each of them (its schema, 2026-04-24). What the request said is given back (`AnswerMemory.echoed`), what it left out
-has OpenAI's default. `completed_at` stays empty: no clock is read here.
+has OpenAI's default. When it was complete is the caller's to know (`TranslationContext.now`).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class ResponseHead:
     def of(cls, answer_id: str, created_s: int, model: str, echoed: Mapping[str, Any]) -> ResponseHead:
         """The head of an answer to a request with these fields."""
         fields = given_back(echoed)
-        identity = {"id": answer_id, "object": "response", "created_at": created_s, "completed_at": None, "model": model}
+        identity = {"id": answer_id, "object": "response", "created_at": created_s, "model": model}
         return cls(jsonio.encode({**identity, **fields})[:-1], fields["reasoning"].get("summary") is not None)
 
     def encoded(
@@ -66,10 +66,12 @@ class ResponseHead:
         usage: Mapping[str, Any] | None = None,
         reason: str | None = None,
         error: Mapping[str, Any] | None = None,
+        now_s: int | None = None,
     ) -> msgspec.Raw:
-        """The object, as far as the answer has come; `reason` says why it is incomplete."""
+        """The object, as far as the answer has come; `reason` says why it is incomplete, `now_s` is the time, where it may be complete."""
         details = None if reason is None else {"reason": reason}
-        rest = {"status": status, "error": error, "incomplete_details": details, "output": list(output), "usage": usage}
+        done = {"completed_at": now_s if status == "completed" else None}
+        rest = {**done, "status": status, "error": error, "incomplete_details": details, "output": list(output), "usage": usage}
         return msgspec.Raw(b"%s,%s" % (self.text, jsonio.encode(rest)[1:]))
 
 

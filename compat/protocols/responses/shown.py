@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
+
 from compat import jsonio
 from compat.errors import UpstreamBroken
 from compat.protocols.base import ToolShape
@@ -238,6 +240,25 @@ _EVENTS: Mapping[Any, Callable[[ShownReader, _Object], Iterator[Event]]] = {
     "response.failed": ShownReader._failed,
     "error": ShownReader._error,
 }
+
+
+class _Piece(msgspec.Struct, frozen=True):
+    """What is read of a piece of an item."""
+
+    type: str = ""
+    delta: str = ""
+
+
+_piece = msgspec.json.Decoder(_Piece).decode
+
+
+def piece_chars(block: bytes) -> int:
+    """How much text, reasoning and arguments of tool calls an SSE event adds; none where it is no such event, or only a part of one."""
+    try:
+        piece = _piece(parse_event(block).data)
+    except (msgspec.DecodeError, RecursionError):
+        return 0
+    return len(piece.delta) if piece.type.endswith(".delta") else 0
 
 
 # Whole answers.

@@ -164,6 +164,10 @@ def warmed_up(answer_id: str, model: str, created_s: int) -> bytes:
     head = ResponseHead.of(answer_id, created_s, model, {})
     events = (
         {"type": "response.created", "sequence_number": 0, "response": head.encoded("in_progress")},
-        {"type": "response.completed", "sequence_number": 1, "response": head.encoded("completed", usage=usage_object(Usage(), 0.0))},
+        {
+            "type": "response.completed",
+            "sequence_number": 1,
+            "response": head.encoded("completed", usage=usage_object(Usage(), 0.0), now_s=created_s),
+        },
     )
     return b"".join(data_frame(jsonio.encode(event)) for event in events)

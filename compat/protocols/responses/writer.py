@@ -152,7 +152,7 @@ class ResponsesWriter(FrameWriter):
         return self._ready % (value, self._number - 1)
 
     def _object(self, status: str) -> msgspec.Raw:
-        return self._head.encoded(status, self._output, self._usage, self.reason if status == "incomplete" else None)
+        return self._head.encoded(status, self._output, self._usage, self.reason if status == "incomplete" else None, now_s=self._ctx.now_s)
 
     def _outcome(self) -> str:
         """The answer's last status. A refusal in the model's own words is an answer."""

@@ -28,17 +28,13 @@ RESPONSES_TEXT = frame({"type": "response.output_text.delta", "item_id": "m", "o
 
 @pytest.mark.parametrize(
     ("protocol", "text"),
-    [(CHAT, CHAT_TEXT), (MESSAGES, MESSAGES_TEXT), (MESSAGES, MESSAGES_CALL)],
-    ids=["chat", "messages", "arguments"],
+    [(CHAT, CHAT_TEXT), (MESSAGES, MESSAGES_TEXT), (MESSAGES, MESSAGES_CALL), (RESPONSES, RESPONSES_TEXT)],
+    ids=["chat", "messages", "arguments", "responses"],
 )
 def test_tokens_are_estimated_from_the_share_of_text(protocol: ClientProtocol, text: bytes) -> None:
     progress = Progress(protocol)
     tokens = progress.tokens(text * 3, 500 * len(text))
     assert 950 <= tokens <= 1050, "two tokens of 3.5 characters in each of 500 frames"
-
-
-def test_of_frames_that_need_those_before_them_nothing_is_estimated() -> None:
-    assert Progress(RESPONSES).tokens(RESPONSES_TEXT * 3, 10_000) == 0
 
 
 def test_only_the_beginnings_of_a_few_frames_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,9 +47,12 @@ def test_only_the_beginnings_of_a_few_frames_are_read(monkeypatch: pytest.Monkey
     assert read
 
 
-@pytest.mark.parametrize("odd", [b"", b"data: [DONE]\n\n", b"data: {\n\n", b": comment\n\n", b'data: {"choices":7}\n\n', b"half"])
-def test_frames_that_say_nothing_cost_nothing(odd: bytes) -> None:
-    assert Progress(CHAT).tokens(odd, 1000) == 0
+@pytest.mark.parametrize("protocol", [CHAT, RESPONSES], ids=["chat", "responses"])
+@pytest.mark.parametrize(
+    "odd", [b"", b"data: [DONE]\n\n", b"data: {\n\n", b": comment\n\n", b'data: {"choices":7,"delta":"x"}\n\n', b"half"]
+)
+def test_frames_that_say_nothing_cost_nothing(odd: bytes, protocol: ClientProtocol) -> None:
+    assert Progress(protocol).tokens(odd, 1000) == 0
 
 
 def test_it_is_due_once_a_second() -> None:

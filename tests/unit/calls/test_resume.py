@@ -25,7 +25,7 @@ from compat.routing.router import Deployment
 from compat.wire.envelope import Envelope
 from compat.wire.sse import KEEP_ALIVE
 from compat.wire.usage import Usage
-from tests.unit.builders import make_upstream
+from tests.unit.builders import StillClock, make_upstream
 
 WRITER = ChunkWriter("chatcmpl-1", 7, "alias")
 IDENTITY = ("chatcmpl-1", 7)
@@ -238,6 +238,14 @@ def test_a_failure_ends_an_answer_of_responses_as_a_part_of_it() -> None:
     assert last_frame(call, error, None) == last_frame(call, error, ShownSoFar(RESPONSES)) == RESPONSES.error_frame(error)
     so_far.add(RESPONSES.error_frame(error))  # of an upstream that speaks the same protocol
     assert last_frame(call, error, so_far) == RESPONSES.error_frame(error)
+
+
+def test_a_failure_before_anything_was_shown_has_an_id_and_a_date() -> None:
+    asked = Envelope(json.dumps({"model": "alias", "input": "Hi", "stream": True}).encode())
+    call_of_responses = call_from(RESPONSES, asked, request_id="r", client="c", received_s=0.0)
+    end = json.loads(last_frame(call_of_responses, UpstreamBroken("x"), None, StillClock()).split(b"data: ")[1])["response"]
+    assert (end["id"], end["created_at"], end["model"]) == (f"resp_{1:032x}", 1_700_000_000, "alias")
+    assert last_frame(call(), UpstreamBroken("x"), None, StillClock()) == CHAT.error_frame(UpstreamBroken("x"))
 
 
 def test_other_protocols_end_alike_wherever_the_answer_stands() -> None:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from compat.config.catalog import Model
 from compat.protocols.base import AnswerMemory, ToolShape, TranslationContext
 from compat.protocols.chat.upstream import ChatReader
 from compat.protocols.events import (
@@ -101,6 +102,17 @@ def test_what_the_request_said_is_given_back_in_every_event_and_body() -> None:
     assert response["text"] == {"format": {"type": "text"}, "verbosity": "low"}
     assert response["reasoning"] == {"effort": None, "summary": None}
     assert response["tools"] == [{**tool, "description": None, "strict": None}]
+
+
+@pytest.mark.parametrize(("reason", "completed_s"), [("end", 9), ("length", None)])
+def test_an_answer_that_is_complete_says_since_when_by_its_callers_clock(reason: Any, completed_s: int | None) -> None:
+    events = [Start(), BlockStart(0, "text"), TextDelta(0, "A"), BlockStop(0), Stop(reason)]
+    ctx = TranslationContext("mine", "theirs", Model(), "resp_1", 5, is_stream=True, now=lambda: 9.7)
+    writer = ResponsesWriter(ctx, Notes())
+    frames = b"".join([*map(writer.write, events), writer.finish()])
+    told = [event["response"]["completed_at"] for event in events_of(frames) if "response" in event]
+    assert told == [None, None, completed_s]
+    assert json.loads(ResponsesWriter(ctx, Notes()).body(events))["completed_at"] == completed_s
 
 
 def test_usage_is_integers_with_details_and_the_cost() -> None:
