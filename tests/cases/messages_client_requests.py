@@ -387,6 +387,7 @@ PARAMETERS = [
     Row("a budget of no effect", {"thinking": {"type": "enabled", "budget_tokens": 2000}}, {}, ["dropped=thinking.budget_tokens"]),
     Row("adaptive thinking", {"thinking": {"type": "adaptive", "display": "updates"}}, {}, facts=REASONS),
     Row("no thinking", {"thinking": {"type": "disabled"}, **EFFORT}, {"reasoning_effort": "none"}, facts=REASONS),
+    Row("thinking of no type", {"thinking": {"type": []}}, {}),
     Row("no thinking where there is none", {"thinking": {"type": "disabled"}}, {}),
     Row(
         "a structure",

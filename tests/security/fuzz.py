@@ -16,12 +16,13 @@ from typing import Any
 import hypothesis
 from hypothesis import strategies as st
 
-from tests.security import fuzz_calls, fuzz_schema, fuzz_server, fuzz_translate, fuzz_wire
+from tests.security import fuzz_calls, fuzz_doors, fuzz_schema, fuzz_server, fuzz_translate, fuzz_wire
 
 PROPERTIES: Mapping[str, tuple[st.SearchStrategy[Any], Any]] = {
     **fuzz_wire.PROPERTIES,
     **fuzz_translate.PROPERTIES,
     **fuzz_calls.PROPERTIES,
+    **fuzz_doors.PROPERTIES,
     **fuzz_server.PROPERTIES,
     **fuzz_schema.PROPERTIES,
 }

@@ -118,7 +118,7 @@ def _reasoning(envelope: Envelope, turns: Sequence[Turn]) -> Reasoning:
     thinking = _object(envelope, "thinking")
     kind, budget, display = thinking.get("type"), thinking.get("budget_tokens"), thinking.get("display")
     shown: Display = "omitted" if display == "omitted" else "summarized" if isinstance(display, str) else None
-    if kind in {None, "disabled"} and not envelope.value("tools"):
+    if kind in (None, "disabled") and not envelope.value("tools"):
         shown = "dropped"
     if kind == "disabled":
         return Reasoning("none", display=shown)

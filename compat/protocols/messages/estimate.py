@@ -101,7 +101,7 @@ def _document(block: dict[str, Any]) -> int:
 
 def _is_hidden(tool: Any, referenced: set[str]) -> bool:
     """Whether the model does not see the tool yet."""
-    return isinstance(tool, dict) and bool(tool.get("defer_loading")) and tool.get("name") not in referenced
+    return isinstance(tool, dict) and bool(tool.get("defer_loading")) and str(tool.get("name")) not in referenced
 
 
 def _tool(tool: Any) -> int:

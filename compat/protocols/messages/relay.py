@@ -265,16 +265,18 @@ class RelayStream(StreamTranslator):
 def translate_error(status: int, headers: Mapping[str, str], body: bytes, ctx: TranslationContext) -> GatewayError:
     """The error for a refused call, with the upstream's own body: clients match its words (see `Translator.error`)."""
     error = refusal_of(status, headers, body, ctx.upstream_name)
-    if b'"error"' in body and _is_object(body):  # not one that was cut short
+    if b'"error"' in body and _is_error(body):  # not one that was cut short, or is of another protocol
         error.verbatim = body
     return error
 
 
-def _is_object(body: bytes) -> bool:
+def _is_error(body: bytes) -> bool:
     try:
-        return isinstance(jsonio.decode(body), dict)
+        document = jsonio.decode(body)
     except BadRequest:
         return False
+    error = document.get("error") if isinstance(document, dict) and document.get("type") == "error" else None
+    return isinstance(error, dict) and isinstance(error.get("message"), str)
 
 
 def refused(error: GatewayError) -> str | None:

@@ -78,6 +78,7 @@ def test_a_deferred_tool_counts_once_a_result_has_named_it() -> None:
     assert count(tools=[hidden]) == count()
     found = result([{"type": "tool_reference", "tool_name": "look"}])
     assert count(found, tools=[hidden]) - count(found) >= len(WORDS) / 5
+    assert count(tools=[{**hidden, "name": []}]) == count()
 
 
 def test_thinking_and_a_demanded_structure_take_words_of_the_servers_own() -> None:

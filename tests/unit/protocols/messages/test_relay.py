@@ -320,6 +320,13 @@ def test_an_error_keeps_the_upstreams_body() -> None:
     assert MESSAGES_MESSAGES.error(502, {}, b"<html>error</html>", CTX).verbatim == b""
 
 
+@pytest.mark.parametrize(
+    "body", [b'{"error": null}', b'{"error": {"message": "no"}}', b'["error"]', b'{"type": "error", "error": {"message": 1}}']
+)
+def test_an_error_of_no_shape_or_of_another_protocols_is_given_in_ours(body: bytes) -> None:
+    assert MESSAGES_MESSAGES.error(400, {}, body, CTX).verbatim == b""
+
+
 def test_a_call_can_do_without_thoughts_and_without_nothing_else() -> None:
     def named(words: str) -> str | None:
         return MESSAGES_MESSAGES.refused(
