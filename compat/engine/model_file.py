@@ -40,7 +40,7 @@ def locate(settings: EmbeddedSettings) -> Path | Preset:
     if settings.model.endswith(".gguf"):
         path = Path(settings.model).expanduser().absolute()
         if not path.is_file():
-            raise ModelFileError(f"the embedded model's file {path} does not exist", is_permanent=True)
+            raise ModelFileError(f"the embedded model's file {path} does not exist: correct embedded.model", is_permanent=True)
         return path
     preset = PRESETS.get(settings.model)
     if preset is None:

@@ -29,6 +29,8 @@ _FIRST_LOOK_S = 60.0
 """Discovery asks for the lists at start; by then it has them, or they can't be read."""
 _DATED = re.compile(r"-(?:\d{8}|\d{4}-\d{2}-\d{2}|latest)")
 
+_ROUTE = "[models.NAME] route gives it another one."
+
 Severity = Literal["warning", "error"]
 
 
@@ -82,7 +84,7 @@ def diagnose(
         if ward.is_dead(model):
             successor = ward.successor(model)
             if successor is None:
-                words = f"'{name}' has no model left: {model.id} is gone, and no replacement is offered."
+                words = f"'{name}' has no model left: {model.id} is gone, and no replacement is offered. {_ROUTE}"
                 findings.append(Finding("error", "lost", name, model.id, words))
             else:
                 replacements[model.id] = successor.id
@@ -153,7 +155,7 @@ class _Ward:
         for upstream in self.holders(model):
             if self._has(upstream, model) is False:
                 target = model.ids[upstream.kind.name]
-                yield Finding("error", "unlisted", name, model.id, f"'{name}': {upstream.name} does not list {target}.")
+                yield Finding("error", "unlisted", name, model.id, f"'{name}': {upstream.name} does not list {target}. {_ROUTE}")
 
     def _has(self, upstream: Upstream, model: Model) -> bool | None:
         """Whether the upstream's list has the model; `None` where the list is not known."""

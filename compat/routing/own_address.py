@@ -106,7 +106,8 @@ def _plain(address: str) -> str:
 def _words(upstream: Upstream, settings: Settings) -> str:
     row = settings.upstreams.get(upstream.name)
     if row is not None and row.base_url:
-        return f"{settings.source}: key 'upstreams.{upstream.name}.base_url': {upstream.base_url} is this gateway itself."
+        place = f"{settings.source}: key 'upstreams.{upstream.name}.base_url'"
+        return f"{place}: {upstream.base_url} is this gateway itself: give the address of the upstream."
     return (
         f"environment variable {upstream.kind.base_url_variable}: {upstream.base_url} is this gateway itself, which would call itself. "
         "It is for clients; unset it where the gateway starts."

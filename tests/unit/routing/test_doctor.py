@@ -71,7 +71,7 @@ def test_the_words_name_the_day_and_what_comes_after() -> None:
 def test_a_model_that_no_list_has_is_replaced() -> None:
     diagnosis, found = seen(catalog_of(), {"anthropic": ["new-1", "other"]})
     assert found == [("error", "unlisted", "best"), ("warning", "replaced", "best")]
-    assert diagnosis.findings[0].message == "'best': anthropic does not list old-1."
+    assert diagnosis.findings[0].message == "'best': anthropic does not list old-1. [models.NAME] route gives it another one."
     assert diagnosis.replacements == {"old": "new"}
 
 

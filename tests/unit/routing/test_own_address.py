@@ -113,7 +113,8 @@ def test_a_start_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.Monk
     )
     assert main(["--config", str(config)], tmp_path) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == f"openai-compat: {config}: key 'upstreams.me.base_url': http://localhost:{port}/v1 is this gateway itself."
+    said = f"http://localhost:{port}/v1 is this gateway itself: give the address of the upstream."
+    assert line == f"openai-compat: {config}: key 'upstreams.me.base_url': {said}"
     monkeypatch.setenv("OPENAI_COMPAT_CONFIG", str(config))
     for variable in ("OPENAI_COMPAT_ENV_FILE", "OPENAI_COMPAT_WORKERS"):
         monkeypatch.setenv(variable, "")
