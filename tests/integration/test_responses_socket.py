@@ -14,6 +14,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+import compat.serve.gevent_server
 from compat.accounting.keys import new_key
 from compat.endpoints.front import Front
 from compat.endpoints.responses_socket import PATH
@@ -285,3 +286,37 @@ def test_a_gateway_that_stops_lets_an_answer_finish_and_says_why_it_goes(gateway
                 one.recv(timeout=BOUND_S)
             assert one.close_code == 1001
         assert stopped.get(timeout=BOUND_S) == 0
+
+
+def test_a_changed_configuration_lets_an_answer_finish_and_ends_the_connection(gateway: RunningGateway, upstream: FakeUpstream) -> None:
+    gate = threading.Event()
+    upstream.script(answers.sse_answer(*HELLO[:5], Until(gate), *HELLO[5:]))
+    door_of(gateway).ping_s = 0.01
+    with opened(gateway) as socket, opened(gateway) as idle:
+        ask(socket)
+        socket.recv(timeout=BOUND_S)
+        gateway.gateway.following.changes += 1
+        with pytest.raises(ConnectionClosed):
+            idle.recv(timeout=BOUND_S)
+        gate.set()
+        assert text_of(read(socket)) == "Hello."
+        with pytest.raises(ConnectionClosed):
+            socket.recv(timeout=BOUND_S)
+        assert (socket.close_code, idle.close_code) == (1001, 1001)
+    with opened(gateway) as again:
+        ask(again)
+        assert text_of(read(again)) == "Hello."
+
+
+def test_a_client_that_does_not_read_is_left(gateway: RunningGateway, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compat.serve.gevent_server, "SEND_TIMEOUT_S", 0.3)
+    long = answers.stream_events([items.message(items.text_part("x" * 2**20))])
+    deltas = [answers.one_event(event) for event in long if event["type"].endswith("output_text.delta")]
+    upstream.script(answers.sse_answer(*HELLO[:4], *deltas * (2**24 // sum(map(len, deltas))), Stall()))
+    with opened(gateway, compression=None, max_size=None) as socket:
+        ask(socket)
+        wait_for(gateway.calls)
+        assert [call["outcome"] for call in gateway.calls()] == ["cancelled"]
+        assert gateway.gateway.gauges.in_flight == 0
+        with pytest.raises(ConnectionClosed):
+            list(socket)
