@@ -312,7 +312,7 @@ def test_a_client_that_does_not_read_is_left(gateway: RunningGateway, upstream: 
     monkeypatch.setattr(compat.serve.gevent_server, "SEND_TIMEOUT_S", 0.3)
     long = answers.stream_events([items.message(items.text_part("x" * 2**20))])
     deltas = [answers.one_event(event) for event in long if event["type"].endswith("output_text.delta")]
-    upstream.script(answers.sse_answer(*HELLO[:4], *deltas * (2**24 // sum(map(len, deltas))), Stall()))
+    upstream.script(answers.sse_answer(*HELLO[:4], *deltas * (2**26 // sum(map(len, deltas))), Stall()))
     with opened(gateway, compression=None, max_size=None) as socket:
         ask(socket)
         wait_for(gateway.calls)
