@@ -38,7 +38,7 @@ from tests.cases.messages_client_requests import (
     user,
 )
 
-RECORDED = Path("/work/shared/clients/claude-code")
+RECORDED = Path(__file__).resolve().parents[5] / "shared" / "clients" / "claude-code"
 SEALER = Sealer([b"secret"])
 CTX = TranslationContext(
     "claude", "m-1", Model(id="m-1", display_name="m-1", owned_by="fake"), "msg_1", 17, is_stream=False, upstream_name="fake"

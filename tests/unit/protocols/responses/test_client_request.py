@@ -43,7 +43,7 @@ from tests.cases.responses_client_requests import (
     tool,
 )
 
-RECORDED = Path("/work/shared/clients/codex")
+RECORDED = Path(__file__).resolve().parents[5] / "shared" / "clients" / "codex"
 SEALER = Sealer([b"secret"])
 CTX = TranslationContext(
     "gpt", "m-1", Model(id="m-1", display_name="m-1", owned_by="fake"), "resp_1", 17, is_stream=False, upstream_name="fake"
