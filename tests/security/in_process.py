@@ -92,9 +92,9 @@ class Answered:
 class InProcess:
     """The gateway. `faults` are errors of its own since they were last asked for: there must be none."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, more: dict[str, Any] | None = None) -> None:
         self.transport = Bytes()
-        self.gateway = build_gateway(load_settings(None, {}, SETTINGS), {}, folder, transport=self.transport)
+        self.gateway = build_gateway(load_settings(None, {}, {**SETTINGS, **(more or {})}), {}, folder, transport=self.transport)
         self.gateway.feed.close()  # so that it ends at once: an answer is read to its end
         self._app = create_app(self.gateway)
 

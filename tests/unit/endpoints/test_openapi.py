@@ -134,7 +134,8 @@ CASES: list[tuple[str, str, str, bytes, bytes, int]] = [
         http_answer(RESPONSE_STREAM, content_type="text/event-stream"),
         200,
     ),
-    ("POST", "/v1/responses", "/v1/responses", post(messages=...), GOOD, 400),
+    ("POST", "/v1/responses", "/v1/responses", post(messages=...), http_answer(json.dumps(RESPONSE).encode()), 200),
+    ("POST", "/v1/responses", "/v1/responses", post(input=[], messages=...), GOOD, 400),
     ("POST", "/v1/responses/compact", "/v1/responses/compact", post(input="Hi"), http_answer(json.dumps(COMPACTED).encode()), 200),
     ("POST", "/v1/responses/compact", "/v1/responses/compact", post(input=[]), GOOD, 400),
     ("POST", "/v1/responses/compact", "/v1/responses/compact", post(input="Hi"), http_answer(json.dumps(RESPONSE).encode()), 502),
@@ -198,6 +199,29 @@ CASES: list[tuple[str, str, str, bytes, bytes, int]] = [
     ("GET", "/static/{filename}", "/static/console.css", b"", b"", 200),
     ("GET", "/static/{filename}", "/static/nothing", b"", b"", 404),
 ]
+
+
+def test_stored_answers_are_what_the_document_says(tmp_path: Path) -> None:
+    gateway = InProcess(tmp_path, {"responses": {"store": True}})
+    gateway.transport.pieces = [http_answer(json.dumps(RESPONSE).encode())]
+    made = json.loads(gateway.ask("POST", "/v1/responses", post(input="Hi", messages=...)).body)["id"]
+    queued = json.loads(gateway.ask("POST", "/v1/responses", post(input="Hi", messages=..., background=True)).body)["id"]
+    for method, answer_id, below, query, status in (
+        ("GET", made, "", "", 200),
+        ("GET", made, "", "stream=true", 200),
+        ("GET", made, "", "stream=true&starting_after=x", 400),
+        ("GET", made, "/input_items", "", 200),
+        ("GET", made, "/input_items", "limit=0", 400),
+        ("POST", made, "/cancel", "", 400),
+        ("POST", queued, "/cancel", "", 200),
+        ("DELETE", made, "", "", 200),
+        ("DELETE", made, "", "", 404),
+    ):
+        answer = gateway.ask(method, f"/v1/responses/{answer_id}{below}", QUERY_STRING=query)
+        assert answer.status == status, answer.body
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        fits(method, f"/v1/responses/{{response_id}}{below}", status, headers["content-type"], answer.body)
+    assert gateway.faults() == []
 
 
 @pytest.mark.parametrize(("method", "path", "url", "body", "upstream", "status"), CASES)
