@@ -44,8 +44,8 @@ class WorkerServer:
 
     @property
     def is_in_use(self) -> bool:
-        """Whether there is a connection, also one that was accepted only now and has no handler yet."""
-        return any(len(server.pool) for server in self._servers)
+        """Whether there is a connection, also one that was accepted only now and has no handler yet; or an answer that is made without."""
+        return any(len(server.pool) for server in self._servers) or self.gateway.gauges.background > 0
 
     def start(self) -> None:
         """Begin to accept."""
