@@ -94,13 +94,14 @@ class ServiceFolder:
         return path.read_text() if path.exists() else ""
 
     def close(self) -> None:
-        """End all that the folder's files tell of, by id and start."""
+        """End all that the folder's files tell of, by id and start. They are stopped first: one that lives on would bring others back."""
         service = self.run_folder.read_service()
         known = [service.watcher, *(row.identity for row in service.generations)]
         known += [worker.identity for worker in workers(self.run_folder)]
         known += [row.keeper for row in keepers(self.run_folder)]
-        for identity in known:
-            send_signal(identity, signal.SIGKILL)
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for identity in known:
+                send_signal(identity, number)
         for identity in known:
             until(lambda identity=identity: not is_alive(identity), "it ends")
 
