@@ -91,7 +91,7 @@ def test_codex_reads_edits_runs_and_finishes(desk: Desk, kind: str, shape: str) 
 
 
 @pytest.mark.parametrize("fault", ["overloaded", "cut in text", "cut in a call"])
-@pytest.mark.parametrize("kind", ["anthropic", "chat"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_it_gets_the_work_done_with_faults_in_the_way(desk: Desk, kind: str, fault: Fault) -> None:
     script = desk.scripts[kind]
     script.meet({1: fault})
