@@ -16,6 +16,8 @@ from compat.factory import build_gateway, create_app
 from compat.upstream.client import Secret, Upstream
 from compat.upstream.http1 import Exchange
 from tests.fakes import openai_answers as openai
+from tests.fakes import responses_answers as responses
+from tests.fakes import responses_items as items
 from tests.security.fuzz_translate import frames_are_frames
 from tests.security.fuzz_wire import exchange_of
 
@@ -41,6 +43,7 @@ def http_answer(body: bytes, status: int = 200, content_type: str = "application
     return b"HTTP/1.1 %d X\r\ncontent-type: %s\r\n%scontent-length: %d\r\n\r\n%s" % (status, content_type.encode(), head, len(body), body)
 
 
+SAID = [items.message(items.text_part("Hi"))]
 GOOD = http_answer(json.dumps(openai.completion("Hi")).encode())
 
 
@@ -51,6 +54,10 @@ def fair_answer(endpoint: str, body: bytes) -> bytes:
         count = len(asked["input"]) if isinstance(asked["input"], list) and not isinstance(asked["input"][0], int) else 1
         rows = [{"object": "embedding", "index": number, "embedding": [0.5, 1.0]} for number in range(count)]
         return http_answer(json.dumps({"data": rows, "usage": {"prompt_tokens": 3, "total_tokens": 3}}).encode())
+    if endpoint == "openai.responses":
+        if asked.get("stream"):
+            return http_answer(b"".join(map(responses.one_event, responses.stream_events(SAID))), content_type="text/event-stream")
+        return http_answer(json.dumps(responses.response(SAID)).encode())
     if not endpoint.endswith(".chat"):
         return http_answer(json.dumps({"id": "c", "choices": [{"index": 0, "text": "Hi", "finish_reason": "stop"}]}).encode())
     if asked.get("stream"):
