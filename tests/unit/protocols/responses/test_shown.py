@@ -26,7 +26,7 @@ from compat.protocols.events import (
     Used,
 )
 from compat.protocols.responses.parts import API
-from compat.protocols.responses.shown import ShownReader, replayed, whole_events
+from compat.protocols.responses.shown import ShownReader, piece_chars, replayed, whole_events
 from compat.protocols.transcript import Transcript
 from compat.wire.sse import EventSplitter
 from compat.wire.usage import Usage
@@ -234,3 +234,18 @@ def test_the_reader_knows_where_the_answer_stands() -> None:
     between = read(event_bytes(events[: part + 1]))[1].place
     assert between.item is not None
     assert (between.open_kind, len(between.item.parts), between.item.open) == (None, 1, "")
+
+
+@pytest.mark.parametrize(
+    ("block", "chars"),
+    [
+        (b'event: x\ndata: {"type":"response.output_text.delta","delta":"Hello"}', 5),
+        (b'data: {"type":"response.function_call_arguments.delta","delta":"{}"}', 2),
+        (b'data: {"type":"response.output_text.done","text":"Hello","delta":"Hello"}', 0),
+        (b'data: {"type":"response.output_text.delta","del', 0),
+        (b'data: {"type":"response.output_text.delta","delta":5}', 0),
+        (b": keep-alive", 0),
+    ],
+)
+def test_the_text_of_a_piece_is_counted_where_it_can_be_read_alone(block: bytes, chars: int) -> None:
+    assert piece_chars(block) == chars
