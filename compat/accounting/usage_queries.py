@@ -68,12 +68,12 @@ _SESSION = f"""
     SELECT client, session, max(parent), min(first_s), max(last_s), sum(busy_ms), {_SESSION_SUMS} FROM session_days"""  # noqa: S608
 _KIN = f"""
     WITH RECURSIVE family (session) AS (
-        VALUES (?2) UNION SELECT child.session FROM session_days AS child JOIN family ON child.client = ?1 AND child.parent = family.session
-            AND child.parent != '' LIMIT {MAX_AGENTS})"""  # noqa: S608
+        VALUES (:session) UNION SELECT child.session FROM session_days AS child
+            JOIN family ON child.client = :client AND child.parent = family.session AND child.parent != '' LIMIT {MAX_AGENTS})"""  # noqa: S608
 _FAMILY = f"""{_KIN}
-    {_SESSION} WHERE client = ?1 AND session IN family GROUP BY session ORDER BY min(first_s), session"""
+    {_SESSION} WHERE client = :client AND session IN family GROUP BY session ORDER BY min(first_s), session"""
 _TOOLS = f"""{_KIN}
-    SELECT session, tool, sum(calls) FROM session_tools WHERE client = ?1 AND session IN family GROUP BY 1, 2 ORDER BY 1, 3 DESC, 2"""  # noqa: S608
+    SELECT session, tool, sum(calls) FROM session_tools WHERE client = :client AND session IN family GROUP BY 1, 2 ORDER BY 1, 3 DESC, 2"""  # noqa: S608
 _CONDITIONS: Mapping[str, str] = {
     "since_s": "time_s >= ?",
     "until_s": "time_s < ?",
@@ -187,7 +187,7 @@ def session_tree(usage: Usage, client: str, session: str, *, key: str | None = N
 
     def work(reader: sqlite3.Connection) -> SessionTree | None:
         family = _family(reader, name, session)
-        found = reader.execute(_TOOLS, (name, session)).fetchall()
+        found = reader.execute(_TOOLS, {"client": name, "session": session}).fetchall()
         tools: dict[str, dict[str, int]] = {}
         for member, tool, count in found:
             tools.setdefault(member, {})[tool] = count
@@ -283,7 +283,7 @@ def _session(row: Sequence[Any]) -> SessionRow:
 
 def _family(reader: sqlite3.Connection, client: str, session: str) -> list[SessionRow]:
     """A session and all that came from it; nothing where there is no such session."""
-    rows = [_session(row) for row in reader.execute(_FAMILY, (client, session)).fetchall()]
+    rows = [_session(row) for row in reader.execute(_FAMILY, {"client": client, "session": session}).fetchall()]
     return rows if any(row.session == session for row in rows) else []
 
 
