@@ -3,6 +3,7 @@
 `JUDGED_URL` is the gateway's address. Files that the tests would fetch from the internet are made here.
 """
 
+# ruff: noqa: RUF012  # the suite wants plain attributes of the class
 from __future__ import annotations
 
 import base64
@@ -36,7 +37,7 @@ class TestMessages(_Suite):
     """Over `/v1/messages`."""
 
     chat_model_class = ChatAnthropic
-    chat_model_params = {"model": CLAUDE, "base_url": os.environ["JUDGED_URL"], "api_key": "sk-any", "max_retries": 0}  # noqa: RUF012
+    chat_model_params = {"model": CLAUDE, "base_url": os.environ["JUDGED_URL"], "api_key": "sk-any", "max_retries": 0}
     model_override_value = OTHER_CLAUDE
     supports_anthropic_inputs = supports_pdf_tool_message = True
 
@@ -45,7 +46,7 @@ class TestChat(_Suite):
     """Over `/v1/chat/completions`."""
 
     chat_model_class = ChatOpenAI
-    chat_model_params = {  # noqa: RUF012
+    chat_model_params = {
         "model": GPT,
         "base_url": os.environ["JUDGED_URL"] + "/v1",
         "api_key": "sk-any",
@@ -59,7 +60,7 @@ class TestChat(_Suite):
 class TestResponses(TestChat):
     """Over `/v1/responses`."""
 
-    chat_model_params = {**TestChat.chat_model_params, "use_responses_api": True}  # noqa: RUF012
+    chat_model_params = {**TestChat.chat_model_params, "use_responses_api": True}
 
 
 del _Suite

@@ -10,6 +10,7 @@ With `key` only that client's own calls are seen, whatever else is asked for. Wh
 (`usage.fault`), everything is empty. What waits to be written (half a second of calls) is not seen.
 """
 
+# ruff: noqa: S608  # what is written into queries are names of our own tables and columns; values are bound
 from __future__ import annotations
 
 import datetime
@@ -65,15 +66,15 @@ _ROW = """
         cache_write_tokens, cost_nano, saved_nano, request_id, api, upstream_api, session, attempts, ttft_ms, error FROM calls"""
 _SESSION_SUMS = ", ".join(f"sum({name})" for name in (*COUNTS, "saved_nano"))
 _SESSION = f"""
-    SELECT client, session, max(parent), min(first_s), max(last_s), sum(busy_ms), {_SESSION_SUMS} FROM session_days"""  # noqa: S608
+    SELECT client, session, max(parent), min(first_s), max(last_s), sum(busy_ms), {_SESSION_SUMS} FROM session_days"""
 _KIN = f"""
     WITH RECURSIVE family (session) AS (
         VALUES (:session) UNION SELECT child.session FROM session_days AS child
-            JOIN family ON child.client = :client AND child.parent = family.session AND child.parent != '' LIMIT {MAX_AGENTS})"""  # noqa: S608
+            JOIN family ON child.client = :client AND child.parent = family.session AND child.parent != '' LIMIT {MAX_AGENTS})"""
 _FAMILY = f"""{_KIN}
     {_SESSION} WHERE client = :client AND session IN family GROUP BY session ORDER BY min(first_s), session"""
 _TOOLS = f"""{_KIN}
-    SELECT session, tool, sum(calls) FROM session_tools WHERE client = :client AND session IN family GROUP BY 1, 2 ORDER BY 1, 3 DESC, 2"""  # noqa: S608
+    SELECT session, tool, sum(calls) FROM session_tools WHERE client = :client AND session IN family GROUP BY 1, 2 ORDER BY 1, 3 DESC, 2"""
 _CONDITIONS: Mapping[str, str] = {
     "since_s": "time_s >= ?",
     "until_s": "time_s < ?",
@@ -148,7 +149,7 @@ def one_call(usage: Usage, call_id: int, *, key: str | None = None) -> CallDetai
 def call_of_request(usage: Usage, request_id: str, *, key: str | None = None) -> int | None:
     """The `call_id` of the call with this `x-request-id`."""
     only, names = _only(key)
-    query = f"SELECT max(id) FROM calls WHERE request_id = ?{only}"  # noqa: S608
+    query = f"SELECT max(id) FROM calls WHERE request_id = ?{only}"
     found = usage.read(lambda reader: reader.execute(query, (clean(request_id), *names)).fetchone())
     return found[0] if found else None
 
@@ -167,7 +168,7 @@ def sessions(
     limit = min(max(limit, 1), MAX_PAGE)
     query = f"""{_SESSION} AS own WHERE day >= ?{only} AND NOT EXISTS (
             SELECT 1 FROM session_days AS began WHERE own.parent != '' AND began.client = own.client AND began.session = own.parent)
-        GROUP BY client, session {place} ORDER BY 5 DESC, client DESC, session DESC LIMIT ?"""  # noqa: S608
+        GROUP BY client, session {place} ORDER BY 5 DESC, client DESC, session DESC LIMIT ?"""
     since = day_of(now_s - (days - 1) * DAY_S)
 
     def work(reader: sqlite3.Connection) -> list[SessionRow]:
@@ -222,7 +223,7 @@ def forecast(usage: Usage, now_s: float, *, key: str | None = None) -> Forecast:
 def key_totals(usage: Usage, *, key: str | None = None) -> list[KeyTotals]:
     """What each key used, of all that is kept."""
     only, names = _only(key)
-    query = f"SELECT client, max(time_s) FROM calls WHERE 1{only} GROUP BY client"  # noqa: S608
+    query = f"SELECT client, max(time_s) FROM calls WHERE 1{only} GROUP BY client"
     last = dict(usage.read(lambda reader: reader.execute(query, names).fetchall()) or ())
     return [KeyTotals(one.group[0], _sums(one), last.get(one.group[0])) for one in usage.table(("client",), client=key)]
 

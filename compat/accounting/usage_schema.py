@@ -10,6 +10,7 @@ defaults. So a gateway of before goes on with an extended file, as while a new o
 what it writes counts in `calls` and `days`, from which all sums are made.
 """
 
+# ruff: noqa: S608  # what is written into queries are names of our own tables and columns; values are bound
 from __future__ import annotations
 
 import sqlite3
@@ -88,16 +89,16 @@ _ADD_CALL = f"""
     INSERT INTO calls (time_s, client, model, deployment, outcome, status, duration_ms, prompt_tokens, completion_tokens,
         cache_read_tokens, cache_write_tokens, cost_nano, request_id, api, upstream_api, session, attempts, ttft_ms, error, saved_nano,
         store)
-    VALUES ({_MARKS})"""  # noqa: S608  # names of columns
+    VALUES ({_MARKS})"""
 _ADD_DETAILS = "INSERT INTO call_details VALUES (?, ?)"
-_ADD_TO_DAY = f"INSERT INTO days VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET {_ADD_UP}"  # noqa: S608
+_ADD_TO_DAY = f"INSERT INTO days VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET {_ADD_UP}"
 _ADD_SAVED = "INSERT INTO day_savings VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET saved_nano = saved_nano + excluded.saved_nano"
 _ADD_TO_SESSION = f"""
     INSERT INTO session_days VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET parent = CASE excluded.parent WHEN '' THEN parent ELSE excluded.parent END,
         first_s = min(first_s, excluded.first_s),
         last_s = max(last_s, excluded.last_s), busy_ms = busy_ms + excluded.busy_ms, saved_nano = saved_nano + excluded.saved_nano,
-        {_ADD_UP}"""  # noqa: S608
+        {_ADD_UP}"""
 _ADD_TOOL = "INSERT INTO session_tools VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET calls = calls + excluded.calls"
 _DROP_CALLS = "DELETE FROM calls WHERE id IN (SELECT id FROM calls ORDER BY time_s, id LIMIT ?)"
 _OF_SESSIONS = ("session_days", "session_tools")
@@ -157,7 +158,7 @@ def tidy(writer: sqlite3.Connection, oldest_s: float, max_bytes: int) -> None:
     writer.execute("DELETE FROM calls WHERE time_s < ?", (oldest_s,))
     writer.execute("DELETE FROM calls WHERE id <= (SELECT max(id) FROM calls) - ?", (MAX_CALLS,))
     for table in _OF_SESSIONS:
-        writer.execute(f"DELETE FROM {table} WHERE day < ?", (day_of(oldest_s),))  # noqa: S608  # names of tables
+        writer.execute(f"DELETE FROM {table} WHERE day < ?", (day_of(oldest_s),))
     while used_bytes(writer) > max_bytes and _drop_oldest(writer):
         """More than one round, for what a row takes is not known."""
 
@@ -168,9 +169,9 @@ def _drop_oldest(writer: sqlite3.Connection) -> bool:
         writer.execute(_DROP_CALLS, (1 + count // 50,))
         return True
     for tables in (_OF_SESSIONS, _OF_DAYS):
-        day = writer.execute(f"SELECT min(day) FROM {tables[0]}").fetchone()[0]  # noqa: S608
+        day = writer.execute(f"SELECT min(day) FROM {tables[0]}").fetchone()[0]
         if day is not None:
             for table in tables:
-                writer.execute(f"DELETE FROM {table} WHERE day <= ?", (day,))  # noqa: S608
+                writer.execute(f"DELETE FROM {table} WHERE day <= ?", (day,))
             return True
     return False

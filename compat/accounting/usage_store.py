@@ -13,6 +13,7 @@ made every `RETRY_S`.
 No prompt, no answer and no key is here: records are built from named fields.
 """
 
+# ruff: noqa: S608  # what is written into queries are names of our own tables and columns; values are bound
 from __future__ import annotations
 
 import sqlite3
@@ -37,7 +38,7 @@ _UPSTREAM = "substr(deployment, 1, instr(deployment || '/', '/') - 1)"
 _SUMS = ", ".join(f"sum({name})" for name in (*COUNTS, "saved_nano"))
 _BY_MODEL = f"""
     (SELECT days.*, {_UPSTREAM} AS upstream, '' AS session, coalesce(saved_nano, 0) AS saved_nano
-     FROM days LEFT JOIN day_savings USING (client, day, model, deployment))"""  # noqa: S608  # names of columns
+     FROM days LEFT JOIN day_savings USING (client, day, model, deployment))"""
 _LESS = ", ".join(f"sum({name}) AS {name}" for name in (*COUNTS, "saved_nano"))
 _BY_SESSION = f"""
     (SELECT client, day, session, {", ".join(COUNTS)}, saved_nano FROM session_days
@@ -45,7 +46,7 @@ _BY_SESSION = f"""
         SELECT client, day, {", ".join(COUNTS)}, 0 AS saved_nano FROM days
         UNION ALL SELECT client, day, 0, 0, 0, 0, 0, 0, 0, saved_nano FROM day_savings
         UNION ALL SELECT client, day, {", ".join(f"-{name}" for name in (*COUNTS, "saved_nano"))} FROM session_days)
-     GROUP BY client, day HAVING sum(calls))"""  # noqa: S608
+     GROUP BY client, day HAVING sum(calls))"""
 """What is in no session is what is left of the days: so both come to the same sums."""
 
 
@@ -158,7 +159,7 @@ class UsageStore(BackgroundWriter[Waiting]):
         only, names = ("", ()) if client is None else (" AND client = ?", (clean(client),))
         query = f"""
             SELECT {columns}, {_SUMS} FROM {_BY_SESSION if "session" in by else _BY_MODEL}
-            WHERE day >= ? AND day <= ?{only} GROUP BY {columns} ORDER BY {columns}"""  # noqa: S608  # names of columns
+            WHERE day >= ? AND day <= ?{only} GROUP BY {columns} ORDER BY {columns}"""
         size = len(by)
 
         def work(reader: sqlite3.Connection) -> list[UsageSum]:
