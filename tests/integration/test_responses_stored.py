@@ -68,7 +68,7 @@ def test_a_conversation_goes_on_from_what_is_stored_whatever_the_upstream(start_
             if not stream:
                 return client.responses.create(model="any", input=words, **more)
             *_, last = client.responses.create(model="any", input=words, stream=True, **more)
-            return last.response  # type: ignore[union-attr]
+            return last.response
 
         first = ask("I am Ada.", instructions="Be brief.")
         second = ask("Who am I?", previous_response_id=first.id)
@@ -90,7 +90,7 @@ def test_a_conversation_goes_on_from_what_is_stored_whatever_the_upstream(start_
 
 def test_what_tools_gave_follows_the_call_that_is_stored(start_gateway: Any, kind: str) -> None:
     with FakeUpstream(default=UPSTREAMS[kind].model()) as upstream, sdk(started(start_gateway, kind, upstream)) as client:
-        first = client.responses.create(model="any", input="Look.", tools=[TOOL], tool_choice="required")  # type: ignore[list-item]
+        first = client.responses.create(model="any", input="Look.", tools=[TOOL], tool_choice="required")
         [call] = [item for item in first.output if item.type == "function_call"]
         result: Any = {"type": "function_call_output", "call_id": call.call_id, "output": "A tree."}
         client.responses.create(model="any", input=[result], previous_response_id=first.id, tools=[TOOL])  # type: ignore[list-item]
@@ -109,7 +109,7 @@ def test_a_background_answer_is_made_without_its_client(start_gateway: Any, kind
     with FakeUpstream(default=UPSTREAMS[kind].model()) as upstream, sdk(started(start_gateway, kind, upstream)) as client:
         if stream:
             events = list(client.responses.create(model="any", input="Hi", background=True, stream=True))
-            numbers = [event.sequence_number for event in events]  # type: ignore[union-attr]
+            numbers = [event.sequence_number for event in events]
             assert numbers == list(range(len(events)))
             answer_id = events[0].response.id  # type: ignore[union-attr]
             later = list(client.responses.retrieve(answer_id, stream=True, starting_after=numbers[2]))
@@ -200,7 +200,7 @@ def test_a_client_that_left_reads_the_rest_of_the_stream_later(start_gateway: An
         events.close()
         gate.set()
         answer_id = seen[0].response.id  # type: ignore[union-attr]
-        rest = list(client.responses.retrieve(answer_id, stream=True, starting_after=seen[-1].sequence_number))  # type: ignore[union-attr]
+        rest = list(client.responses.retrieve(answer_id, stream=True, starting_after=seen[-1].sequence_number))
         assert len(seen) + len(rest) == len(EVENTS)
         assert rest[-1].type == "response.completed"
 
