@@ -73,9 +73,12 @@ class CallRun:
     def __post_init__(self) -> None:
         self.account = Account(self.gateway, self.call)
         self._pulse = Pulse(self.call.received_s, self.gateway.settings.server.heartbeat_s, self.call.protocol.heartbeat)
-        if self._may_rescue():
-            self._hold_bytes = self.gateway.settings.rescue.hold_tool_calls_bytes
-            self._shown = ShownSoFar(self.call.protocol) if self.gateway.settings.retry.attempts > 1 else None
+        settings, protocol = self.gateway.settings, self.call.protocol
+        may_rescue = self._may_rescue()
+        if may_rescue:
+            self._hold_bytes = settings.rescue.hold_tool_calls_bytes
+        if (may_rescue and settings.retry.attempts > 1) or (self.call.is_stream and protocol.error_end is not None):
+            self._shown = ShownSoFar(protocol)
 
     @property
     def attempts(self) -> int:
@@ -294,7 +297,7 @@ class CallRun:
         """Whether the next attempt may carry the answer on, for which all is made ready: not where that can't be done honestly."""
         part = self._part or Part()
         has_time = self.gateway.clock.monotonic() < plan.deadline_s
-        is_wanted = has_time and error.retryable and len(part.died) < self.gateway.settings.rescue.times
+        is_wanted = self._may_rescue() and has_time and error.retryable and len(part.died) < self.gateway.settings.rescue.times
         shown = self._shown.read() if is_wanted and self._shown is not None else None
         if has_time:
             plan.charge(place, error)
@@ -313,7 +316,9 @@ class CallRun:
             return takes_prefill(self.call, attempt.deployment) and not is_refused
 
         names, call = [deployment.name for deployment in (*part.died, attempt.deployment)], self.call
-        splice = Splice(call.protocol, call.model, part.shown, part.spent, names, was_prefilled, wants_usage=call.wants_usage)
+        splice = Splice(
+            call.protocol, call.model, part.shown, part.spent, names, was_prefilled, self.gateway.clock.now, wants_usage=call.wants_usage
+        )
         while True:
             try:
                 frames = splice.feed(next(steps))

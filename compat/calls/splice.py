@@ -74,7 +74,8 @@ def _are_words(tail: str, size: int) -> bool:
 class Splice:
     """The later attempt's frames, made to fit. Mutable: what is held back, and whether text has begun.
 
-    `was_prefilled` is asked when the first text comes, `names` are the deployments, the one that carries on last.
+    `was_prefilled` is asked when the first text comes, `names` are the deployments, the one that carries on last; `now` is in seconds
+    since 1970.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Splice:
         spent: Spent,
         names: Sequence[str],
         was_prefilled: Callable[[], bool],
+        now: Callable[[], float],
         *,
         wants_usage: bool,
     ) -> None:
@@ -93,7 +95,7 @@ class Splice:
         self._heartbeat = protocol.heartbeat.rstrip(b"\n")
         self._with_spent = protocol.rescue.with_spent
         self._reader = protocol.reader()
-        self._writer = protocol.rescue.going_on(Identity(answer_id, created_s, alias, shown.place), wants_usage)
+        self._writer = protocol.rescue.going_on(Identity(answer_id, created_s, alias, shown.place, now=now), wants_usage)
         self._shown = shown
         self._spent = spent
         self._names = names

@@ -59,13 +59,15 @@ class Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Under which names an answer is given: its id, when it was made, the client's name of the model. `place` is where it stands, for
-    protocols that number its parts (`FrameReader.place`); `echoed` are fields of the request that it gives back (`AnswerMemory`)."""
+    protocols that number its parts (`FrameReader.place`); `echoed` are fields of the request that it gives back (`AnswerMemory`). `now` is
+    the clock of one that is still to be completed, in seconds since 1970."""
 
     answer_id: str
     created_s: int
     model: str
     place: Any = None
     echoed: Mapping[str, Any] = field(default_factory=dict)
+    now: Callable[[], float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

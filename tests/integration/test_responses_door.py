@@ -324,13 +324,24 @@ def cut_stream(count: int) -> Answer:
     return answers.sse_answer(*map(answers.one_event, events[:count]), Cut())
 
 
-def test_a_stream_that_breaks_ends_with_one_failure(start_gateway: Any, upstream: FakeUpstream) -> None:
-    gateway = relay(start_gateway, upstream)
+@pytest.mark.parametrize(
+    "more",
+    [{"retry": FAST}, {"retry": FAST, "rescue": {"enabled": False}}, {"retry": {"attempts": 1}}],
+    ids=["that might be carried on", "without rescue", "without a second attempt"],
+)
+def test_a_stream_that_breaks_ends_with_one_failure_of_the_same_answer(
+    start_gateway: Any, upstream: FakeUpstream, more: dict[str, Any]
+) -> None:
+    gateway = relay(start_gateway, upstream, **more)
     upstream.script(cut_stream(6))
     answer = gateway.http.post(f"{gateway.url}/responses", json={"model": ALIAS, "input": "Hi", "stream": True}, timeout=30)
-    names = [event["type"] for event in events_of(answer.content)]
+    events = events_of(answer.content)
+    names = [event["type"] for event in events]
     assert names[-1] == "response.failed"
     assert sum(name in ("response.failed", "response.completed", "response.incomplete") for name in names) == 1
+    begun, failed = events[0]["response"], events[-1]["response"]
+    assert [failed[key] for key in ("id", "created_at", "model")] == [begun["id"], begun["created_at"], ALIAS]
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
 
 
 def test_an_answer_that_was_cut_is_carried_on_by_another_kind_of_upstream(start_gateway: Any, upstream: FakeUpstream) -> None:
@@ -345,6 +356,7 @@ def test_an_answer_that_was_cut_is_carried_on_by_another_kind_of_upstream(start_
     done = [event for event in seen if event["type"] == "response.output_item.done"]
     assert [part["text"] for event in done for part in event["item"]["content"]] == ["Hello there, you."]
     assert seen[-1]["type"] == "response.completed"
+    assert seen[-1]["response"]["completed_at"] > 1_700_000_000
     assert [event["sequence_number"] for event in seen] == list(range(len(seen)))
 
 

@@ -23,8 +23,8 @@ from compat.wire.usage import Usage
 
 def again(said: Sequence[Said], identity: Identity) -> bytes:
     """A whole answer once more."""
-    ctx = replace(_context(identity, identity.echoed), now=lambda: identity.created_s)
-    return ResponsesWriter(ctx, Notes()).body(_said(said))
+    given = replace(identity, now=lambda: identity.created_s)
+    return ResponsesWriter(_context(given, identity.echoed), Notes()).body(_said(said))
 
 
 def _said(said: Sequence[Said]) -> Iterator[Event]:
@@ -39,7 +39,7 @@ def _said(said: Sequence[Said]) -> Iterator[Event]:
 def _context(identity: Identity, echoed: Mapping[str, Any]) -> TranslationContext:
     memory = AnswerMemory(echoed=echoed)
     return TranslationContext(
-        identity.model, identity.model, Model(), identity.answer_id, identity.created_s, is_stream=True, memory=memory
+        identity.model, identity.model, Model(), identity.answer_id, identity.created_s, is_stream=True, memory=memory, now=identity.now
     )
 
 

@@ -24,6 +24,7 @@ from compat.protocols.responses.writer import ResponsesWriter
 from compat.wire.sse import KEEP_ALIVE
 from compat.wire.usage import Usage
 from tests.cases.responses_client import events_of, response_of
+from tests.unit.builders import StillClock
 
 THEIRS = ChunkWriter("chatcmpl-2", 8, "alias")
 LETTERS = st.sampled_from("abc \n\té✓")
@@ -184,7 +185,7 @@ def events(frames: bytes) -> list[Any]:
 
 def splice(text: str = "Hello the", *, is_prefilled: bool = False, wants_usage: bool = True, spent: Spent | None = None) -> Splice:
     shown = Shown(text, identity=("chatcmpl-1", 7))
-    return Splice(CHAT, "alias", shown, spent or Spent(), ["a/x", "b/y"], lambda: is_prefilled, wants_usage=wants_usage)
+    return Splice(CHAT, "alias", shown, spent or Spent(), ["a/x", "b/y"], lambda: is_prefilled, StillClock().now, wants_usage=wants_usage)
 
 
 def test_the_stream_keeps_its_identity_and_has_no_second_role() -> None:
@@ -235,7 +236,16 @@ def test_a_comment_before_the_end_mark_names_the_deployments() -> None:
 
 
 def test_no_name_can_break_the_comment() -> None:
-    joint = Splice(CHAT, "alias", Shown("x", identity=("x", 1)), Spent(), ["a/x\n\ndata: {}", "b/é"], lambda: False, wants_usage=False)
+    joint = Splice(
+        CHAT,
+        "alias",
+        Shown("x", identity=("x", 1)),
+        Spent(),
+        ["a/x\n\ndata: {}", "b/é"],
+        lambda: False,
+        StillClock().now,
+        wants_usage=False,
+    )
     assert joint.feed(DONE) == b": carried on after a fault: a/x??data: {} -> b/?\n\n" + DONE
 
 
@@ -292,13 +302,13 @@ def test_an_answer_of_responses_is_one_from_its_first_event_to_its_last(began: l
     later, writer = responses("resp_2", *starts, ThinkingDelta(0, "So."), TextDelta(1, "Hello the"), TextDelta(1, "re."))
     call = (BlockStart(2, "tool_call", "call_1", "f"), ArgumentsDelta(2, "{}"))
     later += b"".join(map(writer.write, (*call, Stop("tool_calls"), Used(Usage(5, 6))))) + writer.finish()
-    joint = Splice(RESPONSES, "alias", seen, Spent(Usage(100, 20), 0.25), ["a/x", "b/y"], lambda: False, wants_usage=True)
+    joint = Splice(RESPONSES, "alias", seen, Spent(Usage(100, 20), 0.25), ["a/x", "b/y"], lambda: False, StillClock().now, wants_usage=True)
     frames = b"".join(joint.feed(later[at : at + size]) for at in range(0, len(later), size))
     comment = b": carried on after a fault: a/x -> b/y\n\n"
     assert comment in frames
     whole = response_of(events_of((shown + frames).replace(comment, b"")))
     first, message, last = whole["output"]
     assert (whole["id"], first["content"][0]["text"], message["content"][0]["text"]) == ("resp_ours", thought, "Hello there.")
-    assert last["arguments"] == "{}"
+    assert (last["arguments"], whole["completed_at"]) == ("{}", 1_700_000_000)
     usage = whole["usage"]
     assert (usage["input_tokens"], usage["output_tokens"], usage["cost_details"]) == (105, 26, {"upstream_inference_cost": 0.25})
