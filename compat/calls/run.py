@@ -48,7 +48,8 @@ class CallRun:
     `outlet` is the client's end of a stream, where its frames may go past `frames()`, `route` the way to go, where it is not the model's by
     its name. Mutable: everything but the first four fields. `phase` goes as `compat/calls/phases.py` has it; `_held` is what the present
     place holds (a permit of the circuit, a ticket of the gate, an attempt with its exchange), and is released with it, however it ends.
-    `_shown` is what the client got, where the answer may be carried on, `_part` what it had when the present attempt began.
+    `_shown` is what the client got, where the answer may be carried on (`_may_rescue`) or a failure is a part of it, `_part` what it had
+    when the present attempt began.
     """
 
     gateway: Gateway
@@ -68,17 +69,20 @@ class CallRun:
     _held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _part: Part | None = None
     _shown: ShownSoFar | None = None
+    _may_rescue: bool = False
     _hold_bytes: int = 0
 
     def __post_init__(self) -> None:
         self.account = Account(self.gateway, self.call)
         self._pulse = Pulse(self.call.received_s, self.gateway.settings.server.heartbeat_s, self.call.protocol.heartbeat)
-        settings, protocol = self.gateway.settings, self.call.protocol
-        may_rescue = self._may_rescue()
-        if may_rescue:
+        settings, call = self.gateway.settings, self.call
+        row = settings.models.get(call.model)
+        is_wanted = row.rescue if row is not None and row.rescue is not None else settings.rescue.enabled
+        if is_wanted and call.is_stream and call.protocol.rescue is not None:
             self._hold_bytes = settings.rescue.hold_tool_calls_bytes
-        if (may_rescue and settings.retry.attempts > 1) or (self.call.is_stream and protocol.error_end is not None):
-            self._shown = ShownSoFar(protocol)
+            self._may_rescue = settings.retry.attempts > 1
+        if self._may_rescue or (call.is_stream and call.protocol.error_end is not None):
+            self._shown = ShownSoFar(call.protocol)
 
     @property
     def attempts(self) -> int:
@@ -297,7 +301,7 @@ class CallRun:
         """Whether the next attempt may carry the answer on, for which all is made ready: not where that can't be done honestly."""
         part = self._part or Part()
         has_time = self.gateway.clock.monotonic() < plan.deadline_s
-        is_wanted = self._may_rescue() and has_time and error.retryable and len(part.died) < self.gateway.settings.rescue.times
+        is_wanted = self._may_rescue and has_time and error.retryable and len(part.died) < self.gateway.settings.rescue.times
         shown = self._shown.read() if is_wanted and self._shown is not None else None
         if has_time:
             plan.charge(place, error)
@@ -315,10 +319,8 @@ class CallRun:
             is_refused = any(note.startswith("prefill=") for note in attempt.notes)
             return takes_prefill(self.call, attempt.deployment) and not is_refused
 
-        names, call = [deployment.name for deployment in (*part.died, attempt.deployment)], self.call
-        splice = Splice(
-            call.protocol, call.model, part.shown, part.spent, names, was_prefilled, self.gateway.clock.now, wants_usage=call.wants_usage
-        )
+        names, call, now = [one.name for one in (*part.died, attempt.deployment)], self.call, self.gateway.clock.now
+        splice = Splice(call.protocol, call.model, part.shown, part.spent, names, was_prefilled, now, wants_usage=call.wants_usage)
         while True:
             try:
                 frames = splice.feed(next(steps))
@@ -329,13 +331,6 @@ class CallRun:
                 yield frames
             else:
                 yield from self._pulse.beat(self.gateway.clock.monotonic())
-
-    def _may_rescue(self) -> bool:
-        """Whether a broken answer is to be saved: wanted for its model, and streamed."""
-        settings = self.gateway.settings
-        row = settings.models.get(self.call.model)
-        wanted = row.rescue if row is not None and row.rescue is not None else settings.rescue.enabled
-        return wanted and self.call.is_stream and self.call.protocol.rescue is not None
 
     # Beginning and end.
 

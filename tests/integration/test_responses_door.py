@@ -325,12 +325,12 @@ def cut_stream(count: int) -> Answer:
 
 
 @pytest.mark.parametrize(
-    "more",
-    [{"retry": FAST}, {"retry": FAST, "rescue": {"enabled": False}}, {"retry": {"attempts": 1}}],
+    ("more", "may_rescue"),
+    [({"retry": FAST}, True), ({"retry": FAST, "rescue": {"enabled": False}}, False), ({"retry": {"attempts": 1}}, False)],
     ids=["that might be carried on", "without rescue", "without a second attempt"],
 )
 def test_a_stream_that_breaks_ends_with_one_failure_of_the_same_answer(
-    start_gateway: Any, upstream: FakeUpstream, more: dict[str, Any]
+    start_gateway: Any, upstream: FakeUpstream, more: dict[str, Any], may_rescue: bool
 ) -> None:
     gateway = relay(start_gateway, upstream, **more)
     upstream.script(cut_stream(6))
@@ -341,6 +341,7 @@ def test_a_stream_that_breaks_ends_with_one_failure_of_the_same_answer(
     assert sum(name in ("response.failed", "response.completed", "response.incomplete") for name in names) == 1
     begun, failed = events[0]["response"], events[-1]["response"]
     assert [failed[key] for key in ("id", "created_at", "model")] == [begun["id"], begun["created_at"], ALIAS]
+    assert (len(upstream.requests) > 1) is may_rescue
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
 
 
