@@ -53,8 +53,11 @@ class SqliteResponses:
         self._pool: Any = None
 
     def close(self) -> None:
-        """See `Backend`."""
-        self._in_thread(self._file.close)
+        """See `Backend`. The thread ends as well, which gevent leaves behind otherwise."""
+        if self._pool is not None:
+            self._in_thread(self._file.close)
+            self._pool.kill()
+            self._pool = None
 
     def read(self, client: str, answer_id: str) -> tuple[bytes, float] | None:
         """See `Backend`."""

@@ -32,8 +32,17 @@ class Bench:
         self.kind, self.folder, self.server = kind, folder, server
         self.clock = StillClock()
         self.events: list[str] = []
+        self._made: list[ResponseStore] = []
 
     def store(self, max_bytes: int = 8 * MIB, max_rows: int = 100) -> ResponseStore:
+        self._made.append(self._store(max_bytes, max_rows))
+        return self._made[-1]
+
+    def close(self) -> None:
+        for store in self._made:
+            store.close()
+
+    def _store(self, max_bytes: int, max_rows: int) -> ResponseStore:
         link = Link("responses", self.clock.monotonic, lambda name, _: self.events.append(name), (StoreFailed, redis.RedisError, OSError))
         if self.server is not None:
             client = redis.Redis.from_url(self.server.url, socket_timeout=0.5, socket_connect_timeout=0.5)
@@ -49,7 +58,9 @@ class Bench:
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     kind = getattr(request, "param", "sqlite")
     if kind == "sqlite":
-        yield Bench(kind, tmp_path, None)
+        bench = Bench(kind, tmp_path, None)
+        yield bench
+        bench.close()
         return
     if PROGRAM is None:
         pytest.skip("redis-server is not installed")
@@ -231,6 +242,16 @@ def test_what_no_gateway_wrote_is_no_answer(tmp_path: Path, value: bytes) -> Non
         client.set(beat.removesuffix(b":beat"), value)
         assert store.find("ada", "resp_1") is None
         assert bench.events == ["responses.value_failed"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux says how many threads there are")
+def test_the_thread_of_a_file_ends_with_its_store(bench: Bench) -> None:
+    before = len(list(Path("/proc/self/task").iterdir()))
+    unused, used = bench.store(), bench.store()
+    used.save("ada", record("resp_1"))
+    for store in (unused, used):
+        store.close()
+    assert len(list(Path("/proc/self/task").iterdir())) == before
 
 
 def test_a_store_without_a_place_is_off(bench: Bench) -> None:
