@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,12 @@ def said(words: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> ResponseStore:
+def store(tmp_path: Path) -> Iterator[ResponseStore]:
     clock = StillClock()
     link = Link("responses", clock.monotonic, lambda *_: None, (StoreFailed,))
-    return ResponseStore(link, SqliteResponses(tmp_path / "r.sqlite", clock.now, max_bytes=2**24, ttl_s=1000.0))
+    store = ResponseStore(link, SqliteResponses(tmp_path / "r.sqlite", clock.now, max_bytes=2**24, ttl_s=1000.0))
+    yield store
+    store.close()
 
 
 def keep(store: ResponseStore, name: str, previous: str = "", *, status: str = "completed", output: Any = None) -> None:

@@ -9,6 +9,7 @@ import io
 import json
 import re
 import urllib.parse
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +84,23 @@ def add(gateway: Gateway, number: int, **changes: Any) -> None:
 
 
 @pytest.fixture
-def gateway(tmp_path: Path) -> Gateway:
+def make(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
+    """Makes gateways, whose usage stores are closed in the end."""
+    made: list[Gateway] = []
+
+    def make(settings: Mapping[str, Any] = SETTINGS) -> Gateway:
+        made.append(make_gateway(tmp_path, settings))
+        return made[-1]
+
+    yield make
+    for gateway in made:
+        gateway.usage.close()
+
+
+@pytest.fixture
+def gateway(make: Callable[..., Gateway]) -> Gateway:
     """One call of bob's; one of mallory's, with hostile words wherever there can be some."""
-    gateway = make_gateway(tmp_path, SETTINGS)
+    gateway = make()
     add(gateway, 1)
     facts = CallFacts(
         "anthropic.messages",
@@ -159,13 +174,13 @@ def test_one_call_shows_how_it_went_and_what_it_cost(gateway: Gateway) -> None:
     assert sum(map(float, rows.values())) == pytest.approx(float(total[1]))
 
 
-def test_the_request_is_shown_where_the_log_keeps_it_and_to_whom_it_belongs(tmp_path: Path) -> None:
-    gateway = make_gateway(tmp_path, merge(SETTINGS, {"log": {"prompts": True}}))
+def test_the_request_is_shown_where_the_log_keeps_it_and_to_whom_it_belongs(make: Callable[..., Gateway]) -> None:
+    gateway = make(merge(SETTINGS, {"log": {"prompts": True}}))
     add(gateway, 1)
     gateway.log.request("r1", "bob", b'{"canary": "<b>"}')
     gateway.log.flush()
     assert '{"canary": "<b>"}' in html.unescape(signed_in(gateway, BOB).get("/calls/1").text)
-    assert "canary" not in signed_in(make_gateway(tmp_path, SETTINGS), BOB).get("/calls/1").text
+    assert "canary" not in signed_in(make(), BOB).get("/calls/1").text
 
 
 def test_the_overview_and_the_cost_say_what_the_store_says(gateway: Gateway) -> None:
@@ -235,9 +250,9 @@ def test_budgets_show_what_is_used_and_where_it_goes(gateway: Gateway) -> None:
     [(0.5, 0.0, False), (15.9, 0.0, False), (16.1, 0.8, False), (19.0, 0.95, False), (25.0, 1.0, True)],
 )
 def test_a_budget_that_is_nearly_used_is_named_on_the_first_page(
-    tmp_path: Path, language: Any, spent: float, share: float, *, is_exceeded: bool
+    make: Any, language: Any, spent: float, share: float, *, is_exceeded: bool
 ) -> None:
-    gateway: Any = make_gateway(tmp_path, SETTINGS)
+    gateway = make()
     gateway.clock.now_s = LAST_SECOND_S  # at which the forecast is what was spent
     words, figures = page_texts("overview")[language], Figures(language)
     add(gateway, 1, cost_usd=spent)
@@ -247,8 +262,8 @@ def test_a_budget_that_is_nearly_used_is_named_on_the_first_page(
     assert (f"; {words['will_be_exceeded']} {figures.money(spent)}" in text) == is_exceeded
 
 
-def test_a_budget_that_will_not_last_is_named_before_it_is_used(tmp_path: Path) -> None:
-    gateway: Any = make_gateway(tmp_path, SETTINGS)
+def test_a_budget_that_will_not_last_is_named_before_it_is_used(make: Any) -> None:
+    gateway = make()
     gateway.clock.now_s = LAST_SECOND_S - 20 * 86_400
     add(gateway, 1, cost_usd=10.0)
     assert "50% used, $10.00 / $20.00; forecast for the end of the month: $" in signed_in(gateway, BOB).get("/").text
@@ -270,15 +285,15 @@ def test_a_call_by_hand_is_made_under_the_visitors_name(gateway: Gateway) -> Non
     assert row["key"] == "bob"
 
 
-def test_without_calls_every_view_says_what_to_do(tmp_path: Path) -> None:
-    client = Client(create_app(make_gateway(tmp_path)))
+def test_without_calls_every_view_says_what_to_do(make: Callable[..., Gateway]) -> None:
+    client = Client(create_app(make({})))
     for path in ("/", "/live", "/calls", "/sessions", "/cost"):
         text = client.get(path).text
         assert 'href="/try"' in text.split("<main")[1] or 'href="/setup"' in text.split("<main")[1], path
 
 
-def test_where_usage_is_not_kept_the_views_say_so(tmp_path: Path) -> None:
-    client = Client(create_app(make_gateway(tmp_path, {"usage": {"enabled": False}})))
+def test_where_usage_is_not_kept_the_views_say_so(make: Callable[..., Gateway]) -> None:
+    client = Client(create_app(make({"usage": {"enabled": False}})))
     for path in ("/", "/calls", "/sessions", "/cost", "/keys"):
         assert "[usage] enabled = true" in client.get(path).text, path
 
@@ -290,8 +305,8 @@ def test_filters_by_day_and_their_form(gateway: Gateway) -> None:
     assert f'name="since" value="{today}"' in client.get(f"/calls?since={today}").text
 
 
-def test_an_open_circuit_is_shown_with_its_cause(tmp_path: Path) -> None:
-    gateway = make_gateway(tmp_path, {**SETTINGS, "circuit": {"failures": 1}})
+def test_an_open_circuit_is_shown_with_its_cause(make: Callable[..., Gateway]) -> None:
+    gateway = make({**SETTINGS, "circuit": {"failures": 1}})
     circuit = gateway.policies.circuits.of(CircuitKey("up", "", f"m-{EVIL}"))
     circuit.admit().failed(UpstreamFailure(f"overloaded {EVIL}"))
     text = html.unescape(signed_in(gateway).get("/").text)
