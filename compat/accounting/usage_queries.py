@@ -4,7 +4,7 @@
     calls(usage, CallFilter(model="sonnet"))     a page of the log of calls; one_call(usage, call_id): all of one
     sessions(usage, now_s), session_tree(usage, key, session)
     cost(usage, ("day", "model"), since_s), forecast(usage, now_s), key_totals(usage)
-    known_names(usage, now_s)                        what can be filtered by
+    known_names(usage, now_s)                    what can be filtered by
 
 With `key` only that client's own calls are seen, whatever else is asked for. Where usage is not kept, or can't be read just now
 (`usage.fault`), everything is empty. What waits to be written (half a second of calls) is not seen.
@@ -17,14 +17,14 @@ import datetime
 import math
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, replace
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
-from compat.accounting.usage_rows import NANO, clean, day_of, detail_of
+from compat.accounting.usage_rows import NANO, clean, day_of, read_detail
 from compat.accounting.usage_schema import COUNTS
-from compat.accounting.usage_store import DAY_S, Column, Usage, UsageSum
+from compat.accounting.usage_store import DAY_S, Usage
 from compat.accounting.usage_views import (
     CallDetail,
     CallFilter,
@@ -41,6 +41,7 @@ from compat.accounting.usage_views import (
     SessionRow,
     SessionTree,
     Sums,
+    total_of,
 )
 
 PAGE = 50
@@ -53,20 +54,24 @@ _LAST_S = 253_402_300_799.0
 """The last second that has a day."""
 _MINUTES = 60
 _WEEK = 7
-_COLUMNS: Mapping[CostColumn, Column] = {
-    "day": "day",
-    "model": "model",
-    "upstream": "upstream",
-    "deployment": "deployment",
-    "key": "client",
-    "session": "session",
-}
+_MONTH = 30
 _ROW = """
     SELECT id, time_s, client, model, deployment, outcome, status, duration_ms, prompt_tokens, completion_tokens, cache_read_tokens,
         cache_write_tokens, cost_nano, saved_nano, request_id, api, upstream_api, session, attempts, ttft_ms, error FROM calls"""
-_SESSION_SUMS = ", ".join(f"sum({name})" for name in (*COUNTS, "saved_nano"))
-_SESSION = f"""
-    SELECT client, session, max(parent), min(first_s), max(last_s), sum(busy_ms), {_SESSION_SUMS} FROM session_days"""
+_SUMS = ", ".join(f"sum({name}) AS {name}" for name in (*COUNTS, "saved_nano"))
+_BY_MODEL = """
+    (SELECT days.*, substr(deployment, 1, instr(deployment || '/', '/') - 1) AS upstream, coalesce(saved_nano, 0) AS saved_nano
+     FROM days LEFT JOIN day_savings USING (client, day, model, deployment))"""
+_BY_SESSION = f"""
+    (SELECT client, day, session, {", ".join(COUNTS)}, saved_nano FROM session_days
+     UNION ALL SELECT client, day, '' AS session, {_SUMS} FROM (
+        SELECT client, day, {", ".join(COUNTS)}, 0 AS saved_nano FROM days
+        UNION ALL SELECT client, day, 0, 0, 0, 0, 0, 0, 0, saved_nano FROM day_savings
+        UNION ALL SELECT client, day, {", ".join(f"-{name}" for name in (*COUNTS, "saved_nano"))} FROM session_days)
+     GROUP BY client, day HAVING sum(calls))"""
+"""What is in no session is what is left of the days: so both come to the same sums."""
+
+_SESSION = f"SELECT client, session, max(parent), min(first_s), max(last_s), sum(busy_ms), {_SUMS} FROM session_days"
 _KIN = f"""
     WITH RECURSIVE family (session) AS (
         VALUES (:session) UNION SELECT child.session FROM session_days AS child
@@ -91,7 +96,7 @@ _CONDITIONS: Mapping[str, str] = {
 def overview(usage: Usage, now_s: float, *, key: str | None = None) -> Overview:
     """The day so far, and the last hour by minute."""
     day = day_of(now_s)
-    today = usage.table(("day",), now_s, now_s, key)
+    today = cost(usage, ("day",), now_s, now_s, key=key)
     begin_s = now_s // DAY_S * DAY_S
     hour_s = now_s // 60 * 60 - (_MINUTES - 1) * 60
     only, names = _only(key)
@@ -111,7 +116,7 @@ def overview(usage: Usage, now_s: float, *, key: str | None = None) -> Overview:
     numbers = range(int(hour_s // 60), int(hour_s // 60) + _MINUTES)
     return Overview(
         day,
-        _sums(today[0]) if today else Sums(),
+        total_of(row.sums for row in today),
         _percentile(ttft, 0.5),
         _percentile(ttft, 0.95),
         speed,
@@ -132,26 +137,15 @@ def calls(usage: Usage, wanted: CallFilter, *, before: int | None = None, limit:
     return CallPage(page, page[-1].call_id if len(rows) > limit else None)
 
 
-def one_call(usage: Usage, call_id: int, *, key: str | None = None) -> CallDetail | None:
+def one_call(usage: Usage, call_id: int, *, key: str | None = None) -> tuple[CallRow, CallDetail] | None:
     """All that is kept of a call."""
     only, names = _only(key)
-
-    def work(reader: sqlite3.Connection) -> CallDetail | None:
-        row = reader.execute(f"{_ROW} WHERE id = ?{only}", (_number(call_id), *names)).fetchone()
-        if row is None:
-            return None
-        document = reader.execute("SELECT document FROM call_details WHERE id = ?", (row[0],)).fetchone()
-        return detail_of(_call(row), document[0] if document else None)
-
-    return usage.read(work)
-
-
-def call_of_request(usage: Usage, request_id: str, *, key: str | None = None) -> int | None:
-    """The `call_id` of the call with this `x-request-id`."""
-    only, names = _only(key)
-    query = f"SELECT max(id) FROM calls WHERE request_id = ?{only}"
-    found = usage.read(lambda reader: reader.execute(query, (clean(request_id), *names)).fetchone())
-    return found[0] if found else None
+    query = f"SELECT own.*, document FROM ({_ROW} WHERE id = ?{only}) AS own LEFT JOIN call_details USING (id)"
+    found = usage.read(lambda reader: reader.execute(query, (_number(call_id), *names)).fetchone())
+    if found is None:
+        return None
+    *row, document = found
+    return _call(row), read_detail(document or b"{}")
 
 
 def sessions(
@@ -197,10 +191,18 @@ def session_tree(usage: Usage, client: str, session: str, *, key: str | None = N
     return usage.read(work)
 
 
-def cost(usage: Usage, by: Sequence[CostColumn], since_s: float, until_s: float | None = None, *, key: str | None = None) -> list[CostRow]:
+def cost(
+    usage: Usage, by: Sequence[CostColumn], since_s: float = 0.0, until_s: float | None = None, *, key: str | None = None
+) -> list[CostRow]:
     """Sums by some columns, in their order, from the day of `since_s` to that of `until_s`. Sessions go with days and keys only."""
-    until_s = None if until_s is None else _time(until_s)
-    return [CostRow(one.group, _sums(one)) for one in usage.table([_COLUMNS[name] for name in by], _time(since_s), until_s, key)]
+    columns = ", ".join("client" if name == "key" else name for name in by)
+    days = (day_of(_time(since_s)), day_of(_LAST_S if until_s is None else _time(until_s)))
+    only, names = _only(key)
+    query = f"""
+        SELECT {columns}, {_SUMS} FROM {_BY_SESSION if "session" in by else _BY_MODEL}
+        WHERE day >= ? AND day <= ?{only} GROUP BY {columns} ORDER BY {columns}"""
+    rows = usage.read(lambda reader: reader.execute(query, (*days, *names)).fetchall()) or []
+    return [CostRow(row[: len(by)], _sums(row[len(by) :])) for row in rows]
 
 
 def forecast(usage: Usage, now_s: float, *, key: str | None = None) -> Forecast:
@@ -212,7 +214,7 @@ def forecast(usage: Usage, now_s: float, *, key: str | None = None) -> Forecast:
     month = today.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     left_days = ((month + datetime.timedelta(days=32)).replace(day=1).timestamp() - now_s) / DAY_S
     week_s = (now_s // DAY_S - (_WEEK - 1)) * DAY_S
-    days = {one.group[0]: one.cost_usd for one in usage.table(("day",), min(week_s, month.timestamp()), None, key)}
+    days = {row.group[0]: row.sums.cost_usd for row in cost(usage, ("day",), min(week_s, month.timestamp()), key=key)}
     spent_usd = sum(usd for day, usd in days.items() if day >= day_of(month.timestamp()))
     week = {day: usd for day, usd in days.items() if day >= day_of(week_s)}
     began_s = datetime.datetime.fromisoformat(f"{min(week)}T00:00:00+00:00").timestamp() if week else now_s
@@ -225,12 +227,12 @@ def key_totals(usage: Usage, *, key: str | None = None) -> list[KeyTotals]:
     only, names = _only(key)
     query = f"SELECT client, max(time_s) FROM calls WHERE 1{only} GROUP BY client"
     last = dict(usage.read(lambda reader: reader.execute(query, names).fetchall()) or ())
-    return [KeyTotals(one.group[0], _sums(one), last.get(one.group[0])) for one in usage.table(("client",), client=key)]
+    return [KeyTotals(row.group[0], row.sums, last.get(row.group[0])) for row in cost(usage, ("key",), key=key)]
 
 
-def known_names(usage: Usage, now_s: float, *, days: int = 30, key: str | None = None) -> KnownNames:
-    """The names that calls of the last days can be filtered by."""
-    groups = [one.group for one in usage.table(("model", "upstream", "client"), now_s - (days - 1) * DAY_S, None, key)]
+def known_names(usage: Usage, now_s: float, *, key: str | None = None) -> KnownNames:
+    """The names that calls of the last month can be filtered by."""
+    groups = [row.group for row in cost(usage, ("model", "upstream", "key"), now_s - (_MONTH - 1) * DAY_S, key=key)]
     return KnownNames(*(tuple(sorted({group[place] for group in groups} - {""})) for place in range(3)))
 
 
@@ -277,8 +279,7 @@ def _call(row: Sequence[Any]) -> CallRow:
 
 
 def _session(row: Sequence[Any]) -> SessionRow:
-    *counts, cost_nano, saved_nano = row[6:]
-    sums = Sums(*[*counts, cost_nano / NANO, saved_nano / NANO])
+    sums = _sums(row[6:])
     return SessionRow(*[*row[:6], sums, sums])
 
 
@@ -289,7 +290,7 @@ def _family(reader: sqlite3.Connection, client: str, session: str) -> list[Sessi
 
 
 def _with_agents(row: SessionRow, family: Sequence[SessionRow]) -> SessionRow:
-    return replace(row, total=_added([one.sums for one in family]), agents=len(family) - 1)
+    return replace(row, total=total_of(one.sums for one in family), agents=len(family) - 1)
 
 
 def _tree(name: str, family: Mapping[str, SessionRow], tools: Mapping[str, Mapping[str, int]], depth: int = 0) -> SessionTree:
@@ -317,13 +318,9 @@ def _below(name: str, rest: Mapping[str, SessionRow]) -> dict[str, SessionRow]:
     return found
 
 
-def _sums(one: UsageSum) -> Sums:
-    return Sums(*one[1:])
-
-
-def _added(sums: Sequence[Sums]) -> Sums:
-    counts = [astuple(one) for one in sums]
-    return Sums(*(sum(column) for column in zip(*counts, strict=True)))
+def _sums(row: Sequence[Any]) -> Sums:
+    *counts, cost_nano, saved_nano = row
+    return Sums(*[*counts, cost_nano / NANO, saved_nano / NANO])
 
 
 def _percentile(ordered: Sequence[float], share: float) -> float | None:

@@ -5,38 +5,34 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 
 from compat import jsonio
+from compat.accounting.usage_queries import cost
 from compat.accounting.usage_rows import day_of
-from compat.accounting.usage_store import DAY_S, Column, Usage, UsageSum
+from compat.accounting.usage_store import DAY_S, Usage
+from compat.accounting.usage_views import CostColumn, CostRow, Sums, total_of
+from compat.storage.shared_log_file import printable
 
 DAYS = "30d"
-_HEADS = {"day": "day", "client": "key", "model": "model", "deployment": "deployment"}
+_BY: tuple[CostColumn, ...] = ("day", "model", "key")
 _HASHED = re.compile(r"key-[0-9a-f]{64}")
 _MOST_DAYS = 10_000
 _SHOWN_CHARS = len("key-") + 12
 _NUMBERS = ("calls", "errors", "prompt", "of it cached", "completion", "USD")
 
 
-def print_usage(
-    usage: Usage,
-    show: Callable[[str], object],
-    *,
-    since_s: float,
-    by: Sequence[Column] = ("day", "model", "client"),
-    client: str = "",
-    is_json: bool = False,
-) -> None:
-    """Show the sums since the day of `since_s`, one of UTC, through `show`, line by line; with `client` only its own (it is in `by`)."""
-    sums = [one for one in usage.table(by, since_s) if not client or one.group[by.index("client")] == client]
+def print_usage(usage: Usage, show: Callable[[str], object], *, since_s: float, client: str = "", is_json: bool = False) -> None:
+    """Show the sums since the day of `since_s`, one of UTC, through `show`, line by line; with `client` only its own."""
+    rows = cost(usage, _BY, since_s, key=client or None)
     if is_json:
-        rows = [dict(zip([_HEADS[column] for column in by], one.group, strict=True)) | _fields(one) for one in sums]
-        show(jsonio.encode({"since": day_of(since_s), "fault": usage.fault, "rows": rows}).decode())
+        objects = [dict(zip(_BY, row.group, strict=True)) | asdict(row.sums) for row in rows]
+        show(jsonio.encode({"since": day_of(since_s), "fault": usage.fault, "rows": objects}).decode())
         return
-    if not sums:
+    if not rows:
         show(f"No calls since {day_of(since_s)}." if not usage.fault else f"Nothing can be shown: {usage.fault}.")
         return
-    for line in table_lines(sums, [_HEADS[column] for column in by]):
+    for line in _table(rows):
         show(line)
 
 
@@ -52,36 +48,30 @@ def since_of(text: str, now_s: float) -> float:
     return datetime.datetime(day.year, day.month, day.day, tzinfo=datetime.UTC).timestamp()
 
 
-def _fields(one: UsageSum) -> dict[str, float]:
-    """The numbers by their names."""
-    return {name: value for name, value in one._asdict().items() if name != "group"}
-
-
-def table_lines(sums: Sequence[UsageSum], heads: Sequence[str]) -> Iterable[str]:
-    """A row per sum under `heads` and the names of the numbers, and one for all: names to the left, numbers to the right."""
-    rows = [(*(_shown(value) for value in one.group), *_numbers(one)) for one in sums]  # the groups are those of whole names
-    total = UsageSum((), *(sum(column) for column in zip(*(one[1:] for one in sums), strict=True)))
-    last = ("total", *[""] * (len(heads) - 1), *_numbers(total))
-    table = [(*heads, *_NUMBERS), *rows, last]
+def _table(rows: Sequence[CostRow]) -> Iterable[str]:
+    """A line per row under the names of all columns, and one for the total: names to the left, numbers to the right."""
+    lines = [(*map(_shown, row.group), *_numbers(row.sums)) for row in rows]  # the groups are those of whole names
+    last = ("total", *[""] * (len(_BY) - 1), *_numbers(total_of(row.sums for row in rows)))
+    table = [(*_BY, *_NUMBERS), *lines, last]
     widths = [max(len(row[position]) for row in table) for position in range(len(last))]
     rule = "  ".join("-" * width for width in widths)
-    lines = [
+    written = [
         "  ".join(
-            cell.ljust(width) if position < len(heads) else cell.rjust(width)
+            cell.ljust(width) if position < len(_BY) else cell.rjust(width)
             for position, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         for row in table
     ]
-    return [lines[0].rstrip(), rule, *(line.rstrip() for line in lines[1:-1]), rule, lines[-1].rstrip()]
+    return [written[0], rule, *written[1:-1], rule, written[-1]]
 
 
-def _numbers(one: UsageSum) -> tuple[str, ...]:
-    counts = (one.calls, one.errors, one.prompt_tokens, one.cache_read_tokens, one.completion_tokens)
-    return (*(f"{count:,}" for count in counts), f"{one.cost_usd:,.4f}")
+def _numbers(sums: Sums) -> tuple[str, ...]:
+    counts = (sums.calls, sums.errors, sums.prompt_tokens, sums.cache_read_tokens, sums.completion_tokens)
+    return (*(f"{count:,}" for count in counts), f"{sums.cost_usd:,.4f}")
 
 
 def _shown(name: str) -> str:
     """A name as a terminal can show it; what is empty led nowhere. Of a hash that stands for a key the beginning is enough."""
     if _HASHED.fullmatch(name):
         name = name[:_SHOWN_CHARS]
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in name) or "-"
+    return printable(name) or "-"

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from compat.accounting.usage_views import CallDetail, CallRow, CostPart, FailedAttempt, TokenKind
+from compat.accounting.usage_views import CallDetail, CostPart, FailedAttempt, TokenKind
 from compat.config.catalog import Price
 from compat.storage.shared_log_file import printable
 from compat.telemetry.fields import STOP_REASON
@@ -54,8 +54,31 @@ class CallFacts:
 NO_FACTS = CallFacts()
 
 
-class UsageCall(NamedTuple):
-    """One call; the order is that of the columns. Costs are whole billionths of a dollar."""
+class NewCall(NamedTuple):
+    """A call that is over, as it waits to be written; `record` is never changed."""
+
+    record: Mapping[str, object]
+    time_s: float
+    facts: CallFacts = NO_FACTS
+
+    @property
+    def client(self) -> str:
+        """Whose it is."""
+        return _text(self.record, "client")
+
+    @property
+    def day(self) -> str:
+        """When it ended."""
+        return day_of(self.time_s)
+
+    @property
+    def cost_nano(self) -> int:
+        """What it cost, in whole billionths of a dollar."""
+        return round(_number(self.record, "cost_usd") * NANO)
+
+
+class CallColumns(NamedTuple):
+    """The columns of a call that it is found by. Costs are whole billionths of a dollar."""
 
     time_s: float
     client: str
@@ -69,13 +92,6 @@ class UsageCall(NamedTuple):
     cache_read_tokens: int
     cache_write_tokens: int
     cost_nano: int
-    record: Mapping[str, object] = {}  # never changed
-    facts: CallFacts = NO_FACTS
-
-
-class Extras(NamedTuple):
-    """The other columns of a call, in their order."""
-
     request_id: str
     api: str
     upstream_api: str
@@ -84,35 +100,16 @@ class Extras(NamedTuple):
     ttft_ms: float | None
     error: str
     saved_nano: int
-    document: bytes
 
 
-class _Document(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The rest: fields of `CallDetail`."""
-
-    parent: str = ""
-    queue_ms: float = 0.0
-    code: str = ""
-    stop_reason: str = ""
-    cache: str = ""
-    cache_lost: str = ""
-    is_stream: bool = False
-    is_estimate: bool = False
-    reasoning_tokens: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    failed: tuple[FailedAttempt, ...] = ()
-    parts: tuple[CostPart, ...] = ()
-    notes: tuple[str, ...] = ()
-    tools: dict[str, int] = {}
-
-
-def call_of(record: Mapping[str, object], time_s: float, facts: CallFacts = NO_FACTS) -> UsageCall:
-    """What a record of the log says of a call; a model counts by its name only where it led somewhere."""
+def row_of(call: NewCall) -> tuple[CallColumns, CallDetail]:
+    """What is written of a call, whose record may lack anything; a model counts by its name only where it led somewhere."""
+    record, facts = call.record, call.facts
     deployment = _text(record, "deployment")
-    return UsageCall(
-        time_s,
-        _text(record, "client"),
+    ttft_ms = record.get("ttft_ms")
+    columns = CallColumns(
+        call.time_s,
+        call.client,
         _text(record, "model") if deployment else "",
         deployment,
         _text(record, "outcome"),
@@ -122,18 +119,22 @@ def call_of(record: Mapping[str, object], time_s: float, facts: CallFacts = NO_F
         _count(record, "completion_tokens"),
         _count(record, "cache_read_tokens"),
         _count(record, "cache_write_tokens"),
-        round(_number(record, "cost_usd") * NANO),
-        record,
-        facts,
+        call.cost_nano,
+        _text(record, "request_id"),
+        facts.api,
+        facts.upstream_api,
+        clean(facts.session),
+        _count(record, "attempts"),
+        float(ttft_ms) if isinstance(ttft_ms, int | float) else None,
+        clean(str(record.get("error") or ""), MAX_ERROR_CHARS),
+        sum(_saved_nano(usage, price) for usage, price in facts.priced),
     )
+    return columns, _detail_of(record, facts)
 
 
-def extras_of(call: UsageCall, tools: Mapping[str, int]) -> Extras:
-    """Its other columns."""
-    record, facts = call.record, call.facts
-    ttft_ms = record.get("ttft_ms")
+def _detail_of(record: Mapping[str, object], facts: CallFacts) -> CallDetail:
     notes = record.get("notes")
-    document = _Document(
+    return CallDetail(
         parent=clean(facts.parent),
         queue_ms=round(facts.queue_ms, 1),
         code=_text(record, "code"),
@@ -148,47 +149,32 @@ def extras_of(call: UsageCall, tools: Mapping[str, int]) -> Extras:
         failed=tuple(_shown(one) for one in facts.failed[:MAX_LISTED]),
         parts=_parts(facts.priced),
         notes=tuple(clean(note) for note in notes.split("; ")[:MAX_LISTED]) if isinstance(notes, str) else (),
-        tools=dict(tools),
-    )
-    return Extras(
-        _text(record, "request_id"),
-        facts.api,
-        facts.upstream_api,
-        clean(facts.session),
-        _count(record, "attempts"),
-        float(ttft_ms) if isinstance(ttft_ms, int | float) else None,
-        clean(str(record.get("error") or ""), MAX_ERROR_CHARS),
-        sum(_saved_nano(usage, price) for usage, price in facts.priced),
-        msgspec.json.encode(document),
+        tools=_tools(facts.tools()),
     )
 
 
-def tools_of(call: UsageCall) -> dict[str, int]:
-    """How often the answer calls each tool, by names that can be shown."""
+def _tools(counts: Mapping[str, int]) -> dict[str, int]:
+    """How often each tool was called, by names that can be shown."""
     found: dict[str, int] = {}
-    for name, count in call.facts.tools().items():
+    for name, count in counts.items():
         if len(found) < MAX_LISTED:
             found[clean(name)] = found.get(clean(name), 0) + count
     return found
 
 
-def detail_of(row: CallRow, document: bytes | str | None) -> CallDetail:
-    """All of a call, of whose document nothing is left where it is from before there were any, or damaged."""
+def read_detail(document: bytes | str) -> CallDetail:
+    """The detail in a document; an empty one where it is damaged."""
     try:
-        found = msgspec.json.decode(document or b"{}", type=_Document)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        found = _Document()
-    return CallDetail(row, **msgspec.structs.asdict(found))
+        return msgspec.json.decode(document, type=CallDetail)
+    except (ValueError, RecursionError):  # msgspec's errors, and bytes that are not UTF-8
+        return CallDetail()
 
 
-def parent_and_tools(document: str) -> tuple[str, dict[str, int], bytes]:
-    """What sums are made of in the document of another store, and the document, with nothing in it that is not of one."""
-    try:
-        found = msgspec.json.decode(document, type=_Document)
-    except (ValueError, RecursionError):
-        found = _Document()
+def taken_detail(document: str) -> CallDetail:
+    """The detail in another store's document, where what sums are made of is as ours would be."""
+    found = read_detail(document)
     tools = {clean(name): count for name, count in list(found.tools.items())[:MAX_LISTED] if 0 < count < _MANY}
-    return clean(found.parent), tools, msgspec.json.encode(msgspec.structs.replace(found, tools=tools))
+    return msgspec.structs.replace(found, parent=clean(found.parent), tools=tools)
 
 
 def day_of(time_s: float) -> str:

@@ -13,11 +13,13 @@ what it writes counts in `calls` and `days`, from which all sums are made.
 # ruff: noqa: S608  # what is written into queries are names of our own tables and columns; values are bound
 from __future__ import annotations
 
+import operator
 import sqlite3
-from collections.abc import Mapping, Sequence
-from typing import Any
 
-from compat.accounting.usage_rows import Extras, UsageCall, clean, day_of, extras_of, tools_of
+import msgspec
+
+from compat.accounting.usage_rows import CallColumns, day_of
+from compat.accounting.usage_views import CallDetail
 from compat.storage.sqlite_file import used_bytes
 
 VERSION = 1
@@ -83,13 +85,10 @@ _STEPS = (("session_tools", _EXTEND), ("sharing", _SHARE))
 """The last table that each step makes, and the step."""
 
 COUNTS = ("calls", "errors", "prompt_tokens", "completion_tokens", "cache_read_tokens", "cache_write_tokens", "cost_nano")
+_counts_of = operator.attrgetter(*COUNTS[2:])
+"""Those that a call's own columns say."""
 _ADD_UP = ", ".join(f"{name} = {name} + excluded.{name}" for name in COUNTS)
-_MARKS = ", ".join("?" * 21)
-_ADD_CALL = f"""
-    INSERT INTO calls (time_s, client, model, deployment, outcome, status, duration_ms, prompt_tokens, completion_tokens,
-        cache_read_tokens, cache_write_tokens, cost_nano, request_id, api, upstream_api, session, attempts, ttft_ms, error, saved_nano,
-        store)
-    VALUES ({_MARKS})"""
+_ADD_CALL = f"INSERT INTO calls ({', '.join(CallColumns._fields)}, store) VALUES ({', '.join('?' * (len(CallColumns._fields) + 1))})"
 _ADD_DETAILS = "INSERT INTO call_details VALUES (?, ?)"
 _ADD_TO_DAY = f"INSERT INTO days VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET {_ADD_UP}"
 _ADD_SAVED = "INSERT INTO day_savings VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET saved_nano = saved_nano + excluded.saved_nano"
@@ -125,31 +124,20 @@ def _has(connection: sqlite3.Connection, table: str) -> bool:
     return connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone() is not None
 
 
-def add_calls(writer: sqlite3.Connection, batch: Sequence[UsageCall]) -> None:
-    """Write calls, and add them to all sums."""
-    for call in batch:
-        tools = tools_of(call)
-        put_call(writer, call[:12], extras_of(call, tools), clean(call.facts.parent), tools)
-
-
-def put_call(
-    writer: sqlite3.Connection, columns: Sequence[Any], extras: Extras, parent: str, tools: Mapping[str, int], store: str = ""
-) -> None:
-    """Write a call with the first columns of a `UsageCall`; `store` is the other machine's that it comes from."""
-    time_s, client, model, deployment, outcome, _, duration_ms, *counted = columns
-    *others, document = extras
-    row = writer.execute(_ADD_CALL, (*columns, *others, store))
-    writer.execute(_ADD_DETAILS, (row.lastrowid, document))
-    day, counts = day_of(time_s), (int(outcome == "error"), *counted)
-    place = (client, day, model, deployment)
+def put_call(writer: sqlite3.Connection, columns: CallColumns, detail: CallDetail, store: str = "") -> None:
+    """Write a call, and add it to all sums; `store` is the other machine's that it comes from."""
+    row = writer.execute(_ADD_CALL, (*columns, store))
+    writer.execute(_ADD_DETAILS, (row.lastrowid, msgspec.json.encode(detail)))
+    day, counts = day_of(columns.time_s), (int(columns.outcome == "error"), *_counts_of(columns))
+    place = (columns.client, day, columns.model, columns.deployment)
     writer.execute(_ADD_TO_DAY, (*place, *counts))
-    if extras.saved_nano:
-        writer.execute(_ADD_SAVED, (*place, extras.saved_nano))
-    if extras.session:
-        session = (client, extras.session, day)
-        times = (time_s - duration_ms / 1000, time_s, duration_ms)
-        writer.execute(_ADD_TO_SESSION, (*session, parent, *times, *counts, extras.saved_nano))
-        writer.executemany(_ADD_TOOL, [(*session, name, count) for name, count in tools.items()])
+    if columns.saved_nano:
+        writer.execute(_ADD_SAVED, (*place, columns.saved_nano))
+    if columns.session:
+        session = (columns.client, columns.session, day)
+        times = (columns.time_s - columns.duration_ms / 1000, columns.time_s, columns.duration_ms)
+        writer.execute(_ADD_TO_SESSION, (*session, detail.parent, *times, *counts, columns.saved_nano))
+        writer.executemany(_ADD_TOOL, [(*session, name, count) for name, count in detail.tools.items()])
 
 
 def tidy(writer: sqlite3.Connection, oldest_s: float, max_bytes: int) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
-from compat.accounting.usage_rows import Extras, clean, parent_and_tools
+from compat.accounting.usage_rows import MAX_ERROR_CHARS, CallColumns, clean, taken_detail
 from compat.accounting.usage_schema import put_call
 
 BATCH = 100
@@ -25,9 +25,7 @@ _Name = Annotated[str, msgspec.Meta(max_length=1000)]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 _Nano = Annotated[int, msgspec.Meta(ge=-(10**18), le=10**18)]
 _Ms = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
-_COLUMNS = """
-    time_s, client, model, deployment, outcome, status, duration_ms, prompt_tokens, completion_tokens, cache_read_tokens,
-    cache_write_tokens, cost_nano, request_id, api, upstream_api, session, attempts, ttft_ms, error, saved_nano"""
+_COLUMNS = ", ".join(CallColumns._fields)
 
 
 class SharedCall(msgspec.Struct, frozen=True, array_like=True):
@@ -109,10 +107,9 @@ def take(writer: sqlite3.Connection, calls: Sequence[SharedCall], before: str, a
             continue
         known[name] = call.number
         _set(writer, name, str(call.number))
-        parent, tools, document = parent_and_tools(call.document)
-        row = msgspec.structs.astuple(call)[2:-1]
-        cells = [clean(cell, 500) if isinstance(cell, str) else cell for cell in row]
-        put_call(writer, cells[:12], Extras._make([*cells[12:], document]), parent, tools, call.store)
+        cells = msgspec.structs.astuple(call)[2:-1]
+        columns = CallColumns._make(clean(cell, MAX_ERROR_CHARS) if isinstance(cell, str) else cell for cell in cells)
+        put_call(writer, columns, taken_detail(call.document), call.store)
     _set(writer, _PLACE, after)
 
 

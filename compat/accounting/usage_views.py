@@ -6,9 +6,12 @@ All texts are somebody else's words (names of clients and tools, errors of upstr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import operator
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from typing import Literal
+
+import msgspec
 
 Outcome = Literal["ok", "error", "cancelled"]
 TokenKind = Literal["input", "cache_read", "cache_write", "cache_write_1h", "output"]
@@ -35,6 +38,18 @@ class Sums:
     def cache_hit_rate(self) -> float | None:
         """The share of the prompts that was read from a cache, from 0 to 1."""
         return self.cache_read_tokens / self.prompt_tokens if self.prompt_tokens else None
+
+
+SUMS = tuple(field.name for field in fields(Sums))
+"""The names of its fields."""
+
+values_of = operator.attrgetter(*SUMS)
+"""Their values, in the same order."""
+
+
+def total_of(parts: Iterable[Sums]) -> Sums:
+    """All of them added up."""
+    return Sums(*map(sum, zip(*map(values_of, parts), strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,15 +166,14 @@ class CostPart:
     cost_usd: float
 
 
-@dataclass(frozen=True, slots=True)
-class CallDetail:
-    """All that is kept of a call. `failed` are the attempts before the last one, `queue_ms` is how long it waited for its upstreams' room.
+class CallDetail(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is kept of a call besides its row. `failed` are the attempts before the last one, `queue_ms` is how long it waited for its
+    upstreams' room.
 
     `cache` is the answer cache's verdict, `cache_lost` the part of the prompt from which on the upstream's own cache did not hold;
     `notes` are what translation changed. `parts` add up to the cost, but where it is not known how it came about (calls of before).
     """
 
-    row: CallRow
     parent: str = ""
     queue_ms: float = 0.0
     code: str = ""
@@ -174,7 +188,7 @@ class CallDetail:
     failed: tuple[FailedAttempt, ...] = ()
     parts: tuple[CostPart, ...] = ()
     notes: tuple[str, ...] = ()
-    tools: Mapping[str, int] = field(default_factory=dict)
+    tools: dict[str, int] = {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,10 +47,11 @@ def show_call(visit: Visit) -> Mapping[str, Any]:
     """One call. Errors: `NotFound`."""
     call_id = str((visit.request.view_args or {}).get("call_id", ""))
     number = int(call_id) if call_id.isascii() and call_id.isdigit() and len(call_id) < 19 else None
-    detail = one_call(visit.gateway.usage, number, key=visit.visitor.key) if number is not None else None
-    if detail is None:
+    found = one_call(visit.gateway.usage, number, key=visit.visitor.key) if number is not None else None
+    if found is None:
         raise NotFound("There is no such call: it is not kept any more, or it is somebody else's.")
-    return {"call": detail, "row": detail.row, "notes": [explained(note) for note in detail.notes], "prompt": _prompt(visit, detail.row)}
+    row, detail = found
+    return {"call": detail, "row": row, "notes": [explained(note) for note in detail.notes], "prompt": _prompt(visit, row)}
 
 
 def explained(note: str) -> tuple[str, tuple[str, ...]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from compat import jsonio
 from compat.accounting.usage_queries import cost, forecast
 from compat.accounting.usage_rows import day_of
 from compat.accounting.usage_store import DAY_S
-from compat.accounting.usage_views import CostColumn, CostRow, Sums
+from compat.accounting.usage_views import SUMS, CostColumn, CostRow, Sums, total_of, values_of
 from compat.console.charts import Series, most_of, stacked_bars
 from compat.console.figures import NOTHING, Figures
 from compat.console.page import PAGE_HEADERS, Visit, with_query
@@ -24,7 +23,6 @@ COLUMNS: tuple[CostColumn, ...] = ("model", "upstream", "key", "session")
 DAYS = (7, 30, 90)
 MOST_ROWS = 100
 """Of the table; the downloads have all."""
-_SUMS = tuple(Sums.__dataclass_fields__)
 
 
 def show_cost(visit: Visit) -> Mapping[str, Any]:
@@ -65,12 +63,6 @@ def groups_of(rows: Iterable[CostRow], place: int) -> list[CostRow]:
     return [CostRow((name,), total_of(sums)) for name, sums in sorted(parts.items())]
 
 
-def total_of(parts: Iterable[Sums]) -> Sums:
-    """The sums of all of them."""
-    columns = zip(*(operator.attrgetter(*_SUMS)(one) for one in parts), strict=True)
-    return Sums(*map(sum, columns))
-
-
 def largest(rows: Sequence[CostRow], others: str) -> list[CostRow]:
     """The `MOST_ROWS` that cost most, the dearest first; all others are one, the last."""
     ordered = sorted(rows, key=lambda row: -row.sums.cost_usd)
@@ -104,14 +96,14 @@ def series_of(rows: Iterable[CostRow], labels: Sequence[str]) -> list[Series]:
 def cost_csv(visit: Visit) -> flask.Response:
     """The sums by day and the column, as a table. Errors: `BadRequest`."""
     by, rows = _rows(visit)
-    lines = [",".join(("day", by, *_SUMS)), *(",".join(map(_cell, (*row.group, *_values(row)))) for row in rows)]
+    lines = [",".join(("day", by, *SUMS)), *(",".join(map(_cell, (*row.group, *values_of(row.sums)))) for row in rows)]
     return _file("\r\n".join([*lines, ""]), "text/csv; charset=utf-8", "cost.csv")
 
 
 def cost_json(visit: Visit) -> flask.Response:
     """The same, as a list of objects. Errors: `BadRequest`."""
     by, rows = _rows(visit)
-    objects = [dict(zip(("day", by, *_SUMS), (*row.group, *_values(row)), strict=True)) for row in rows]
+    objects = [dict(zip(("day", by, *SUMS), (*row.group, *values_of(row.sums)), strict=True)) for row in rows]
     return _file(jsonio.encode(objects), "application/json", "cost.json")
 
 
@@ -119,10 +111,6 @@ def _rows(visit: Visit) -> tuple[CostColumn, list[CostRow]]:
     by, days = asked(visit)
     since_s = visit.gateway.clock.now() - (days - 1) * DAY_S
     return by, cost(visit.gateway.usage, ("day", by), since_s, key=visit.visitor.key)
-
-
-def _values(row: CostRow) -> tuple[float, ...]:
-    return tuple(getattr(row.sums, name) for name in _SUMS)
 
 
 def _cell(value: object) -> str:

@@ -38,8 +38,9 @@ def test_a_call_is_kept_with_all_that_happened_to_it(gateway: RunningGateway, up
     usage = gateway.gateway.usage
     usage.flush()
     (row,) = calls(usage, CallFilter()).rows
-    detail = one_call(usage, row.call_id)
-    assert detail is not None
+    found = one_call(usage, row.call_id)
+    assert found is not None
+    _, detail = found
     assert (row.request_id, row.api, row.upstream_api, row.session, row.outcome) == (
         said.headers["x-request-id"],
         "openai.chat",

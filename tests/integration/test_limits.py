@@ -18,6 +18,7 @@ import requests
 
 from compat.accounting.keys import new_key
 from compat.accounting.limits import Estimate
+from compat.accounting.usage_queries import cost
 from compat.config.settings import merge
 from tests.conftest import RunningGateway, to_upstream
 from tests.fakes import openai_answers as answers
@@ -183,8 +184,8 @@ def test_a_client_that_left_is_charged_for_the_prompt_and_for_what_was_written(s
     assert 500 < record["completion_tokens"] < 1000
     is_left(gateway, requests="4", tokens=str(10000 - record["prompt_tokens"] - record["completion_tokens"]))
     gateway.gateway.usage.flush()
-    [row] = gateway.gateway.usage.table(["client"])
-    assert (row.prompt_tokens, row.completion_tokens) == (record["prompt_tokens"], record["completion_tokens"])
+    [row] = cost(gateway.gateway.usage, ("key",))
+    assert (row.sums.prompt_tokens, row.sums.completion_tokens) == (record["prompt_tokens"], record["completion_tokens"])
 
 
 def test_a_client_that_left_before_the_first_word_is_charged_for_the_prompt(start_gateway: Any, upstream: FakeUpstream) -> None:

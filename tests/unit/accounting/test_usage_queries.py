@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,12 +21,24 @@ from compat.accounting.usage_export import export
 from compat.accounting.usage_report import print_usage
 from compat.accounting.usage_rows import CallFacts
 from compat.accounting.usage_store import NoUsage
-from compat.accounting.usage_views import CallFilter, CallRow, CostPart, FailedAttempt, Forecast, Minute, Sums
+from compat.accounting.usage_views import (
+    CallDetail,
+    CallFilter,
+    CallRow,
+    CostColumn,
+    CostPart,
+    FailedAttempt,
+    Forecast,
+    Minute,
+    Sums,
+    total_of,
+)
 from compat.config.catalog import Price
 from compat.wire.usage import Usage
 from tests.unit.accounting.stored_calls import DAY_S, NOON_S, PRICE, StoredCalls
 
 MANY = 100_000
+COLUMNS: tuple[CostColumn, ...] = get_args(CostColumn)
 ONE_USD = Usage(0, 1_000_000)
 DOLLAR = Price(output=1.0)
 
@@ -36,6 +48,12 @@ def stored(tmp_path: Path) -> Iterator[StoredCalls]:
     stored = StoredCalls(tmp_path)
     yield stored
     stored.usage.close()
+
+
+def call_at(stored: StoredCalls, call_id: int) -> tuple[CallRow, CallDetail]:
+    found = queries.one_call(stored.usage, call_id)
+    assert found is not None
+    return found
 
 
 def of_session(session: str, parent: str = "", **tools: int) -> CallFacts:
@@ -79,7 +97,7 @@ def test_cost_by_any_columns(stored: StoredCalls) -> None:
     for deployment, client, session in (("a/x", "ci", "s1"), ("a/y", "ci", "s1"), ("b/x", "laptop", "s2"), ("b/x", "laptop", "")):
         stored.add(ONE_USD, CallFacts(session=session), DOLLAR, deployment=deployment, client=client, model=deployment[-1])
     stored.usage.flush()
-    groups = {by: [(row.group[0], row.sums.cost_usd) for row in queries.cost(stored.usage, (by,), NOON_S)] for by in queries._COLUMNS}
+    groups = {by: [(row.group[0], row.sums.cost_usd) for row in queries.cost(stored.usage, (by,), NOON_S)] for by in COLUMNS}
     assert groups == {
         "day": [("2023-11-14", 4.0)],
         "model": [("x", 3.0), ("y", 1.0)],
@@ -130,16 +148,16 @@ def test_every_view_agrees_with_the_report_to_the_cent(found: list[Any]) -> None
         lines: list[str] = []
         print_usage(stored.usage, lines.append, since_s=NOON_S)
         reported = lines[-1].split() if found else ["total", "0", "0", "0", "0", "0", "0"]
-        for by in (*((name,) for name in queries._COLUMNS), ("day", "model"), ("day", "session"), ("key", "session")):
-            sums = queries._added([row.sums for row in queries.cost(stored.usage, by, NOON_S)])
+        for by in (*((name,) for name in COLUMNS), ("day", "model"), ("day", "session"), ("key", "session")):
+            sums = total_of(row.sums for row in queries.cost(stored.usage, by, NOON_S))
             numbers = (sums.calls, sums.errors, sums.prompt_tokens, sums.cache_read_tokens, sums.completion_tokens) if found else (0,) * 5
             assert [f"{number:,}" for number in numbers] == reported[1:6]
             assert sums.cost_usd == pytest.approx(float(reported[6].replace(",", "")), abs=0.0001) if found else sums == Sums()
         rows = queries.calls(stored.usage, CallFilter()).rows
         assert sum(row.cost_usd for row in rows) == pytest.approx(sum(total.sums.cost_usd for total in queries.key_totals(stored.usage)))
         for row in rows:
-            detail = queries.one_call(stored.usage, row.call_id)
-            assert detail is not None
+            found_row, detail = call_at(stored, row.call_id)
+            assert found_row == row
             assert sum(part.cost_usd for part in detail.parts) == pytest.approx(row.cost_usd, abs=1e-9)
         stored.usage.close()
 
@@ -195,15 +213,13 @@ def test_all_of_a_call(stored: StoredCalls) -> None:
     stored.add(used, facts, notes="dropped=top_k; clamped=max_tokens", attempts=2, ttft_ms=400.0, is_estimate=True, **more)
     stored.add(used, error="no\r\nsuch\tmodel" + "x" * 999, outcome="error", status=404, code="not_found")
     stored.usage.flush()
-    detail, other = (queries.one_call(stored.usage, number) for number in (1, 2))
-    assert detail is not None
-    assert other is not None
-    assert detail.row == CallRow(
-        1, NOON_S, "laptop", "sonnet", "up/m", "ok", 200, 2000.0, 1000, 100, 600, 200, detail.row.cost_usd, detail.row.saved_usd,
+    row, detail = call_at(stored, 1)
+    assert row == CallRow(
+        1, NOON_S, "laptop", "sonnet", "up/m", "ok", 200, 2000.0, 1000, 100, 600, 200, row.cost_usd, row.saved_usd,
         "r1", "anthropic.messages", "openai.chat", "s1/a1", 2, 400.0, "",
     )  # fmt: skip
-    assert (detail.row.upstream, detail.row.cache_hit_rate, detail.row.tokens_per_s) == ("up", 0.6, 62.5)
-    assert detail.row.saved_usd == pytest.approx((600 * 2.7 - 150 * 0.75 - 50 * 3) / 1e6)
+    assert (row.upstream, row.cache_hit_rate, row.tokens_per_s) == ("up", 0.6, 62.5)
+    assert row.saved_usd == pytest.approx((600 * 2.7 - 150 * 0.75 - 50 * 3) / 1e6)
     assert detail.parts == (
         CostPart("input", 200, 3.0, 200 * 3.0 / 1e6),
         CostPart("cache_read", 600, 0.3, 600 * 0.3 / 1e6),
@@ -227,17 +243,17 @@ def test_all_of_a_call(stored: StoredCalls) -> None:
         "bytes_out",
     )
     assert [getattr(detail, name) for name in names] == ["s1", 12.3, "end_turn", "miss", "tools", True, True, 30, 10, 20]
-    assert (other.row.error[:20], len(other.row.error), other.code) == (r"no\r\nsuch modelxxxx", 500, "not_found")
-    assert (other.row.tokens_per_s, other.notes, other.is_stream) == (None, (), False)
+    row, other = call_at(stored, 2)
+    assert (row.error[:20], len(row.error), other.code) == (r"no\r\nsuch modelxxxx", 500, "not_found")
+    assert (row.tokens_per_s, other.notes, other.is_stream) == (None, (), False)
 
 
 def test_a_damaged_document_is_as_good_as_none(stored: StoredCalls) -> None:
     stored.add()
     stored.usage.flush()
     stored.usage._file.write(lambda writer: writer.execute("UPDATE call_details SET document = x'ff7b'"))
-    detail = queries.one_call(stored.usage, 1)
-    assert detail is not None
-    assert detail.parts == ()
+    row, detail = call_at(stored, 1)
+    assert (row.call_id, detail) == (1, CallDetail())
 
 
 def test_names_that_no_file_can_hold_are_kept_as_they_can_be_shown(stored: StoredCalls) -> None:
@@ -299,14 +315,6 @@ def test_pages_go_by_the_last_call_of_the_one_before(stored: StoredCalls) -> Non
     assert queries.calls(stored.usage, CallFilter(), before=10**30).rows[0].call_id == 6
     assert queries.one_call(stored.usage, 10**30) is None
     assert len(queries.calls(stored.usage, CallFilter(), limit=-5).rows) == 1
-
-
-def test_a_call_is_found_by_its_request(stored: StoredCalls) -> None:
-    stored.add()
-    stored.add()
-    stored.usage.flush()
-    assert [queries.call_of_request(stored.usage, name) for name in ("r1", "r2", "r3")] == [1, 2, None]
-    assert queries.call_of_request(stored.usage, "r1", key="ci") is None
 
 
 # Sessions.
@@ -416,7 +424,7 @@ def test_a_key_sees_its_own_calls_only(stored: StoredCalls) -> None:
     assert [row.key for row in queries.sessions(usage, NOON_S, key="mine").rows] == ["mine"]
     assert queries.session_tree(usage, "theirs", "s1", key="mine") is None
     assert queries.session_tree(usage, "mine", "s1", key="mine") is not None
-    for by in queries._COLUMNS:
+    for by in COLUMNS:
         assert [row.sums.cost_usd for row in queries.cost(usage, (by,), 0.0, key="mine")] == [1.0]
     assert queries.forecast(usage, NOON_S, key="mine").spent_usd == 1.0
     assert [total.key for total in queries.key_totals(usage, key="mine")] == ["mine"]
@@ -454,7 +462,6 @@ def test_where_usage_is_not_kept_everything_is_empty() -> None:
     assert queries.overview(usage, NOON_S).sums == Sums()
     assert queries.calls(usage, CallFilter()).rows == ()
     assert queries.one_call(usage, 1) is None
-    assert queries.call_of_request(usage, "r1") is None
     assert queries.sessions(usage, NOON_S).rows == ()
     assert queries.session_tree(usage, "laptop", "s") is None
     assert queries.cost(usage, ("day",), 0.0) == []
@@ -500,7 +507,6 @@ def test_each_view_over_100_000_calls_takes_less_than_200_ms_of_cpu(stored: Stor
         "newest calls": lambda: queries.calls(usage, CallFilter()),
         "calls that do not exist": lambda: queries.calls(usage, CallFilter(model="no", upstream="no")),
         "one call": lambda: queries.one_call(usage, 500),
-        "by request": lambda: queries.call_of_request(usage, "r500"),
         "sessions": lambda: queries.sessions(usage, now_s),
         "tree": lambda: queries.session_tree(usage, "key 0", "s0"),
         **{f"cost by {by}": (lambda by=by: queries.cost(usage, ("day", by), 0.0)) for by in ("model", "upstream", "key", "session")},

@@ -57,9 +57,10 @@ def test_a_store_of_before_can_be_read_before_anything_is_written(stored: Stored
     assert sum(row.sums.cost_usd for row in cost(stored.usage, ("session",), 0.0)) == pytest.approx(spent_usd, abs=1e-9)
     page = calls(stored.usage, CallFilter(), limit=100)
     assert [row.call_id for row in page.rows] == list(range(60, 0, -1))
-    detail = one_call(stored.usage, 7)
-    assert detail is not None
-    assert (detail.row.cost_usd, detail.row.session, detail.parts, detail.row.ttft_ms) == (0.007407402, "", (), None)
+    found = one_call(stored.usage, 7)
+    assert found is not None
+    row, detail = found
+    assert (row.cost_usd, row.session, detail.parts, row.ttft_ms) == (0.007407402, "", (), None)
 
 
 def test_it_goes_on_with_new_calls(stored: StoredCalls) -> None:
@@ -68,7 +69,7 @@ def test_it_goes_on_with_new_calls(stored: StoredCalls) -> None:
     stored.add(facts=CallFacts(session="s1"))
     stored.usage.flush()
     assert [row.session for row in sessions(stored.usage, stored.now_s).rows] == ["s1"]
-    assert [one.group for one in stored.usage.table(("session",), stored.now_s)] == [("s1",)]
+    assert [one.group for one in cost(stored.usage, ("session",), stored.now_s)] == [("s1",)]
     assert calls(stored.usage, CallFilter()).rows[0].call_id == 61
 
 

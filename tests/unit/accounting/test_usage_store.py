@@ -14,9 +14,11 @@ from typing import Any
 import gevent
 import pytest
 
+from compat.accounting.usage_queries import cost
 from compat.accounting.usage_report import DAYS, print_usage, since_of
-from compat.accounting.usage_rows import UsageCall, call_of, day_of
-from compat.accounting.usage_store import MAX_BATCH, MAX_QUEUED, NoUsage, UsageStore, UsageSum
+from compat.accounting.usage_rows import CallColumns, NewCall, day_of, row_of
+from compat.accounting.usage_store import MAX_BATCH, MAX_QUEUED, NoUsage, UsageStore
+from compat.accounting.usage_views import CallDetail, CostRow, Sums
 from compat.config.sections import UsageSettings
 from compat.storage.background import RETRY_S, TIDY_S, NativeThread, StoreFailed
 
@@ -116,7 +118,7 @@ def test_a_call_is_a_row_and_part_of_its_days_sum(bench: Any) -> None:
     at.add()
     at.add(outcome="error", status=502, deployment=None)
     at.flush()
-    assert at.rows(f"SELECT id, {', '.join(UsageCall._fields[:12])} FROM calls ORDER BY id") == [
+    assert at.rows(f"SELECT id, {', '.join(CallColumns._fields[:12])} FROM calls ORDER BY id") == [
         (1, NOON_S, "laptop", "sonnet", "up/m", "ok", 200, 12.5, 100, 20, 60, 30, 250_000_000),
         (2, NOON_S, "laptop", "", "", "error", 502, 12.5, 100, 20, 60, 30, 250_000_000),
     ]
@@ -126,13 +128,15 @@ def test_a_call_is_a_row_and_part_of_its_days_sum(bench: Any) -> None:
     ]
 
 
-@pytest.mark.parametrize("record", [{}, dict.fromkeys(RECORD), {name: [1] for name in RECORD}], ids=["empty", "none", "wrong types"])
+@pytest.mark.parametrize(
+    "record", [{}, dict.fromkeys(RECORD), {name: [1] for name in RECORD if name != "error"}], ids=["empty", "none", "wrong types"]
+)
 def test_a_record_may_lack_anything(record: dict[str, Any]) -> None:
-    assert call_of(record, 5.0)[:12] == (5.0, "", "", "", "", 0, 0.0, 0, 0, 0, 0, 0)
+    assert row_of(NewCall(record, 5.0)) == ((5.0, "", "", "", "", 0, 0.0, 0, 0, 0, 0, 0, "", "", "", "", 0, None, "", 0), CallDetail())
 
 
 def test_names_are_bounded() -> None:
-    call = call_of({**RECORD, "client": "c" * 999, "model": "m" * 999}, 5.0)
+    call, _ = row_of(NewCall({**RECORD, "client": "c" * 999, "model": "m" * 999}, 5.0))
     assert (len(call.client), len(call.model)) == (200, 200)
 
 
@@ -200,15 +204,15 @@ def test_sums_by_any_columns(bench: Any) -> None:
         at.add(client=client, model=model, cost_usd=1.0)
     at.now_s += DAY_S
     at.add(client="a", model="x", outcome="error")
-    assert at.usage.table(("day",)) == []
+    assert cost(at.usage, ("day",)) == []
     at.flush()
-    assert at.usage.table(("model", "client")) == [
-        UsageSum(("x", "a"), 2, 1, 200, 40, 120, 60, 1.25),
-        UsageSum(("x", "b"), 1, 0, 100, 20, 60, 30, 1.0),
-        UsageSum(("y", "b"), 1, 0, 100, 20, 60, 30, 1.0),
+    assert cost(at.usage, ("model", "key")) == [
+        CostRow(("x", "a"), Sums(2, 1, 200, 40, 120, 60, 1.25)),
+        CostRow(("x", "b"), Sums(1, 0, 100, 20, 60, 30, 1.0)),
+        CostRow(("y", "b"), Sums(1, 0, 100, 20, 60, 30, 1.0)),
     ]
-    assert [(one.group, one.calls) for one in at.usage.table(("day",))] == [(("2023-11-14",), 3), (("2023-11-15",), 1)]
-    assert [one.calls for one in at.usage.table(("deployment",), NOON_S + DAY_S)] == [1]
+    assert [(one.group, one.sums.calls) for one in cost(at.usage, ("day",))] == [(("2023-11-14",), 3), (("2023-11-15",), 1)]
+    assert [one.sums.calls for one in cost(at.usage, ("deployment",), NOON_S + DAY_S)] == [1]
 
 
 def test_two_workers_share_the_file(bench: Any) -> None:
@@ -249,7 +253,7 @@ def test_the_file_is_bounded_the_oldest_calls_go_first(bench: Any) -> None:
     assert 1000 < count < 9000
     assert oldest > 1
     assert at.rows("SELECT count(*) FROM call_details") == [(count,)]
-    assert sum(one.calls for one in at.usage.table(("day",))) == 9001
+    assert sum(one.sums.calls for one in cost(at.usage, ("day",))) == 9001
     at.usage.close()  # which brings what SQLite has in its log into the file
     assert at.path.stat().st_size < 2 * 1024 * 1024
 
@@ -264,7 +268,7 @@ def test_when_only_days_are_left_the_oldest_of_them_go(bench: Any) -> None:
     at.now_s += TIDY_S
     at.flush()
     assert at.rows() == [(0,)]
-    days = [one.group[0] for one in at.usage.table(("day",))]
+    days = [one.group[0] for one in cost(at.usage, ("day",))]
     assert 0 < len(days) < 9
     assert days[-1] == "2023-11-22"
 
@@ -352,7 +356,7 @@ def test_a_broken_file_is_set_aside_and_a_new_one_begun(bench: Any, garbage: byt
     at.path.write_bytes(garbage)
     if looks_first:
         assert at.usage.spent("laptop", NOON_S) == 0
-        assert at.usage.table(("day",)) == []
+        assert cost(at.usage, ("day",)) == []
     at.add()
     at.flush()
     assert at.names() == ["usage.failed", "usage.recovered"]
@@ -435,7 +439,7 @@ def test_tables_that_are_just_being_made_are_empty(bench: Any) -> None:
     at.path.parent.mkdir()
     sqlite3.connect(at.path).close()
     at.path.touch()
-    assert at.usage.table(("day",)) == []
+    assert cost(at.usage, ("day",)) == []
     assert at.events == []
 
 
@@ -497,7 +501,7 @@ def test_after_the_end_everything_is_in_the_file_and_nothing_more_happens(bench:
     assert at.rows() == [(1,)]
     at.add()
     at.flush()
-    assert (at.rows(), at.usage.spent("laptop", NOON_S), at.usage.table(("day",))) == ([(1,)], 0.25, [])
+    assert (at.rows(), at.usage.spent("laptop", NOON_S), cost(at.usage, ("day",))) == ([(1,)], 0.25, [])
     at.usage.start()
     assert at.background.run is not None
     at.background.run()
@@ -518,7 +522,7 @@ def test_a_thread_of_the_system_writes_while_nobody_asks(bench: Any) -> None:
     at.usage.start()
     at.add()
     with gevent.Timeout(10):
-        while not at.path.exists() or not at.usage.table(("day",)):  # written by a real thread, which can't wake a greenlet
+        while not at.path.exists() or not cost(at.usage, ("day",)):  # written by a real thread, which can't wake a greenlet
             gevent.idle()
     assert at.usage.spent("laptop", NOON_S) == 0.25
 
@@ -528,7 +532,7 @@ def test_switched_off_it_keeps_nothing() -> None:
     usage.start()
     usage.add(RECORD)
     usage.close()
-    assert (usage.spent("laptop", 0.0), usage.table(("day",)), usage.fault, usage.dropped) == (0.0, [], "", 0)
+    assert (usage.spent("laptop", 0.0), cost(usage, ("day",)), usage.fault, usage.dropped) == (0.0, [], "", 0)
 
 
 # The report.
@@ -567,20 +571,16 @@ def test_the_report_shows_of_a_hash_what_is_enough_to_tell_keys_apart(bench: Any
     assert max(map(len, lines)) < 110
 
 
-def test_the_report_goes_back_so_many_days_and_takes_other_columns(bench: Any) -> None:
+def test_the_report_goes_back_so_many_days(bench: Any) -> None:
     at = bench()
     at.add()
     at.now_s += DAY_S
     at.add(client="desk")
     at.flush()
-    lines = report(at, "1d", by=("client",))
-    assert [line.split()[:2] for line in lines] == [
-        ["key", "calls"],
-        lines[1].split()[:2],
-        ["desk", "1"],
-        lines[1].split()[:2],
-        ["total", "1"],
-    ]
+    assert [line.split()[2] for line in report(at, "2d")[2:4]] == ["laptop", "desk"]
+    lines = report(at, "1d")
+    assert [line.split()[:4] for line in (lines[2], lines[-1])] == [["2023-11-15", "sonnet", "desk", "1"], ["total", "1", "0", "100"]]
+    assert len(lines) == 5
 
 
 def test_the_report_says_why_there_is_nothing(bench: Any) -> None:
