@@ -28,8 +28,10 @@ MICRO = 1_000_000
 Scope = Literal["budget", "client", "model", "group", "group-budget"]
 Measure = Literal["requests", "tokens", "usd"]
 
-_RULE = re.compile(r"(?P<amount>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>requests?|tokens?|usd)?\s*(?P<period>(?:/|per\s).+)", re.IGNORECASE)
+_RULE = re.compile(r"(?P<amount>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>requests?|tokens?|usd)?\s*(?P<period>(?:/|per\s)\s*(?!0).+)", re.IGNORECASE)
 _MEASURES: Mapping[str, Measure] = {"": "requests", "request": "requests", "token": "tokens", "usd": "usd"}
+_LONGEST_S = 1000 * 360 * 86_400
+"""A thousand years, as Flask-Limiter has them: the end of a longer window may have no date."""
 _UNITS: Mapping[Measure, int] = {"requests": 1, "tokens": 1, "usd": MICRO}
 
 
@@ -95,7 +97,7 @@ def _parse(part: str, scope: Scope, key: str) -> Rule:
         measure = _MEASURES[(match["unit"] or "").lower().removesuffix("s")]
         amount = decimal.Decimal(match["amount"]) * _UNITS[measure]
         item = limits.parse(f"1{match['period']}")
-        if amount < 1 or amount != int(amount):
+        if amount < 1 or amount != int(amount) or item.get_expiry() > _LONGEST_S:
             raise ValueError(part)
     except ValueError as error:
         hint = "write limits like '60/minute', '100000 tokens/minute' or '5 usd/day', with ';' between two"

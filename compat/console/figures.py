@@ -30,7 +30,7 @@ class Figures:
         if usd is None:
             return NOTHING
         size, sign = abs(usd), "−" if usd < 0 else ""
-        if size >= 10 * _CENT or size == 0:
+        if size == 0 or float(f"{size:.2g}") >= 10 * _CENT:
             return f"{sign}${size:,.2f}"
         return f"{sign}${size:.2g}" if size >= _LEAST else f"{sign}<${_LEAST}"
 
@@ -49,8 +49,8 @@ class Figures:
         if number is None:
             return NOTHING
         for size, unit in _UNITS:
-            if number >= max(size, 10_000):
-                return f"{number / size:.{1 if number < 100 * size else 0}f}{unit}"
+            if number >= max(0.9995 * size, 10_000):  # what would be written as 1000 is one of the next unit
+                return f"{number / size:.{1 if number < 99.95 * size else 0}f}{unit}"
         return f"{number:,.0f}"
 
     def share(self, part: float | None) -> str:
@@ -59,20 +59,20 @@ class Figures:
 
     def rate(self, per_second: float | None) -> str:
         """`42.5/s`."""
-        return NOTHING if per_second is None else f"{per_second:,.{0 if per_second >= 100 else 1}f}/s"
+        return NOTHING if per_second is None else f"{per_second:,.{0 if per_second >= 99.95 else 1}f}/s"
 
     def lasting(self, ms: float | None) -> str:
         """`850 ms`, `1.24 s`, `2 min 5 s`, `3 h 10 min`, `2 d 4 h`."""
         if ms is None:
             return NOTHING
-        if ms < 1000:
+        if round(ms) < 1000:
             return f"{ms:.0f} ms"
-        seconds = ms / 1000
-        if seconds < 60:
-            return f"{seconds:.{2 if seconds < 10 else 1}f} s"
+        if ms < 59_950:
+            return f"{ms / 1000:.{2 if ms < 9995 else 1}f} s"
+        seconds = round(ms / 1000)
         steps = itertools.pairwise(zip((86_400, 3600, 60, 1), _TIMES[self.language], strict=True))
         (size, unit), (smaller, rest) = next(pair for pair in steps if seconds >= pair[0][0])
-        whole, left = divmod(int(seconds), size)
+        whole, left = divmod(seconds, size)
         return f"{whole} {unit} {left // smaller} {rest}"
 
     def moment(self, time_s: float | None, form: str = "full") -> markupsafe.Markup | str:

@@ -50,6 +50,7 @@ def test_a_limit_string_is_amount_unit_and_period(text: str, rules: list[tuple[s
     [
         *("many", "60", "60/", "/minute", "60/fortnight", "0/minute", "0 usd/day", "-1/minute", "1.5/minute", "1.5 tokens/day"),
         *("0.0000001 usd/day", "5 eur/day", "5 usds/day", "60/minute 10/hour", "60/minute; x", "1e3/minute"),
+        *("60/0 minutes", "60 per 00 hours", "5 usd/1001 years", "60/99999999999999999999 seconds"),
     ],
 )
 def test_what_is_not_a_limit_is_refused_with_the_name_of_the_key(text: str) -> None:
