@@ -10,10 +10,10 @@ from compat.protocols.client_protocol import DEFAULT_MODEL, Ask, ClientProtocol,
 from compat.protocols.opening import opening_of
 from compat.protocols.responses.client_errors import error_body, error_end, error_frame, headers_of, status_of
 from compat.protocols.responses.client_request import read_request
-from compat.protocols.responses.client_turns import API
 from compat.protocols.responses.compaction import CompactionWriter
 from compat.protocols.responses.going_on import RESCUE, again
 from compat.protocols.responses.models import LISTING
+from compat.protocols.responses.parts import API
 from compat.protocols.responses.shown import ShownReader, piece_chars, replayed, whole_events
 from compat.protocols.responses.writer import ResponsesWriter
 from compat.wire.envelope import Envelope
@@ -24,7 +24,6 @@ SESSION_HEADERS = ("session-id", "thread-id")
 PARENT_HEADER = "x-codex-parent-thread-id"
 """The thread that began a sub-agent's."""
 _CALL = re.compile(rb'event: response\.output_item\.added\ndata: [^\n]*"type":\s?"(?:function_call|custom_tool_call|tool_search_call)"')
-_OF_CALLS = frozenset({"function_call_output", "custom_tool_call_output", "function_call", "custom_tool_call", "additional_tools"})
 _NOTHING: tuple[Any, ...] = (None, [], {}, "")
 
 

@@ -19,8 +19,9 @@ import msgspec
 from compat.errors import BadRequest, Unsupported
 from compat.protocols.request import Effort, Field, Format, Reasoning, Request, Sampling, Text, Turn
 from compat.protocols.responses.client_tools import Toolbox
-from compat.protocols.responses.client_turns import API, read_turns
+from compat.protocols.responses.client_turns import read_turns
 from compat.protocols.responses.compaction import OPENING, PROMPT, is_trigger
+from compat.protocols.responses.parts import API
 from compat.wire.envelope import Envelope
 
 NAMES: Mapping[Field, str] = {

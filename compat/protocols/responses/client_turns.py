@@ -22,13 +22,13 @@ from typing import Any
 
 from compat import jsonio
 from compat.errors import BadRequest
-from compat.protocols.base import ClientApi, ShapeKind
+from compat.protocols.base import ShapeKind
 from compat.protocols.request import Block, Role, Summary, Text, Thinking, ToolCall, ToolResult, Turn
 from compat.protocols.responses.client_content import blocks_of, thought_of
 from compat.protocols.responses.client_tools import SEARCH, Toolbox
 from compat.protocols.responses.compaction import ITEM, TRIGGER
+from compat.protocols.responses.parts import API
 
-API: ClientApi = "openai.responses"
 MAX_PIECES = 100_000
 """Of items and their parts: as many as of messages and blocks in Anthropic's protocol."""
 _ROLES: Mapping[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}

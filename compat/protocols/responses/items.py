@@ -3,7 +3,7 @@
     message, reasoning     output_item.added  (part.added  delta ...  done  part.done)*  output_item.done
     calls                  output_item.added  delta ...  done  output_item.done
 
-What an event of each kind is called, and in which list of its item a part lies, is in `SHAPES`.
+What an event of each kind is called, and in which list of its item a part lies, is in `parts.SHAPES`.
 """
 
 from __future__ import annotations
@@ -17,33 +17,9 @@ import msgspec
 from compat import jsonio
 from compat.protocols.events import BlockKind
 from compat.protocols.raw_text import text_of
+from compat.protocols.responses.parts import SHAPES
 
 encode = msgspec.json.Encoder().encode
-_NO_LOGPROBS: Mapping[str, Any] = {"logprobs": []}
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """Of what has text in pieces: `key` is the field with its words, `words` the name of the events with them. A part of an item lies in
-    its list `within`, and has an `index` and the events `part` of its own; `more` is what its words come with."""
-
-    key: str
-    words: str
-    within: str = ""
-    index: str = ""
-    part: str = ""
-    more: Mapping[str, Any] = field(default_factory=dict)
-
-
-SHAPES: Mapping[str, Shape] = {
-    "output_text": Shape("text", "response.output_text", "content", "content_index", "response.content_part", _NO_LOGPROBS),
-    "refusal": Shape("refusal", "response.refusal", "content", "content_index", "response.content_part"),
-    "reasoning_text": Shape("text", "response.reasoning_text", "content", "content_index", "response.content_part"),
-    "summary_text": Shape("text", "response.reasoning_summary_text", "summary", "summary_index", "response.reasoning_summary_part"),
-    "function_call": Shape("arguments", "response.function_call_arguments"),
-    "custom_tool_call": Shape("input", "response.custom_tool_call_input"),
-}
-"""By the type of the part, or of the call."""
 
 
 def part_object(name: str, words: Any, annotations: list[Any] | None = None) -> dict[str, Any]:

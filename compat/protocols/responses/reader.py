@@ -15,26 +15,12 @@ import msgspec
 
 from compat.errors import UpstreamBroken
 from compat.protocols.base import ThinkingRecord, TranslationContext
-from compat.protocols.events import (
-    ArgumentsDelta,
-    BlockKind,
-    BlockStart,
-    BlockStop,
-    Event,
-    RefusalDelta,
-    Signature,
-    Start,
-    Stop,
-    TextDelta,
-    ThinkingDelta,
-    Unknown,
-    Used,
-)
+from compat.protocols.events import BlockKind, BlockStart, BlockStop, Event, Signature, Start, Stop, ThinkingDelta, Unknown, Used
 from compat.protocols.joined import MAX_ANSWER_BYTES, SHAPES, ShapedReader
 from compat.protocols.notes import Notes
 from compat.protocols.responses.delta_shape import DeltaShape, delta_shape
 from compat.protocols.responses.open_item import OpenItem, OpenPart
-from compat.protocols.responses.parts import API, CALLS, WORDS, PartKey, WholePart, part_of, parts_of
+from compat.protocols.responses.parts import API, CALLS, DELTAS, PARAGRAPH, WORDS, PartKey, WholePart, part_of, parts_of
 from compat.protocols.responses.searches import SEARCH_CALL, HostedSearches
 from compat.protocols.responses.shapes import Answer, ResponseEvent, decode_event, read_answer, read_item
 from compat.protocols.responses.words import ReasoningKeeper, answer_error, stop_reason_of, usage_of
@@ -43,13 +29,6 @@ from compat.wire.sse import parse_event
 from compat.wire.usage import Usage
 
 _NOTHING: tuple[Event, ...] = ()
-_PARAGRAPH = "\n\n"
-_DELTAS: Mapping[BlockKind, type[TextDelta | ThinkingDelta | RefusalDelta | ArgumentsDelta]] = {
-    "text": TextDelta,
-    "thinking": ThinkingDelta,
-    "refusal": RefusalDelta,
-    "tool_call": ArgumentsDelta,
-}
 _UNFINISHED = frozenset({"queued", "in_progress", "cancelled"})
 
 
@@ -277,7 +256,7 @@ class ResponsesReader(ShapedReader):
         part.pieces.append(text)
         part.chars += len(text)
         self._written_chars += len(text)
-        return (_DELTAS[kind](part.number, text),)
+        return (DELTAS[kind](part.number, text),)
 
     def _begun(self, item: OpenItem, key: PartKey, kind: BlockKind, text: str) -> list[Event]:
         """The first piece of a part, which begins its block, or a paragraph of its item's."""
@@ -291,12 +270,12 @@ class ResponsesReader(ShapedReader):
             if kind == "thinking":
                 item.block = block
         elif kind == "thinking" and item.parts:
-            events.append(ThinkingDelta(block.number, _PARAGRAPH))
+            events.append(ThinkingDelta(block.number, PARAGRAPH))
         item.parts[key] = OpenPart(number=block.number, kind=kind, pieces=[text], chars=len(text))
         self.has_content = True
         self._is_refused = self._is_refused or kind == "refusal"
         self._written_chars += len(text)
-        events.append(_DELTAS[kind](block.number, text))
+        events.append(DELTAS[kind](block.number, text))
         return events
 
     def _missing(self, item: OpenItem, key: PartKey, kind: BlockKind, whole: str) -> Sequence[Event]:

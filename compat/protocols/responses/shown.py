@@ -19,48 +19,17 @@ import msgspec
 from compat import jsonio
 from compat.errors import UpstreamBroken
 from compat.protocols.base import ToolShape
-from compat.protocols.events import (
-    ArgumentsDelta,
-    BlockKind,
-    BlockStart,
-    BlockStop,
-    Cited,
-    Event,
-    RefusalDelta,
-    Signature,
-    Start,
-    Stop,
-    TextDelta,
-    ThinkingDelta,
-    Unknown,
-    Used,
-)
+from compat.protocols.events import BlockKind, BlockStart, BlockStop, Cited, Event, Signature, Start, Stop, ThinkingDelta, Unknown, Used
 from compat.protocols.notes import Notes
-from compat.protocols.responses.items import SHAPES, Item, Place, encode, frame, part_object
-from compat.protocols.responses.parts import API, CALLS
+from compat.protocols.responses.items import Item, Place, encode, frame, part_object
+from compat.protocols.responses.parts import API, CALLS, DELTAS, LISTS, PARAGRAPH, SHAPES
 from compat.protocols.responses.words import answer_error, stop_reason_of, usage_of
 from compat.wire.sse import parse_event
 
 _Object = Mapping[str, Any]
-_KINDS: Mapping[str, BlockKind] = {
-    "output_text": "text",
-    "refusal": "refusal",
-    "summary_text": "thinking",
-    "reasoning_text": "thinking",
-    **dict.fromkeys(CALLS, "tool_call"),
-}
-"""The kind of a block by its part, or its call."""
-_DELTAS: Mapping[BlockKind, type[TextDelta | ThinkingDelta | RefusalDelta | ArgumentsDelta]] = {
-    "text": TextDelta,
-    "thinking": ThinkingDelta,
-    "refusal": RefusalDelta,
-    "tool_call": ArgumentsDelta,
-}
 _NAMES: Mapping[str, str] = {f"{shape.words}.delta": name for name, shape in SHAPES.items()}
 """An event's type -> the part, or call, that it is more of."""
-_PARTS: Mapping[str, tuple[str, ...]] = {"message": ("content",), "reasoning": ("summary", "content")}
 _LATE: _Object = {"status": "in_progress", "output": [], "usage": None, "completed_at": None, "error": None, "incomplete_details": None}
-_PARAGRAPH = "\n\n"
 
 
 @dataclass(slots=True)
@@ -141,7 +110,7 @@ class ShownReader:
             found.item.begin(kind)
         elif kind == "reasoning":
             yield BlockStart(self._begun(found, "thinking"), "thinking")
-        elif kind not in _PARTS:
+        elif kind not in LISTS:
             yield Unknown(API, kind)
 
     def _begun(self, found: _Open, kind: BlockKind) -> int:
@@ -151,16 +120,16 @@ class ShownReader:
 
     def _more(self, found: _Open, name: str, words: str) -> Iterator[Event]:
         """More of a part, which may be the first of it."""
-        item, kind = found.item, _KINDS[name]
+        item, kind = found.item, SHAPES[name].kind
         if item.open != name:
             item.begin(name)
             if kind == "thinking" and item.parts:
-                yield ThinkingDelta(found.block, _PARAGRAPH)
+                yield ThinkingDelta(found.block, PARAGRAPH)
             elif kind != found.kind:
                 self._is_refused |= kind == "refusal"
                 yield BlockStart(self._begun(found, kind), kind)
         item.pieces.append(encode(words)[1:-1])
-        yield _DELTAS[kind](found.block, words)
+        yield DELTAS[kind](found.block, words)
 
     def _part_done(self, event: _Object) -> Iterator[Event]:
         if (found := self._open.get(self._index(event))) is not None:
@@ -198,7 +167,7 @@ class ShownReader:
             yield from self._added(event)
         found = self._open.pop(self._index(event))
         item = found.item
-        for part in [part for within in _PARTS.get(kind, ()) for part in fields.get(within) or ()][len(item.parts) :]:
+        for part in [part for within in LISTS.get(kind, ()) for part in fields.get(within) or ()][len(item.parts) :]:
             yield from self._whole_part(found, part)
         if kind in CALLS and not item.pieces:
             yield from self._more(found, kind, fields[SHAPES[kind].key])
@@ -206,7 +175,7 @@ class ShownReader:
             yield Signature(found.block, API, fields["encrypted_content"])
         if kind in CALLS or kind == "reasoning":
             yield BlockStop(found.block)
-        elif kind not in _PARTS:
+        elif kind not in LISTS:
             yield Unknown(API, kind, value=fields)
         self._output.append(fields)
 
@@ -289,7 +258,7 @@ def whole_events(body: bytes) -> Iterator[Event]:
 def _item_events(index: int, item: _Object) -> Iterator[dict[str, Any]]:
     kind = item["type"]
     place = {"item_id": item.get("id", ""), "output_index": index}
-    lists = [within for within in _PARTS.get(kind, ()) if within in item]
+    lists = [within for within in LISTS.get(kind, ()) if within in item]
     emptied: dict[str, Any] = {**item, **{within: [] for within in lists}}
     emptied.pop("encrypted_content", None)
     if kind in CALLS:

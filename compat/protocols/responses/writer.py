@@ -36,8 +36,8 @@ from compat.protocols.joined import FrameWriter, RawDeltas
 from compat.protocols.notes import Notes
 from compat.protocols.raw_text import text_of
 from compat.protocols.responses.freeform import Unwrapped
-from compat.protocols.responses.items import SHAPES, Item, Place, annotation_of, encode, frame, part_object, ready
-from compat.protocols.responses.parts import API
+from compat.protocols.responses.items import Item, Place, annotation_of, encode, frame, part_object, ready
+from compat.protocols.responses.parts import API, SHAPES
 from compat.protocols.responses.patch import PATCH, is_broken
 from compat.protocols.responses.response_object import REASONS, ResponseHead, told_cost, usage_object
 from compat.protocols.sealed import Sealed
