@@ -157,7 +157,7 @@ class Session:
             if messages.answer_id:
                 self._memory.keep(messages.answer_id, (*create.items, *messages.items))
             else:
-                self._memory.forget(create.previous)
+                self._memory.forget(create.wish.previous)
 
     def _kept(self, run: CallRun, create: Create) -> Frames:
         """The answer's frames, on their way to the store where there is one."""

@@ -23,6 +23,7 @@ from compat.endpoints.hangup import ClientWatch, WatchedFrames
 from compat.errors import BadRequest
 from compat.protocols.client_protocol import ClientProtocol
 from compat.protocols.responses.client import RESPONSES
+from compat.protocols.responses.shown import replayed
 from compat.protocols.responses.state import (
     changed,
     later,
@@ -30,7 +31,6 @@ from compat.protocols.responses.state import (
     listing_of,
     not_found,
     starting_after,
-    stream_of,
     wish_of,
 )
 from compat.stored.base import UNFINISHED, Record
@@ -127,7 +127,7 @@ def _shown(gateway: Gateway, asked: _Asked) -> Answer:
         return _followed(gateway, asked, flask.request.environ)
     if record.status in UNFINISHED:
         raise BadRequest("Only a background response that was created with stream=true can be streamed.", param="stream")
-    return Answer(stream_of(record.body, starting_after(asked.query)), [*SSE_HEADERS])
+    return Answer(later(replayed(record.body), starting_after(asked.query)), [*SSE_HEADERS])
 
 
 def _followed(gateway: Gateway, asked: _Asked, environ: dict[str, Any]) -> Answer:

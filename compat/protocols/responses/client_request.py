@@ -20,8 +20,9 @@ from compat.errors import BadRequest, Unsupported
 from compat.protocols.request import Effort, Field, Format, Reasoning, Request, Sampling, Text, Turn
 from compat.protocols.responses.client_tools import Toolbox
 from compat.protocols.responses.client_turns import read_turns
-from compat.protocols.responses.compaction import OPENING, PROMPT, is_trigger
-from compat.protocols.responses.parts import API
+from compat.protocols.responses.compaction import PROMPT, is_trigger
+from compat.protocols.responses.input_items import OPENING
+from compat.protocols.responses.parts import API, SEALED
 from compat.wire.envelope import Envelope
 
 NAMES: Mapping[Field, str] = {
@@ -48,7 +49,6 @@ _STORED = {
 }
 _EFFORTS: tuple[Effort, ...] = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _TIERS = frozenset({"auto", "default"})
-SEALED = "reasoning.encrypted_content"
 ECHOED = (
     *("background", "frequency_penalty", "instructions", "max_output_tokens", "max_tool_calls", "metadata", "parallel_tool_calls"),
     *("presence_penalty", "previous_response_id", "prompt_cache_key", "prompt_cache_retention", "reasoning", "safety_identifier"),

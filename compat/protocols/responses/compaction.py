@@ -14,8 +14,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import msgspec
-
 from compat import jsonio
 from compat.errors import BadRequest, GatewayError, UpstreamBroken
 from compat.protocols.base import TranslationContext, Translator
@@ -23,7 +21,8 @@ from compat.protocols.client_protocol import model_of
 from compat.protocols.events import Event, TextDelta, Used
 from compat.protocols.joined import FrameWriter
 from compat.protocols.notes import Notes
-from compat.protocols.responses.items import frame, listed
+from compat.protocols.responses.input_items import OPENING, ItemHead, head_of, items_of, list_of, listed, user_item
+from compat.protocols.responses.items import frame
 from compat.protocols.responses.response_object import ResponseHead, usage_object
 from compat.protocols.summaries import sealed_summary
 from compat.wire.envelope import Envelope, raw_items
@@ -31,8 +30,6 @@ from compat.wire.usage import Usage, cost_of
 
 ITEM = "compaction"
 TRIGGER = "compaction_trigger"
-OPENING = "(The conversation begins here.)"
-"""The user's words where a request has no input: no service answers without any."""
 MARK = f"input.{TRIGGER}"
 """How it is remembered that a deployment compacts nothing."""
 PROMPT = """\
@@ -45,16 +42,6 @@ Write that for whoever takes over, and call no tools. Be exact and brief:
 - what must not be tried again, and why
 """
 _TRIGGER_ITEM = jsonio.encode({"type": TRIGGER})
-
-
-class _Item(msgspec.Struct):
-    """Of an item: what tells what it is."""
-
-    type: Any = "message"
-    role: Any = ""
-
-
-_item = msgspec.json.Decoder(_Item).decode
 
 
 def is_trigger(item: Any) -> bool:
@@ -71,15 +58,10 @@ def asks(envelope: Envelope) -> bool:
 def triggered(envelope: Envelope) -> Envelope:
     """The call that a request of `POST /v1/responses/compact` stands for. Errors: `BadRequest`."""
     model_of(envelope)
-    if envelope.is_missing("input"):
-        items = jsonio.encode({"type": "message", "role": "user", "content": OPENING})
-    elif envelope.starts_with("input", b'"'):
-        items = b'{"type":"message","role":"user","content":%s}' % envelope["input"]
-    elif envelope.starts_with("input", b"[") and not envelope.is_empty("input"):
-        items = envelope["input"].strip()[1:-1]
-    else:
+    items = (user_item(jsonio.encode(OPENING)),) if envelope.is_missing("input") else items_of(envelope)
+    if not items:
         raise BadRequest("'input' must hold at least one item.", param="input")
-    return Envelope(envelope.without({"stream"}).replaced({"input": b"[%s,%s]" % (items, _TRIGGER_ITEM)}))
+    return Envelope(envelope.without({"stream"}).replaced({"input": list_of((*items, _TRIGGER_ITEM))}))
 
 
 def compacted(envelope: Envelope, body: bytes) -> bytes:
@@ -91,20 +73,12 @@ def compacted(envelope: Envelope, body: bytes) -> bytes:
     told = {"id": answer.get("id"), "object": "response.compaction", "created_at": answer.get("created_at")}
     plain_id = str(answer.get("id")).removeprefix("resp_")
     given = raw_items(envelope.get("input", b""))
-    users = [listed(raw, f"msg_{plain_id}_{number}") for number, raw in enumerate(given) if _is_users(raw)]
+    users = [listed(raw, f"msg_{plain_id}_{number}") for number, raw in enumerate(given) if _is_users(head_of(raw))]
     return jsonio.encode({**told, "output": [*users, *made], "usage": answer.get("usage")})
 
 
-def _is_users(raw: bytes) -> bool:
-    item = _read(raw)
-    return item is not None and item.role == "user" and item.type == "message"
-
-
-def _read(item: bytes) -> _Item | None:
-    try:
-        return _item(item)
-    except msgspec.DecodeError:
-        return None
+def _is_users(head: ItemHead) -> bool:
+    return head.role == "user" and head.type == "message"
 
 
 class CompactionWriter(FrameWriter):

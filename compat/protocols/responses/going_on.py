@@ -13,7 +13,7 @@ from compat.protocols.client_protocol import Identity, Rescue, Said, limit_of
 from compat.protocols.events import BlockStart, Event, Start, Stop, TextDelta, ThinkingDelta, Used
 from compat.protocols.joined import FrameWriter
 from compat.protocols.notes import Notes
-from compat.protocols.responses.compaction import OPENING
+from compat.protocols.responses.input_items import OPENING, has_conversation, items_of, list_of, user_item
 from compat.protocols.responses.items import Place
 from compat.protocols.responses.response_object import told_cost
 from compat.protocols.responses.writer import ResponsesWriter
@@ -59,10 +59,8 @@ def _rest(envelope: Envelope, text: str, tokens: int, words: str) -> Envelope:
     items = [_message("assistant", "output_text", text)]
     if words:
         items.append(_message("user", "input_text", words))
-    given = jsonio.encode(OPENING) if envelope.is_missing("input") else envelope["input"].strip()
-    if given.startswith(b'"'):
-        given = jsonio.encode([_message("user", "input_text", jsonio.decode(given))])
-    changes = {"input": given[:-1] + b"," + jsonio.encode(items)[1:]}
+    given = items_of(envelope) if has_conversation(envelope) else (user_item(jsonio.encode(OPENING)),)
+    changes = {"input": list_of((*given, *map(jsonio.encode, items)))}
     limit = limit_of(envelope.value("max_output_tokens"))
     if limit is not None:
         changes["max_output_tokens"] = jsonio.encode(max(limit - tokens, 1))

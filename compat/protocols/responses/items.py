@@ -95,17 +95,6 @@ def frame(name: str, fields: Mapping[str, Any], number: int) -> bytes:
     return b"event: %s\ndata: %s\n\n" % (name.encode(), encode({"type": name, **fields, "sequence_number": number}))
 
 
-def listed(raw: bytes, item_id: str) -> dict[str, Any]:
-    """An item of input as lists of items have it: with an id, and a message in parts."""
-    item: dict[str, Any] = {"id": item_id, **jsonio.decode(raw)}
-    item["id"] = str(item["id"] or item_id)
-    if item.setdefault("type", "message") == "message":
-        item.setdefault("status", "completed")
-        if isinstance(item.get("content"), str):
-            item["content"] = [{"type": "output_text" if item.get("role") == "assistant" else "input_text", "text": item["content"]}]
-    return item
-
-
 def ready(item: Item) -> bytes:
     """The frame of a delta of what is open, for `%` with what its JSON string holds and the event's number."""
     shape = SHAPES[item.open]

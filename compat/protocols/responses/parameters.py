@@ -19,10 +19,10 @@ from compat.protocols.names import fit_name
 from compat.protocols.notes import Notes
 from compat.protocols.request import Effort, Request
 from compat.protocols.responses.content import Part
+from compat.protocols.responses.parts import SEALED
 from compat.protocols.stop_sequences import MAX_CHARS, MAX_SEQUENCES
 
 MIN_OUTPUT = 16
-SEALED = "reasoning.encrypted_content"
 _LEVELS: tuple[Effort, ...] = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _BUDGETS: Mapping[Effort, int] = {"low": 4096, "medium": 10_000, "high": 20_000, "xhigh": 32_000, "max": 60_000}
 _TIERS = frozenset({"auto", "default", "flex", "priority", "fast", "ultrafast"})

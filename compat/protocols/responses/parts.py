@@ -10,6 +10,8 @@ from compat.errors import UpstreamBroken
 from compat.protocols.events import ArgumentsDelta, BlockKind, RefusalDelta, TextDelta, ThinkingDelta
 
 API: Final = "openai.responses"
+SEALED = "reasoning.encrypted_content"
+"""What a request includes to be given reasoning that goes back."""
 CALLS = frozenset({"function_call", "custom_tool_call"})
 PARAGRAPH = "\n\n"
 """Between the parts of a thought."""

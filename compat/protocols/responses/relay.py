@@ -9,7 +9,7 @@ came; they are looked at for counts and for the end.
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -17,7 +17,8 @@ from compat import jsonio
 from compat.errors import BadRequest, GatewayError, UpstreamBroken
 from compat.protocols.base import StreamTranslator, TranslatedAnswer, TranslatedRequest, TranslationContext, Translator
 from compat.protocols.refusals import REASONING_ITEMS, is_endpoint
-from compat.protocols.responses.compaction import ITEM, OPENING
+from compat.protocols.responses.compaction import ITEM
+from compat.protocols.responses.input_items import OPENING, has_conversation, head_of, list_of, user_item
 from compat.protocols.responses.open_item import OpenItem, OpenPart
 from compat.protocols.responses.parts import CALL_PART
 from compat.protocols.responses.refusals import refused_part
@@ -27,7 +28,7 @@ from compat.protocols.sealed import PREFIX, Sealer, is_ours
 from compat.protocols.summaries import INTRODUCTION, summary_in
 from compat.protocols.upstream_errors import error_fields
 from compat.protocols.upstream_protocol import error_of
-from compat.wire.envelope import Envelope
+from compat.wire.envelope import Envelope, raw_items
 from compat.wire.estimate import estimated_usage
 from compat.wire.sse import blocks_of, parse_event
 from compat.wire.usage import Usage
@@ -38,22 +39,8 @@ _THEIRS = frozenset({"reasoning", "message", "function_call", "custom_tool_call"
 _DELTA = re.compile(rb"(?:\A|\n\n)event: ?response\.[a-z_.]+\.delta\n")
 _DELTA_BYTES = 180
 """Of an event with a piece of text, besides the piece."""
-_CONVERSATION = ("input", "previous_response_id", "prompt", "conversation")
-"""Any of them is one."""
 _SAID = frozenset({"message", "reasoning"})
 _ENDS = {"response.completed": "completed", "response.incomplete": "incomplete"}
-_decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
-
-
-class _Item(msgspec.Struct):
-    """Of an item: what tells whose it is."""
-
-    type: Any = "message"
-    role: Any = ""
-    encrypted_content: Any = ""
-
-
-_decode_item = msgspec.json.Decoder(_Item).decode
 
 
 def translate_request(envelope: Envelope, ctx: TranslationContext) -> TranslatedRequest:
@@ -61,60 +48,43 @@ def translate_request(envelope: Envelope, ctx: TranslationContext) -> Translated
     changes = {"model": jsonio.encode(ctx.target)}
     notes: tuple[str, ...] = ("repaired=surrogates",) if envelope.was_repaired else ()
     notes += ("default=model",) if envelope.is_missing("model") else ()
-    if all(map(envelope.is_missing, _CONVERSATION)):
+    if not has_conversation(envelope):
         changes["input"] = jsonio.encode(OPENING)
         notes += ("default=input",)
     items = envelope.get("input", b"")
-    if items.startswith(b"[") and _OURS in items and b'"compaction"' in items:
-        changes["input"], lost = _with_summaries(items, ctx.sealer)
-        items = changes["input"]
-        notes += (f"dropped=summary({lost})",) if lost else ()
-    is_lost = REASONING_ITEMS in ctx.refused_parameters
-    if items.startswith(b"[") and (is_lost or _OURS in items):
-        changes["input"], count = _without_reasoning(items, takes_all=is_lost)
-        notes += (f"thinking=omitted({count})",) if count else ()
+    takes_all = REASONING_ITEMS in ctx.refused_parameters
+    if items.startswith(b"[") and (takes_all or _OURS in items):
+        given = raw_items(items)
+        opened = list(_with_summaries(given, ctx.sealer))
+        kept = list(_without_reasoning(opened, takes_all=takes_all))
+        changes["input"] = list_of(kept)
+        lost = (("dropped=summary", len(given) - len(opened)), ("thinking=omitted", len(opened) - len(kept)))
+        notes += tuple(f"{what}({count})" for what, count in lost if count)
     return TranslatedRequest(envelope.replaced(changes), {}, notes)
 
 
-def _without_reasoning(items: bytes, *, takes_all: bool) -> tuple[bytes, int]:
-    """The items without reasoning that is sealed here, or without any; and how many were taken out. What stays keeps its bytes."""
-    kept: list[bytes] = []
-    found = _decode_items(items)
-    for raw in found:
-        text = bytes(raw)
-        item = _read(text)
-        if item is None:
-            kept.append(text)
-        elif item.type == "reasoning":
-            if not takes_all and not str(item.encrypted_content).startswith(PREFIX):
-                kept.append(text)
-        elif takes_all and str(item.type) in _THEIRS and item.role in ("", "assistant"):
-            kept.append(Envelope(text).without(["id"]).body)
+def _without_reasoning(items: Iterable[bytes], *, takes_all: bool) -> Iterator[bytes]:
+    """The items without reasoning that is sealed here, or without any. What stays keeps its bytes."""
+    for raw in items:
+        item = head_of(raw)
+        if item.type == "reasoning":
+            if not takes_all and not is_ours(item.encrypted_content or ""):
+                yield raw
+        elif takes_all and item.type in _THEIRS and item.role in (None, "assistant"):
+            yield Envelope(raw).without(["id"]).body
         else:
-            kept.append(text)
-    return b"[%s]" % b",".join(kept), len(found) - len(kept)
+            yield raw
 
 
-def _with_summaries(items: bytes, sealer: Sealer | None) -> tuple[bytes, int]:
-    """The items with summaries that are sealed here as words; and how many could not be opened, which are left out."""
-    kept: list[bytes] = []
-    found = _decode_items(items)
-    for raw in found:
-        text = bytes(raw)
-        item = _read(text)
-        if item is None or item.type != ITEM or not is_ours(str(item.encrypted_content)):
-            kept.append(text)
-        elif words := summary_in(str(item.encrypted_content), sealer):
-            said = [{"type": "input_text", "text": INTRODUCTION + words}]
-            kept.append(jsonio.encode({"type": "message", "role": "user", "content": said}))
-    return b"[%s]" % b",".join(kept), len(found) - len(kept)
-
-
-def _read(item: bytes) -> _Item | None:
-    try:
-        return _decode_item(item)
-    except msgspec.DecodeError:
-        return None
+def _with_summaries(items: Iterable[bytes], sealer: Sealer | None) -> Iterator[bytes]:
+    """The items with summaries that are sealed here as words; those that can't be opened are left out."""
+    for raw in items:
+        item = head_of(raw)
+        seal = item.encrypted_content or ""
+        if item.type != ITEM or not is_ours(seal):
+            yield raw
+        elif words := summary_in(seal, sealer):
+            yield user_item(jsonio.encode([{"type": "input_text", "text": INTRODUCTION + words}]))
 
 
 def translate_answer(body: bytes, ctx: TranslationContext) -> TranslatedAnswer:

@@ -20,7 +20,7 @@ import msgspec
 from compat import jsonio
 from compat.protocols.base import AnswerMemory, ThinkingRecord, TranslatedRequest, TranslationContext
 from compat.protocols.notes import Notes
-from compat.protocols.refusals import SEARCH_MARK
+from compat.protocols.refusals import REASONING_ITEMS, SEARCH_MARK
 from compat.protocols.request import Block, Hosted, Request, Thinking, Turn
 from compat.protocols.responses.content import Part
 from compat.protocols.responses.parameters import parameters_of, stop_of, takes_breakpoints
@@ -32,7 +32,6 @@ from compat.protocols.responses.words import sealed_item
 
 MAX_BREAKPOINTS = 3
 """Besides the one that the API makes itself, at the prompt's end."""
-_REASONING = "input.reasoning"
 _MIN_CACHED_CHARS = 4096
 _BREAKPOINT = {"mode": "explicit"}
 _DIGEST_BYTES = 8
@@ -80,14 +79,14 @@ def _of_search(request: Request, fields: Part, ctx: TranslationContext) -> Part:
 
 def _records(request: Request, ctx: TranslationContext) -> Mapping[str, ThinkingRecord]:
     """Reasoning that was kept for the calls of this history, as long as the upstream takes it."""
-    ids = tool_call_ids(request.turns) if _REASONING not in ctx.refused_parameters else []
+    ids = tool_call_ids(request.turns) if REASONING_ITEMS not in ctx.refused_parameters else []
     return ctx.find_thinking(ids) if ids else {}
 
 
 def _opened(turns: Sequence[Turn], ctx: TranslationContext) -> Sequence[Turn]:
     """The turns with the reasoning that clients keep under a seal of ours, as long as it is this model's and the upstream takes it."""
     sealer = ctx.sealer
-    if sealer is None or _REASONING in ctx.refused_parameters:
+    if sealer is None or REASONING_ITEMS in ctx.refused_parameters:
         return turns
 
     def opened(block: Block) -> Block:

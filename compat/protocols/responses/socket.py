@@ -17,11 +17,13 @@ import msgspec
 
 from compat import jsonio
 from compat.errors import BadRequest
-from compat.protocols.responses.client_request import SEALED, previous_not_found
+from compat.protocols.responses.client_request import previous_not_found
+from compat.protocols.responses.input_items import list_of
+from compat.protocols.responses.items import frame
 from compat.protocols.responses.response_object import ResponseHead, usage_object
-from compat.protocols.responses.state import Wish, check_outputs, items_of
+from compat.protocols.responses.state import Wish, check_outputs, sealing, wish_of
 from compat.wire.envelope import Envelope
-from compat.wire.sse import blocks_of, data_frame, parse_event
+from compat.wire.sse import blocks_of, parse_event
 from compat.wire.usage import Usage
 
 _CREATE = "response.create"
@@ -49,16 +51,15 @@ _event = msgspec.json.Decoder(_Event).decode
 class Create(msgspec.Struct, frozen=True):
     """One message that asks for an answer: the call's envelope, the items of its input, `stream_id` for the events of its answer.
 
-    `previous` is the answer that it goes on from. `generates`: whether there is an answer at all; else the input is only remembered. `wish`
-    says what is to be stored.
+    `generates`: whether there is an answer at all; else the input is only remembered. `wish` says what it goes on from, and whether it is
+    to be stored.
     """
 
     envelope: Envelope
     items: tuple[bytes, ...]
-    stream_id: str = ""
-    generates: bool = True
-    previous: str = ""
-    wish: Wish = Wish()
+    stream_id: str
+    generates: bool
+    wish: Wish
 
 
 class Memory:
@@ -100,28 +101,23 @@ def read_create(envelope: Envelope, memory: Memory) -> Create:
         raise BadRequest(f"Messages have the type '{_CREATE}', not {str(kind)[:100]!r}.", param="type")
     if envelope.value("background"):
         raise BadRequest("'background' is not supported over a WebSocket.", param="background")
-    previous = envelope.value("previous_response_id")
-    if previous is not None and not isinstance(previous, str):
-        raise BadRequest("'previous_response_id' must be a string.", param="previous_response_id")
-    own = items_of(envelope)
-    wish = Wish(envelope.value("store") is not False, previous=previous or "", items=own)
-    before = memory.before(previous) if previous else ()
+    wish = wish_of(envelope)
+    before = memory.before(wish.previous) if wish.previous else ()
     if before:
         try:
-            check_outputs(before, own)
+            check_outputs(before, wish.items)
         except BadRequest:
-            memory.forget(previous or "")
+            memory.forget(wish.previous)
             raise
-    items = (*before, *own)
-    include = envelope.value("include")
-    wanted = include if isinstance(include, list) else []
-    changes = {"input": b"[%s]" % b",".join(items), "stream": b"true"}
-    if SEALED not in wanted:  # the next answer may go on from this one
-        changes["include"] = jsonio.encode([*wanted, SEALED])
-    call = Envelope(envelope.without(_BESIDE).replaced(changes))
+    items = (*before, *wish.items)
+    changes = {"input": list_of(items), "stream": b"true", **sealing(envelope)}
     stream_id = envelope.value("stream_id")
     return Create(
-        call, items, stream_id if isinstance(stream_id, str) else "", envelope.value("generate") is not False, previous or "", wish
+        Envelope(envelope.without(_BESIDE).replaced(changes)),
+        items,
+        stream_id if isinstance(stream_id, str) else "",
+        envelope.value("generate") is not False,
+        wish,
     )
 
 
@@ -160,14 +156,7 @@ def error_message(status: int, body: bytes, headers: Collection[tuple[str, str]]
 
 
 def warmed_up(answer_id: str, model: str, created_s: int) -> bytes:
-    """The frames of an answer that was not to say anything (`generate: false`): it is there to be gone on from.."""
+    """The frames of an answer that was not to say anything (`generate: false`): it is there to be gone on from."""
     head = ResponseHead.of(answer_id, created_s, model, {})
-    events = (
-        {"type": "response.created", "sequence_number": 0, "response": head.encoded("in_progress")},
-        {
-            "type": "response.completed",
-            "sequence_number": 1,
-            "response": head.encoded("completed", usage=usage_object(Usage(), 0.0), now_s=created_s),
-        },
-    )
-    return b"".join(data_frame(jsonio.encode(event)) for event in events)
+    whole = head.encoded("completed", usage=usage_object(Usage(), 0.0), now_s=created_s)
+    return frame("response.created", {"response": head.encoded("in_progress")}, 0) + frame("response.completed", {"response": whole}, 1)

@@ -18,11 +18,12 @@ import msgspec
 
 from compat import jsonio
 from compat.errors import BadRequest, NotFound
-from compat.protocols.responses.client_request import SEALED, echoed_of
+from compat.protocols.responses.client_request import echoed_of
 from compat.protocols.responses.compaction import ITEM
-from compat.protocols.responses.items import listed as listed_item
+from compat.protocols.responses.input_items import head_of, items_of, list_of
+from compat.protocols.responses.input_items import listed as listed_item
+from compat.protocols.responses.parts import SEALED
 from compat.protocols.responses.response_object import ResponseHead
-from compat.protocols.responses.shown import replayed
 from compat.wire.envelope import Envelope, raw_items
 from compat.wire.sse import blocks_of, parse_event
 
@@ -54,13 +55,6 @@ class Listing(msgspec.Struct, frozen=True):
     is_newest_first: bool = True
 
 
-class _Named(msgspec.Struct, frozen=True):
-    """What is read of an item."""
-
-    type: Any = "message"
-    call_id: Any = ""
-
-
 class _Numbered(msgspec.Struct, frozen=True):
     """What is read of an event."""
 
@@ -68,7 +62,6 @@ class _Numbered(msgspec.Struct, frozen=True):
 
 
 _numbered = msgspec.json.Decoder(_Numbered).decode
-_named = msgspec.json.Decoder(_Named).decode
 
 
 def wish_of(envelope: Envelope) -> Wish:
@@ -84,17 +77,6 @@ def wish_of(envelope: Envelope) -> Wish:
     return Wish(store is not False, bool(background), envelope.value("stream") is True, previous or "", items_of(envelope))
 
 
-def items_of(envelope: Envelope) -> tuple[bytes, ...]:
-    """The items of a request's input, each as it was written; a text is the user's. Errors: `BadRequest`."""
-    if envelope.starts_with("input", b"["):
-        return tuple(raw_items(envelope["input"]))
-    if envelope.starts_with("input", b'"'):
-        return (b'{"type":"message","role":"user","content":%s}' % envelope["input"],)
-    if "input" in envelope and not envelope.is_null("input"):
-        raise BadRequest("'input' must be a string or a list of items.", param="input")
-    return ()
-
-
 def not_found(answer_id: str) -> NotFound:
     """There is no such answer, in OpenAI's words."""
     return NotFound(f"Response with id '{answer_id[:100]}' not found.", code="response_not_found")
@@ -107,36 +89,33 @@ def gone_on(envelope: Envelope, before: Sequence[bytes], items: Sequence[bytes])
     """
     if before:
         check_outputs(before, items)
+    changes = {"store": b"false", **sealing(envelope)}
+    if before or items:
+        changes["input"] = list_of((*before, *items))
+    return Envelope(envelope.without(_BESIDE).replaced(changes))
+
+
+def sealing(envelope: Envelope) -> dict[str, bytes]:
+    """The change by which the answer's reasoning comes sealed, so that the next call may go on from it."""
     include = envelope.value("include")
     wanted = include if isinstance(include, list) else []
-    changes = {"store": b"false"}
-    if before or items:
-        changes["input"] = b"[%s]" % b",".join((*before, *items))
-    if SEALED not in wanted:
-        changes["include"] = jsonio.encode([*wanted, SEALED])
-    return Envelope(envelope.without(_BESIDE).replaced(changes))
+    return {} if SEALED in wanted else {"include": jsonio.encode([*wanted, SEALED])}
 
 
 def check_outputs(before: Sequence[bytes], items: Sequence[bytes]) -> None:
     """Whether each result among `items` is of a call that was made. Errors: `BadRequest`."""
-    made = {item.call_id for item in map(_read, (*before, *items)) if str(item.type).endswith("_call") and isinstance(item.call_id, str)}
-    for item in map(_read, items):
-        if item.type in _OUTPUTS and isinstance(item.call_id, str) and item.call_id not in made:
-            words = f"No tool call found for {_OUTPUTS[item.type]} output with call_id {item.call_id[:100]}."
-            raise BadRequest(words, param="input")
-
-
-def _read(item: bytes) -> _Named:
-    try:
-        return _named(item)
-    except msgspec.DecodeError:
-        return _Named()
+    own = [head_of(item) for item in items]
+    made = {item.call_id for item in (*map(head_of, before), *own) if (item.type or "").endswith("_call")}
+    for item in own:
+        kind = _OUTPUTS.get(item.type or "")
+        if kind is not None and item.call_id is not None and item.call_id not in made:
+            raise BadRequest(f"No tool call found for {kind} output with call_id {item.call_id[:100]}.", param="input")
 
 
 def said_in(items: bytes, body: bytes) -> tuple[list[bytes], bool]:
     """The items of an answer's input and output; and whether they stand for all that was before: the answer made it short."""
     said = raw_items(Envelope(body).get("output", b"[]"))
-    kinds = [_read(item).type for item in said]
+    kinds = [head_of(item).type for item in said]
     if ITEM in kinds:
         return said[kinds.index(ITEM) :], True
     return [*raw_items(items), *said], False
@@ -173,11 +152,6 @@ def queued(answer_id: str, created_s: int, model: str, envelope: Envelope) -> by
     return bytes(ResponseHead.of(answer_id, created_s, model, echoed_of(envelope)).encoded("queued"))
 
 
-def stream_of(body: bytes, after: int) -> bytes:
-    """An answer as the stream that it could have been, from the event behind number `after` on."""
-    return later(replayed(body), after)
-
-
 def later(frames: bytes, after: int) -> bytes:
     """The frames whose number is greater."""
     return b"".join([block + b"\n\n" for block in blocks_of(frames) if _number(block) > after])
@@ -211,10 +185,9 @@ def listed(answer_id: str, items: bytes, wanted: Listing) -> bytes:
     """The items of an answer's own input as a list that is read in pages. Errors: `BadRequest` where `after` is none of them."""
     plain_id = answer_id.removeprefix("resp_")
     found = [listed_item(raw, f"item_{plain_id}_{number}") for number, raw in enumerate(raw_items(items)) if raw.startswith(b"{")]
-    ids = [item["id"] for item in found]
     if wanted.is_newest_first:
         found.reverse()
-        ids.reverse()
+    ids = [item["id"] for item in found]
     if wanted.after and wanted.after not in ids:
         raise BadRequest(f"No item with id '{wanted.after[:100]}' found.", param="after")
     first = ids.index(wanted.after) + 1 if wanted.after else 0

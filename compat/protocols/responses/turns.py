@@ -8,7 +8,6 @@ those of docs/translation.md.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from compat.protocols.notes import Notes
 from compat.protocols.pairing import Pairing
 from compat.protocols.request import Block, CacheMark, CallKind, Role, Text, Thinking, ToolCall, ToolResult, Turn
 from compat.protocols.responses.content import Part, input_part, input_text
+from compat.protocols.responses.input_items import OPENING
 from compat.protocols.responses.parts import API
 from compat.protocols.served import as_call
 
@@ -164,7 +164,7 @@ class _Items:
                 self.notes.add("prefill", "continue")
             else:
                 self.notes.add("added", "user@0")
-            words = CONTINUE if self.items else "(The conversation begins here.)"
+            words = CONTINUE if self.items else OPENING
             self.items.append({"type": "message", "role": "user", "content": [input_text(words)]})
 
     def _flush(self) -> None:
@@ -211,11 +211,12 @@ class _Items:
         self.outputs.append({"type": _CALLS[self.kinds[ours]][2], "call_id": ours, "output": output})
 
     def _output_parts(self, result: ToolResult) -> list[Part]:
-        if result.written:
-            with contextlib.suppress(BadRequest):  # it is what a tool printed, then
-                return [part for block in result.blocks if (part := input_part(block, self.notes)) is not None]
-            return [input_text(result.written)]
-        return [part for block in result.blocks if (part := input_part(block, self.notes)) is not None]
+        try:
+            return [part for block in result.blocks if (part := input_part(block, self.notes)) is not None]
+        except BadRequest:
+            if not result.written:
+                raise
+            return [input_text(result.written)]  # it is what a tool printed, then
 
     def _call(self, call: ToolCall) -> Item:
         ours = self.calls.opened(call.call_id)

@@ -49,18 +49,25 @@ def test_what_may_be_put_together_from_two_answers() -> None:
 HI = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hi"}]}
 
 
-@pytest.mark.parametrize("given", ["Hi", [HI]])
-def test_the_rest_is_asked_for_with_what_was_said(given: Any) -> None:
+@pytest.mark.parametrize(("given", "before"), [("Hi", {**HI, "content": "Hi"}), ([HI], HI)])
+def test_the_rest_is_asked_for_with_what_was_said(given: Any, before: Any) -> None:
     asked = json.loads(RESCUE.rest(envelope(input=given, max_output_tokens=100), "So far", 40, "Go on.").body)
     so_far = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "So far"}]}
-    assert asked["input"] == [HI, so_far, {**HI, "content": [{"type": "input_text", "text": "Go on."}]}]
+    assert asked["input"] == [before, so_far, {**HI, "content": [{"type": "input_text", "text": "Go on."}]}]
     assert asked["max_output_tokens"] == 60
-    assert json.loads(RESCUE.rest(envelope(input=given), "So far", 40, "").body) == {"model": "m", "input": [HI, so_far]}
+    assert json.loads(RESCUE.rest(envelope(input=given), "So far", 40, "").body) == {"model": "m", "input": [before, so_far]}
 
 
 def test_the_rest_of_an_answer_to_nothing_is_asked_for_as_well() -> None:
     asked = json.loads(RESCUE.rest(Envelope(b'{"model":"m"}'), "So far", 40, "").body)
     assert [item["role"] for item in asked["input"]] == ["user", "assistant"]
+
+
+@pytest.mark.parametrize("more", [{}, {"input": None}, {"input": []}])
+def test_the_rest_of_an_answer_that_goes_on_from_another_is_asked_for_with_nothing_before_it(more: dict[str, Any]) -> None:
+    asked = Envelope(json.dumps({"model": "m", "previous_response_id": "resp_1", **more}).encode())
+    [so_far] = json.loads(RESCUE.rest(asked, "So far", 40, "").body)["input"]
+    assert so_far["role"] == "assistant"
 
 
 def shown(*events: Event) -> tuple[bytes, Any]:

@@ -9,6 +9,7 @@ import pytest
 
 from compat.errors import BadRequest
 from compat.protocols.responses import state
+from compat.protocols.responses.shown import replayed
 from compat.wire.envelope import Envelope
 
 USER = {"role": "user", "content": "Hi"}
@@ -77,6 +78,7 @@ def test_a_call_without_items_keeps_none_and_asks_for_seals_once() -> None:
         ([CALL], [{"type": "function_call_output", "call_id": "call_1", "output": ""}]),
         ([USER], [{**CALL, "type": "custom_tool_call"}, {"type": "custom_tool_call_output", "call_id": "call_1", "output": ""}]),
         ([USER], [{"type": "function_call_output", "call_id": 5}, 7]),
+        ([USER], [{"type": ["function_call_output"], "call_id": "call_1"}]),
         ([], [{"type": "function_call_output", "call_id": "call_1", "output": ""}]),
     ],
 )
@@ -150,11 +152,11 @@ def test_a_queued_answer_has_every_field() -> None:
 
 def test_a_stream_goes_on_behind_an_event() -> None:
     body = json.dumps({"id": "resp_1", "status": "completed", "output": [{"id": "msg_1", "type": "message", "content": []}]}).encode()
-    whole = state.stream_of(body, -1)
+    whole = state.later(replayed(body), -1)
     numbers = [json.loads(block.partition(b"data: ")[2])["sequence_number"] for block in whole.strip().split(b"\n\n")]
     assert numbers == list(range(5))
-    assert state.stream_of(body, 3) == b"event" + whole.rpartition(b"event")[2]
-    assert state.stream_of(body, 4) == b""
+    assert state.later(replayed(body), 3) == b"event" + whole.rpartition(b"event")[2]
+    assert state.later(replayed(body), 4) == b""
     assert state.later(b"", -1) == b""
 
 
