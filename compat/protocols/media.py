@@ -93,7 +93,7 @@ def block_with_source(block: Mapping[str, Any], place: str, cache: CacheMark | N
     if kind != "base64" or not isinstance(data, str):
         return Image(place, cache=cache, origin=_SOURCES, value=own, **place_of)
     data = base64_of(data, place)
-    media_type = sniffed(data, place) or str(source.get("media_type"))
+    media_type = sniffed(data, place) or media_type
     own |= {"source": {"type": "base64", "media_type": media_type, "data": data}}
     if media_type == PDF:
         return Document(place, PDF, data=data, cache=cache, origin=_SOURCES, value=own | {"type": "document"})

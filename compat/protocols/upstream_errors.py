@@ -53,7 +53,8 @@ _OF_THE_ACCOUNT: tuple[tuple[re.Pattern[str], type[UpstreamError]], ...] = (
     (re.compile(r"\bapi key not valid|(?:incorrect|invalid) api key|organization has been disabled", re.IGNORECASE), UpstreamKeyRefused),
 )
 """What some services say with a 400 is no fault of the request: another key or upstream can serve it."""
-_TAG = re.compile(r"<(?:script|style).*?</(?:script|style)>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+_TAG = re.compile(r"<(?:script|style)(?:[^<]|<(?!/?(?:script|style)))*+</(?:script|style)>|<[^<>]*>", re.IGNORECASE)
+"""Linear in the text: no attempt goes on past where the next one begins."""
 _WORDS = ("message", "detail", "errors")
 """Where the words stand in a body without `error`."""
 

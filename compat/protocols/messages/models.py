@@ -59,7 +59,7 @@ def _objects(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
 def _limit(text: str | None) -> int:
     if text is None:
         return _USUAL_LIMIT
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:5]) <= _MAX_LIMIT):
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(_MAX_LIMIT)) and 1 <= int(text) <= _MAX_LIMIT):
         raise BadRequest(f"limit: Input should be a number from 1 to {_MAX_LIMIT}", param="limit")
     return int(text)
 

@@ -171,12 +171,16 @@ def translate_answer(body: bytes, ctx: TranslationContext) -> TranslatedAnswer:
 
 
 def _named(message: bytes, alias: str) -> bytes:
-    """A message under the client's name of the model."""
+    """A message under the client's name of the model. Errors: `UpstreamBroken`."""
+    envelope = _envelope(message)
+    return envelope.replaced({"model": jsonio.encode(alias)}) if "model" in envelope else message
+
+
+def _envelope(message: bytes) -> Envelope:
     try:
-        envelope = Envelope(message)
+        return Envelope(message)
     except BadRequest as error:
         raise UpstreamBroken(f"The upstream's answer is not a message: {error.message}") from error
-    return envelope.replaced({"model": jsonio.encode(alias)}) if "model" in envelope else message
 
 
 class RelayStream(StreamTranslator):
@@ -232,7 +236,7 @@ class RelayStream(StreamTranslator):
         if event.message is None:
             raise UpstreamBroken("The upstream sent a message_start without a message.")
         self._counts = read_counts(event.message.get("usage"))
-        envelope = Envelope(data)
+        envelope = _envelope(data)
         return b"event: message_start\ndata: %s\n\n" % envelope.replaced({"message": _named(envelope["message"], self.ctx.alias)})
 
     def _ended(self, event: MessageEvent) -> None:

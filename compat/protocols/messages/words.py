@@ -11,7 +11,7 @@ from compat.errors import UpstreamBroken
 from compat.protocols.base import ThinkingRecord
 from compat.protocols.events import StopReason
 from compat.protocols.notes import Notes
-from compat.wire.usage import Usage
+from compat.wire.usage import MAX_TOKENS, Usage
 
 STOP_REASONS: Mapping[str, StopReason] = {
     "end_turn": "end",
@@ -93,7 +93,7 @@ def read_counts(raw: Any) -> dict[str, int]:
     """The counts that a usage object really holds; `null` and odd values are left out."""
     if not isinstance(raw, dict):
         return {}
-    found = {name: value for name in _COUNTS if type(value := raw.get(name)) is int and value >= 0}
+    found = {name: raw[name] for name in _COUNTS if _is_count(raw.get(name))}
     creation, output = raw.get("cache_creation"), raw.get("output_tokens_details")
     if isinstance(creation, dict) and _is_count(creation.get("ephemeral_1h_input_tokens")):
         found["cache_write_1h"] = creation["ephemeral_1h_input_tokens"]
@@ -116,7 +116,7 @@ def usage_of(counts: Mapping[str, int]) -> Usage:
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return type(value) is int and 0 <= value <= MAX_TOKENS
 
 
 def loaded(text: msgspec.Raw | str) -> Any:

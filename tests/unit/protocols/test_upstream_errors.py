@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from typing import Any
 
 import pytest
@@ -160,6 +161,19 @@ def test_an_upstreams_words_are_kept_in_other_shapes_too(body: bytes, message: s
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"error":{}}', b'{"error":{"message":null}}', b'{"error":{"message":" \\n"}}', b"<p></p>"])
 def test_an_error_without_words_is_told_by_its_status(body: bytes) -> None:
     assert refusal_of(418, {}, body, "fake").message == "fake: status 418 without a message"
+
+
+@pytest.mark.parametrize("piece", ["<", "<script", "<style ", "<a ", "<script></"])
+def test_a_page_of_tags_without_an_end_takes_linear_time(piece: str) -> None:
+    body = (piece * 64 * 1024)[: 64 * 1024].encode()
+    start = time.process_time()
+    error_fields(body)
+    assert time.process_time() - start < 0.5
+
+
+def test_scripts_and_styles_are_no_words() -> None:
+    body = b"<html><style>a<b{}</style><script src='x'>if (a < b) { c() }</SCRIPT><p>Bad\n<b>gateway</b> <script>d()"
+    assert error_fields(body) == {"message": "Bad gateway d()"}
 
 
 def test_words_are_bounded_and_hold_no_control_characters() -> None:

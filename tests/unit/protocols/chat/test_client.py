@@ -76,7 +76,8 @@ def test_what_earlier_parts_took_is_added_to_counts_and_cost() -> None:
         "cost_details": {"upstream_inference_cost": 0.75},
         "x": 1,
     }
-    assert RESCUE.with_spent(None, Usage(1, 2), 0.25) == {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+    for told in (None, {"prompt_tokens": "n/a"}, {"prompt_tokens": [1], "completion_tokens": 10**40}):
+        assert RESCUE.with_spent(told, Usage(1, 2), 0.25) == {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
 
 
 def test_what_it_writes_it_reads() -> None:

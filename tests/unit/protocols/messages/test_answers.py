@@ -115,6 +115,13 @@ def test_counts_of_a_stream_are_set_and_never_added() -> None:
     assert stream.usage == Usage(12, 7)
 
 
+def test_counts_that_cannot_be_true_are_nothing() -> None:
+    counts = {"input_tokens": 10**30, "output_tokens": 5, "cache_creation": {"ephemeral_1h_input_tokens": 10**13}}
+    stream = TRANSLATOR.stream(CTX)
+    assert feed(stream, [event_bytes(stream_events([text("A")], usage=counts))])[1] is None
+    assert stream.usage == Usage(0, 5)
+
+
 @pytest.mark.parametrize("row", STREAMS, ids=name_of)
 def test_a_stream_that_fails_ends_with_an_error_and_no_invented_end(row: StreamRow) -> None:
     outcomes = []

@@ -66,7 +66,9 @@ def test_pages_go_by_cursors(query: dict[str, str], ids: list[str], has_more: bo
     assert found["first_id"] == (ids[0] if ids else None)
 
 
-@pytest.mark.parametrize("query", [{"limit": "0"}, {"limit": "1001"}, {"limit": "x"}, {"limit": "١"}])
+@pytest.mark.parametrize(
+    "query", [{"limit": "0"}, {"limit": "1001"}, {"limit": "x"}, {"limit": "١"}, {"limit": "010000"}, {"limit": "00001" + "1" * 4400}]
+)
 def test_a_query_that_cannot_be_followed_is_refused(query: dict[str, str]) -> None:
     with pytest.raises(BadRequest) as caught:
         page(**query)

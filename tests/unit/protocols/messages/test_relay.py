@@ -264,6 +264,7 @@ def test_pieces_are_not_looked_at_but_only_where_there_is_nothing_else() -> None
         (STREAM[: STREAM.index(b"event: message_delta")], UpstreamBroken, "without a message_stop"),
         (b"event: x\ndata: {\n\n", UpstreamBroken, "invalid event"),
         (b'event: message_start\ndata: {"type":"message_start"}\n\n', UpstreamBroken, "without a message"),
+        (b'data: {"type":"message_start","message":{},"a":1,"a":2}\n\n', UpstreamBroken, "not a message"),
         (STREAM[: STREAM.index(b"event: message_delta")] + event_bytes([error_event()]), UpstreamOverloaded, "Overloaded"),
         (b'data: {"error":{"message":"no","type":"server_error"}}\n\n', GatewayError, "no"),
     ],
