@@ -7,17 +7,16 @@ request, and would cost another vendor's prompt cache.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from compat.setup.jsonc import is_empty, json_text, with_values
-from compat.setup.offers import Offer, main_model, small_model
+from compat.setup.offers import Offers, main_model, small_model
 
 _SCHEMA = "https://json.schemastore.org/claude-code-settings.json"
 
 
-def claude_config(offers: Sequence[Offer], base_url: str, key: str) -> dict[str, Any]:
+def claude_config(offers: Offers, base_url: str, key: str) -> dict[str, Any]:
     """The whole file. `base_url` ends with `/v1`."""
     main = main_model(offers)
     small = small_model([offer for offer in offers if offer.tools], main)
@@ -35,13 +34,6 @@ def claude_config(offers: Sequence[Offer], base_url: str, key: str) -> dict[str,
         **({"CLAUDE_CODE_MAX_CONTEXT_TOKENS": str(min(windows))} if windows else {}),
     }
     return {"$schema": _SCHEMA, "env": env}
-
-
-def merged(text: str, document: Mapping[str, Any]) -> str:
-    """`text` with our variables of `document`; `JsoncError` for a file that is not JSON, or not an object."""
-    if is_empty(text):
-        return json_text(document)
-    return with_values(text, document, [("env", name) for name in document["env"]])
 
 
 def config_path(environment: Mapping[str, str], home: Path) -> Path:

@@ -18,8 +18,8 @@ import msgspec
 
 from compat.config.settings import COMMAND
 from compat.protocols.base import ClientApi
-from compat.setup.files import FILES, ClientFile, Offers
-from compat.setup.offers import main_model
+from compat.setup.files import FILES, ClientFile
+from compat.setup.offers import Offers, main_model
 
 Language = Literal["en", "zh"]
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from compat.setup.offers import Offer, main_model
+from compat.setup.offers import PROVIDER, Offers, main_model
 
-PROVIDER = "openai-compat"
 _TABLE = re.compile(r"^\s*\[", re.MULTILINE)
 _OURS = re.compile(rf"^\s*\[\s*model_providers\s*\.\s*[\"']?{PROVIDER}[\"']?\s*[\].]")
 
@@ -24,7 +23,7 @@ class TomlError(ValueError):
     """A file that can't be changed."""
 
 
-def codex_config(offers: Sequence[Offer], base_url: str, key: str) -> dict[str, Any]:
+def codex_config(offers: Offers, base_url: str, key: str) -> dict[str, Any]:
     """The whole file. `base_url` ends with `/v1`."""
     provider = {
         "name": PROVIDER,

@@ -182,7 +182,8 @@ def _write(order: SetupOrder, file: ClientFile, say: Callable[[str], None]) -> N
     copy = path.with_name(f"{path.name}.backup-{order.now:%Y%m%d-%H%M%S}")
     if existing is None:
         remember(order.record, order.client, path, None, file.text, (), copy, file.values)
-        _replace(path, file.text, is_new=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, file.text.encode("utf-8"))  # it may hold a key: the user's alone
         say(f"Written: {path}")
         return
     text = file.merge(existing) if file.merge is not None else file.text
@@ -195,7 +196,7 @@ def _write(order: SetupOrder, file: ClientFile, say: Callable[[str], None]) -> N
     kept = remember(order.record, order.client, path, existing, text, file.ours, copy, file.values)
     if kept == copy:
         shutil.copy2(path, copy)
-    _replace(path, text, is_new=False)
+    replace_file(path, text.encode("utf-8"), keep_mode(path))
     before, after = existing.splitlines(keepends=True), text.splitlines(keepends=True)
     diff = difflib.unified_diff(before, after, f"{path} (before)", str(path), n=1)
     say("".join(line if line.endswith("\n") else line + "\n" for line in diff).rstrip("\n"))
@@ -216,16 +217,6 @@ def _read(path: Path) -> str | None:
         return None
     except UnicodeDecodeError as error:
         raise OSError("it is not UTF-8") from error
-
-
-def _replace(path: Path, text: str, *, is_new: bool) -> None:
-    """Write the whole file at once; it may hold a key, so a new one is the user's alone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data = text.encode("utf-8")
-    if is_new:
-        replace_file(path, data)
-    else:
-        replace_file(path, data, keep_mode(path))
 
 
 def _session() -> requests.Session:

@@ -6,18 +6,17 @@ Its source: schema.json of charmbracelet/crush (`ProviderConfig`, `SelectedModel
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from compat.setup.offers import Offer, main_model, small_model
+from compat.setup.offers import PROVIDER, Offer, Offers, main_model, small_model
 
-PROVIDER = "openai-compat"
 OURS = (("providers", PROVIDER), ("models", "large"), ("models", "small"))
 """Where in the file what is ours stands."""
 
 
-def crush_config(offers: Sequence[Offer], base_url: str, key: str) -> dict[str, Any]:
+def crush_config(offers: Offers, base_url: str, key: str) -> dict[str, Any]:
     """The whole file. `base_url` ends with `/v1`."""
     main = main_model(offers)
     provider = {

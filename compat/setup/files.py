@@ -16,11 +16,10 @@ from typing import Any
 
 from compat.setup import claude, codex, crush, kilo, qwen, zed
 from compat.setup.jsonc import is_empty, json_text, with_values
-from compat.setup.offers import Offer
+from compat.setup.offers import PROVIDER, Offers
 from compat.setup.undo import Written, written
 from compat.setup.written import aider_metadata, aider_text, continue_text, roo_text
 
-Offers = Sequence[Offer]
 Merge = Callable[[str], str]
 Place = Callable[[Mapping[str, str], Path], Path]
 """Where a client looks for its file, by the environment and the user's home."""
@@ -44,50 +43,40 @@ class ClientFile:
 
 Maker = Callable[[str, Offers, str, str], ClientFile]
 """Makes a file of its path, the offers, the base URL and the key."""
+Document = Mapping[str, Any]
+Paths = Sequence[tuple[str, ...]]
+"""Where in a document what is ours stands."""
 
 
 def _written(text: Callable[[Offers, str, str], str]) -> Maker:
     return lambda path, offers, base_url, key: ClientFile(path, text(offers, base_url, key))
 
 
-def _merged(path: str, text: str, merge: Merge, place: Place, document: Mapping[str, Any], ours: Sequence[tuple[str, ...]]) -> ClientFile:
-    """A file of JSON, in which what `document` has at the paths `ours` is ours."""
-    return ClientFile(path, text, merge, place, tuple(".".join(one) for one in ours), written(document, ours))
-
-
-def _json(client: str, config: Callable[[Offers, str, str], Mapping[str, Any]], ours: Sequence[tuple[str, ...]]) -> Maker:
-    """A file of JSON, in which the values at the paths `ours` are ours."""
-
+def _json(client: str, config: Callable[[Offers, str, str], Document], ours: Paths, header: str = "") -> Maker:
     def make(path: str, offers: Offers, base_url: str, key: str) -> ClientFile:
-        document = config(offers, base_url, key)
-        text = json_text(document)
-
-        def merge(there: str) -> str:
-            return text if is_empty(there) else with_values(there, document, ours)
-
-        return _merged(path, text, merge, PLACES[client], document, ours)
-
-    return make
-
-
-def _kilo(client: str) -> Maker:
-    def make(path: str, offers: Offers, base_url: str, key: str) -> ClientFile:
-        document = kilo.kilo_config(offers, base_url, key, client)
-        merge = partial(kilo.merged, document=document, client=client)
-        return _merged(path, kilo.kilo_text(document, client), merge, PLACES[client], document, kilo.ours(client))
+        return _json_file(client, path, config(offers, base_url, key), ours, header)
 
     return make
 
 
 def _claude(path: str, offers: Offers, base_url: str, key: str) -> ClientFile:
     document = claude.claude_config(offers, base_url, key)
-    merge = partial(claude.merged, document=document)
-    return _merged(path, json_text(document), merge, PLACES["claude"], document, [("env", name) for name in document["env"]])
+    return _json_file("claude", path, document, [("env", name) for name in document["env"]])
+
+
+def _json_file(client: str, path: str, document: Document, ours: Paths, header: str = "") -> ClientFile:
+    """A file of JSON with comments. A new one is `header` and `document`; into one that is there goes what `document` has at `ours`."""
+    text = header + json_text(document)
+
+    def merge(there: str) -> str:
+        return text if is_empty(there) else with_values(there, document, ours)
+
+    return ClientFile(path, text, merge, PLACES[client], tuple(".".join(one) for one in ours), written(document, ours))
 
 
 def _codex(path: str, offers: Offers, base_url: str, key: str) -> ClientFile:
     document = codex.codex_config(offers, base_url, key)
-    names = ("model", "model_provider", f"[model_providers.{codex.PROVIDER}]")
+    names = ("model", "model_provider", f"[model_providers.{PROVIDER}]")
     return ClientFile(path, codex.codex_text(document), partial(codex.merged, document=document), PLACES["codex"], names)
 
 
@@ -104,9 +93,10 @@ PLACES: Mapping[str, Place] = MappingProxyType(
 """Client -> where its file is that is merged."""
 FILES: Mapping[str, tuple[Maker, ...]] = MappingProxyType(
     {
-        "kilo": (_kilo("kilo"),),
-        "kilo-anthropic": (_kilo("kilo-anthropic"),),
-        "opencode": (_kilo("opencode"),),
+        **{
+            client: (_json(client, partial(kilo.kilo_config, client=client), kilo.ours(client), kilo.header(client)),)
+            for client in kilo.FLAVOURS
+        },
         "claude": (_claude,),
         "codex": (_codex,),
         "qwen": (_json("qwen", qwen.qwen_config, qwen.OURS),),

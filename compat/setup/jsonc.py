@@ -69,10 +69,7 @@ def parse(text: str) -> Node | None:
 def with_values(text: str, document: Mapping[str, Any], paths: Iterable[Sequence[str]]) -> str:
     """`text` with what `document` has at each of `paths`; `JsoncError` for a text that is not JSON with comments, or not an object."""
     for path in paths:
-        value: Any = document
-        for part in path:
-            value = value[part]
-        text = with_value(text, path, value)
+        text = with_value(text, path, value_at(document, *path))
     return text
 
 
@@ -109,7 +106,7 @@ def with_value(text: str, path: Sequence[str], value: Any) -> str:
     return text[: node.start] + style.write(value, _indent_at(text, node.start)) + text[node.end :]
 
 
-def value_at(value: Any, path: Sequence[str], default: Any = None) -> Any:
+def value_at(value: Any, *path: str, default: Any = None) -> Any:
     """What stands at `path` in nested objects, or `default`."""
     for key in path:
         if not isinstance(value, dict) or key not in value:

@@ -1,27 +1,19 @@
 """Kilo Code's configuration, and opencode's, which has the same shape.
 
 The schema is the client's own (Kilo CLI 7.7.9, `ProviderConfig`; https://kilo.ai/docs/code-with-ai/agents/custom-models). Models that
-Kilo only finds in a model list have no limits, no images and no prices there, so the whole block is written:
-
-    kilo_config(offers, ...)         -> the document of a `kilo.jsonc` that holds nothing else
-    merged(text, document)           -> a `kilo.jsonc` that exists, with our block in it; every other byte as it was
-
-The block that is ours: `provider.openai-compat` (`provider.openai-compat-anthropic` by Anthropic's protocol), and the top-level `model` and
-`small_model`.
+Kilo only finds in a model list have no limits, no images and no prices there, so the whole block is written: `provider.openai-compat`
+(`provider.openai-compat-anthropic` by Anthropic's protocol), and the top-level `model` and `small_model`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from compat.setup.jsonc import is_empty, json_text, with_values
-from compat.setup.offers import Offer, main_model, small_model
-
-PROVIDER = "openai-compat"
+from compat.setup.offers import PROVIDER, Offer, Offers, main_model, small_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +43,7 @@ _HEADER = """\
 """
 
 
-def kilo_config(offers: Sequence[Offer], base_url: str, key: str, client: str = "kilo") -> dict[str, Any]:
+def kilo_config(offers: Offers, base_url: str, key: str, client: str) -> dict[str, Any]:
     """The whole configuration. `base_url` ends with `/v1`; `key` is what the client sends."""
     main, flavour = main_model(offers), FLAVOURS[client]
     return {
@@ -69,27 +61,17 @@ def kilo_config(offers: Sequence[Offer], base_url: str, key: str, client: str = 
     }
 
 
-def kilo_text(document: Mapping[str, Any], client: str = "kilo") -> str:
-    """A file that holds `document` alone."""
-    return _HEADER.format(client=client, provider=FLAVOURS[client].provider) + json_text(document)
+def header(client: str) -> str:
+    """The comment that a new file begins with."""
+    return _HEADER.format(client=client, provider=FLAVOURS[client].provider)
 
 
-def merged(text: str, document: Mapping[str, Any], client: str = "kilo") -> str:
-    """`text` with our block of `document`; `JsoncError` for a file that is not JSON with comments, or not an object.
-
-    A file of nothing but space becomes the whole document.
-    """
-    if is_empty(text):
-        return kilo_text(document, client)
-    return with_values(text, document, ours(client))
-
-
-def ours(client: str = "kilo") -> tuple[tuple[str, ...], ...]:
+def ours(client: str) -> tuple[tuple[str, ...], ...]:
     """Where in the file what is ours stands."""
     return ("provider", FLAVOURS[client].provider), ("model",), ("small_model",)
 
 
-def config_path(environment: Mapping[str, str], home: Path, client: str = "kilo") -> Path:
+def config_path(environment: Mapping[str, str], home: Path, client: str) -> Path:
     """The client's global file, below XDG_CONFIG_HOME, or `~/.config` on every system; one that exists with the plain ending counts."""
     base = Path(environment["XDG_CONFIG_HOME"]) if environment.get("XDG_CONFIG_HOME") else home / ".config"
     program = FLAVOURS[client].program

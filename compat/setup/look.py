@@ -11,9 +11,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from compat.setup import codex, crush, kilo, qwen, zed
+from compat.setup import kilo, qwen
 from compat.setup.files import PLACES
-from compat.setup.jsonc import parse
+from compat.setup.jsonc import parse, value_at
+from compat.setup.offers import PROVIDER
 
 _MAX_BYTES = 4 * 1024 * 1024
 
@@ -40,41 +41,47 @@ def look_of(client: str, environment: Mapping[str, str], home: Path) -> tuple[Pa
 
 def _kilo(client: str) -> Callable[[str], Look | None]:
     def read(text: str) -> Look | None:
-        provider = _at(_document(text), "provider", kilo.FLAVOURS[client].provider)
-        models = _at(provider, "models")
-        return _look(_at(provider, "options", "baseURL"), _at(provider, "options", "apiKey"), models if isinstance(models, dict) else ())
+        provider = value_at(_document(text), "provider", kilo.FLAVOURS[client].provider)
+        models = value_at(provider, "models")
+        return _look(
+            value_at(provider, "options", "baseURL"), value_at(provider, "options", "apiKey"), models if isinstance(models, dict) else ()
+        )
 
     return read
 
 
 def _claude(text: str) -> Look | None:
-    env = _at(_document(text), "env")
-    names = [_at(env, name) for name in ("ANTHROPIC_MODEL", "ANTHROPIC_DEFAULT_HAIKU_MODEL")]
-    return _look(_at(env, "ANTHROPIC_BASE_URL"), _at(env, "ANTHROPIC_AUTH_TOKEN"), names)
+    env = value_at(_document(text), "env")
+    names = [value_at(env, name) for name in ("ANTHROPIC_MODEL", "ANTHROPIC_DEFAULT_HAIKU_MODEL")]
+    return _look(value_at(env, "ANTHROPIC_BASE_URL"), value_at(env, "ANTHROPIC_AUTH_TOKEN"), names)
 
 
 def _qwen(text: str) -> Look | None:
     document = _document(text)
-    models = _rows(_at(document, "modelProviders", qwen.PROVIDER))
-    urls = [_at(model, "baseUrl") for model in models]
-    return _look(next(iter(urls), None), _at(document, "env", qwen.VARIABLE), [_at(model, "id") for model in models])
+    models = _rows(value_at(document, "modelProviders", PROVIDER))
+    urls = [value_at(model, "baseUrl") for model in models]
+    return _look(next(iter(urls), None), value_at(document, "env", qwen.VARIABLE), [value_at(model, "id") for model in models])
 
 
 def _crush(text: str) -> Look | None:
-    provider = _at(_document(text), "providers", crush.PROVIDER)
-    return _look(_at(provider, "base_url"), _at(provider, "api_key"), [_at(model, "id") for model in _rows(_at(provider, "models"))])
+    provider = value_at(_document(text), "providers", PROVIDER)
+    return _look(
+        value_at(provider, "base_url"),
+        value_at(provider, "api_key"),
+        [value_at(model, "id") for model in _rows(value_at(provider, "models"))],
+    )
 
 
 def _zed(text: str) -> Look | None:
-    provider = _at(_document(text), "language_models", "openai_compatible", zed.PROVIDER)
-    return _look(_at(provider, "api_url"), None, [_at(model, "name") for model in _rows(_at(provider, "available_models"))])
+    provider = value_at(_document(text), "language_models", "openai_compatible", PROVIDER)
+    return _look(value_at(provider, "api_url"), None, [value_at(model, "name") for model in _rows(value_at(provider, "available_models"))])
 
 
 def _codex(text: str) -> Look | None:
     document = tomllib.loads(text)
-    provider = _at(document, "model_providers", codex.PROVIDER)
-    names = [document.get("model")] if document.get("model_provider") == codex.PROVIDER else []
-    return _look(_at(provider, "base_url"), _at(provider, "experimental_bearer_token"), names)
+    provider = value_at(document, "model_providers", PROVIDER)
+    names = [document.get("model")] if document.get("model_provider") == PROVIDER else []
+    return _look(value_at(provider, "base_url"), value_at(provider, "experimental_bearer_token"), names)
 
 
 def _look(url: Any, key: Any, models: Any) -> Look | None:
@@ -91,13 +98,6 @@ def _document(text: str) -> Any:
 
 def _rows(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def _at(value: Any, *path: str) -> Any:
-    """What is at `path` in nested objects; `None` where there is nothing."""
-    for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
 
 
 _CLIENTS: Mapping[str, Callable[[str], Look | None]] = MappingProxyType(

@@ -5,12 +5,14 @@ read_offers(rows)  rows of `GET /v1/models`, of this gateway or of a running one
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from compat.protocols.client_protocol import DEFAULT_MODEL
 
+PROVIDER = "openai-compat"
+"""What the gateway is called in the clients' files."""
 MAX_LISTED = 20
 """An upstream that lists more ids than these is not copied into a configuration: its models are reached by name all the same."""
 _MIN_SMALL_CONTEXT = 32_000
@@ -38,6 +40,9 @@ class Offer:
     def is_priced(self) -> bool:
         """Whether anything is known to cost something."""
         return self.input_price > 0
+
+
+Offers = Sequence[Offer]
 
 
 def read_offers(rows: Iterable[Mapping[str, Any]]) -> tuple[Offer, ...]:

@@ -7,13 +7,12 @@ models give; a provider of another name than a protocol's needs `providerProtoco
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from compat.setup.offers import Offer, main_model
+from compat.setup.offers import PROVIDER, Offer, Offers, main_model
 
-PROVIDER = "openai-compat"
 _PROTOCOL = "openai"
 VARIABLE = "OPENAI_COMPAT_API_KEY"
 _FORM = 4  # of a new file, so that the client leaves it as it is
@@ -28,7 +27,7 @@ OURS = (
 """Where in the file what is ours stands."""
 
 
-def qwen_config(offers: Sequence[Offer], base_url: str, key: str) -> dict[str, Any]:
+def qwen_config(offers: Offers, base_url: str, key: str) -> dict[str, Any]:
     """The whole file. `base_url` ends with `/v1`."""
     return {
         "modelProviders": {PROVIDER: [_model(offer, base_url) for offer in offers]},

@@ -62,7 +62,7 @@ def read_records(path: Path) -> Records:
 
 def written(document: Mapping[str, Any], paths: Iterable[tuple[str, ...]]) -> tuple[Written, ...]:
     """What `document` has at `paths`, for `Change.values`."""
-    return tuple((path, _digest_of(value_at(document, path))) for path in paths)
+    return tuple((path, _digest_of(value_at(document, *path))) for path in paths)
 
 
 def remember(
@@ -142,8 +142,8 @@ def _take_out(path: Path, change: Change, copy: Path | None) -> list[str]:
         before = parse(copy.read_bytes().decode("utf-8")) if copy is not None and copy.exists() else None
         for place, digest in change.values:
             node = parse(text)
-            if node is not None and _digest_of(value_at(node.value, place, _NOTHING)) == digest:
-                old = value_at(before.value, place, _NOTHING) if before is not None else _NOTHING
+            if node is not None and _digest_of(value_at(node.value, *place, default=_NOTHING)) == digest:
+                old = value_at(before.value, *place, default=_NOTHING) if before is not None else _NOTHING
                 text = without_value(text, place) if old is _NOTHING else with_value(text, place, old)
                 taken.append(".".join(place))
     except ValueError:  # `JsoncError`, and bytes that are not UTF-8

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
-from compat.setup.offers import Offer, main_model
-
-Offers = Sequence[Offer]
+from compat.setup.offers import Offer, Offers, main_model
 
 
 def roo_text(offers: Offers, base_url: str, key: str) -> str:

@@ -7,18 +7,17 @@ the system's keychain, or takes them from OPENAI_COMPAT_API_KEY, made of the pro
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from compat.setup.offers import Offer, main_model
+from compat.setup.offers import PROVIDER, Offer, Offers, main_model
 
-PROVIDER = "openai-compat"
 OURS = (("language_models", "openai_compatible", PROVIDER), ("agent", "default_model"))
 """Where in the file what is ours stands."""
 
 
-def zed_config(offers: Sequence[Offer], base_url: str, _key: str) -> dict[str, Any]:
+def zed_config(offers: Offers, base_url: str, _key: str) -> dict[str, Any]:
     """The whole file. `base_url` ends with `/v1`."""
     provider = {"api_url": base_url, "available_models": [_model(offer) for offer in offers]}
     return {

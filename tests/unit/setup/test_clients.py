@@ -13,8 +13,8 @@ from compat.setup import claude, codex, crush, zed
 from compat.setup.clients import client_setup, clients
 from compat.setup.files import FILES
 from compat.setup.jsonc import JsoncError, json_text, parse
-from compat.setup.kilo import config_path, kilo_config, kilo_text, merged
-from compat.setup.offers import Offer
+from compat.setup.kilo import config_path
+from compat.setup.offers import Offer, Offers
 
 URL, KEY = "http://127.0.0.1:28889/v1", "sk-any"
 OFFERS = (
@@ -25,6 +25,13 @@ OFFERS = (
 
 def text_of(client: str, number: int = 0) -> str:
     return client_setup(client, OFFERS, URL, KEY).files[number].text
+
+
+def merged(text: str, client: str, offers: Offers = OFFERS, key: str = KEY) -> str:
+    """`text` with what is ours in its client's file."""
+    (file,) = client_setup(client, offers, URL, key).files
+    assert file.merge is not None
+    return file.merge(text)
 
 
 def document(text: str) -> Any:
@@ -85,7 +92,7 @@ def test_kilo_gets_the_same_by_anthropics_protocol_under_a_name_of_its_own() -> 
 
 
 def test_both_of_kilos_providers_fit_into_one_file() -> None:
-    both = merged(text_of("kilo"), document(text_of("kilo-anthropic")), "kilo-anthropic")
+    both = merged(text_of("kilo"), "kilo-anthropic")
     assert document(both)["provider"].keys() == {"openai-compat", "openai-compat-anthropic"}
     assert document(both)["model"].startswith("openai-compat-anthropic/")
 
@@ -241,28 +248,28 @@ def test_every_client_has_steps_in_both_languages_also_without_a_model(client: s
 
 def test_a_block_that_is_ours_is_renewed_and_the_rest_is_kept() -> None:
     before = '{\n  // mine\n  "model": "other/x", // a favourite\n  "provider": { "other": {} }\n}\n'
-    once = merged(before, kilo_config(OFFERS, URL, KEY))
+    once = merged(before, "kilo")
     assert once.startswith('{\n  // mine\n  "model": "openai-compat/claude-4-sonnet", // a favourite\n  "provider": { "other": {}')
     assert set(document(once)["provider"]) == {"other", "openai-compat"}
-    assert merged(once, kilo_config(OFFERS, URL, KEY)) == once
-    again = merged(once, kilo_config(OFFERS[:1], URL, "sk-new"))
+    assert merged(once, "kilo") == once
+    again = merged(once, "kilo", OFFERS[:1], "sk-new")
     assert list(document(again)["provider"]["openai-compat"]["models"]) == ["claude-4-sonnet"]
     assert again.startswith(once[: once.index('"openai-compat": {')])
 
 
 @pytest.mark.parametrize("empty", ["", "  \n", "\ufeff"])
 def test_an_empty_file_becomes_the_whole_document(empty: str) -> None:
-    assert merged(empty, kilo_config(OFFERS, URL, KEY)) == kilo_text(kilo_config(OFFERS, URL, KEY))
+    assert merged(empty, "kilo") == text_of("kilo")
 
 
 @pytest.mark.parametrize("broken", ["{", "[]", '{"provider": 1}'])
 def test_a_file_that_is_something_else_is_refused(broken: str) -> None:
     with pytest.raises(JsoncError):
-        merged(broken, kilo_config(OFFERS, URL, KEY))
+        merged(broken, "kilo")
 
 
 def test_the_file_is_looked_for_where_the_client_does(tmp_path: Path) -> None:
-    assert config_path({}, tmp_path) == tmp_path / ".config/kilo/kilo.jsonc"
+    assert config_path({}, tmp_path, "kilo") == tmp_path / ".config/kilo/kilo.jsonc"
     other = tmp_path / "other"
     assert config_path({"XDG_CONFIG_HOME": str(other)}, tmp_path, "opencode") == other / "opencode/opencode.jsonc"
     (other / "opencode").mkdir(parents=True)
@@ -292,12 +299,11 @@ def test_claude_code_gets_names_of_the_gateway_for_every_size_of_work_and_the_re
 def test_claude_codes_settings_are_merged_into_what_is_there() -> None:
     config = claude.claude_config(OFFERS, URL, KEY)
     text = '{\n  "model": "opus",\n  "env": {\n    "MINE": "1",\n    "ANTHROPIC_MODEL": "old"\n  }\n}\n'
-    found = json.loads(claude.merged(text, config))
+    found = json.loads(merged(text, "claude"))
     assert found == {"model": "opus", "env": {"MINE": "1", **config["env"]}}
-    assert claude.merged(" \n", config) == json_text(config)
-    assert claude.merged(json_text(config), config) == json_text(config)
+    assert merged(" \n", "claude") == merged(json_text(config), "claude") == json_text(config)
     with pytest.raises(JsoncError):
-        claude.merged('{"env": 5}', config)
+        merged('{"env": 5}', "claude")
 
 
 def test_claude_codes_settings_are_where_it_looks(tmp_path: Path) -> None:

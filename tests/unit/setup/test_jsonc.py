@@ -243,5 +243,5 @@ def test_taking_out_every_member_one_by_one_leaves_what_is_left(document: dict[s
 
 
 def test_what_is_at_a_path_is_found() -> None:
-    assert value_at({"a": {"b": 1}}, ["a", "b"]) == 1
-    assert [value_at(value, ["a", "b"], 7) for value in ({}, {"a": 1}, {"a": {}}, [])] == [7, 7, 7, 7]
+    assert value_at({"a": {"b": 1}}, "a", "b") == 1
+    assert [value_at(value, "a", "b", default=7) for value in ({}, {"a": 1}, {"a": {}}, [])] == [7, 7, 7, 7]
