@@ -121,7 +121,7 @@ def without_value(text: str, path: Sequence[str]) -> str:
     above: list[tuple[Sequence[Member], int]] = []
     for key in path:
         members = members_of(plain, node)
-        at = next((place for place, member in enumerate(members) if member.key == key), None)
+        at = max((place for place, member in enumerate(members) if member.key == key), default=None)
         if at is None:
             return text
         above.append((members, at))

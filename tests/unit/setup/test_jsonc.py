@@ -227,6 +227,7 @@ def is_text_with_a_comma_and_a_member(text: str, changed: str) -> bool:
         ('{\n  "a": {"b": {"c": 1}, "d": 2}\n}', ["a", "b", "c"], '{\n  "a": { "d": 2}\n}'),
         ('{\n  "a": 1, // one\n  "b": 2, // two\n}', ["b"], '{\n  "a": 1, // one\n   // two\n}'),
         ('{\n  // ours\n  "b": 2\n}\n', ["b"], "{\n  // ours\n}\n"),
+        ('{"a": 1, "a": 2, "b": 3}', ["a"], '{"a": 1,  "b": 3}'),  # the one that counts
     ],
 )
 def test_a_member_is_taken_out_with_its_comma_and_what_held_nothing_else(text: str, path: list[str], wanted: str) -> None:
