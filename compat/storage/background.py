@@ -88,7 +88,8 @@ Background = NativeThread | Greenlet
 class BackgroundWriter(abc.ABC, Generic[T]):
     """Writes what a subclass has queued every `IDLE_S`, or, while the store fails, whenever `RETRY_S` have passed.
 
-    It is not woken for each call: a thread that has to be given the interpreter in the middle of one costs more than the call's own work.
+    It is not woken for each call, and what is queued while it writes waits for the next time: a thread that has to be given the interpreter
+    in the middle of a call costs more than the call's own work.
     A quiet store is looked at every `TIDY_S`. A queue of more than `max_queued` loses its oldest items (`dropped`), and `max_batch` are
     written at once, by their sizes. `fault` is what is wrong now, for people. `on_event` gets `<name>.failed`, once, and
     `<name>.recovered`, also from the writing thread. `clock` is in seconds since 1970.
@@ -200,12 +201,13 @@ class BackgroundWriter(abc.ABC, Generic[T]):
             self._drop_oldest()
 
     def _write_some(self) -> bool:
-        """Write one batch; whether there may be more. Errors: `StoreFailed`."""
+        """Write one batch; whether it left a part of the queue, which what is added meanwhile is not. Errors: `StoreFailed`."""
         now_s = self._clock()
         if self._failed_s is not None and abs(now_s - self._failed_s) < RETRY_S:  # abs: the clock of the wall may be set back
             return False
         tidies = self._tidied_s is None or abs(now_s - self._tidied_s) >= TIDY_S
         batch = self._take_batch()
+        is_rest = bool(self._queue)
         if not batch and not tidies:
             return False
         try:
@@ -223,7 +225,7 @@ class BackgroundWriter(abc.ABC, Generic[T]):
         if self.fault:
             self.fault = ""
             self._on_event(f"{self._name}.recovered", {"dropped": self.dropped})
-        return True
+        return is_rest
 
     def _note_fault(self, error: StoreFailed) -> None:
         """Say it, once until the store is well again; see to it that the store is tried without anything to write, too."""

@@ -146,8 +146,12 @@ class CallLog:
             self._background.wait(FLUSH_S)
 
     def _write_queued(self) -> None:
-        while self._queue:
-            self._write_batch([self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))])
+        """Write what is queued now; what is added meanwhile waits, or under load every few calls would be a write of their own."""
+        left = len(self._queue)
+        while left:
+            count = min(left, MAX_BATCH)
+            self._write_batch([self._queue.popleft() for _ in range(count)])
+            left -= count
 
     def _write_batch(self, batch: list[_Record]) -> None:
         """All lines in one write: other processes of this machine may write the same file."""
