@@ -17,6 +17,7 @@ from compat.config.settings import SettingsError
 from compat.follow import Live, Place
 from compat.routing.own_address import OwnAddress
 from compat.serve.gevent_server import Server
+from compat.serve.lasting import set_lasting_aside
 from compat.serve.open_files import raise_file_limit
 from compat.service.listener import open_listener
 
@@ -57,6 +58,7 @@ def serve(gateway: Gateway, place: Place) -> None:
     stopping = watch_signals()
     live.start()
     follower.start()
+    set_lasting_aside()
     server.start()
     gateway.discovery.wait(_LISTS_S)
     print(banner(gateway, port), file=sys.stderr, flush=True)

@@ -89,8 +89,10 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no type
     def run(self) -> None:
         """Serve until asked to end, then end in good order."""
         from compat.serve.gunicorn_server import WorkerServer
+        from compat.serve.lasting import set_lasting_aside
 
         server = WorkerServer(self, self.wsgi)
+        set_lasting_aside()
         server.start()
         server.live.follow(self._admit).start()
         try:

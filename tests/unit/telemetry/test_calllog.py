@@ -80,6 +80,25 @@ def test_records_keep_their_order(bench: Any) -> None:
     assert [line["n"] for line in log.lines()] == list(range(50))
 
 
+def test_what_is_written_while_the_file_is_written_waits_for_the_next_time(bench: Any) -> None:
+    log = bench(terminal=True)
+
+    class Busy(io.StringIO):
+        """Calls go on while a line is printed."""
+
+        def write(self, text: str) -> int:
+            log.log.write("late", {})
+            return super().write(text)
+
+    busy = CallLog(LogSettings(terminal=True), log.path.parent.parent, lambda: log.now_s, Busy())
+    busy.event("first", {})
+    log.log, own = busy, log.log
+    busy.flush()
+    assert [json.loads(line)["event"] for line in log.path.read_text().splitlines()] == ["first"]
+    assert [line["event"] for line in log.lines()] == ["first", "late"]
+    own.close()
+
+
 @pytest.mark.parametrize(
     ("level", "kept"),
     [
