@@ -274,7 +274,7 @@ class CallRun:
         assert place is not None
         attempt.close()
         self.first_content_s = self.first_content_s or attempt.first_content_s
-        if ticket is not None:
+        if ticket is not None and attempt.upstream_calls:  # an answer that was kept says nothing about the upstream
             began_s = attempt.first_content_s if self.call.is_stream else None
             ticket.release(outcome_of(error), began_s - ticket.admitted_s if began_s is not None else None)
         if error is None and attempt.upstream_calls:

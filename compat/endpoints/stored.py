@@ -18,11 +18,12 @@ from compat.endpoints.answers import Answer, json_body
 from compat.endpoints.background import BackgroundAnswer
 from compat.endpoints.body import read_envelope
 from compat.endpoints.calls import SSE_HEADERS, read_origin
-from compat.endpoints.doors import Door, HeadersOf
+from compat.endpoints.doors import Door
 from compat.endpoints.hangup import ClientWatch, WatchedFrames
-from compat.errors import BadRequest
-from compat.protocols.client_protocol import ClientProtocol
+from compat.errors import BadRequest, GatewayError
+from compat.protocols.client_protocol import Identity
 from compat.protocols.responses.client import RESPONSES
+from compat.protocols.responses.client_errors import error_end
 from compat.protocols.responses.shown import replayed
 from compat.protocols.responses.state import (
     changed,
@@ -54,11 +55,6 @@ class _Asked(NamedTuple):
 class StoringDoor(Door):
     """The door of the Responses API where answers are stored."""
 
-    def __init__(self, gateway: Gateway, protocol: ClientProtocol) -> None:
-        super().__init__(gateway, protocol)
-        self._gateway = gateway
-        self._headers = HeadersOf(protocol)
-
     def __call__(self, environ: dict[str, Any], client: str | None = None) -> Answer:
         """See `Door`."""
         gateway = self._gateway
@@ -76,7 +72,7 @@ class StoringDoor(Door):
         made.start()
         if not wish.is_stream:
             return json_body(made.body)
-        return _followed(gateway, _Asked(call.client, made.answer_id, {}), environ)
+        return _followed(gateway, _Asked(call.client, made.answer_id, {}), made.body, environ)
 
 
 def storing_doors(gateway: Gateway) -> Mapping[str, Door]:
@@ -124,16 +120,25 @@ def _shown(gateway: Gateway, asked: _Asked) -> Answer:
     if asked.query.get("stream") != "true":
         return json_body(record.body)
     if record.has_frames:
-        return _followed(gateway, asked, flask.request.environ)
+        return _followed(gateway, asked, record.body, flask.request.environ)
     if record.status in UNFINISHED:
         raise BadRequest("Only a background response that was created with stream=true can be streamed.", param="stream")
     return Answer(later(replayed(record.body), starting_after(asked.query)), [*SSE_HEADERS])
 
 
-def _followed(gateway: Gateway, asked: _Asked, environ: dict[str, Any]) -> Answer:
-    """The stream of an answer that may still be made."""
-    frames = _frames(gateway, asked, starting_after(asked.query))
+def _followed(gateway: Gateway, asked: _Asked, body: bytes, environ: dict[str, Any]) -> Answer:
+    """The stream of an answer that may still be made; `body` is its object as it is now."""
+    frames = _ended_in_order(_frames(gateway, asked, starting_after(asked.query)), body)
     return Answer(WatchedFrames(KEEP_ALIVE, frames, ClientWatch(environ)), [*SSE_HEADERS])
+
+
+def _ended_in_order(frames: Iterator[bytes], body: bytes) -> Iterator[bytes]:
+    """The frames; where the answer is deleted meanwhile, or its store fails, the last one says so."""
+    try:
+        yield from frames
+    except GatewayError as error:
+        response = jsonio.decode(body)
+        yield error_end(error, Identity(response["id"], response["created_at"], response["model"]))
 
 
 def _frames(gateway: Gateway, asked: _Asked, after: int) -> Iterator[bytes]:

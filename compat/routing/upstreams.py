@@ -29,12 +29,12 @@ def configured_upstreams(settings: Settings, environment: Mapping[str, str]) -> 
 
 
 def local_candidates(settings: Settings, environment: Mapping[str, str], taken: Mapping[str, Upstream]) -> list[Upstream]:
-    """Local servers that are worth looking for: kinds that no configured upstream has."""
-    kinds = {upstream.kind.name for upstream in taken.values()}
+    """Local servers that are worth looking for: kinds that no configured upstream has, or is named after."""
+    known = {*taken, *(upstream.kind.name for upstream in taken.values())}
     return [
         Upstream(kind.name, kind, _base_url(kind, environment), timeouts=settings.timeouts)
         for kind in UPSTREAM_KINDS.values()
-        if kind.local and kind.name not in kinds
+        if kind.local and kind.name not in known
     ]
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import gevent
 import openai
 import pytest
 
 from tests.conftest import RunningGateway, to_upstream
 from tests.fakes import openai_answers as answers
 from tests.fakes.redis_server import RedisServer, needs_redis
-from tests.fakes.upstream import Answer, Cut, FakeUpstream, Stall
+from tests.fakes.upstream import Answer, Cut, FakeUpstream, Sleep, Stall
 from tests.integration.services_folder import until
 
 NAME = "claude-4-sonnet"
@@ -41,6 +42,17 @@ def test_a_call_can_pass_by_or_have_a_new_answer(caching: RunningGateway, upstre
     assert seen == ["miss", "hit", "bypass;off", "bypass;refresh", "hit"]
     assert len(upstream.requests) == 3
     assert caching.chat(headers={"x-compat-cache": "maybe"}).status_code == 400
+
+
+def test_hits_say_nothing_about_how_quick_the_upstream_is(start_gateway: Any, upstream: FakeUpstream) -> None:
+    limits = {"first_limit": 64, "min_limit_when_slow": 1, "slow_factor": 10}
+    gateway = start_gateway(to_upstream(upstream, cache={"enabled": True}, concurrency=limits))
+    upstream.default = answers.sse_answer(Sleep(0.1), answers.sse_bytes(answers.text_chunks()))
+    assert [verdict(gateway, stream=True) for _ in range(2)] == ["miss", "hit"]
+    jobs = [gevent.spawn(verdict, gateway, stream=True, messages=[{"role": "user", "content": f"{number:02}"}]) for number in range(20)]
+    gevent.joinall(jobs, raise_error=True)
+    assert {job.value for job in jobs} == {"miss"}
+    assert gateway.gateway.policies.gates.report()["fake"]["limit"] >= 64
 
 
 @pytest.mark.parametrize("first", [False, True], ids=["whole", "streamed"])

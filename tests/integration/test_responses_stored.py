@@ -215,6 +215,19 @@ def test_an_answer_that_is_deleted_while_it_is_made_is_not_made_further(start_ga
     assert gateway.get(f"/v1/responses/{answer_id}").status_code == 404
 
 
+def test_a_stream_whose_answer_is_deleted_ends_with_an_error(start_gateway: Any, upstream: FakeUpstream) -> None:
+    upstream.default = answers.sse_answer(*HELLO[:6], Stall())
+    gateway = start_gateway(kept_alone(upstream))
+    body = {"model": "claude-4-sonnet", "input": "Hi", "background": True, "stream": True}
+    with gateway.http.post(f"{gateway.url}/responses", json=body, stream=True, timeout=30) as answer:
+        lines = answer.iter_lines()
+        created = json.loads(next(line for line in lines if line.startswith(b"data: "))[6:])
+        assert gateway.http.delete(f"{gateway.url}/responses/{created['response']['id']}").status_code == 200
+        last = [json.loads(line[6:]) for line in lines if line.startswith(b"data: ")][-1]
+    assert last["type"] == "response.failed"
+    assert [last["response"][name] == created["response"][name] for name in ("id", "model")] == [True, True]
+
+
 @both
 def test_a_background_answer_that_fails_says_why(start_gateway: Any, upstream: FakeUpstream, stream: bool) -> None:
     upstream.default = answers.error_answer(400, "No such thing.")

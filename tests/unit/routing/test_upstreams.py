@@ -173,6 +173,11 @@ def test_a_kind_that_is_configured_is_not_looked_for() -> None:
     assert [name for name, _ in candidates({"mine": {"kind": "ollama"}})] == ["lmstudio", "llama-server"]
 
 
+def test_a_local_server_never_takes_the_name_of_an_upstream_that_is_configured() -> None:
+    row = {"kind": "openai", "base_url": "http://box.lan:1/v1", "api_keys": ["sk-1"]}
+    assert [name for name, _ in candidates({"ollama": row})] == ["lmstudio", "llama-server"]
+
+
 def test_an_upstream_shows_no_key_and_no_header() -> None:
     upstream = configured({"up": {"kind": "openai", "api_keys": ["sk-canary"], "headers": {"x-a": "canary"}}})["up"]
     assert "canary" not in repr(upstream)
