@@ -12,7 +12,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Never
 
 from compat.config.catalog import Model
 from compat.errors import GatewayError
@@ -323,6 +323,11 @@ class Translator:
     def at(self, query: str) -> str:
         """The endpoint for a call with this query, and what of it goes along."""
         return f"{self.endpoint}?{query}" if query in self.queries else self.endpoint
+
+
+def no_stream(_: TranslationContext) -> Never:
+    """The `stream` of a translator for answers that have none."""
+    raise TypeError("such an answer is not streamed")
 
 
 def note_values(notes: Sequence[str]) -> str:

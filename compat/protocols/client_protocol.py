@@ -13,8 +13,10 @@ from typing import Any
 
 import msgspec
 
+from compat import jsonio
+from compat.config.catalog import Model
 from compat.errors import BadRequest, GatewayError
-from compat.protocols.base import ClientApi
+from compat.protocols.base import AnswerMemory, ClientApi, TranslationContext
 from compat.protocols.events import Event
 from compat.protocols.joined import FrameReader, FrameWriter, MakeWriter
 from compat.protocols.listing import Listing
@@ -68,6 +70,12 @@ class Identity:
     place: Any = None
     echoed: Mapping[str, Any] = field(default_factory=dict)
     now: Callable[[], float] | None = None
+
+    def context(self, *, wants_usage: bool = False) -> TranslationContext:
+        """That of a stream which is written under these names."""
+        memory = AnswerMemory(echoed=self.echoed)
+        names = (self.model, self.model, Model(), self.answer_id, self.created_s)
+        return TranslationContext(*names, is_stream=True, wants_usage=wants_usage, memory=memory, now=self.now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +172,21 @@ def model_of(envelope: Envelope) -> str:
     if len(model) > MAX_MODEL_CHARS:
         raise BadRequest(f"'model' must be a name of at most {MAX_MODEL_CHARS} characters.", param="model")
     return model.strip()
+
+
+def is_stream(envelope: Envelope, words: str = "'stream' must be true or false.") -> bool:
+    """Whether the answer is wanted in pieces. `BadRequest` in these `words` where the client says neither."""
+    stream = envelope.value("stream")
+    if stream is not None and not isinstance(stream, bool):
+        raise BadRequest(words, param="stream")
+    return bool(stream)
+
+
+def continued(envelope: Envelope, changes: Mapping[str, bytes], limits: Sequence[str], tokens: int) -> Envelope:
+    """The request with `changes`, and `limits` that are less by the `tokens` that the answer has taken so far."""
+    found = {name: limit_of(envelope.value(name)) for name in limits}
+    left = {name: jsonio.encode(max(limit - tokens, 1)) for name, limit in found.items() if limit is not None}
+    return Envelope(envelope.replaced({**changes, **left}))
 
 
 def limit_of(value: Any) -> int | None:

@@ -6,17 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from compat import jsonio
-from compat.config.catalog import Model
 from compat.errors import BadRequest
-from compat.protocols.base import TranslationContext
 from compat.protocols.chat.check import check_messages
 from compat.protocols.chat.chunks import CALLS_KEY, begins_call, completion_frames
 from compat.protocols.chat.errors import error_body, error_frame
+from compat.protocols.chat.parameters import stream_options
 from compat.protocols.chat.reader import ChunkReader, whole_events
 from compat.protocols.chat.request import read_request
 from compat.protocols.chat.usage import with_spent
 from compat.protocols.chat.writer import ChatWriter
-from compat.protocols.client_protocol import Ask, ClientProtocol, Headers, Identity, Rescue, Said, limit_of, model_of
+from compat.protocols.client_protocol import Ask, ClientProtocol, Headers, Identity, Rescue, Said, continued, is_stream, limit_of, model_of
 from compat.protocols.joined import FrameWriter
 from compat.protocols.opening import opening_of
 from compat.wire.envelope import Envelope
@@ -33,26 +32,19 @@ UNCHARGED: Mapping[str, Any] = {
 }
 """The usage of an answer that is given again."""
 
-STREAM_END = ("finish_reason", "[DONE]")
-_LIMITS = ("max_tokens", "max_completion_tokens")
 _NOTHING: tuple[Any, ...] = (None, [], {}, "")
 
 
 def read(envelope: Envelope, _: Headers) -> Ask:
     """See `ClientProtocol`."""
-    model = model_of(envelope)
-    stream = envelope.value("stream")
-    if stream is not None and not isinstance(stream, bool):
-        raise BadRequest("'stream' must be true or false.", param="stream")
+    model, streams = model_of(envelope), is_stream(envelope)
     if not envelope.starts_with("messages", b"["):
         raise BadRequest("'messages' must be a list of messages.", param="messages")
     if envelope.is_empty("messages"):
         raise BadRequest("'messages' must hold at least one message.", param="messages")
-    options = envelope.value("stream_options") or {}
-    if not isinstance(options, dict):
-        raise BadRequest("'stream_options' must be an object.", param="stream_options")
+    wants_usage = stream_options(envelope).get("include_usage") is True
     limit = limit_of(envelope.value("max_completion_tokens") or envelope.value("max_tokens"))
-    return Ask(model, bool(stream), options.get("include_usage") is True, limit, _answers(envelope.value("n")))
+    return Ask(model, streams, wants_usage, limit, _answers(envelope.value("n")))
 
 
 def _answers(value: Any) -> int:
@@ -102,18 +94,11 @@ def _rest(envelope: Envelope, text: str, tokens: int, words: str) -> Envelope:
     if words:
         turns.append({"role": "user", "content": words})
     changes = {"messages": envelope["messages"].rstrip()[:-1] + b"," + jsonio.encode(turns)[1:]}
-    for name in _LIMITS:
-        limit = envelope.value(name)
-        if isinstance(limit, int) and limit > 0:
-            changes[name] = jsonio.encode(max(limit - tokens, 1))
-    return Envelope(envelope.replaced(changes))
+    return continued(envelope, changes, ("max_tokens", "max_completion_tokens"), tokens)
 
 
 def _going_on(identity: Identity, wants_usage: bool) -> FrameWriter:  # one of `Rescue.going_on`
-    ctx = TranslationContext(
-        identity.model, identity.model, Model(), identity.answer_id, identity.created_s, is_stream=True, wants_usage=wants_usage
-    )
-    return ChatWriter.going_on(ctx)
+    return ChatWriter.going_on(identity.context(wants_usage=wants_usage))
 
 
 def _with_spent(told: Any, usage: Usage, cost_usd: float) -> Mapping[str, Any]:
@@ -136,7 +121,7 @@ CHAT = ClientProtocol(
     replay=completion_frames,
     call_key=CALLS_KEY,
     begins_call=begins_call,
-    stream_end=STREAM_END,
+    stream_end=("finish_reason", "[DONE]"),
     end_reason="stop",
     request=read_request,
     writer=ChatWriter,

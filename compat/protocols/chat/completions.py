@@ -17,13 +17,14 @@ from compat.errors import ContextTooLong, GatewayError, GatewayLoop, UpstreamBro
 from compat.protocols.base import TranslatedAnswer, TranslatedRequest, TranslationContext, Translator
 from compat.protocols.chat.inferred_end import NOTE
 from compat.protocols.chat.infill import CompletionWriter, chat_body, read_completion
-from compat.protocols.chat.passthrough import Chunk, PassthroughStream, translate_error, translate_request
+from compat.protocols.chat.passthrough import Chunk, PassthroughStream, translate_request
 from compat.protocols.chat.reader import decoded
 from compat.protocols.chat.upstream import ChatReader
 from compat.protocols.chat.usage import estimate_object, usage_of, with_cost
 from compat.protocols.joined import JoinedStream, MakeReader, answer_translator
 from compat.protocols.refusals import endpoint_mark, refused_parameter
 from compat.protocols.upstream_errors import event_error
+from compat.protocols.upstream_protocol import error_of
 from compat.wire.envelope import Envelope
 from compat.wire.estimate import estimated_usage
 from compat.wire.sse import data_frame
@@ -103,7 +104,7 @@ OPENAI_COMPLETIONS: Mapping[str, Translator] = MappingProxyType(
             request=translate_request,
             response=translate_answer,
             stream=CompletionEvents,
-            error=translate_error,
+            error=error_of,
             refused=partial(_refused, endpoint),
             endpoint=endpoint,
         )

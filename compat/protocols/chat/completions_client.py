@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from compat import jsonio
 from compat.protocols.chat.client import CHAT, UNCHARGED
 from compat.protocols.chat.infill import completion_id, read_completion, replayed
-from compat.protocols.client_protocol import Ask, ClientProtocol, Headers, Identity, Said, limit_of, model_of
+from compat.protocols.client_protocol import Ask, Headers, Identity, Said, limit_of
 from compat.wire.envelope import Envelope
 
 _OPENING_BYTES = 1024
@@ -16,7 +17,7 @@ _OPENING_BYTES = 1024
 def read(envelope: Envelope, _: Headers) -> Ask:
     """See `ClientProtocol`."""
     asked = read_completion(envelope)
-    return Ask(model_of(envelope), asked.is_stream, asked.wants_usage, limit_of(envelope.value("max_tokens")))
+    return Ask(asked.model, asked.is_stream, asked.wants_usage, limit_of(envelope.value("max_tokens")))
 
 
 def again(said: Sequence[Said], identity: Identity) -> bytes:
@@ -26,25 +27,20 @@ def again(said: Sequence[Said], identity: Identity) -> bytes:
     return jsonio.encode({**head, "choices": rows, "usage": UNCHARGED})
 
 
-COMPLETIONS = ClientProtocol(
+COMPLETIONS = replace(
+    CHAT,
     api="openai.completions",
     endpoint="completions",
     paths=("/v1/completions",),
     read=read,
     prompt=("prompt", "suffix"),
     opening=lambda envelope: [envelope.get("prompt", b"")[:_OPENING_BYTES]],
-    error_body=CHAT.error_body,
-    error_frame=CHAT.error_frame,
-    answer_id=CHAT.answer_id,
-    reader=CHAT.reader,
-    whole_events=CHAT.whole_events,
     again=again,
     replay=replayed,
-    call_key=CHAT.call_key,
-    begins_call=CHAT.begins_call,
-    stream_end=CHAT.stream_end,
-    end_reason=CHAT.end_reason,
-    obstacle=CHAT.obstacle,
+    request=None,
+    writer=None,
+    check=None,
+    rescue=None,
     shares=False,
     reads_all=True,
 )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Never
+from dataclasses import replace
 
 from compat import jsonio
 from compat.errors import BadRequest, UpstreamBroken
-from compat.protocols.base import TranslatedAnswer, TranslatedRequest, TranslationContext, Translator
+from compat.protocols.base import TranslatedAnswer, TranslatedRequest, TranslationContext, Translator, no_stream
 from compat.protocols.chat.client import CHAT
-from compat.protocols.chat.passthrough import translate_error
 from compat.protocols.chat.usage import usage_of
-from compat.protocols.client_protocol import Ask, ClientProtocol, model_of
+from compat.protocols.client_protocol import Ask, model_of
+from compat.protocols.upstream_protocol import error_of
 from compat.wire.envelope import Envelope
 
 
@@ -31,36 +31,27 @@ def translate_answer(body: bytes, ctx: TranslationContext) -> TranslatedAnswer:
     return TranslatedAnswer(body, usage_of(usage) if isinstance(usage, dict) else None, None)
 
 
-def _no_stream(_: TranslationContext) -> Never:
-    raise TypeError("embeddings are not streamed")
-
-
 OPENAI_EMBEDDINGS = Translator(
     request=translate_request,
     response=translate_answer,
-    stream=_no_stream,
-    error=translate_error,
+    stream=no_stream,
+    error=error_of,
     refused=lambda _: None,
     endpoint="embeddings",
 )
 
-EMBEDDINGS = ClientProtocol(
+EMBEDDINGS = replace(
+    CHAT,
     api="openai.embeddings",
     endpoint="embeddings",
     paths=("/v1/embeddings",),
     read=lambda envelope, _: Ask(model_of(envelope), output_limit=0),
     prompt=("input",),
     opening=lambda _: [b""],
-    error_body=CHAT.error_body,
-    error_frame=CHAT.error_frame,
-    answer_id=CHAT.answer_id,
-    reader=CHAT.reader,
-    whole_events=CHAT.whole_events,
-    again=CHAT.again,
-    replay=CHAT.replay,
-    call_key=CHAT.call_key,
-    begins_call=CHAT.begins_call,
-    stream_end=CHAT.stream_end,
-    end_reason=CHAT.end_reason,
+    request=None,
+    writer=None,
+    obstacle=None,
+    check=None,
+    rescue=None,
     is_served=False,
 )

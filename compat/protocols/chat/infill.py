@@ -18,8 +18,10 @@ from compat import jsonio
 from compat.errors import BadRequest
 from compat.protocols.base import TranslationContext
 from compat.protocols.chat.chunks import DONE
+from compat.protocols.chat.parameters import stream_options
 from compat.protocols.chat.usage import estimate_object, with_cost
 from compat.protocols.chat.writer import REASONS, usage_object
+from compat.protocols.client_protocol import is_stream, model_of
 from compat.protocols.events import Event, Start, Stop, TextDelta, Unknown, Used
 from compat.protocols.joined import FrameWriter
 from compat.protocols.notes import Notes
@@ -56,9 +58,7 @@ class Completion:
 
 def read_completion(envelope: Envelope) -> Completion:
     """The request in `envelope`. `BadRequest` names the field that is wrong, or that nobody serves here."""
-    model, prompt, suffix = envelope.value("model"), envelope.value("prompt", ""), envelope.value("suffix") or ""
-    if not isinstance(model, str) or not model.strip():
-        raise BadRequest("'model' must be a name: see GET /v1/models.", param="model")
+    model, prompt, suffix = model_of(envelope), envelope.value("prompt", ""), envelope.value("suffix") or ""
     if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str):
         prompt = prompt[0]
     if not isinstance(prompt, str):
@@ -67,17 +67,11 @@ def read_completion(envelope: Envelope) -> Completion:
         raise BadRequest("'suffix' must be a text.", param="suffix")
     if envelope.value("n") not in (None, 1) or envelope.value("best_of") not in (None, 1):
         raise BadRequest("Only one choice is served: 'n' and 'best_of' must be 1.", param="n")
-    stream, options = envelope.value("stream"), envelope.value("stream_options") or {}
-    if stream is not None and not isinstance(stream, bool):
-        raise BadRequest("'stream' must be true or false.", param="stream")
-    if not isinstance(options, dict):
-        raise BadRequest("'stream_options' must be an object.", param="stream_options")
+    streams, wants_usage = is_stream(envelope), stream_options(envelope).get("include_usage") is True
     max_tokens = envelope.value("max_tokens")
     if max_tokens is not None and (not isinstance(max_tokens, int) or isinstance(max_tokens, bool) or max_tokens < 1):
         raise BadRequest("'max_tokens' must be a positive number.", param="max_tokens")
-    echo = envelope.value("echo") is True
-    wants_usage = options.get("include_usage") is True
-    return Completion(model.strip(), prompt, suffix, bool(stream), wants_usage, max_tokens or _MAX_TOKENS, echo)
+    return Completion(model, prompt, suffix, streams, wants_usage, max_tokens or _MAX_TOKENS, envelope.value("echo") is True)
 
 
 def chat_body(envelope: Envelope, ask: Completion, *, reasons: bool) -> bytes:

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from compat import jsonio
-from compat.errors import BadRequest, GatewayError, UpstreamBroken
+from compat.errors import BadRequest, UpstreamBroken
 from compat.protocols.base import (
     StreamTranslator,
     TranslatedAnswer,
@@ -29,9 +29,11 @@ from compat.protocols.base import (
 from compat.protocols.chat.chunk_template import ChunkTemplate, template_of
 from compat.protocols.chat.chunks import DONE, begins_call
 from compat.protocols.chat.inferred_end import NOTE, CallEvents, reason_of_message
+from compat.protocols.chat.parameters import stream_options
 from compat.protocols.chat.usage import estimate_object, usage_of, with_cost
 from compat.protocols.refusals import NESTED
-from compat.protocols.upstream_errors import error_fields, event_error, refusal_of
+from compat.protocols.upstream_errors import error_fields, event_error
+from compat.protocols.upstream_protocol import error_of
 from compat.wire.envelope import Envelope, repaired
 from compat.wire.estimate import StreamScale, estimated_usage
 from compat.wire.sse import data_frame, parse_event
@@ -296,10 +298,7 @@ def translate_request(envelope: Envelope, ctx: TranslationContext) -> Translated
     if refused:
         envelope = envelope.without(refused)
     if ctx.is_stream and "stream_options" not in unknown:
-        options = envelope.value("stream_options") or {}
-        if not isinstance(options, dict):
-            raise BadRequest("'stream_options' must be an object.", param="stream_options")
-        changes["stream_options"] = jsonio.encode({**options, "include_usage": True})
+        changes["stream_options"] = jsonio.encode({**stream_options(envelope), "include_usage": True})
     removed: set[str] = set()
     unwanted = ctx.unwanted_fields | (NESTED & ctx.refused_parameters)
     if any(b'"%s"' % name.encode() in envelope.body for name in unwanted):
@@ -376,9 +375,4 @@ def _with_reasons(choices: Sequence[Any]) -> tuple[list[Any], str]:
     return rows, rows[0]["finish_reason"]
 
 
-def translate_error(status: int, headers: Mapping[str, str], body: bytes, ctx: TranslationContext) -> GatewayError:
-    """The error for a refused call (see `Translator.error`)."""
-    return refusal_of(status, headers, body, ctx.upstream_name)
-
-
-OPENAI_OPENAI = Translator(request=translate_request, response=translate_answer, stream=PassthroughStream, error=translate_error)
+OPENAI_OPENAI = Translator(request=translate_request, response=translate_answer, stream=PassthroughStream, error=error_of)

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from compat import jsonio
-from compat.config.catalog import Model
 from compat.errors import BadRequest
-from compat.protocols.base import TranslationContext
-from compat.protocols.client_protocol import Ask, ClientProtocol, Headers, Identity, Rescue, Said, limit_of, model_of
+from compat.protocols.client_protocol import Ask, ClientProtocol, Headers, Identity, Rescue, Said, continued, is_stream, limit_of, model_of
 from compat.protocols.joined import FrameWriter
 from compat.protocols.messages.client_request import read_request
 from compat.protocols.messages.client_tools import SEARCH
@@ -36,10 +34,7 @@ _NOTHING: tuple[Any, ...] = (None, [], {}, "")
 
 def read(envelope: Envelope, headers: Headers) -> Ask:
     """See `ClientProtocol`."""
-    model = model_of(envelope)
-    stream = envelope.value("stream")
-    if stream is not None and not isinstance(stream, bool):
-        raise BadRequest("stream: Input should be a valid boolean", param="stream")
+    model, streams = model_of(envelope), is_stream(envelope, "stream: Input should be a valid boolean")
     if not envelope.starts_with("messages", b"["):
         raise BadRequest("messages: Input should be a valid list", param="messages")
     if envelope.is_empty("messages"):
@@ -47,7 +42,7 @@ def read(envelope: Envelope, headers: Headers) -> Ask:
     metadata = envelope.value("metadata")
     session = headers.get(SESSION_HEADER, "") or session_in(metadata.get("user_id") if isinstance(metadata, dict) else None)
     limit, agent, parent = limit_of(envelope.value("max_tokens")), headers.get(AGENT_HEADER, ""), headers.get(PARENT_HEADER, "")
-    return Ask(model, bool(stream), True, limit, session_id=session, agent_id=agent, parent_id=parent)
+    return Ask(model, streams, True, limit, session_id=session, agent_id=agent, parent_id=parent)
 
 
 def obstacle(envelope: Envelope) -> str:
@@ -105,18 +100,12 @@ def _rest(envelope: Envelope, text: str, tokens: int, words: str) -> Envelope:
     if words:
         turns.append({"role": "user", "content": words})
     changes = {"messages": envelope["messages"].rstrip()[:-1] + b"," + jsonio.encode(turns)[1:]}
-    limit = limit_of(envelope.value("max_tokens"))
-    if limit is not None:
-        changes["max_tokens"] = jsonio.encode(max(limit - tokens, 1))
-    return Envelope(envelope.replaced(changes))
+    return continued(envelope, changes, ("max_tokens",), tokens)
 
 
 def _going_on(identity: Identity, wants_usage: bool) -> FrameWriter:  # one of `Rescue.going_on`
-    ctx = TranslationContext(
-        identity.model, identity.model, Model(), identity.answer_id, identity.created_s, is_stream=True, wants_usage=wants_usage
-    )
     number, kind = identity.place if identity.place is not None else (-1, None)
-    return MessagesWriter.going_on(ctx, number, kind)
+    return MessagesWriter.going_on(identity.context(wants_usage=wants_usage), number, kind)
 
 
 MESSAGES = ClientProtocol(

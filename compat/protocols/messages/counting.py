@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Never
 
 from compat import jsonio
 from compat.errors import BadRequest, UpstreamBroken
-from compat.protocols.base import TranslatedAnswer, TranslationContext, Translator
+from compat.protocols.base import TranslatedAnswer, TranslationContext, Translator, no_stream
 from compat.protocols.messages.client import MESSAGES
 from compat.protocols.messages.relay import QUERIES, refused, translate_error, translate_request
 
@@ -29,11 +28,6 @@ def counted(body: bytes, ctx: TranslationContext) -> TranslatedAnswer:
     if not isinstance(tokens, int) or isinstance(tokens, bool):
         raise UpstreamBroken(f"{ctx.upstream_name} sent no count of tokens.")
     return TranslatedAnswer(body, None, None)
-
-
-def no_stream(_: TranslationContext) -> Never:
-    """See `Translator.stream`."""
-    raise TypeError("a count is not streamed")
 
 
 COUNT_COUNT = Translator(

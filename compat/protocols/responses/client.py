@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from compat.errors import BadRequest
-from compat.protocols.client_protocol import DEFAULT_MODEL, Ask, ClientProtocol, Headers, limit_of, model_of
+from compat.protocols.client_protocol import DEFAULT_MODEL, Ask, ClientProtocol, Headers, is_stream, limit_of, model_of
 from compat.protocols.opening import opening_of
 from compat.protocols.responses.client_errors import error_body, error_end, error_frame, headers_of, status_of
 from compat.protocols.responses.client_request import read_request
@@ -30,9 +30,7 @@ _NOTHING: tuple[Any, ...] = (None, [], {}, "")
 def read(envelope: Envelope, headers: Headers) -> Ask:
     """See `ClientProtocol`."""
     model = DEFAULT_MODEL if envelope.is_missing("model") else model_of(envelope)
-    stream = envelope.value("stream")
-    if stream is not None and not isinstance(stream, bool):
-        raise BadRequest("'stream' must be true or false.", param="stream")
+    streams = is_stream(envelope)
     if not envelope.is_missing("input") and not envelope.starts_with("input", b"[") and not envelope.starts_with("input", b'"'):
         raise BadRequest("'input' must be a string or a list of items.", param="input")
     if envelope.is_empty("input") and envelope.value("previous_response_id") is None:
@@ -42,7 +40,7 @@ def read(envelope: Envelope, headers: Headers) -> Ask:
     session = session if isinstance(session, str) else ""
     thread, parent = headers.get("thread-id", ""), headers.get(PARENT_HEADER, "")
     lineage = (thread, parent if parent != session else "") if parent and thread != session else ("", "")
-    return Ask(model, bool(stream), True, limit, session_id=session, agent_id=lineage[0], parent_id=lineage[1])
+    return Ask(model, streams, True, limit, session_id=session, agent_id=lineage[0], parent_id=lineage[1])
 
 
 def obstacle(envelope: Envelope) -> str:

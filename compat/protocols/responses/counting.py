@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from compat import jsonio
-from compat.protocols.base import Translator
-from compat.protocols.messages.counting import counted, no_stream
+from compat.protocols.base import Translator, no_stream
+from compat.protocols.messages.counting import counted
 from compat.protocols.responses.client import RESPONSES
 from compat.protocols.responses.relay import refused, translate_request
 from compat.protocols.upstream_protocol import error_of

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from compat import jsonio
-from compat.config.catalog import Model
-from compat.protocols.base import AnswerMemory, TranslationContext
-from compat.protocols.client_protocol import Identity, Rescue, Said, limit_of
+from compat.protocols.client_protocol import Identity, Rescue, Said, continued
 from compat.protocols.events import BlockStart, Event, Start, Stop, TextDelta, ThinkingDelta, Used
 from compat.protocols.joined import FrameWriter
 from compat.protocols.notes import Notes
@@ -24,7 +22,7 @@ from compat.wire.usage import Usage
 def again(said: Sequence[Said], identity: Identity) -> bytes:
     """A whole answer once more."""
     given = replace(identity, now=lambda: identity.created_s)
-    return ResponsesWriter(_context(given, identity.echoed), Notes()).body(_said(said))
+    return ResponsesWriter(given.context(), Notes()).body(_said(said))
 
 
 def _said(said: Sequence[Said]) -> Iterator[Event]:
@@ -34,13 +32,6 @@ def _said(said: Sequence[Said]) -> Iterator[Event]:
             yield from (BlockStart(0, "thinking"), ThinkingDelta(0, one.thinking))
         yield from (BlockStart(1, "text"), TextDelta(1, one.text))
     yield from (Stop("end"), Used(Usage()))
-
-
-def _context(identity: Identity, echoed: Mapping[str, Any]) -> TranslationContext:
-    memory = AnswerMemory(echoed=echoed)
-    return TranslationContext(
-        identity.model, identity.model, Model(), identity.answer_id, identity.created_s, is_stream=True, memory=memory, now=identity.now
-    )
 
 
 def _may(envelope: Envelope) -> bool:
@@ -61,10 +52,7 @@ def _rest(envelope: Envelope, text: str, tokens: int, words: str) -> Envelope:
         items.append(_message("user", "input_text", words))
     given = items_of(envelope) if has_conversation(envelope) else (user_item(jsonio.encode(OPENING)),)
     changes = {"input": list_of((*given, *map(jsonio.encode, items)))}
-    limit = limit_of(envelope.value("max_output_tokens"))
-    if limit is not None:
-        changes["max_output_tokens"] = jsonio.encode(max(limit - tokens, 1))
-    return Envelope(envelope.replaced(changes))
+    return continued(envelope, changes, ("max_output_tokens",), tokens)
 
 
 def _message(role: str, part: str, text: str) -> dict[str, Any]:
@@ -73,7 +61,7 @@ def _message(role: str, part: str, text: str) -> dict[str, Any]:
 
 def _going_on(identity: Identity, _: bool) -> FrameWriter:  # one of `Rescue.going_on`
     place = identity.place if isinstance(identity.place, Place) else Place()
-    return ResponsesWriter.going_on(_context(identity, place.echoed), place)
+    return ResponsesWriter.going_on(replace(identity, echoed=place.echoed).context(), place)
 
 
 def _with_spent(told: Any, _: Usage, cost_usd: float) -> Any:
