@@ -17,6 +17,7 @@ from typing import Any, TypeVar, cast
 
 import flask
 import gevent
+import werkzeug.routing
 
 from compat.accounting.key_store import KeyStore, keys_path
 from compat.accounting.keys import ClientKeys
@@ -166,9 +167,29 @@ class _Heritage:
         return {name: getattr(self.before, name) for name in names} if self.before is not None else {}
 
 
+class LazyRule(werkzeug.routing.Rule):
+    """The rule of a URL, which compiles what builds that URL when it is first wanted.
+
+    Compiling is most of the time that making an application takes, other calls wait for it when the configuration changes, and next to no
+    URL is ever built.
+    """
+
+    def _compile_builder(self, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
+        compiled = functools.cache(functools.partial(super()._compile_builder, append_unknown))
+
+        def build(rule: LazyRule, **values: object) -> tuple[str, str]:
+            return compiled()(rule, **values)
+
+        return build
+
+
+class _Application(flask.Flask):
+    url_rule_class = LazyRule
+
+
 def create_app(gateway: Gateway) -> Front:
     """The WSGI application over `gateway`."""
-    app = flask.Flask("compat")
+    app = _Application("compat")
     app.url_map.merge_slashes = False
     attach_boundary(app, gateway)
     attach_compression(app)

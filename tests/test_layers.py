@@ -46,7 +46,7 @@ ROOMS: dict[str, frozenset[str]] = {
     ),
     "console": frozenset({"flask", "itsdangerous", "limits", "markupsafe", "msgspec", "pygal"}),
     "stores": frozenset({"gevent"}),
-    "factory": frozenset({"flask", "gevent"}),
+    "factory": frozenset({"flask", "gevent", "werkzeug"}),
     "dot_env": frozenset(),
     "follow": frozenset({"gevent", "msgspec"}),
     "banner": frozenset(),

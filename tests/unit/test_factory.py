@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from werkzeug.routing import Map
 from werkzeug.test import Client
 
 from compat.clock import SystemClock
 from compat.config.settings import SettingsError, load_settings
 from compat.engine.ladder import Ladder
-from compat.factory import build_gateway, create_app
+from compat.factory import LazyRule, build_gateway, create_app
 from compat.upstream.client import UpstreamClient
 from tests.unit.builders import NoTransport, StillClock, make_gateway
 
@@ -46,6 +47,14 @@ def test_nothing_has_begun(tmp_path: Path) -> None:
     assert isinstance(gateway.transport, UpstreamClient)
     assert gateway.transport.connections_opened == 0
     assert isinstance(gateway.clock, SystemClock)
+
+
+def test_urls_are_built_as_of_any_rule() -> None:
+    urls = Map([LazyRule("/calls/<call_id>", endpoint="call"), LazyRule("/", endpoint="start")]).bind("host")
+    for _ in range(2):  # compiled by the first one
+        assert urls.build("call", {"call_id": "a b/c", "key": "1"}) == "/calls/a%20b%2Fc?key=1"
+        assert urls.build("call", {"call_id": "d", "key": "2"}, append_unknown=False) == "/calls/d"
+        assert urls.build("start") == "/"
 
 
 def test_two_gateways_share_nothing(tmp_path: Path) -> None:
