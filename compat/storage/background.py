@@ -163,7 +163,7 @@ class BackgroundWriter(abc.ABC, Generic[T]):
         """Write what is left, also to a store that has just failed, and close it; further calls do nothing."""
         self._failed_s = None
         self.flush()
-        while self._queue and self._failed_s is None:  # added meanwhile
+        while self._queue and self._failed_s is None and not self._is_closed:  # added meanwhile
             self.flush()
         with self._background.lock:
             self._is_closed = True

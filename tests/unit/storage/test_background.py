@@ -91,5 +91,7 @@ def test_nothing_is_left_behind_where_it_is_closed() -> None:
     letters = Letters(2, meanwhile=["late", "later"])
     letters.add("a")
     letters.close()
-    letters.close()
     assert (letters.batches, letters.queued) == ([["a"], ["late"], ["later"]], 0)
+    letters.add("too late")
+    letters.close()
+    assert letters.queued == 1
