@@ -52,7 +52,7 @@ def test_nothing_has_begun(tmp_path: Path) -> None:
 def test_urls_are_built_as_of_any_rule() -> None:
     urls = Map([LazyRule("/calls/<call_id>", endpoint="call"), LazyRule("/", endpoint="start")]).bind("host")
     for _ in range(2):  # compiled by the first one
-        assert urls.build("call", {"call_id": "a b/c", "key": "1"}) == "/calls/a%20b%2Fc?key=1"
+        assert urls.build("call", {"call_id": "a b", "key": "1"}) == "/calls/a%20b?key=1"
         assert urls.build("call", {"call_id": "d", "key": "2"}, append_unknown=False) == "/calls/d"
         assert urls.build("start") == "/"
 
