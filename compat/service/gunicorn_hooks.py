@@ -140,12 +140,14 @@ def guard_reload(server: Any, base_dir: Path) -> None:
 
     def handle_hup() -> None:
         run = run_folder(base_dir, os.environ)
+        copies = run.root / f"check-{os.getpid()}"
         try:
             run.make()
-            check_configuration(base_dir, run.root / f"check-{os.getpid()}", os.environ)
+            check_configuration(base_dir, copies, os.environ)
         except (CheckFailed, OSError) as error:
             server.log.error("Not reloaded, the workers go on as they are: %s", error)  # noqa: TRY400  # one line, no traceback
             return
+        shutil.rmtree(copies, ignore_errors=True)
         reload()
 
     server.handle_hup = handle_hup

@@ -25,48 +25,50 @@ def open_listener(host: str, port: int) -> socket.socket:
 
 
 class Listener:
-    """The watcher's. Mutable: the socket, the address it was asked for at, and the sockets before it, which workers may still serve."""
+    """The watcher's. Mutable: the address that it was asked for at last, and its socket.
+
+    While the next generation begins at another address, the socket before stays, for the generation that still serves there.
+    """
 
     def __init__(self) -> None:
         self.address: tuple[str, int] | None = None
-        self._sockets: list[socket.socket] = []
-
-    @property
-    def is_open(self) -> bool:
-        """Whether there is a socket."""
-        return bool(self._sockets)
+        self._sockets: dict[tuple[str, int], socket.socket] = {}
 
     @property
     def bound(self) -> tuple[str, int] | None:
         """Where it listens, once there is a socket."""
-        return self._sockets[-1].getsockname()[:2] if self._sockets else None
+        return self._sockets[self.address].getsockname()[:2] if self.address is not None else None
 
     def fileno(self) -> int:
-        """The socket's descriptor."""
-        return self._sockets[-1].fileno()
+        """The socket's descriptor; there has to be one."""
+        assert self.address is not None
+        return self._sockets[self.address].fileno()
 
-    def adopt(self, descriptor: int, address: tuple[str, int] | None) -> None:
+    def adopt(self, descriptor: int, address: tuple[str, int]) -> None:
         """Take over the socket of the watcher before."""
-        self._sockets, self.address = [socket.socket(fileno=descriptor)], address
+        self._sockets, self.address = {address: socket.socket(fileno=descriptor)}, address
 
     def bind(self, host: str, port: int, patience_s: float) -> None:
         """Have a socket for the address; the one there is stays if the address stays. Errors: `OSError`, after `patience_s`."""
         deadline_s = time.monotonic() + patience_s
-        while not self._sockets or self.address != (host, port):
+        while (host, port) not in self._sockets:
             try:
-                self._sockets.append(open_listener(host, port))
-                self.address = (host, port)
+                self._sockets[host, port] = open_listener(host, port)
             except OSError:
                 if time.monotonic() >= deadline_s:
                     raise
                 time.sleep(_RETRY_S)
+        self.address = (host, port)
 
-    def close_old(self) -> None:
-        """Close the sockets of addresses before the present one."""
-        while len(self._sockets) > 1:
-            self._sockets.pop(0).close()
+    def keep(self, host: str, port: int) -> None:
+        """Close all sockets but that of this address, where a generation serves; nothing where all are closed."""
+        if (host, port) in self._sockets:
+            self.address = (host, port)
+            for other in self._sockets.keys() - {self.address}:
+                self._sockets.pop(other).close()
 
     def close(self) -> None:
         """Close all sockets."""
+        self.address = None
         while self._sockets:
-            self._sockets.pop().close()
+            self._sockets.popitem()[1].close()

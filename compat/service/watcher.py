@@ -125,9 +125,9 @@ class Watcher:
                 self._facts[generation.configuration] = generation.facts
         latest = max([service.latest, *self._generations])
         current = [one.number for one in self._generations.values() if one.state == "serving"]
-        if self._order.adopt is not None:
+        if self._order.adopt is not None and service.address is not None:
             self._listener.adopt(self._order.adopt, service.address)
-        is_served = bool(current) and self._listener.is_open
+        is_served = bool(current) and self._listener.address is not None
         number = max(current) if is_served else None
         good = self._generations[number].configuration if number is not None else None
         self._history = do.History(latest=latest, current=number, good=good, serves_since_s=time.monotonic() if is_served else None)
@@ -171,6 +171,9 @@ class Watcher:
             case do.Tell(fault):
                 took_s = max(round(time.time() - self._operation.since_s, 2), 0.0)
                 self._operation = msgspec.structs.replace(self._operation, is_done=True, fault=fault, took_s=took_s)
+                if fault and self._history.good is not None:
+                    good = self._facts[self._history.good]
+                    self._listener.keep(good.host, good.port)
                 self._say(f"failed: {fault}" if fault else "all workers serve")
             case do.Pause(delay_s):
                 self._rest_until_s = time.monotonic() + delay_s
@@ -197,7 +200,7 @@ class Watcher:
 
         Generations of a watcher that was killed together with the means to take its socket over have to release it first.
         """
-        orphans = [] if self._listener.is_open else list(self._generations.values())
+        orphans = [] if self._listener.address is not None else list(self._generations.values())
         self._retire(orphans)
         try:
             self._listener.bind(host, port, BIND_S if orphans else 0.0)
@@ -304,7 +307,7 @@ class Watcher:
             if len(ready) >= generation.facts.workers:
                 generation.state = "serving"
                 self._events.append(partial(do.serves, number=generation.number, now_s=time.monotonic()))
-                self._listener.close_old()
+                self._listener.keep(generation.facts.host, generation.facts.port)
             elif time.monotonic() - generation.begun_s > READY_S:
                 self._events.append(partial(do.overdue, number=generation.number))
 

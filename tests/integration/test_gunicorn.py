@@ -190,6 +190,7 @@ def test_a_reload_by_sighup_keeps_streams_and_refuses_a_broken_configuration(fol
             folder.configure(good)
             started.process.send_signal(signal.SIGHUP)
             rows = until(lambda: _generations(started.root, 2), "the new worker is told beside the old one")
+            assert not list(folder.run_folder.root.glob("check-*")), "copies of the configuration, which may hold keys, are left"
             assert [(row["generation"], row["state"], row["in_flight"]) for row in rows] == [(0, "retiring", 5), (1, "serving", 0)]
             upstream_answers.gate.set()
             for stream in streams:

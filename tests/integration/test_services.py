@@ -180,6 +180,24 @@ def test_a_new_port_is_taken_without_a_gap_and_the_service_log_is_made_again(up:
     assert (up.folder / "logs/service.log").exists()
 
 
+def test_a_new_port_whose_workers_fail_leaves_the_service_at_the_one_before(up: ServiceFolder, upstream: FakeUpstream) -> None:
+    config, program = up.folder / "config.toml", up.folder / "app.py"
+    good, app, root = config.read_text(), program.read_text(), up.root
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    up.configure(behind(upstream, "workers = 1").replace("port = 0", f"port = {port}"))
+    program.write_text("import no_such_module\n")
+    report = up.do("reload", code=5)
+    assert "no_such_module" in report["detail"]
+    assert report["url"] == root
+    assert not report["health"].startswith("does not answer")
+    assert _refuses(port), "nobody would take what comes there"
+    program.write_text(app)
+    up.configure(good)
+    report = up.do("reload")
+    assert (report["outcome"], report["url"]) == ("reloaded", root)
+
+
 def test_a_python_without_the_packages_finds_the_one_in_dot_venv(folder: ServiceFolder) -> None:
     bare = Path(sys.base_prefix) / "bin" / "python3"
     done = folder.command("status", "--json", python=str(bare), PYTHONPATH="")

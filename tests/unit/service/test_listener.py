@@ -59,7 +59,7 @@ def free_port() -> int:
 
 
 def test_a_listener_keeps_its_socket_while_its_address_stays(listener: Listener) -> None:
-    assert (listener.is_open, listener.bound) == (False, None)
+    assert (listener.address, listener.bound) == (None, None)
     listener.bind("127.0.0.1", 0, 0.0)
     bound = listener.bound
     listener.bind("127.0.0.1", 0, 0.0)
@@ -67,16 +67,21 @@ def test_a_listener_keeps_its_socket_while_its_address_stays(listener: Listener)
     assert listener.address == ("127.0.0.1", 0)
 
 
-def test_the_socket_before_is_open_until_it_is_told_to_close(listener: Listener) -> None:
+@pytest.mark.parametrize("is_good", [True, False], ids=["the next one serves", "the next one fails"])
+def test_the_socket_before_is_open_until_it_is_known_which_one_counts(listener: Listener, is_good: bool) -> None:
     first, second = ("127.0.0.1", free_port()), ("127.0.0.1", free_port())
     listener.bind(*first, 0.0)
     listener.bind(*second, 0.0)
     assert listener.bound == second
     assert is_served(first)
-    listener.close_old()
-    assert (is_served(first), is_served(second)) == (False, True)
+    kept, other = (second, first) if is_good else (first, second)
+    listener.keep(*kept)
+    assert listener.bound == listener.address == kept
+    assert (is_served(kept), is_served(other)) == (True, False)
+    listener.bind(*other, 0.0)
     listener.close()
-    assert not is_served(second)
+    listener.keep(*kept)
+    assert (listener.address, listener.bound, is_served(kept)) == (None, None, False)
 
 
 def test_an_address_that_is_taken_for_longer_than_one_waits_leaves_what_there_is(listener: Listener) -> None:
