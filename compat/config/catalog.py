@@ -225,19 +225,25 @@ class Catalog:
 
 
 def load_catalog(overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Catalog:
-    """The packaged catalog with the fields of `overrides` (model id -> fields of `Model`) laid over it.
-
-    A model may name `like`, a family whose fields it starts from. `msgspec.ValidationError` names a wrong field.
-    """
+    """The packaged catalog with the fields of `overrides` (model id -> fields of `Model`) laid over it. Errors: as `model_with`."""
     file = _packaged()
-    models: dict[str, Model] = {}
-    rows = {name: dict(row) for name, row in file.models.items()}
-    for name, row in (overrides or {}).items():
-        rows[name] = {**merge(rows.get(name, {}), row), "source": "configuration"}
-    for name, row in rows.items():
-        models[name] = msgspec.convert({"id": name, "display_name": name, **_whole(file, row)}, Model)
+    models = {name: _model(file, name, row) for name, row in file.models.items()}
+    models |= {name: model_with(name, facts) for name, facts in (overrides or {}).items()}
     families = {pattern: msgspec.convert({"id": pattern, **_whole(file, row)}, Model) for pattern, row in file.families.items()}
     return Catalog(models, file.aliases, families)
+
+
+def model_with(name: str, facts: Mapping[str, Any]) -> Model:
+    """The packaged model of that name, or a new one, with fields overridden.
+
+    It may name `like`, a family whose fields it starts from. `msgspec.ValidationError` names a wrong field.
+    """
+    file = _packaged()
+    return _model(file, name, {**merge(file.models.get(name, {}), facts), "source": "configuration"})
+
+
+def _model(file: _CatalogFile, name: str, row: Mapping[str, Any]) -> Model:
+    return msgspec.convert({"id": name, "display_name": name, **_whole(file, row)}, Model)
 
 
 @functools.cache

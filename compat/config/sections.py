@@ -11,8 +11,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
-Seconds = Annotated[float, msgspec.Meta(ge=0)]
-PositiveSeconds = Annotated[float, msgspec.Meta(gt=0)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+PositiveSeconds = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
+"""Not `inf`, which not everybody who is given a time can wait for."""
+Count = Annotated[int, msgspec.Meta(ge=0)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Dollars = Annotated[float, msgspec.Meta(ge=0)]
 _HASH, _WEB_ADDRESS = "^sha256:[0-9a-f]{64}$", "^(https?://[^/?#]+.*)?$"
@@ -112,7 +114,7 @@ class RetrySettings(Section, frozen=True):
     attempts: Positive = 6
     tries_per_deployment: Positive = 2
     budget_percent: Annotated[float, msgspec.Meta(ge=0, le=100)] = 100.0
-    budget_calls: Annotated[int, msgspec.Meta(ge=0)] = 10
+    budget_calls: Count = 10
     first_wait_s: PositiveSeconds = 0.25
     max_wait_s: PositiveSeconds = 8.0
     max_retry_after_s: PositiveSeconds = 30.0
@@ -182,7 +184,7 @@ class RescueSettings(Section, frozen=True):
 
     enabled: bool = True
     times: Positive = 4
-    hold_tool_calls_bytes: Annotated[int, msgspec.Meta(ge=0)] = 16 * 1024
+    hold_tool_calls_bytes: Count = 16 * 1024
 
 
 class DiscoverySettings(Section, frozen=True):
@@ -205,7 +207,7 @@ class LogSettings(Section, frozen=True):
     file: str = "logs/openai_compat.log"
     level: Literal["debug", "info", "warning", "error"] = "info"
     max_bytes: Positive = 20 * 1024 * 1024
-    backups: Annotated[int, msgspec.Meta(ge=0)] = 5
+    backups: Count = 5
     terminal: bool = True
     prompts: bool = False
 
@@ -250,7 +252,7 @@ class EmbeddedSettings(Section, frozen=True):
     model: str = "auto"
     context_tokens: Positive = 8192
     parallel: Positive = 4
-    threads: Annotated[int, msgspec.Meta(ge=0)] = 0
+    threads: Count = 0
     cache_dir: str = ""
     max_prompt_s: PositiveSeconds = 60.0
 
@@ -328,10 +330,10 @@ class LimitSettings(Section, frozen=True):
 
     client: str = ""
     model: str = ""
-    clients: dict[str, str] = msgspec.field(default_factory=dict)
-    models: dict[str, str] = msgspec.field(default_factory=dict)
+    clients: dict[str, str] = {}
+    models: dict[str, str] = {}
     budget: BudgetSettings = BudgetSettings()
-    budgets: dict[str, BudgetSettings] = msgspec.field(default_factory=dict)
+    budgets: dict[str, BudgetSettings] = {}
 
 
 class UsageSettings(Section, frozen=True):
@@ -343,7 +345,7 @@ class UsageSettings(Section, frozen=True):
     enabled: bool = True
     path: str = "data/usage.sqlite"
     keep_days: Positive = 90
-    max_mb: Annotated[int, msgspec.Meta(ge=1)] = 256
+    max_mb: Positive = 256
 
 
 class SearchSettings(Section, frozen=True):
@@ -376,13 +378,13 @@ class ConfigurationFile(Section, frozen=True):
 
     server: ServerSettings = ServerSettings()
     timeouts: TimeoutSettings = TimeoutSettings()
-    upstreams: dict[str, UpstreamSettings] = msgspec.field(default_factory=dict)
-    models: dict[str, ModelSettings] = msgspec.field(default_factory=dict)
+    upstreams: dict[str, UpstreamSettings] = {}
+    models: dict[str, ModelSettings] = {}
     retry: RetrySettings = RetrySettings()
     discovery: DiscoverySettings = DiscoverySettings()
     log: LogSettings = LogSettings()
-    keys: dict[str, KeySettings] = msgspec.field(default_factory=dict)
-    groups: dict[str, GroupSettings] = msgspec.field(default_factory=dict)
+    keys: dict[str, KeySettings] = {}
+    groups: dict[str, GroupSettings] = {}
     embedded: EmbeddedSettings = EmbeddedSettings()
     vault: VaultSettings = VaultSettings()
     responses: ResponsesSettings = ResponsesSettings()

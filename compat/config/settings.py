@@ -23,7 +23,7 @@ from typing import Any
 
 import msgspec
 
-from compat.config.catalog import Model, load_catalog, merge
+from compat.config.catalog import Model, merge, model_with
 from compat.config.sections import PATTERNS, ConfigurationFile, ModelSettings, ServerSettings, TimeoutSettings, UpstreamSettings
 
 
@@ -201,7 +201,7 @@ def _check_model(name: str, row: ModelSettings, where: str) -> None:
             raise SettingsError(f"{where}: key 'models.{name}.route': '{target}' must be written upstream/model.")
     if row.facts:
         try:
-            load_catalog({name: row.facts})
+            model_with(name, row.facts)
         except msgspec.ValidationError as error:
             own = {key: value for key, value in row.facts.items() if key != "like"}
             raise SettingsError(f"{where}: {_explain(error, own, Model, 'models', name, 'facts')}") from error

@@ -1,8 +1,4 @@
-"""The model list of an upstream, off the hot path, by requests.
-
-requests makes the request; the pool of the calls carries it. So a list is asked for through the same proxy, with trust in the same
-authorities, within the same bounds and with the same errors as a call, and its time-out is for the whole of it.
-"""
+"""The model list of an upstream, off the hot path."""
 
 from __future__ import annotations
 
@@ -13,8 +9,8 @@ import requests
 
 from compat.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
 from compat.protocols.upstream_errors import refusal_of
-from compat.upstream.carrier import Carrier
 from compat.upstream.client import Upstream, request_headers
+from compat.upstream.fetch import fetch
 from compat.upstream.listing import Listing, read_listing
 
 
@@ -22,14 +18,9 @@ def list_models(upstream: Upstream, timeout_s: float) -> Listing:
     """What `upstream` lists. Errors: any `GatewayError`; a refused key is an `UpstreamKeyRefused`."""
     url = upstream.base_url + upstream.kind.paths["models"]
     headers = request_headers(upstream, upstream.keys[0] if upstream.keys else None)
-    carrier = Carrier(upstream.ca_file, timeout_s)
     try:
-        with requests.Session() as session:
-            session.trust_env = False  # an entry of ~/.netrc would take the place of the key
-            session.mount("http://", carrier)
-            session.mount("https://", carrier)
-            answer = session.get(url, headers=headers, allow_redirects=False)
-    except (UpstreamTimeout, TimeoutError) as error:
+        head, body = fetch(url, timeout_s=timeout_s, headers=headers, ca_file=upstream.ca_file)
+    except UpstreamTimeout as error:
         raise UpstreamTimeout(f"{upstream.name} did not list its models within {timeout_s:g} s.") from error
     except UpstreamUnreachable as error:
         raise UpstreamUnreachable(f"{upstream.name} can't be reached at {upstream.base_url}: {error.message}") from error
@@ -37,12 +28,11 @@ def list_models(upstream: Upstream, timeout_s: float) -> Listing:
         raise UpstreamBroken(f"{upstream.name} did not list its models: {error.message}") from error
     except (requests.RequestException, ValueError) as error:  # it could not be written down; what they say may quote the key
         raise UpstreamUnreachable(f"{upstream.name} can't be called at {upstream.base_url}: {type(error).__name__}.") from None
-    if answer.status_code != 200:
-        told = {name.lower(): value for name, value in answer.headers.items()}
-        refusal = refusal_of(answer.status_code, told, answer.content, upstream.name)
+    if head.status != 200:
+        refusal = refusal_of(head.status, head.headers, body, upstream.name)
         upstream.explain(refusal)
         raise refusal
-    return _listing(upstream, answer.content)
+    return _listing(upstream, body)
 
 
 def _listing(upstream: Upstream, body: bytes) -> Listing:

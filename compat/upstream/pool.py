@@ -146,7 +146,7 @@ class ConnectionPool:
     def _connect(self) -> Connection:
         origin = self._origin
         try:
-            sock = self._connected(self._clock() + self._connect_s)
+            sock = self._connected(countdown(self._connect_s, self._clock))
         except socket.gaierror as error:
             raise UpstreamUnreachable(f"The host {self._address()[0]} can't be resolved: {error.strerror}.") from error
         except TimeoutError as error:
@@ -162,15 +162,8 @@ class ConnectionPool:
         self.opened += 1
         return Connection(sock)
 
-    def _connected(self, deadline_s: float) -> socket.socket | TlsSocket:
+    def _connected(self, left_s: Callable[[], float]) -> socket.socket | TlsSocket:
         """A socket that reaches the origin, through the proxy and over TLS where it must."""
-
-        def left_s() -> float:
-            left = deadline_s - self._clock()
-            if left <= 0:
-                raise TimeoutError("the time to connect is over")
-            return left
-
         origin = self._origin
         sock = self._connect_to(self._address(), timeout=left_s())
         try:
@@ -193,6 +186,19 @@ class ConnectionPool:
         """Where the socket goes."""
         origin = self._origin
         return address_of(origin.proxy, origin.scheme) if origin.proxy else (origin.host, origin.port)
+
+
+def countdown(bound_s: float, clock: Callable[[], float] = time.monotonic) -> Callable[[], float]:
+    """From now on, the seconds that are left of `bound_s`, asked for by a call; it raises `TimeoutError` when there are none."""
+    deadline_s = clock() + bound_s
+
+    def left_s() -> float:
+        left = deadline_s - clock()
+        if left <= 0:
+            raise TimeoutError("the time is over")
+        return left
+
+    return left_s
 
 
 def request_target(origin: Origin, path: str) -> str:

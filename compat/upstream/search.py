@@ -14,8 +14,10 @@ import requests
 from compat.config.sections import SearchSettings
 from compat.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
 from compat.protocols.events import Result
-from compat.upstream.carrier import Carrier
+from compat.upstream.client import USER_AGENT
+from compat.upstream.fetch import fetch
 
+_HEADERS = {"user-agent": USER_AGENT, "accept": "application/json", "accept-encoding": "identity"}
 _MAX_TITLE = 500
 _MAX_TEXT = 2000
 _MAX_URL = 2000
@@ -30,24 +32,16 @@ class SearchEndpoint:
     def __call__(self, query: str) -> Sequence[Result]:
         """The pages for a query, the best first. Errors: `UpstreamTimeout`, `UpstreamUnreachable`, `UpstreamBroken`."""
         settings = self._settings
-        carrier = Carrier("", settings.timeout_s)
         try:
-            with requests.Session() as session:
-                session.trust_env = False
-                session.mount("http://", carrier)
-                session.mount("https://", carrier)
-                answer = session.get(settings.url, params={"q": query, "format": "json"}, allow_redirects=False)
-        except (UpstreamTimeout, TimeoutError) as error:
+            head, body = fetch(settings.url, timeout_s=settings.timeout_s, headers=_HEADERS, query={"q": query, "format": "json"})
+        except UpstreamTimeout as error:
             raise UpstreamTimeout(f"The search endpoint did not answer within {settings.timeout_s:g} s.") from error
         except (requests.RequestException, ValueError) as error:
             raise UpstreamUnreachable(f"The search endpoint can't be called: {type(error).__name__}.") from None
-        if answer.status_code != 200:
-            raise UpstreamBroken(f"The search endpoint answered with status {answer.status_code}.{_hint(answer.status_code)}")
-        return tuple(_results(answer.content))[: settings.max_results]
-
-
-def _hint(status: int) -> str:
-    return " SearXNG needs 'json' among 'search.formats' of its settings." if status == 403 else ""
+        if head.status != 200:
+            hint = " SearXNG needs 'json' among 'search.formats' of its settings." if head.status == 403 else ""
+            raise UpstreamBroken(f"The search endpoint answered with status {head.status}.{hint}")
+        return tuple(_results(body))[: settings.max_results]
 
 
 def _results(body: bytes) -> Iterator[Result]:

@@ -35,6 +35,7 @@ REFUSED: list[tuple[str, str]] = [
     ("[server]\nport = -1", "key 'server.port': Expected `int` >= 0."),
     ("[server]\nmax_body_bytes = 0", "key 'server.max_body_bytes': Expected `int` >= 1."),
     ("[server]\nheartbeat_s = 0", "key 'server.heartbeat_s': Expected `float` > 0.0."),
+    ("[server]\ndrain_s = inf", "key 'server.drain_s': Expected `float` <= 1000000000.0."),
     ("[server]\nshutdown_s = nan", "key 'server.shutdown_s': Expected `float` >= 0.0."),
     ('[server]\nallowed_hosts = ["a", 5]', "key 'server.allowed_hosts.1': Expected `str`, got `int`."),
     ("server = 5", "key 'server': Expected `object`, got `int`."),
