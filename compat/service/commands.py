@@ -44,6 +44,7 @@ _HEALTHY_S = 10.0
 _LOCK_S = 90.0
 _OPERATION_S = 120.0
 _STOP_MARGIN_S = 15.0
+_REVIVED_S = 4.0
 _SHOWN_LINES = 12
 
 
@@ -113,7 +114,15 @@ class Services:
         if not _within(_LOCK_S, lock.acquire):
             return Report(command, "another command is running: wait until it has ended", EXIT_BUSY)
         try:
-            report = {"start": self._start, "stop": self._stop, "reload": self._reload}.get(command, self._restart)(report)
+            match command:
+                case "start":
+                    report = self._start(report)
+                case "stop":
+                    report = self._stop(report)
+                case "reload":
+                    report = self._change(report, signal.SIGHUP, "reloaded")
+                case _:
+                    report = self._change(report, signal.SIGUSR2, "restarted")
         finally:
             lock.release()
         report.took_s = round(time.monotonic() - begun_s, 2)
@@ -125,14 +134,8 @@ class Services:
             return self._status(report)
         return self._start_watcher(report)
 
-    def _restart(self, report: Report) -> Report:
-        return self._change(report, signal.SIGUSR2, "restarted")
-
-    def _reload(self, report: Report) -> Report:
-        return self._change(report, signal.SIGHUP, "reloaded")
-
     def _stop(self, report: Report) -> Report:
-        service, watcher = self._run.read_service(), self._watcher()
+        watcher, service = self._watcher_to_ask(), self._run.read_service()
         left = self._left_over(service)
         if watcher is None and not left:
             report.outcome = "was down"
@@ -152,10 +155,7 @@ class Services:
         return report
 
     def _change(self, report: Report, number: int, done: str) -> Report:
-        service = self._run.read_service()
-        if (service.mode, service.state) == ("background", "running") and self._left_over(service):
-            _within(4.0, lambda: self._watcher() is not None)  # where it is gone, a worker is about to start a new one
-        watcher = self._watcher()
+        watcher = self._watcher_to_ask()
         if watcher is None:
             return self._start_watcher(report)
         wish = Wish(secrets.token_hex(8), dict(os.environ))
@@ -227,6 +227,13 @@ class Services:
         known = self._run.read_service().watcher
         return known if is_of_the_service(known) else None
 
+    def _watcher_to_ask(self) -> Identity | None:
+        """The watcher; where one in the background is gone, a worker is about to start the next one, which is waited for."""
+        service = self._run.read_service()
+        if (service.mode, service.state) == ("background", "running") and self._left_over(service):
+            _within(_REVIVED_S, lambda: self._watcher() is not None)
+        return self._watcher()
+
     def _left_over(self, service: Service) -> list[Identity]:
         """What runs of the generations: masters, and workers with or without one."""
         masters = [row.identity for row in service.generations]
@@ -280,15 +287,15 @@ def _watch(base_dir: Path, run: RunFolder, arguments: argparse.Namespace) -> int
     """Be the watcher."""
     import setproctitle
 
-    from compat.service.watcher import Order, Watcher
+    from compat.service.watcher import Watcher
 
     lock = FileLock(run.watcher_lock)
     if not _within(2.0, lock.acquire):
         sys.stderr.write("openai-compat: another watcher is running in this folder: end it by `restart_services.py stop` first.\n")
         return EXIT_FAILED
     setproctitle.setproctitle("openai_compat: watcher")
-
-    return Watcher(Order(base_dir, run, arguments.background, arguments.adopt, arguments.request), dict(os.environ)).run()
+    watcher = Watcher(base_dir, run, dict(os.environ), is_background=arguments.background, request=arguments.request)
+    return watcher.run(arguments.adopt)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -27,11 +27,10 @@ def ask_health(url: str, key: str = "") -> Health:
         answer = connection.getresponse()
         report = json.loads(answer.read(1_000_000))
         status = str(report["status"])
-        faults = [f"{row['name']}: {row['detail']}" for row in report.get("upstreams", ()) if row.get("state") == "failing"]
-        faults = [str(cause) for cause in report.get("causes", ())] or faults  # workers of before a reload report upstreams only
+        causes = [str(cause) for cause in report.get("causes", ())]
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
         return Health(False, f"does not answer ({type(error).__name__})" if url else "no address yet")
     finally:
         connection.close()
-    words = "".join(character if character.isprintable() else "?" for character in ", ".join([status, *faults]))
+    words = "".join(character if character.isprintable() else "?" for character in ", ".join([status, *causes]))
     return Health(status in {"ok", "degraded"}, words)

@@ -48,7 +48,7 @@ NAMES = ("openai_compat", "restart_services.py")
 
 _OURS = re.compile(
     r"openai_compat: (watcher|engine|engine keeper)( .*)?|gunicorn: (master|worker) \[openai_compat\]"
-    r"|.+ -m gunicorn -c .*gunicorn\.conf\.py app:app|.+ -m compat\.(?:engine\.keeper|process\.service_keeper)"
+    r"|.+ -m gunicorn -c .*gunicorn\.conf\.py app:app|.+ -m compat\.engine\.keeper"
     r"|\S+ .*restart_services\.py run( .*)?",
     re.DOTALL,
 )

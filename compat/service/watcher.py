@@ -21,7 +21,6 @@ import socket
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,23 +56,13 @@ _BUSY_S, _IDLE_S = 0.05, 1.0
 _SHOWN_LINES, _SEARCHED_LINES = 12, 400
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """How a watcher is started: `adopt` is the descriptor of a listening socket that is taken over, `request` who waits for the outcome."""
-
-    base_dir: Path
-    run: RunFolder
-    is_background: bool
-    adopt: int | None = None
-    request: str = ""
-
-
 class Watcher:
-    """Mutable: everything but the order."""
+    """`request` is who waits for the outcome of the start. Mutable: all but the places."""
 
-    def __init__(self, order: Order, environment: dict[str, str]) -> None:
-        self._order = order
-        self._run = order.run
+    def __init__(self, base_dir: Path, run: RunFolder, environment: dict[str, str], *, is_background: bool, request: str = "") -> None:
+        self._base_dir = base_dir
+        self._run = run
+        self._is_background = is_background
         self._environment = environment
         self._identity = identity_of(os.getpid())
         self._history = do.History()
@@ -82,18 +71,18 @@ class Watcher:
         self._facts: dict[int, Facts] = {}
         self._exits: dict[int, int] = {}
         self._listener = Listener()
-        self._operation = Operation(order.request, since_s=time.time())
-        self._asked_id = order.request
+        self._operation = Operation(request, since_s=time.time())
+        self._asked_id = request
         self._rest_until_s: float | None = None
         self._stop_until_s = 0.0
         self._told: Any = None
         self._woken, self._wake = socket.socketpair()
         self._since_s = time.time()
 
-    def run(self) -> int:
-        """Watch until asked to stop; the exit code."""
+    def run(self, adopted: int | None = None) -> int:
+        """Watch until asked to stop; the exit code. `adopted` is the descriptor of a listening socket that is taken over."""
         self._listen_to_signals()
-        self._take_over()
+        self._take_over(adopted)
         while True:
             while self._events:
                 self._history, actions = do.decide(self._history, self._events.popleft())
@@ -114,7 +103,7 @@ class Watcher:
         for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, lambda _number, _frame: None)
 
-    def _take_over(self) -> None:
+    def _take_over(self, adopted: int | None) -> None:
         """Go on with the generations of the watcher before this one, or start afresh."""
         service = self._run.read_service()
         if swept := sweep(self._run):
@@ -125,14 +114,14 @@ class Watcher:
                 self._facts[generation.configuration] = generation.facts
         latest = max([service.latest, *self._generations])
         current = [one.number for one in self._generations.values() if one.state == "serving"]
-        if self._order.adopt is not None and service.address is not None:
-            self._listener.adopt(self._order.adopt, service.address)
+        if adopted is not None and service.address is not None:
+            self._listener.adopt(adopted, service.address)
         is_served = bool(current) and self._listener.address is not None
         number = max(current) if is_served else None
         good = self._generations[number].configuration if number is not None else None
         self._history = do.History(latest=latest, current=number, good=good, serves_since_s=time.monotonic() if is_served else None)
         self._retire(one for one in self._generations.values() if one.state != "serving")
-        if not is_served or self._order.request:
+        if not is_served or self._asked_id:
             self._events.append(partial(do.asked, kind="reload" if is_served else "start"))
         else:
             self._say(f"took over generation {number}")
@@ -187,7 +176,7 @@ class Watcher:
         self._operation = Operation(self._asked_id, since_s=time.time())
         self._asked_id = ""
         try:
-            facts = check_configuration(self._order.base_dir, self._run.generation(number), self._environment)
+            facts = check_configuration(self._base_dir, self._run.generation(number), self._environment)
             self._bind(facts.host, facts.port)
         except CheckFailed as error:
             self._events.append(partial(do.refused, reason=str(error)))
@@ -213,7 +202,7 @@ class Watcher:
         facts, listener = self._facts[configuration], self._listener.fileno()
         environment = generation_environment(self._environment, self._run.generation(configuration), number, listener, facts.workers)
         try:
-            identity, since = spawn_generation(self._order.base_dir, environment, listener, is_background=self._order.is_background)
+            identity, since = spawn_generation(self._base_dir, environment, listener, is_background=self._is_background)
         except OSError as error:
             reason = f"gunicorn could not be started: {error.strerror}"
             self._events.append(partial(do.ended, number=number, reason=reason, now_s=time.monotonic()))
@@ -256,8 +245,8 @@ class Watcher:
         self._say("becoming the watcher of the present code")
         descriptor = self._listener.fileno()
         os.set_inheritable(descriptor, True)
-        mode = ["--background"] if self._order.is_background else []
-        program = [sys.executable, str(self._order.base_dir / "restart_services.py"), "run", *mode]
+        mode = ["--background"] if self._is_background else []
+        program = [sys.executable, str(self._base_dir / "restart_services.py"), "run", *mode]
         adopting = ["--adopt", str(descriptor), "--request", self._asked_id or "-"]
         os.execve(sys.executable, [*program, *adopting], os.environ)  # noqa: S606  # this very program
 
@@ -335,7 +324,7 @@ class Watcher:
             return words
         if time.monotonic() - generation.begun_s > READY_S:
             words = f"its workers did not serve within {READY_S:g} s"
-        said = last_lines(service_log(self._order.base_dir), _SEARCHED_LINES, generation.log_since) if self._order.is_background else []
+        said = last_lines(service_log(self._base_dir), _SEARCHED_LINES, generation.log_since) if self._is_background else []
         ours = list(dict.fromkeys(line for line in said if line.startswith("openai-compat: ")))
         return "\n".join([words, *(ours or said[-_SHOWN_LINES:])])
 
@@ -353,7 +342,7 @@ class Watcher:
     def _publish(self, state: str = "") -> None:
         service = Service(
             watcher=self._identity,
-            mode="background" if self._order.is_background else "foreground",
+            mode="background" if self._is_background else "foreground",
             state=state or ("stopping" if self._history.is_stopping else "running"),
             since_s=self._since_s,
             address=self._listener.address,

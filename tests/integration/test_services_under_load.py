@@ -217,6 +217,15 @@ def test_a_stop_in_the_middle_of_a_recovery_is_a_stop(folder: ServiceFolder) -> 
 
 
 @pytest.mark.slow
+def test_a_stop_while_a_worker_starts_the_next_watcher_is_a_stop(folder: ServiceFolder) -> None:
+    """Else that one would find nothing that runs, and start everything again."""
+    send_signal(folder.watcher(), signal.SIGKILL)
+    assert folder.do("stop")["outcome"] == "stopped"
+    service = folder.run_folder.read_service()
+    assert (service.state, is_alive(service.watcher), workers(folder.run_folder)) == ("stopped", False, [])
+
+
+@pytest.mark.slow
 @pytest.mark.embedded
 def test_the_embedded_engine_outlives_restarts_and_comes_back_when_it_is_killed(tmp_path: Path) -> None:
     pytest.importorskip("xllamacpp", reason="the embedded engine has no wheel for this platform")

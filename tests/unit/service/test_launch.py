@@ -151,8 +151,7 @@ def test_health_is_asked_for_with_the_key_of_the_run_folder_so_that_faults_are_t
     class Answering(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             is_admitted = self.headers["authorization"] == "Bearer local"
-            rows = [{"name": "up", "state": "failing", "detail": "wrong key"}]
-            body = json.dumps({"status": "degraded", "upstreams": rows} if is_admitted else {"status": "degraded"}).encode()
+            body = json.dumps({"status": "degraded"} | ({"causes": ["up: wrong key"]} if is_admitted else {})).encode()
             self.send_response(200)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
