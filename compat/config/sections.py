@@ -167,8 +167,7 @@ class AdmissionSettings(Section, frozen=True):
 
 
 class SingleFlightSettings(Section, frozen=True):
-    """`[single_flight]`: whether identical calls share one upstream call, how much of it is kept, how far it may run ahead of its
-    readers."""
+    """`[single_flight]`: whether identical calls share one upstream call, how much of it is kept, how far ahead of its readers it runs."""
 
     enabled: bool = True
     record_bytes: Positive = 1024 * 1024
@@ -188,10 +187,7 @@ class RescueSettings(Section, frozen=True):
 
 
 class DiscoverySettings(Section, frozen=True):
-    """`[discovery]`: whether upstreams are asked for their model lists, and local servers are looked for.
-
-    Local servers are Ollama, LM Studio and llama-server at their usual ports.
-    """
+    """`[discovery]`: whether upstreams are asked for their model lists, and this machine for Ollama, LM Studio and llama-server."""
 
     enabled: bool = True
     interval_s: PositiveSeconds = 3600.0
