@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compat import __version__
 from compat.calls.gateway import Gateway
-from compat.endpoints.health import route_text
+from compat.endpoints.health import named_routes
 from compat.engine.presets import PRESETS
 
 
@@ -13,9 +13,8 @@ def banner(gateway: Gateway, port: int) -> str:
     server = gateway.settings.server
     host = f"[{server.host}]" if ":" in server.host else server.host
     base_url = f"http://{host}:{port}/v1"
-    names = list(dict.fromkeys([*gateway.settings.models, *gateway.catalog.aliases]))
-    width = max(map(len, names))
-    routes = [f"    {name:<{width}}  ->  {route_text(gateway, name)}" for name in names]
+    routes = named_routes(gateway)
+    width = max(map(len, routes))
     are_required = gateway.keys.are_required
     key, shown = ("one of your client keys", "YOUR-CLIENT-KEY") if are_required else ("any value", "sk-dummy-key")
     awaited = gateway.discovery.awaited()
@@ -25,7 +24,7 @@ def banner(gateway: Gateway, port: int) -> str:
         f"  URL      {base_url}",
         f"  API key  {key}",
         f"  Models{provisional if awaited else ''}",
-        *routes,
+        *(f"    {name:<{width}}  ->  {words}" for name, words in routes.items()),
     ]
     if not gateway.router.upstreams:
         lines += [

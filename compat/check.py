@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from compat.accounting.key_store import HASH_MARK, exposed_files, keys_path
 from compat.calls.gateway import Gateway
-from compat.endpoints.health import route_text
+from compat.endpoints.health import named_routes
 from compat.errors import GatewayError
 from compat.routing.discovery import ListModels
 from compat.routing.own_address import OwnAddress
@@ -17,7 +17,7 @@ from compat.serve.open_files import SPARE, WANTED, connection_bound, file_limits
 from compat.service.configuration import find_sources
 from compat.storage.redis_link import redis_client, redis_errors
 from compat.upstream.client import MIN_SECRET_CHARS, Secret
-from compat.writable import RUN_FOLDER, write_fault
+from compat.writable import write_faults
 
 _REDIS_PORT = 6379
 
@@ -102,7 +102,7 @@ def files_text(max_connections: int, soft: int, hard: int) -> str:
 
 
 def _places_can_be_written(places: Mapping[str, Path], say: Callable[[str], None]) -> bool:
-    faults = {name: fault for name, path in places.items() if (fault := write_fault(path, is_file=name != RUN_FOLDER))}
+    faults = write_faults(places)
     for name, path in places.items():
         label = "FAULT " if name in faults else ""
         say(f"writes     {label}{name} {path}" + (f" can't be written: {faults[name]}" if name in faults else ""))
@@ -137,8 +137,8 @@ def _address(url: str) -> str:
 
 def _routes_resolve(gateway: Gateway, say: Callable[[str], None]) -> bool:
     is_good = True
-    for name in dict.fromkeys([*gateway.settings.models, *gateway.catalog.aliases]):
-        say(f"model      {name} -> {route_text(gateway, name)}")
+    for name, words in named_routes(gateway).items():
+        say(f"model      {name} -> {words}")
         try:
             route = gateway.router.resolve(name)
         except GatewayError as error:

@@ -32,6 +32,7 @@ from compat.follow import Place
 from compat.foreground import serve
 from compat.key_commands import KeyOrder, run_keys
 from compat.service.configuration import find_sources, read_configuration
+from compat.service.listener import local_url
 from compat.setup.clients import clients
 from compat.setup.command import ANY_KEY, SetupOrder, gateway_url, run_setup
 from compat.setup.undo import undo
@@ -208,11 +209,10 @@ def setup(line: Line, client: str, url: str | None, key: str, *, prints_only: bo
         return 0 if undo(record, client, print) else EXIT_FAULT
     gateway, environment = line.checked_gateway()
     server = gateway.settings.server
-    host = "127.0.0.1" if server.host in {"0.0.0.0", "::"} else server.host  # noqa: S104  # compared, not bound
     order = SetupOrder(
         client=client,
         command=line.command,
-        base_url=gateway_url(url or f"http://{f'[{host}]' if ':' in host else host}:{server.port}"),
+        base_url=gateway_url(url or local_url(server.host, server.port)),
         key=key,
         prints_only=prints_only,
         proves=not no_proof,

@@ -19,14 +19,17 @@ from typing import Literal
 from compat.calls.gateway import Gateway
 from compat.check import exposed_keys, redis_fault
 from compat.config.settings import is_loopback
-from compat.endpoints.health import route_text
+from compat.endpoints.health import named_routes
 from compat.errors import GatewayError
+from compat.routing.own_address import OwnAddress
 from compat.service.health import ask_health
+from compat.service.listener import local_url
 from compat.setup.clients import clients
 from compat.setup.command import ANY_KEY, gateway_url
 from compat.setup.files import PLACES
 from compat.setup.look import LOOKED_AT, Look, look_of
-from compat.writable import RUN_FOLDER, write_fault
+from compat.upstream.pool import origin_of
+from compat.writable import write_faults
 
 LEAST_FREE_BYTES = 256 * 1024 * 1024
 _SEVERITIES = ("error", "warning", "note")
@@ -58,8 +61,8 @@ class Surroundings:
 def doctor(gateway: Gateway, around: Surroundings, say: Callable[[str], None]) -> bool:
     """Say where each name goes, and everything that is wrong; false when an action is needed."""
     findings = examine(gateway, around)
-    for name in dict.fromkeys([*gateway.settings.models, *gateway.catalog.aliases]):
-        say(f"{name} -> {route_text(gateway, name)}")
+    for name, words in named_routes(gateway).items():
+        say(f"{name} -> {words}")
     for finding in findings:
         say(str(finding))
     is_good = not any(finding.severity == "error" for finding in findings)
@@ -70,6 +73,7 @@ def doctor(gateway: Gateway, around: Surroundings, say: Callable[[str], None]) -
 def examine(gateway: Gateway, around: Surroundings) -> list[Finding]:
     """Everything that is wrong, the worst first. Asks each upstream for its list of models."""
     if gateway.settings.discovery.enabled:
+        gateway.discovery.leave_out(_own(gateway).has)
         gateway.discovery.refresh_local()
         gateway.discovery.refresh_configured()
     found = [finding for part in _PARTS for finding in part(gateway, around)]
@@ -82,6 +86,8 @@ def _keys(gateway: Gateway, around: Surroundings) -> Iterator[Finding]:
 
 
 def _upstreams(gateway: Gateway, _: Surroundings) -> Iterator[Finding]:
+    for fault in _own(gateway).faults(gateway.router.upstreams.values(), gateway.settings):
+        yield Finding("error", fault)
     for upstream, state in gateway.discovery.states.items():
         if state.state == "failing":
             yield Finding("note", f"{upstream} did not list its models: {state.detail}")
@@ -113,11 +119,10 @@ def _search(gateway: Gateway, _: Surroundings) -> Iterator[Finding]:
 
 def _disk(_: Gateway, around: Surroundings) -> Iterator[Finding]:
     low: set[Path] = set()
+    for name, fault in write_faults(around.places).items():
+        words = f"{name}: {around.places[name]} can't be written: {fault}."
+        yield Finding("error", f"{words} Make it writable, or name another place in the configuration.")
     for name, path in around.places.items():
-        if fault := write_fault(path, is_file=name != RUN_FOLDER):
-            yield Finding(
-                "error", f"{name}: {path} can't be written: {fault}. Make it writable, or name another place in the configuration."
-            )
         folder = next(parent for parent in (path, *path.parents) if parent.is_dir())
         with contextlib.suppress(OSError):
             free = shutil.disk_usage(folder).free
@@ -128,23 +133,16 @@ def _disk(_: Gateway, around: Surroundings) -> Iterator[Finding]:
 
 def _port(gateway: Gateway, _: Surroundings) -> Iterator[Finding]:
     """Whether the port is this gateway's to take, or one answers there already."""
-    host, port, there = gateway.settings.server.host, gateway.settings.server.port, _own_host(gateway)
-    if not _somebody_listens(there, port):
-        return
-    health = ask_health(f"http://{f'[{there}]' if ':' in there else there}:{port}")
-    if not health.is_well:
-        yield Finding("error", f"Another program has the port {port} of {host}: stop it, or choose another with --port.")
+    server = gateway.settings.server
+    url = local_url(server.host, server.port)
+    if _somebody_listens(url) and not ask_health(url).is_well:
+        yield Finding("error", f"Another program has the port {server.port} of {server.host}: stop it, or choose another with --port.")
 
 
-def _own_host(gateway: Gateway) -> str:
-    """Where this gateway can be called from this machine."""
-    host = gateway.settings.server.host
-    return "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104  # compared, not bound
-
-
-def _somebody_listens(host: str, port: int) -> bool:
+def _somebody_listens(url: str) -> bool:
+    origin = origin_of(url)
     try:
-        socket.create_connection((host, port), _CONNECT_S).close()
+        socket.create_connection((origin.host, origin.port), _CONNECT_S).close()
     except OSError:
         return False
     return True
@@ -168,7 +166,7 @@ def _clients(gateway: Gateway, around: Surroundings) -> Iterator[Finding]:
             for words in client_faults(gateway, look):
                 yield Finding("warning", f"{title} ({path}) {words}: run `{gateway.settings.command} setup {client}` again.")
     server, command = gateway.settings.server, gateway.settings.command
-    if callers and not _somebody_listens(_own_host(gateway), server.port):
+    if callers and not _somebody_listens(local_url(server.host, server.port)):
         yield Finding(
             "note", f"No gateway listens on port {server.port}, which the settings of {', '.join(callers)} name: start it with `{command}`."
         )
@@ -185,10 +183,9 @@ def client_faults(gateway: Gateway, look: Look) -> Iterator[str]:
         yield f"calls {look.base_url[:100]!r}, which is not an address"
         return
     if not _is_own(gateway, root):
-        where = urllib.parse.urlsplit(root)
-        name, port = where.hostname or "", where.port or {"http": 80, "https": 443}[where.scheme]
-        if is_loopback(name) and not _somebody_listens(name, port):
-            yield f"calls port {port} of this machine, where nobody listens; this gateway has port {gateway.settings.server.port}"
+        origin = origin_of(root)
+        if is_loopback(origin.host) and not _somebody_listens(root):
+            yield f"calls port {origin.port} of this machine, where nobody listens; this gateway has port {gateway.settings.server.port}"
         return
     if look.key is not None and gateway.keys.are_required and not gateway.keys.admits(f"Bearer {look.key}"):
         yield "sends a key that is not accepted" if look.key not in {"", ANY_KEY} else "sends no client key, and one is needed"
@@ -198,12 +195,17 @@ def client_faults(gateway: Gateway, look: Look) -> Iterator[str]:
         yield f"names a model that is not offered, '{unknown[0][:100]}'{more}"
 
 
+def _own(gateway: Gateway) -> OwnAddress:
+    return OwnAddress([(gateway.settings.server.host, gateway.settings.server.port)])
+
+
 def _is_own(gateway: Gateway, url: str) -> bool:
     """Whether a client's address is this gateway's."""
     server = gateway.settings.server
-    hosts = {server.host, "127.0.0.1", "localhost", "[::1]", *server.allowed_hosts}
+    hosts = {"127.0.0.1", "localhost", "::1", *(host.lower() for host in (server.host, *server.allowed_hosts))}
     with contextlib.suppress(ValueError):
-        return gateway_url(url) in {f"http://{host}:{server.port}/v1" for host in hosts}
+        where = urllib.parse.urlsplit(gateway_url(url))
+        return where.hostname in hosts and (where.scheme, where.port or 80, where.path) == ("http", server.port, "/v1")
     return False
 
 

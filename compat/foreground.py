@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -23,7 +24,6 @@ from compat.service.listener import open_listener
 
 _LISTS_S = 1.0
 """How long the banner waits for the upstreams' lists, on which the routes that it shows depend."""
-_TAKEN = {98, 48, 10048}  # EADDRINUSE on Linux, macOS, Windows
 
 
 def serve(gateway: Gateway, place: Place) -> None:
@@ -36,14 +36,11 @@ def serve(gateway: Gateway, place: Place) -> None:
     try:
         listener = open_listener(server_settings.host, server_settings.port)
     except OSError as error:
-        address = f"{server_settings.host}:{server_settings.port}"
-        is_taken = error.errno in _TAKEN
-        hint = (
-            "Another program uses the port: stop it, or choose another with --port."
-            if is_taken
-            else "--host takes an address of this machine."
-        )
-        raise SettingsError(f"can't listen on {address}: {error.strerror}. {hint}") from error
+        is_taken = error.errno == errno.EADDRINUSE
+        hint = "Another program uses the port: stop it, or choose another with --port."
+        if not is_taken:
+            hint = "--host takes an address of this machine."
+        raise SettingsError(f"can't listen on {server_settings.host}:{server_settings.port}: {error.strerror}. {hint}") from error
     port = listener.getsockname()[1]
     own = OwnAddress([listener.getsockname()[:2]])
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 from compat.config.settings import Settings
 from compat.service.state import run_folder
 
-RUN_FOLDER = "run folder"
+_RUN_FOLDER = "run folder"
 _PROBE = b"\0" * 4096
 
 
@@ -25,7 +25,12 @@ def written_places(settings: Settings, base_dir: Path, environment: Mapping[str,
         found["vault"] = base_dir / Path(settings.vault.path).expanduser()
     if settings.responses.store and not settings.storage.redis_url:
         found["responses"] = base_dir / Path(settings.responses.path).expanduser()
-    return {**found, RUN_FOLDER: run_folder(base_dir, environment).root}
+    return {**found, _RUN_FOLDER: run_folder(base_dir, environment).root}
+
+
+def write_faults(places: Mapping[str, Path]) -> dict[str, str]:
+    """What of `written_places` can't be written -> why."""
+    return {name: fault for name, path in places.items() if (fault := write_fault(path, is_file=name != _RUN_FOLDER))}
 
 
 def write_fault(path: Path, *, is_file: bool = False) -> str:

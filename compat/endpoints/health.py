@@ -162,6 +162,11 @@ def health_report(gateway: Gateway) -> dict[str, Any]:
     return report
 
 
+def named_routes(gateway: Gateway) -> dict[str, str]:
+    """Every name of the configuration and every alias, and where it goes (`route_text`)."""
+    return {name: route_text(gateway, name) for name in (*gateway.settings.models, *gateway.catalog.aliases)}
+
+
 def route_text(gateway: Gateway, name: str) -> str:
     """Where a name goes, in words: `upstream/model, then upstream/model`, or why it goes nowhere."""
     try:

@@ -22,6 +22,7 @@ from typing import Any
 from compat.service.fleet import generations, keepers, workers
 from compat.service.health import ask_health
 from compat.service.launch import service_log, spawn_watcher
+from compat.service.listener import local_url
 from compat.service.logs import show_logs
 from compat.service.state import (
     FileLock,
@@ -331,9 +332,7 @@ def _url(service: Service) -> str:
     """Where this machine reaches the gateway."""
     if service.bound is None:
         return ""
-    host, port = service.bound
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # compared, not bound
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    return local_url(*service.bound)
 
 
 _COMMANDS = {

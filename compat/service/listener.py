@@ -24,6 +24,12 @@ def open_listener(host: str, port: int) -> socket.socket:
     return listener
 
 
+def local_url(host: str, port: int) -> str:
+    """Where this machine reaches what listens at `host`, without a path."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # compared, not bound
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
 class Listener:
     """The watcher's. Mutable: the address that it was asked for at last, and its socket.
 

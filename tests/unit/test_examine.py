@@ -97,6 +97,13 @@ def test_an_upstream_that_lists_nothing_is_noted(tmp_path: Path, port: int) -> N
     assert found(gateway, around(tmp_path)) == ["NOTE     away did not list its models: away can't be reached."]
 
 
+def test_an_upstream_that_is_this_very_gateway_is_an_error(tmp_path: Path, port: int) -> None:
+    own = {**UPSTREAM, "base_url": f"http://localhost:{port}/v1"}
+    (line,) = found(gateway_of(tmp_path, port, upstreams={"ok": UPSTREAM, "own": own}), around(tmp_path))
+    assert line.startswith("ERROR    ")
+    assert f"key 'upstreams.own.base_url': http://localhost:{port}/v1 is this gateway itself" in line
+
+
 def test_a_gateway_that_can_answer_nothing_says_what_to_set(tmp_path: Path, port: int) -> None:
     (line,) = (line for line in found(gateway_of(tmp_path, port, upstreams={}), around(tmp_path)) if "No upstream" in line)
     assert line.startswith("ERROR    No upstream is configured, and the embedded model is off: set a key")
@@ -211,6 +218,17 @@ def test_clients_whose_models_or_keys_are_not_those_of_the_gateway_are_named(tmp
         f"WARNING  Codex ({codex_path}) names a model that is not offered, 'gone-3': run `python app.py setup codex` again.",
         f"NOTE     No gateway listens on port {port}, which the settings of {names} name: start it with `python app.py`.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [("fd00::5", "http://[fd00::5]:{port}/v1"), ("127.0.0.1", "http://LocalHost:{port}"), ("::1", "http://[::1]:{port}/v1/")],
+)
+def test_a_client_of_this_gateway_is_known_however_its_address_is_written(tmp_path: Path, port: int, host: str, url: str) -> None:
+    kilo(tmp_path, url.format(port=port), models={"gone": {}})
+    server, keys = {"host": host, "port": port}, {"laptop": {"hash": DIGEST}}
+    lines = found(gateway_of(tmp_path, port, server=server, keys=keys), around(tmp_path))
+    assert any("names a model that is not offered, 'gone'" in line for line in lines)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"provider": 1}', '{"provider": {"openai-compat": {"options": {"baseURL": 7}}}}', ""])
