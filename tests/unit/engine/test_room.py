@@ -36,6 +36,17 @@ def test_a_container_has_what_its_bound_leaves(tmp_path: Path, bound: str, used:
     assert linux_memory(proc(tmp_path), tmp_path) == memory
 
 
+@pytest.mark.parametrize("bounded", ["system.slice/gateway.service", "system.slice"], ids=["its own bound", "a bound above"])
+def test_a_service_has_what_its_own_bound_leaves(tmp_path: Path, bounded: str) -> None:
+    (proc(tmp_path) / "self").mkdir()
+    (tmp_path / "self/cgroup").write_text("1:name=systemd:/other\n0::/system.slice/gateway.service\n")
+    group = tmp_path / bounded
+    group.mkdir(parents=True)
+    for name, value in (("max", 2 * GB), ("current", GB), ("stat", "anon 7")):
+        (group / f"memory.{name}").write_text(str(value))
+    assert linux_memory(tmp_path, tmp_path) == GB
+
+
 def test_an_older_container_is_known_too(tmp_path: Path) -> None:
     (tmp_path / "memory").mkdir()
     for name, value in (("limit_in_bytes", 3 * GB), ("usage_in_bytes", GB)):
