@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -33,7 +32,14 @@ def start_gateway(base_dir: Path) -> Live:
     """A gateway that shares its embedded engine with the other workers, its background begun. Raises `SettingsError`."""
     run = run_folder(base_dir, os.environ)
     counts_file = counts_file_in(run)
-    place, build = place_of(base_dir), functools.partial(_build, base_dir, run, counts_file)
+    place = place_of(base_dir)
+
+    def build(settings: Settings, environment: Mapping[str, str], before: Gateway | None = None) -> Gateway:
+        def make_engine(embedded: EmbeddedSettings, log: CallLog) -> Engine:
+            return SharedEngine(embedded, log.event, run, keeper_starter(embedded, settings.log, run, base_dir))
+
+        return build_gateway(settings, environment, base_dir, make_engine=make_engine, counts_file=counts_file, before=before)
+
     settings, environment = read_configuration(base_dir, place.overrides)
     if place.copies:
         settings = msgspec.structs.replace(settings, source=str(place.config_file() or Settings().source))
@@ -48,20 +54,6 @@ def start_gateway(base_dir: Path) -> Live:
     for warning in exposed_keys(gateway, base_dir, environment):
         gateway.log.write("keys.exposed", {"detail": warning}, "warning")
     return live
-
-
-def _build(
-    base_dir: Path,
-    run: RunFolder,
-    counts_file: Path | None,
-    settings: Settings,
-    environment: Mapping[str, str],
-    before: Gateway | None = None,
-) -> Gateway:
-    def make_engine(embedded: EmbeddedSettings, log: CallLog) -> Engine:
-        return SharedEngine(embedded, log.event, run, keeper_starter(embedded, settings.log, run, base_dir))
-
-    return build_gateway(settings, environment, base_dir, make_engine=make_engine, counts_file=counts_file, before=before)
 
 
 def counts_file_in(run: RunFolder) -> Path | None:

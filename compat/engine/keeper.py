@@ -7,6 +7,7 @@ engine for `LINGER_S`. See `compat/engine/shared.py` for the files.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import signal
 import sys
@@ -111,11 +112,11 @@ def _row(engine: Engine) -> Keeper:
         endpoint = engine.endpoint(0)
     except GatewayError:
         endpoint = None
-    where = (endpoint.base_url, endpoint.api_key) if endpoint else ("", "")
-    known = (status.state, status.detail, status.model, status.pid, status.context_tokens, status.restarts)
-    better = (status.better, status.better_detail)
-    answers = (endpoint.model, endpoint.prompt_tokens_s) if endpoint else ("", 0.0)
-    return Keeper(identity_of(os.getpid()), *known, *where, *better, *answers)
+    row = Keeper(identity_of(os.getpid()), **dataclasses.asdict(status))
+    if endpoint is None:
+        return row
+    where = {"base_url": endpoint.base_url, "api_key": endpoint.api_key, "answers": endpoint.model}
+    return msgspec.structs.replace(row, **where, prompt_tokens_s=endpoint.prompt_tokens_s)
 
 
 if __name__ == "__main__":

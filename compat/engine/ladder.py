@@ -77,7 +77,6 @@ class Ladder(Engine):
         make_engine: MakeEngine = EmbeddedEngine,
         *,
         room: Callable[[Path], Room] = room_of,
-        ladder: tuple[Preset, ...] = LADDER,
         asks_busy: Callable[[str, str], bool] = is_busy,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -92,8 +91,7 @@ class Ladder(Engine):
         self._told = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._ladder = ladder
-        self._candidates = list(ladder)
+        self._candidates = list(LADDER)
         self._why_not = ""
         self._first: EmbeddedEngine = self._engine(SMALL)
         self._has_first = False
@@ -106,7 +104,7 @@ class Ladder(Engine):
     @property
     def presets(self) -> Sequence[Preset]:
         """See `Engine`."""
-        return (SMALL, *reversed(self._ladder))
+        return (SMALL, *reversed(LADDER))
 
     def start(self) -> None:
         """See `Engine`."""
@@ -115,10 +113,10 @@ class Ladder(Engine):
         with self._lock:
             if not self._settings.enabled or self._thread is not None or self._stopping.is_set():
                 return
+            self._choose()
+            self._has_first = self._preset is None or not self._is_there(self._preset)
             self._thread = threading.Thread(target=self._run, name="embedded ladder", daemon=True)
-        self._choose()
-        self._has_first = self._better is None or not self._is_there(self._preset)
-        self._begin(self._first if self._has_first or self._better is None else self._better)
+        self._begin(self._front())
         self._thread.start()
 
     def fault(self) -> str:
@@ -213,10 +211,8 @@ class Ladder(Engine):
         free = self._room(cache_folder(self._settings)).memory_bytes
         return f"it needs {wanted_bytes / 1e9:.1f} GB of memory, {free / 1e9:.1f} are free" if free < wanted_bytes else ""
 
-    def _is_there(self, preset: Preset | None) -> bool:
+    def _is_there(self, preset: Preset) -> bool:
         """Whether nothing has to be fetched."""
-        if preset is None:
-            return False
         try:
             return isinstance(locate(msgspec.structs.replace(self._settings, model=preset.name)), Path)
         except ModelFileError:

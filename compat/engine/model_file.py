@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
 from pathlib import Path
 
 import platformdirs
 
 from compat.config.sections import EmbeddedSettings
 from compat.engine.presets import PRESETS, Preset
+from compat.storage.whole_file import replace_file
 
 _MAX_STAMP = 500
 
@@ -77,15 +77,7 @@ def distrust(path: Path) -> None:
 
 def write_stamp(path: Path, sha256: str) -> None:
     """Note that the file was verified, in a new file: a link that somebody put in the place of the stamp is replaced, and not followed."""
-    descriptor, name = tempfile.mkstemp(prefix=".fetch-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(_stamp(path, sha256))
-        Path(name).replace(_stamp_path(path))
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise
+    replace_file(_stamp_path(path), _stamp(path, sha256).encode())
 
 
 def sha256_of(path: Path) -> str:

@@ -21,7 +21,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ _MAGIC = b"GGUF"
 _ERRORS_ONLY = 1
 _SENTENCE = "The quick brown fox jumps over the lazy dog. "
 _SAMPLES = (_SENTENCE, _SENTENCE * 5)
-_ASKED_S = 60.0
+_ASKED_S, _HEALTH_S = 60.0, 5.0
 _MEASURED_AFTER_S = (0.0, 5.0, 5.0, 30.0, 60.0, 300.0, 900.0)
 _BUSY = re.compile(rb"^llamacpp:requests_(?:processing|deferred) ([0-9.]+)", re.MULTILINE)
 
@@ -152,19 +152,11 @@ def path_of(file: BufferedReader, path: str) -> str:
 
 
 def answers_within(address: str, bound_s: float) -> bool:
-    """Whether `/health` says 200 within the bound; it says 503 while the model loads. Never through a proxy."""
-    where = urlsplit(address)
+    """Whether `/health` says 200 within the bound; it says 503 while the model loads."""
     deadline_s = time.monotonic() + bound_s
     while time.monotonic() < deadline_s:
-        connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=5)
-        try:
-            connection.request("GET", "/health")
-            if connection.getresponse().status == http.client.OK:
-                return True
-        except (OSError, http.client.HTTPException):
-            pass
-        finally:
-            connection.close()
+        if asked(address, "GET", "/health", timeout_s=_HEALTH_S)[0] == http.client.OK:
+            return True
         time.sleep(0.05)
     return False
 
@@ -178,7 +170,7 @@ def reading_speed(address: str, api_key: str, threads: int = 0, cpu_s: Callable[
     tokens, took_s = 0, 0.0
     for text in _SAMPLES:
         begun_s = cpu_s()
-        answer = asked(address, api_key, "POST", "/completion", json.dumps({"prompt": text, "n_predict": 1, "cache_prompt": False}))
+        _, answer = asked(address, "POST", "/completion", {"prompt": text, "n_predict": 1, "cache_prompt": False}, api_key=api_key)
         took_s = (cpu_s() - begun_s) / (threads or os.cpu_count() or 1)
         try:
             tokens = int(json.loads(answer)["timings"]["prompt_n"])
@@ -189,18 +181,23 @@ def reading_speed(address: str, api_key: str, threads: int = 0, cpu_s: Callable[
 
 def is_busy(address: str, api_key: str) -> bool:
     """Whether it answers anybody just now."""
-    return any(float(count) > 0 for count in _BUSY.findall(asked(address, api_key, "GET", "/metrics")))
+    _, answer = asked(address, "GET", "/metrics", api_key=api_key)
+    return any(float(count) > 0 for count in _BUSY.findall(answer))
 
 
-def asked(address: str, api_key: str, method: str, path: str, body: str | None = None) -> bytes:
-    """What the engine's server answers, nothing where it does not. Never through a proxy."""
+def asked(
+    address: str, method: str, path: str, body: Mapping[str, Any] | None = None, *, api_key: str = "", timeout_s: float = _ASKED_S
+) -> tuple[int, bytes]:
+    """The status and the bytes that the engine's server answers, `(0, b"")` where it does not. Never through a proxy."""
     where = urlsplit(address)
-    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=_ASKED_S)
+    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=timeout_s)
     try:
-        connection.request(method, path, body, {"authorization": f"Bearer {api_key}", "content-type": "application/json"})
-        return connection.getresponse().read()
+        headers = {"content-type": "application/json", **({"authorization": f"Bearer {api_key}"} if api_key else {})}
+        connection.request(method, path, json.dumps(body) if body is not None else None, headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
     except (OSError, http.client.HTTPException):
-        return b""
+        return 0, b""
     finally:
         connection.close()
 

@@ -110,8 +110,16 @@ class SharedEngine(Engine):
             state: State = "starting" if self._is_wanted else "stopped"
             detail = "starting its keeper" if self._is_wanted else "not started"
             return replace(self._like.status(), state=state, detail=detail)
-        known = (row.detail, row.model, row.pid, row.context_tokens, row.restarts, row.better, row.better_detail)
-        return EngineStatus(cast("State", row.state), *known)
+        return EngineStatus(
+            state=cast("State", row.state),
+            detail=row.detail,
+            model=row.model,
+            pid=row.pid,
+            context_tokens=row.context_tokens,
+            restarts=row.restarts,
+            better=row.better,
+            better_detail=row.better_detail,
+        )
 
     def endpoint(self, timeout_s: float) -> Endpoint | None:
         """See `Engine`."""

