@@ -6,13 +6,12 @@ from compat import __version__
 from compat.calls.gateway import Gateway
 from compat.endpoints.health import named_routes
 from compat.engine.presets import PRESETS
+from compat.service.listener import local_url
 
 
 def banner(gateway: Gateway, port: int) -> str:
     """The text for the terminal."""
-    server = gateway.settings.server
-    host = f"[{server.host}]" if ":" in server.host else server.host
-    base_url = f"http://{host}:{port}/v1"
+    root = local_url(gateway.settings.server.host, port)
     routes = named_routes(gateway)
     width = max(map(len, routes))
     are_required = gateway.keys.are_required
@@ -21,7 +20,7 @@ def banner(gateway: Gateway, port: int) -> str:
     provisional = f" (provisional: {', '.join(awaited)} has not listed its models yet; /healthz shows the routes once it has)"
     lines = [
         f"openai-compat {__version__}",
-        f"  URL      {base_url}",
+        f"  URL      {root}/v1",
         f"  API key  {key}",
         f"  Models{provisional if awaited else ''}",
         *(f"    {name:<{width}}  ->  {words}" for name, words in routes.items()),
@@ -34,11 +33,11 @@ def banner(gateway: Gateway, port: int) -> str:
         ]
     lines += [f"  {finding.severity.capitalize()}  {finding.message}" for finding in gateway.doctor.diagnosis.findings]
     lines += [
-        f"  Console  http://{host}:{port}     what runs, what it costs, why it failed; try a call",
-        f"  Set up   http://{host}:{port}/setup, or {gateway.settings.command} setup kilo",
+        f"  Console  {root}     what runs, what it costs, why it failed; try a call",
+        f"  Set up   {root}/setup, or {gateway.settings.command} setup kilo",
         "  Kilo Code (Settings, Providers, OpenAI Compatible)",
-        f'    {{"apiUrl": "{base_url}/chat/completions", "apiKey": "{shown}", "model": "claude-4-sonnet"}}',
-        f"  Health   http://{host}:{port}/healthz     Log  {gateway.settings.log.file}     Stop  Ctrl-C",
+        f'    {{"apiUrl": "{root}/v1/chat/completions", "apiKey": "{shown}", "model": "claude-4-sonnet"}}',
+        f"  Health   {root}/healthz     Log  {gateway.settings.log.file}     Stop  Ctrl-C",
     ]
     return "\n".join(lines)
 
@@ -49,13 +48,11 @@ def _embedded_lines(gateway: Gateway) -> list[str]:
         return []
     status = gateway.engine.status()
     if status.better:
-        size = (
-            f"{PRESETS[status.better].size_bytes / 1e9:.1f} GB, {PRESETS[status.better].licence}" if status.better in PRESETS else "better"
-        )
+        preset = PRESETS.get(status.better)
+        size = f"{preset.size_bytes / 1e9:.1f} GB, {preset.licence}" if preset is not None else "better"
         return [
             f"  {status.model} answers first; {status.better} ({size}) is fetched meanwhile and takes its place.",
             '  [embedded] model = "small" fetches no more than the small one, enabled = false nothing at all.',
         ]
-    return [
-        f"  It is {status.model}." + (f" {status.better_detail[:1].upper()}{status.better_detail[1:]}." if status.better_detail else "")
-    ]
+    why = status.better_detail
+    return [f"  It is {status.model}." + (f" {why[:1].upper()}{why[1:]}." if why else "")]

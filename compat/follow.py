@@ -2,7 +2,7 @@
 
     live = Live(gateway, place)     # the WSGI application that servers are given
     live.start()
-    live.follow().start()           # looks at the files twice a second
+    live.follow(admit).start()          # looks at the files twice a second
 
 What has changed is read, checked and put together whole, beside what runs; then one assignment lets new requests go to it. Calls under way
 keep the gateway that they began with. State is handed on: the factory takes over every collaborator whose own settings are the same. What
@@ -100,7 +100,7 @@ class Live:
         for work in (sample_metrics, look_for_pages):
             gevent.spawn(work, lambda: self.gateway)
 
-    def follow(self, admit: Admit = lambda _gateway: None) -> Follower:
+    def follow(self, admit: Admit) -> Follower:
         """What lets it follow its configuration from now on; `admit` raises `SettingsError` for a gateway that must not serve here."""
         return Follower(self, self._place, self._build, admit)
 

@@ -138,7 +138,7 @@ def terms_of(order: KeyOrder, now: datetime.datetime) -> KeyTerms:
 def _list(order: KeyOrder, records: Records, configured: frozenset[str], now: datetime.datetime, say: Say) -> None:
     rows = [("NAME", "STATE", "CREATED", "TERMS")]
     rows += [(_shown(name), "accepted", "configuration", "") for name in sorted(configured)]
-    rows += [(name, state_of(record, now), _day(record.created), _words(record, now)) for name, record in sorted(records.items())]
+    rows += [(name, state_of(record, now), f"{record.created:%Y-%m-%d}", _words(record, now)) for name, record in sorted(records.items())]
     if len(rows) == 1:
         say(f"There are no client keys: the gateway accepts any, on this machine only. Make one with `{order.command} keys add NAME`.")
         return
@@ -167,10 +167,6 @@ def _words(record: KeyRecord, now: datetime.datetime) -> str:
 
 def _shown(name: str) -> str:
     return name if name.isprintable() else ascii(name)
-
-
-def _day(moment: datetime.datetime) -> str:
-    return f"{moment:%Y-%m-%d}"
 
 
 _ACTIONS = {"add": _add, "rotate": _rotate, "revoke": _revoke}

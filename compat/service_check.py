@@ -29,7 +29,7 @@ def main(base_dir: Path, folder: Path) -> int:
     except (SettingsError, msgspec.ValidationError) as error:
         report = {"fault": str(error)}
     except OSError as error:
-        report = {"fault": f"{error.filename}: {error.strerror}."}
+        report = {"fault": f"{error.filename or folder}: {error.strerror}."}
     sys.stdout.write(json.dumps(report) + "\n")
     return 1 if "fault" in report else 0
 

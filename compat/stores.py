@@ -50,7 +50,7 @@ class Stores:
     Without Redis, `counts_file` is where the workers of this machine count together; `None`: the process counts alone.
     """
 
-    def __init__(self, settings: Settings, base_dir: Path, clock: Clock, log: CallLog, counts_file: Path | None = None) -> None:
+    def __init__(self, settings: Settings, base_dir: Path, clock: Clock, log: CallLog, counts_file: Path | None) -> None:
         self._counts_file = counts_file
         self._settings = settings
         self._base_dir = base_dir
@@ -116,7 +116,7 @@ class Stores:
         is_kept = settings.enabled and settings.path
         return TokenScales(path=(self._base_dir / Path(settings.path).expanduser()).with_name(SCALES) if is_kept else None)
 
-    def limits(self, usage: Usage, keys: ClientKeys, before: Limits | None = None) -> Limits:
+    def limits(self, usage: Usage, keys: ClientKeys, before: Limits | None) -> Limits:
         """What clients and models may use; counted where `before` has counted."""
         server = "Redis" if self._url or self._counts_file is None else self._counts_file.name
         link = Link("limits", self._clock.monotonic, self._log.event, LIMITER_ERRORS, server)

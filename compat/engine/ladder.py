@@ -74,7 +74,7 @@ class Ladder(Engine):
         self,
         settings: EmbeddedSettings,
         on_event: OnEvent,
-        make_engine: MakeEngine = EmbeddedEngine,
+        make_engine: MakeEngine,
         *,
         room: Callable[[Path], Room] = room_of,
         asks_busy: Callable[[str, str], bool] = is_busy,

@@ -1,6 +1,6 @@
 """The doctor of aliases: does each name still lead to a model that is there, and for how long?
 
-    diagnose(catalog, upstreams, offers, today) -> Diagnosis(findings, replacements)     pure
+    diagnose(catalog, upstreams, offers, today, ...) -> Diagnosis(findings, replacements)     pure
     Doctor(...).examine()                                                                at start, and once a day
 
 A model is judged by two sources: its retirement date in the catalog, and the own list of each upstream that should have it, where that
@@ -65,20 +65,20 @@ def diagnose(
     offers: Mapping[str, Sequence[str]],
     today: datetime.date,
     *,
-    names: Mapping[str, Model] | None = None,
-    shutdowns: Mapping[str, Mapping[str, datetime.date]] | None = None,
+    names: Mapping[str, Model],
+    shutdowns: Mapping[str, Mapping[str, datetime.date]],
 ) -> Diagnosis:
     """Look at every alias whose model some upstream should have, and at `names`: routes of the user's own, which are never replaced.
 
     `offers` are the lists that are known: upstream -> ids. `shutdowns` are the days on which models end by these lists; they go before
     the catalog's.
     """
-    ward = _Ward(catalog, upstreams, offers, today, shutdowns or {})
+    ward = _Ward(catalog, upstreams, offers, today, shutdowns)
     findings: list[Finding] = []
     replacements: dict[str, str] = {}
     for name, alias in catalog.aliases.items():
         model = catalog.models[alias.target]
-        if (names is not None and name in names) or not ward.holders(model):
+        if name in names or not ward.holders(model):
             continue
         findings += ward.look_at(name, model)
         if ward.is_dead(model):
@@ -94,7 +94,7 @@ def diagnose(
         model = catalog.model_of(upstream.kind.name, upstream.kind.default_model)
         if model.id not in replacements and ward.is_dead(model) and (successor := ward.successor(model)) is not None:
             replacements[model.id] = successor.id
-    for name, model in (names or {}).items():
+    for name, model in names.items():
         findings += ward.look_at(name, model)
     return Diagnosis(tuple(findings), replacements)
 
@@ -217,7 +217,7 @@ class Doctor:
         shutdowns = {name: listing.shutdowns for name, listing in router.listings.items()}
         names = router.configured_models()
         diagnosis = diagnose(self._catalog, router.upstreams, router.offers, today, names=names, shutdowns=shutdowns)
-        self._router.replace(diagnosis.replacements)
+        router.replace(diagnosis.replacements)
         self.diagnosis = diagnosis
         if self.may_tell():
             for finding in diagnosis.findings:

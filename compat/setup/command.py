@@ -22,7 +22,7 @@ from compat.protocols.base import ClientApi
 from compat.setup.clients import ClientSetup, client_setup, clients
 from compat.setup.files import ClientFile
 from compat.setup.offers import main_model, read_offers
-from compat.setup.proof import DIALECTS, Proof, ProofError, prove
+from compat.setup.proof import DIALECTS, ProofError, prove
 from compat.setup.undo import remember
 from compat.storage.whole_file import keep_mode, replace_file
 
@@ -127,7 +127,7 @@ def _is_host(parts: urllib.parse.SplitResult, is_whole: bool) -> bool:
     return is_name and (is_whole or port is not None or host == "localhost" or "." in host or ":" in host)
 
 
-def sender(base_url: str, key: str, api: ClientApi = "openai.chat") -> Callable[[Mapping[str, Any]], Iterator[bytes]]:
+def sender(base_url: str, key: str, api: ClientApi) -> Callable[[Mapping[str, Any]], Iterator[bytes]]:
     """What sends the requests of a proof to a gateway."""
     path = DIALECTS[api].path
 
@@ -158,7 +158,7 @@ _HINTS = {
 def _prove(order: SetupOrder, model: str, say: Callable[[str], None]) -> int:
     api = clients()[order.client].api
     say(f"Testing it: one agent step with '{model}' through {order.base_url} ...")
-    proof: Proof = prove(sender(order.base_url, order.key, api), model, api)
+    proof = prove(sender(order.base_url, order.key, api), model, api)
     for line in proof.lines():
         say(line)
     say("It works." if proof.is_good else "It does not work yet.")

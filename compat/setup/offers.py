@@ -55,10 +55,10 @@ def read_offers(rows: Iterable[Mapping[str, Any]]) -> tuple[Offer, ...]:
     return tuple(offer for offer in offers if counts[offer.id.partition("/")[0]] <= MAX_LISTED)
 
 
-def main_model(offers: Iterable[Offer], wanted: str = DEFAULT_MODEL) -> str:
-    """The model a client starts with: `wanted` where it is offered, else the first."""
+def main_model(offers: Iterable[Offer]) -> str:
+    """The model a client starts with: the default one where it is offered, else the first."""
     names = [offer.id for offer in offers]
-    return wanted if wanted in names or not names else names[0]
+    return DEFAULT_MODEL if DEFAULT_MODEL in names or not names else names[0]
 
 
 def small_model(offers: Iterable[Offer], main: str) -> str:

@@ -73,7 +73,7 @@ def remember(
     after: str,
     ours: tuple[str, ...],
     copy: Path,
-    values: tuple[Written, ...] = (),
+    values: tuple[Written, ...],
 ) -> Path | None:
     """Record that `path` goes from `before` to `after`. Errors: `OSError`, `ValueError`.
 

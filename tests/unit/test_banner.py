@@ -25,6 +25,15 @@ def test_it_tells_which_key_a_client_needs(tmp_path: Path, with_key: bool, key: 
     assert f'{{"apiUrl": "http://127.0.0.1:1234/v1/chat/completions", "apiKey": "{shown}", ' in text
 
 
+@pytest.mark.parametrize(
+    ("host", "url"), [("0.0.0.0", "http://127.0.0.1:1234"), ("::", "http://[::1]:1234"), ("192.168.1.5", "http://192.168.1.5:1234")]
+)
+def test_its_addresses_are_those_that_this_machine_can_call(tmp_path: Path, host: str, url: str) -> None:
+    text = banner(make_gateway(tmp_path, {"server": {"host": host}, "keys": {"ada": {"hash": new_key()[1]}}}), 1234)
+    assert f"URL      {url}/v1\n" in text
+    assert f"Console  {url} " in text
+
+
 class Engine(EmbeddedEngine):
     """Is as it was made to be."""
 

@@ -40,7 +40,9 @@ def seen(
     catalog: Catalog, offers: Mapping[str, Sequence[str]] | None = None, upstreams: Sequence[Upstream] | None = None, **rest: Any
 ) -> tuple[Diagnosis, list[tuple[str, str, str]]]:
     own = [make_upstream("anthropic", "anthropic")] if upstreams is None else upstreams
-    diagnosis = diagnose(catalog, {upstream.name: upstream for upstream in own}, offers or {}, TODAY, **rest)
+    diagnosis = diagnose(
+        catalog, {upstream.name: upstream for upstream in own}, offers or {}, TODAY, **{"names": {}, "shutdowns": {}, **rest}
+    )
     return diagnosis, [(finding.severity, finding.kind, finding.name) for finding in diagnosis.findings]
 
 

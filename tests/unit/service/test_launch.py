@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
+import compat
 from compat.config.settings import Settings, SettingsError
 from compat.service.configuration import find_sources, worker_count
 from compat.service.health import Health, ask_health
@@ -26,6 +29,8 @@ from compat.service.listener import open_listener
 from compat.service.logs import Ending
 from compat.service.state import RunFolder, identity_of, write_json
 from compat.service_check import examine, keep_copies, main
+
+ROOT = Path(compat.__file__).parents[1]
 
 
 @pytest.mark.parametrize(
@@ -95,6 +100,15 @@ def test_a_fault_names_the_users_own_file(
     fault = json.loads(capsys.readouterr().out)["fault"]
     assert words in fault
     assert str(tmp_path / "copy") not in fault
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the service is gunicorn's, which Windows lacks")
+def test_a_copy_that_can_not_be_written_names_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[server]\nport = 7\n")
+    command = [sys.executable, "-B", "-m", "compat.service_check", str(tmp_path), str(tmp_path / "copy")]
+    limited = ["/bin/sh", "-c", 'ulimit -f 0; exec "$@"', "sh", *command]  # as on a full disk: the system names no file
+    done = subprocess.run(limited, cwd=ROOT, env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False)
+    assert json.loads(done.stdout)["fault"] == f"{tmp_path}/copy: File too large."
 
 
 def test_without_a_file_the_defaults_count(own_environment: None, tmp_path: Path) -> None:

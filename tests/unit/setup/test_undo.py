@@ -28,7 +28,7 @@ class Place:
         self.runs += 1
         before = self.path.read_text() if self.path.exists() else None
         copy = self.path.with_name(f"kilo.jsonc.backup-{self.runs}")
-        kept = remember(self.record, client, self.path, before, text, OURS if before is not None else (), copy)
+        kept = remember(self.record, client, self.path, before, text, OURS if before is not None else (), copy, ())
         if kept == copy:
             copy.write_text(before or "")
         self.path.write_text(text)
