@@ -12,6 +12,7 @@ shape (`ClientProtocol.error_body`). Foreign exceptions (sockets, TLS, parsers) 
     │   ├── InvalidKey              401
     │   ├── ForbiddenOrigin         403
     │   ├── ForbiddenClient         403 of another machine, and there are no keys to know it by
+    │   ├── ModelForbidden          403 a model that the client's key may not call
     │   ├── NotFound                404
     │   │   └── ModelNotFound       404 model_not_found
     │   ├── MethodNotAllowed        405
@@ -152,8 +153,6 @@ class ForbiddenClient(ClientError):
 
 
 class ModelForbidden(ClientError):
-    """The client's key may not call that model."""
-
     status = 403
     type = "permission_error"
     code = "model_not_allowed"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import gevent
 
@@ -145,7 +144,7 @@ class Stores:
 
     def flights(self) -> Flights:
         """Where identical calls meet."""
-        local: SingleFlight[Any] = SingleFlight(self._settings.single_flight)
+        local: SingleFlight = SingleFlight(self._settings.single_flight)
         return local if self._redis is None else SharedFlights(local, self._redis, self._link, self._clock.new_id)
 
     def board(self) -> CircuitBoard | None:

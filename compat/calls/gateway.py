@@ -101,7 +101,7 @@ class Gateway:
     clock: Clock
     started_s: float
     commons: Commons = field(default_factory=NoCommons)
-    flights: Flights = field(default_factory=lambda: SingleFlight[Any](SingleFlightSettings()))
+    flights: Flights = field(default_factory=lambda: SingleFlight(SingleFlightSettings()))
     scales: TokenScales = field(default_factory=TokenScales)
     refusals: LearntRefusals = field(default_factory=LearntRefusals)
     cache_watch: PromptCacheWatch = field(default_factory=PromptCacheWatch)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from compat.calls.gateway import Gateway
 from compat.errors import BadRequest, ContextTooLong
@@ -100,7 +99,7 @@ def history(store: ResponseStore, client: str, answer_id: str, most_bytes: int) 
 class KeptAnswer:
     """The answer of a call, its own or one that it shares, on the way to the store and the client; see `Reader`."""
 
-    def __init__(self, frames: Reader[Any] | Generator[bytes, None, None], leader: Told, shape: Callable[[bytes], bytes]) -> None:
+    def __init__(self, frames: Reader | Generator[bytes, None, None], leader: Told, shape: Callable[[bytes], bytes]) -> None:
         self.leader = leader
         self._frames = frames
         self._shape = shape

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -16,9 +16,6 @@ from compat.protocols.base import note_values
 from compat.telemetry.fields import STOP_REASON, USUAL_ENDPOINT
 from compat.telemetry.traces import Moment
 from compat.wire.usage import Usage
-
-FAILED = frozenset({"attempt.failed", "answer.carried_on"})
-"""The moments at which an attempt was over before the call was."""
 
 Result = Literal["ok", "error", "cancelled"]
 
@@ -115,19 +112,16 @@ def facts_of(outcome: Outcome, moments: Sequence[Moment], tools: ToolFrames | No
         session,
         parent,
         outcome.queued_s * 1000,
-        _failed_in(moments) if moments else (),
+        tuple(_failed_at(moment.fields) for moment in moments),
         outcome.priced,
         tools.counted if tools is not None else no_tools,
         1 + tools.kept_bytes // 4096 if tools is not None else 1,
     )
 
 
-def _failed_in(moments: Sequence[Moment]) -> tuple[FailedAttempt, ...]:
-    failed = [moment.fields for moment in moments if moment.name in FAILED]
-    return tuple(
-        FailedAttempt(str(one["deployment"]), str(one["error"]), str(one["code"] or ""), str(one["then"]), cast("float", one["wait_ms"]))
-        for one in failed
-    )
+def _failed_at(one: Mapping[str, object]) -> FailedAttempt:
+    """An attempt that was over before the call was."""
+    return FailedAttempt(str(one["deployment"]), str(one["error"]), str(one["code"] or ""), str(one["then"]), cast("float", one["wait_ms"]))
 
 
 def _place_of(call: Call) -> tuple[str, str]:

@@ -103,7 +103,7 @@ def read_head(data: bytes) -> Head:
 class SharedFlights:
     """Flights over a Redis. Mutable: through `local` only. `client` answers in bytes."""
 
-    def __init__(self, local: SingleFlight[Any], client: Any, link: Link, new_id: Callable[[], str]) -> None:
+    def __init__(self, local: SingleFlight, client: Any, link: Link, new_id: Callable[[], str]) -> None:
         self._local = local
         self._client = client
         self._link = link
@@ -112,7 +112,7 @@ class SharedFlights:
     def __len__(self) -> int:
         return len(self._local)
 
-    def join(self, key: str, leader: Told, frames: Generator[bytes, None, None]) -> Reader[Any]:
+    def join(self, key: str, leader: Told, frames: Generator[bytes, None, None]) -> Reader:
         """See `SingleFlight.join`."""
         led = Led(leader)
         return self._local.join(key, led, self._frames(key, led, frames))
@@ -173,7 +173,7 @@ class SharedFlights:
     def _renew(self, key: str, name: str) -> bool:
         return bool(self._client.eval(_RENEW, 2, _PREFIX + key, f"{_PREFIX}wanted:{name}", name, LEASE_MS))
 
-    def _hand_over(self, name: str, led: Led, reader: Reader[Any]) -> None:
+    def _hand_over(self, name: str, led: Led, reader: Reader) -> None:
         """Write the frames. An error before the first one is the leader's alone: followers try for themselves."""
         size_bytes = 0
         try:

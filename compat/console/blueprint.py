@@ -22,7 +22,7 @@ from compat.console.setup import setup_file, show_setup
 from compat.console.sign_in import add_sign_in, sign_in_page
 from compat.console.trial import receipt_feed, show_trial, trial_feed
 from compat.console.work import show_session, show_sessions
-from compat.endpoints.answers import error_answer
+from compat.endpoints.answers import error_body
 from compat.endpoints.doors import Door
 from compat.errors import GatewayError, InvalidKey
 
@@ -102,5 +102,5 @@ def _feed(gateway: Gateway, access: Access, row: FeedRow, **_: str) -> flask.Res
     request = request_ctx.request
     visitor = access.visitor_of(request)
     if visitor is None:
-        return error_answer(InvalidKey("The console's data needs a key: sign in, or send it as 'Authorization: Bearer KEY'."))
+        return error_body(InvalidKey("The console's data needs a key: sign in, or send it as 'Authorization: Bearer KEY'.")).response()
     return row.feed(Visit(gateway, visitor, request, asked_language(request), lambda: access.visitor_of(request) == visitor))

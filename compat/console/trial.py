@@ -19,7 +19,7 @@ from compat.accounting.usage_queries import calls
 from compat.accounting.usage_views import CallFilter
 from compat.console.figures import Figures
 from compat.console.page import PAGE_HEADERS, Feed, Visit
-from compat.endpoints.answers import error_body, json_answer
+from compat.endpoints.answers import error_body, json_body
 from compat.endpoints.doors import Door
 from compat.errors import BadRequest, GatewayError
 
@@ -83,7 +83,7 @@ def receipt_feed(visit: Visit) -> flask.Response:
             "took": figures.lasting(row.duration_ms),
             "deployment": row.deployment,
         }
-    return json_answer(jsonio.encode(receipt), headers=list(PAGE_HEADERS.items()))
+    return json_body(jsonio.encode(receipt), headers=list(PAGE_HEADERS.items())).response()
 
 
 def _by_api(doors: Mapping[str, Door]) -> dict[str, tuple[str, Door]]:

@@ -54,13 +54,3 @@ def error_body(error: GatewayError, headers: Iterable[tuple[str, str]] = (), pro
     if error.retry_after_s is not None:
         answer.headers.append(("retry-after", str(math.ceil(min(error.retry_after_s, MAX_RETRY_AFTER_S)))))
     return answer
-
-
-def json_answer(body: bytes, status: int = 200, headers: Iterable[tuple[str, str]] = ()) -> flask.Response:
-    """`json_body` for a view."""
-    return json_body(body, status, headers).response()
-
-
-def error_answer(error: GatewayError, headers: Iterable[tuple[str, str]] = (), protocol: ClientProtocol | None = None) -> flask.Response:
-    """`error_body` for a view."""
-    return error_body(error, headers, protocol).response()

@@ -8,7 +8,7 @@ import flask
 import werkzeug.exceptions
 
 from compat.calls.gateway import Gateway
-from compat.endpoints.answers import error_answer
+from compat.endpoints.answers import error_body
 from compat.endpoints.front import REQUEST_ID
 from compat.errors import BadRequest, GatewayError, InternalError, MethodNotAllowed, NotFound
 from compat.protocols import protocol_at
@@ -19,7 +19,7 @@ def attach_boundary(app: flask.Flask, gateway: Gateway) -> None:
 
     def answer(error: GatewayError) -> flask.Response:
         error.request_id = flask.request.environ.get(REQUEST_ID, "")
-        return error_answer(error, protocol=protocol_at(flask.request.path, flask.request.environ))
+        return error_body(error, protocol=protocol_at(flask.request.path, flask.request.environ)).response()
 
     @app.errorhandler(GatewayError)
     def ours(error: GatewayError) -> flask.Response:

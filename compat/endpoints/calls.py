@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ from compat.endpoints.boundary import fault_of
 from compat.endpoints.front import REQUEST_ID
 from compat.endpoints.hangup import ClientWatch, WatchedFrames
 from compat.errors import ClientGone, GatewayError, ShuttingDown
+from compat.protocols.client_protocol import ClientProtocol
 from compat.reuse.single_flight import Reader, Told
 from compat.wire.hops import HOPS_VARIABLE, hops_of
 
@@ -23,7 +25,22 @@ GONE = Answer(b"", [], 499)
 """For a client that left; nobody reads it."""
 
 
-def read_origin(gateway: Gateway, environ: dict[str, Any], client: str | None = None) -> Origin:
+class HeadersOf:
+    """The header fields of a request that a protocol reads."""
+
+    def __init__(self, protocol: ClientProtocol) -> None:
+        self._variables = {name: _variable_of(name) for name in protocol.headers if not name.endswith("*")}
+        self._beginnings = tuple(_variable_of(name[:-1]) for name in protocol.headers if name.endswith("*"))
+
+    def __call__(self, environ: Mapping[str, Any]) -> Mapping[str, str]:
+        """Those in `environ`, by their names in lower case."""
+        found = {name: environ[variable] for name, variable in self._variables.items() if variable in environ}
+        if self._beginnings:
+            found |= {_header_of(variable): environ[variable] for variable in environ if variable.startswith(self._beginnings)}
+        return found
+
+
+def read_origin(gateway: Gateway, environ: dict[str, Any], headers_of: HeadersOf, client: str | None = None) -> Origin:
     """Whose call it is: by its key, where the `client` is not known by other means. Errors: `ShuttingDown`, `InvalidKey`, `BadRequest`."""
     if gateway.gauges.is_draining:
         raise ShuttingDown("The gateway is shutting down.", retry_after_s=2, headers=(("connection", "close"),))
@@ -34,12 +51,13 @@ def read_origin(gateway: Gateway, environ: dict[str, Any], client: str | None = 
         session_id=environ.get("HTTP_X_SESSION_ID", "") or environ.get("HTTP_X_SESSION_AFFINITY", ""),
         cache_wish=environ.get("HTTP_X_COMPAT_CACHE", ""),
         trace_parent=environ.get("HTTP_TRACEPARENT", ""),
+        headers=headers_of(environ),
         query=environ.get("QUERY_STRING", ""),
         hops=hops_of(environ.get(HOPS_VARIABLE, "")),
     )
 
 
-def whole_answer(run: CallRun, watch: ClientWatch, reader: Reader[Told] | KeptAnswer | None = None) -> Answer:
+def whole_answer(run: CallRun, watch: ClientWatch, reader: Reader | KeptAnswer | None = None) -> Answer:
     """The answer of a call, its own or the one that it shares."""
     leader: Told = run if reader is None else reader.leader
     try:
@@ -58,7 +76,7 @@ def whole_answer(run: CallRun, watch: ClientWatch, reader: Reader[Told] | KeptAn
     return json_body(body, headers=_headers(run, leader))
 
 
-def streamed_answer(run: CallRun, watch: ClientWatch, reader: Reader[Told] | KeptAnswer | None = None) -> Answer:
+def streamed_answer(run: CallRun, watch: ClientWatch, reader: Reader | KeptAnswer | None = None) -> Answer:
     """The status is decided by the first frame: until then an error is an HTTP error, afterwards an event."""
     frames = run.frames() if reader is None else reader
     leader: Told = run if reader is None else reader.leader
@@ -91,3 +109,13 @@ def _headers(run: CallRun, leader: Told) -> list[tuple[str, str]]:
         headers.append(("x-compat-shared-with", leader.request_id))
         run.note_shared(leader.request_id)
     return headers
+
+
+def _variable_of(header: str) -> str:
+    """The variable of an environ that holds a header field."""
+    return f"HTTP_{header.upper().replace('-', '_')}"
+
+
+def _header_of(variable: str) -> str:
+    """The header field that a variable of an environ holds."""
+    return variable.removeprefix("HTTP_").replace("_", "-").lower()

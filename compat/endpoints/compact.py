@@ -10,8 +10,7 @@ from compat.calls.kept import going_on
 from compat.calls.run import CallRun
 from compat.endpoints.answers import Answer
 from compat.endpoints.body import read_envelope
-from compat.endpoints.calls import read_origin, whole_answer
-from compat.endpoints.doors import HeadersOf
+from compat.endpoints.calls import HeadersOf, read_origin, whole_answer
 from compat.endpoints.hangup import ClientWatch
 from compat.protocols.responses.client import RESPONSES
 from compat.protocols.responses.compaction import compacted, triggered
@@ -27,8 +26,7 @@ def compact_blueprint(gateway: Gateway) -> flask.Blueprint:
     @blueprint.post("/v1/responses/compact")
     def compact() -> flask.Response:
         environ = flask.request.environ
-        origin = read_origin(gateway, environ)
-        origin["headers"] = headers_of(environ)
+        origin = read_origin(gateway, environ, headers_of)
         envelope = read_envelope(environ, gateway.settings.server, gateway.offload)
         if gateway.responses.is_on:
             wish = gateway.offload.run(envelope.body, lambda: wish_of(envelope))

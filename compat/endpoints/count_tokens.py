@@ -19,8 +19,7 @@ from compat.calls.gateway import Gateway
 from compat.calls.run import CallRun
 from compat.endpoints.answers import Answer, error_body, json_body
 from compat.endpoints.body import read_envelope
-from compat.endpoints.calls import GONE, read_origin
-from compat.endpoints.doors import HeadersOf
+from compat.endpoints.calls import GONE, HeadersOf, read_origin
 from compat.endpoints.hangup import ClientWatch
 from compat.errors import ClientGone, GatewayError, UpstreamRefusal
 from compat.protocols.client_protocol import ClientProtocol
@@ -28,7 +27,7 @@ from compat.protocols.messages import counting, estimate
 from compat.protocols.messages.counting import COUNT
 from compat.protocols.responses import counting as input_counting
 from compat.protocols.responses.counting import INPUT_COUNT
-from compat.routing.router import Deployment, Group, Route
+from compat.routing.router import Deployment, Route, route_over
 from compat.wire.envelope import Envelope
 
 _CLIENTS_OWN = frozenset({400, 413, 422})
@@ -62,8 +61,7 @@ def count_tokens_blueprint(gateway: Gateway) -> flask.Blueprint:
 
 def _counted(gateway: Gateway, counter: Counter, headers_of: HeadersOf) -> flask.Response:
     environ = flask.request.environ
-    origin = read_origin(gateway, environ)
-    origin["headers"] = headers_of(environ)
+    origin = read_origin(gateway, environ, headers_of)
     call = call_from(counter.protocol, read_envelope(environ, gateway.settings.server, gateway.offload), **origin)
     route = gateway.router.resolve(call.model)
     gateway.keys.check_model(call.client, route.name)
@@ -80,7 +78,7 @@ def counts(gateway: Gateway, deployment: Deployment, endpoint: str) -> bool:
 def _asked(gateway: Gateway, call: Call, route: Route, watch: ClientWatch) -> Answer | None:
     """The upstream's answer; `None` where there is no count in it."""
     able = [deployment for deployment in route.deployments if counts(gateway, deployment, call.protocol.api)]
-    run = CallRun(gateway, call, route=Route(route.name, tuple(Group((deployment,), (1,)) for deployment in able)))
+    run = CallRun(gateway, call, route=route_over(route.name, able))
     try:
         with watch:
             body = run.whole()

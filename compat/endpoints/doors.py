@@ -18,27 +18,12 @@ from compat.calls.kept import Kept, KeptAnswer
 from compat.calls.run import CallRun
 from compat.endpoints.answers import Answer
 from compat.endpoints.body import read_envelope
-from compat.endpoints.calls import read_origin, streamed_answer, whole_answer
+from compat.endpoints.calls import HeadersOf, read_origin, streamed_answer, whole_answer
 from compat.endpoints.hangup import ClientWatch
 from compat.protocols import CLIENT_PROTOCOLS
 from compat.protocols.client_protocol import ClientProtocol
 from compat.reuse.single_flight import Reader, Told, flight_key
 from compat.wire.envelope import Envelope
-
-
-class HeadersOf:
-    """The header fields of a request that a protocol reads."""
-
-    def __init__(self, protocol: ClientProtocol) -> None:
-        self._variables = {name: variable_of(name) for name in protocol.headers if not name.endswith("*")}
-        self._beginnings = tuple(variable_of(name[:-1]) for name in protocol.headers if name.endswith("*"))
-
-    def __call__(self, environ: Mapping[str, Any]) -> Mapping[str, str]:
-        """Those in `environ`, by their names in lower case."""
-        found = {name: environ[variable] for name, variable in self._variables.items() if variable in environ}
-        if self._beginnings:
-            found |= {header_of(variable): environ[variable] for variable in environ if variable.startswith(self._beginnings)}
-        return found
 
 
 class Door:
@@ -52,8 +37,7 @@ class Door:
     def __call__(self, environ: dict[str, Any], client: str | None = None) -> Answer:
         """Answer one request; see `read_origin`. Errors: any `GatewayError`, before a call was made of it."""
         gateway = self._gateway
-        origin = read_origin(gateway, environ, client)
-        origin["headers"] = self._headers(environ)
+        origin = read_origin(gateway, environ, self._headers, client)
         return self.answer(read_envelope(environ, gateway.settings.server, gateway.offload), origin, environ)
 
     def answer(self, envelope: Envelope, origin: Origin, environ: dict[str, Any], kept: Kept | None = None) -> Answer:
@@ -63,10 +47,10 @@ class Door:
         key = self._flight_key(call, environ)
         run = CallRun(gateway, call, environ.get("compat.outlet") if key is None and kept is None else None)
         watch = ClientWatch(environ)
-        reader: Reader[Any] | None = None
+        reader: Reader | None = None
         if key is not None:
             reader = gateway.flights.join(key, run, run.frames() if call.is_stream else _once(run))
-        shown: Reader[Any] | KeptAnswer | None = reader
+        shown: Reader | KeptAnswer | None = reader
         if kept is not None:
             leader: Told = reader.leader if reader is not None else run
             frames = reader or (run.frames() if call.is_stream else _once(run))
@@ -91,16 +75,6 @@ class Door:
             idempotency_key=environ.get("HTTP_IDEMPOTENCY_KEY", ""),
             retry_count=environ.get("HTTP_X_STAINLESS_RETRY_COUNT", ""),
         )
-
-
-def variable_of(header: str) -> str:
-    """The variable of an environ that holds a header field."""
-    return f"HTTP_{header.upper().replace('-', '_')}"
-
-
-def header_of(variable: str) -> str:
-    """The header field that a variable of an environ holds."""
-    return variable.removeprefix("HTTP_").replace("_", "-").lower()
 
 
 def doors_of(gateway: Gateway) -> Mapping[str, Door]:

@@ -21,13 +21,13 @@ from compat import jsonio
 from compat.calls.call import Origin, call_from
 from compat.calls.gateway import Gateway
 from compat.calls.run import CallRun
-from compat.endpoints.answers import error_answer, json_answer
+from compat.endpoints.answers import error_body, json_body
 from compat.endpoints.body import read_envelope
-from compat.endpoints.calls import GONE, read_origin
+from compat.endpoints.calls import GONE, HeadersOf, read_origin
 from compat.endpoints.hangup import ClientWatch
 from compat.errors import BadRequest, ClientGone, GatewayError, ModelNotFound, UpstreamBroken, UpstreamRefusal
 from compat.protocols.chat.embeddings import EMBEDDINGS
-from compat.routing.router import Deployment, Group, Route
+from compat.routing.router import Deployment, Route, route_over
 from compat.wire.envelope import Envelope
 
 ENDPOINT = "embeddings"
@@ -44,11 +44,12 @@ _ADVICE = (
 def embeddings_blueprint(gateway: Gateway) -> flask.Blueprint:
     """The endpoint over `gateway`."""
     blueprint = flask.Blueprint("embeddings", __name__)
+    headers_of = HeadersOf(EMBEDDINGS)
 
     @blueprint.post("/v1/embeddings")
     def embeddings() -> flask.Response:
         environ = flask.request.environ
-        origin = read_origin(gateway, environ)
+        origin = read_origin(gateway, environ, headers_of)
         envelope = read_envelope(environ, gateway.settings.server, gateway.offload)
         ask = gateway.offload.run(envelope.body, partial(read_request, envelope))
         batch = _Batch(gateway, envelope, ask, embedding_route(gateway, ask.model), origin)
@@ -57,7 +58,7 @@ def embeddings_blueprint(gateway: Gateway) -> flask.Blueprint:
             with watch:
                 rows = batch.rows(ask.inputs)
         except GatewayError as error:
-            return error_answer(error, batch.headers, EMBEDDINGS)
+            return error_body(error, batch.headers, EMBEDDINGS).response()
         except ClientGone:
             return GONE.response()
         finally:
@@ -68,7 +69,7 @@ def embeddings_blueprint(gateway: Gateway) -> flask.Blueprint:
             "model": ask.model,
             "usage": {"prompt_tokens": batch.tokens, "total_tokens": batch.tokens},
         }
-        return json_answer(jsonio.encode(document), headers=batch.headers)
+        return json_body(jsonio.encode(document), headers=batch.headers).response()
 
     return blueprint
 
@@ -120,7 +121,7 @@ def embedding_route(gateway: Gateway, name: str) -> Route:
             "is not an embedding model of any upstream" if is_any else "can't be served: no upstream with embedding models is configured"
         )
         raise ModelNotFound(f"'{name[:200]}' {words}. {_ADVICE}", param="model")
-    return Route(name, tuple(Group((deployment,), (1,)) for deployment in found))
+    return route_over(name, found)
 
 
 @dataclass(slots=True)

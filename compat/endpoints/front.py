@@ -97,6 +97,7 @@ class Front:
         asked_id = environ.get("HTTP_X_REQUEST_ID", "")
         request_id = asked_id if _SANE_ID.fullmatch(asked_id) else self._new_id()
         environ[REQUEST_ID] = request_id
+        environ["PATH_INFO"] = canonical_path(environ.get("PATH_INFO", ""))
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             headers.append(("x-request-id", request_id))
@@ -115,7 +116,6 @@ class Front:
                 hops_of(hops)
         except GatewayError as error:
             error.request_id = request_id
-            environ["PATH_INFO"] = canonical_path(environ.get("PATH_INFO", ""))
             protocol = protocol_at(environ["PATH_INFO"], environ)
             body = protocol.error_body(error)
             start(
@@ -123,7 +123,6 @@ class Front:
                 [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")],
             )
             return [body]
-        environ["PATH_INFO"] = canonical_path(environ.get("PATH_INFO", ""))
         return self._app(environ, start)
 
     def _check_client(self, address: str) -> None:

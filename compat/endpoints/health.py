@@ -16,7 +16,7 @@ import flask
 
 from compat import __version__, jsonio
 from compat.calls.gateway import Gateway
-from compat.endpoints.answers import json_answer
+from compat.endpoints.answers import json_body
 from compat.errors import GatewayError
 from compat.routing.router import Deployment
 
@@ -36,7 +36,7 @@ def health_blueprint(gateway: Gateway) -> flask.Blueprint:
             report |= {"pid": os.getpid(), "generations": fleet.report()}
         if not is_admitted(gateway, environ) and not (fleet is not None and fleet.admits(environ.get("HTTP_AUTHORIZATION", ""))):
             report = {"status": report["status"]}
-        return json_answer(jsonio.encode(report), headers=[("cache-control", "no-store")])
+        return json_body(jsonio.encode(report), headers=[("cache-control", "no-store")]).response()
 
     @blueprint.get("/readyz")
     def readyz() -> flask.Response:
@@ -44,7 +44,7 @@ def health_blueprint(gateway: Gateway) -> flask.Blueprint:
         body = {"status": "not ready" if reason else "ready"}
         if reason and is_admitted(gateway, flask.request.environ):  # it may name the model and where its file is
             body["reason"] = reason
-        return json_answer(jsonio.encode(body), 503 if reason else 200, headers=[("cache-control", "no-store")])
+        return json_body(jsonio.encode(body), 503 if reason else 200, headers=[("cache-control", "no-store")]).response()
 
     return blueprint
 
@@ -77,10 +77,11 @@ def causes(gateway: Gateway) -> list[str]:
     for row in gateway.policies.circuits.report():
         if row["state"] == "open":
             found.append(f"the circuit of {row['upstream']} for {row['model']} is open: {str(row['cause']).rstrip('.')}")
-    if not router.upstreams and engine is None:
-        found.append("no model can answer: no upstream is configured, and the embedded model is switched off")
-    elif not router.upstreams and engine is not None and (status := engine.status()).state == "failed":
-        found.append(f"no model can answer: no upstream is configured, and the embedded model can't: {status.detail}")
+    if not router.upstreams:
+        if engine is None:
+            found.append("no model can answer: no upstream is configured, and the embedded model is switched off")
+        elif (status := engine.status()).state == "failed":
+            found.append(f"no model can answer: no upstream is configured, and the embedded model can't: {status.detail}")
     return found + [f"{name}: {part.fault}" for name, part in _parts(gateway).items() if part.fault]
 
 

@@ -13,7 +13,7 @@ import flask
 from compat import jsonio
 from compat.calls.gateway import Gateway
 from compat.config.catalog import Model
-from compat.endpoints.answers import json_answer
+from compat.endpoints.answers import json_body
 from compat.endpoints.models import client_of, listed_routes
 from compat.routing.router import Route
 
@@ -25,7 +25,7 @@ def model_info_blueprint(gateway: Gateway) -> flask.Blueprint:
     @blueprint.get("/v1/model/info")
     def model_info() -> flask.Response:
         routes = listed_routes(gateway, client_of(gateway, flask.request.environ))
-        return json_answer(jsonio.encode({"data": [info_row(route, gateway.clock.now()) for route in routes]}))
+        return json_body(jsonio.encode({"data": [info_row(route, gateway.clock.now()) for route in routes]})).response()
 
     return blueprint
 

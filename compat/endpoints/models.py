@@ -16,7 +16,7 @@ import flask
 from compat import jsonio
 from compat.calls.gateway import Gateway
 from compat.config.catalog import Model, Price
-from compat.endpoints.answers import json_answer
+from compat.endpoints.answers import json_body
 from compat.errors import ModelNotFound, NoUpstream
 from compat.protocols import listing_for
 from compat.routing.router import FOREIGN, Route
@@ -29,7 +29,9 @@ def models_blueprint(gateway: Gateway) -> flask.Blueprint:
     @blueprint.get("/v1/models")
     def list_models() -> flask.Response:
         rows, listing = model_rows(gateway, client_of(gateway, flask.request.environ)), listing_for(flask.request.environ)
-        return json_answer(jsonio.encode({"object": "list", "data": rows}) if listing is None else listing.page(rows, flask.request.args))
+        return json_body(
+            jsonio.encode({"object": "list", "data": rows}) if listing is None else listing.page(rows, flask.request.args)
+        ).response()
 
     @blueprint.get("/v1/models/<path:model_id>")
     def get_model(model_id: str) -> flask.Response:
@@ -38,7 +40,7 @@ def models_blueprint(gateway: Gateway) -> flask.Blueprint:
         row, listing = model_row(gateway, route), listing_for(flask.request.environ)
         if model_id.startswith(FOREIGN):
             row["id"] = model_id
-        return json_answer(jsonio.encode(row) if listing is None else listing.one(row))
+        return json_body(jsonio.encode(row) if listing is None else listing.one(row)).response()
 
     return blueprint
 

@@ -8,7 +8,7 @@ from typing import Any
 import flask
 
 from compat import __version__, jsonio
-from compat.endpoints.answers import json_answer
+from compat.endpoints.answers import json_body
 
 
 def openapi_blueprint(_gateway: object) -> flask.Blueprint:
@@ -18,7 +18,7 @@ def openapi_blueprint(_gateway: object) -> flask.Blueprint:
 
     @blueprint.get("/openapi.json")
     def openapi() -> flask.Response:
-        return json_answer(body)
+        return json_body(body).response()
 
     return blueprint
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import flask
 
 from compat.calls.gateway import Gateway
-from compat.endpoints.answers import json_answer
+from compat.endpoints.answers import json_body
 
 
 def quiet_blueprint(_: Gateway) -> flask.Blueprint:
@@ -20,4 +20,4 @@ def quiet_blueprint(_: Gateway) -> flask.Blueprint:
 
 
 def _nothing() -> flask.Response:
-    return json_answer(b"{}")
+    return json_body(b"{}").response()

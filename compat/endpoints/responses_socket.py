@@ -19,8 +19,7 @@ from compat.calls.kept import KeptAnswer, history, kept_for
 from compat.calls.run import CallRun
 from compat.endpoints.answers import Answer, error_body
 from compat.endpoints.boundary import fault_of
-from compat.endpoints.calls import read_origin
-from compat.endpoints.doors import HeadersOf
+from compat.endpoints.calls import HeadersOf, read_origin
 from compat.endpoints.front import REQUEST_ID
 from compat.endpoints.websocket import WebSocket
 from compat.errors import BadRequest, ClientGone, GatewayError
@@ -53,14 +52,13 @@ class SocketDoor:
         settings = self._gateway.settings.server
         if not settings.websockets or "compat.outlet" not in environ:
             raise BadRequest("WebSockets are not served here: send POST /v1/responses.", status=426, headers=(("upgrade", "HTTP/1.1"),))
-        client = read_origin(self._gateway, environ)["client"]
+        client = read_origin(self._gateway, environ, self._headers)["client"]
         socket = WebSocket(environ, settings.max_body_bytes, self._gateway.offload)
         return Answer(Session(self._gateway, self, dict(environ), socket, client).run(), socket.headers, 101)
 
     def call(self, create: Create, environ: dict[str, Any]) -> Call:
         """The call that a message asks for. Errors: as of any call."""
-        origin = read_origin(self._gateway, environ)
-        origin["headers"] = self._headers(environ)
+        origin = read_origin(self._gateway, environ, self._headers)
         envelope = create.envelope
         if self._gateway.responses.is_on:  # stored here, and nowhere else
             envelope = Envelope(envelope.replaced({"store": b"false"}))

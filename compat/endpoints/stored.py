@@ -17,7 +17,7 @@ from compat.calls.kept import going_on, kept_for
 from compat.endpoints.answers import Answer, json_body
 from compat.endpoints.background import BackgroundAnswer
 from compat.endpoints.body import read_envelope
-from compat.endpoints.calls import SSE_HEADERS, read_origin
+from compat.endpoints.calls import SSE_HEADERS, HeadersOf, read_origin
 from compat.endpoints.doors import Door
 from compat.endpoints.hangup import ClientWatch, WatchedFrames
 from compat.errors import BadRequest, GatewayError
@@ -58,8 +58,7 @@ class StoringDoor(Door):
     def __call__(self, environ: dict[str, Any], client: str | None = None) -> Answer:
         """See `Door`."""
         gateway = self._gateway
-        origin = read_origin(gateway, environ, client)
-        origin["headers"] = self._headers(environ)
+        origin = read_origin(gateway, environ, self._headers, client)
         envelope = read_envelope(environ, gateway.settings.server, gateway.offload)
         wish = gateway.offload.run(envelope.body, lambda: wish_of(envelope))
         if not (wish.stores or wish.previous):
@@ -83,11 +82,12 @@ def storing_doors(gateway: Gateway) -> Mapping[str, Door]:
 def stored_blueprint(gateway: Gateway) -> flask.Blueprint:
     """The endpoints over `gateway`."""
     blueprint = flask.Blueprint("stored", __name__)
+    headers_of = HeadersOf(RESPONSES)
 
     def view(answer: Callable[[Gateway, _Asked], Answer]) -> Callable[[str], flask.Response]:
         def answered(response_id: str) -> flask.Response:
             request = flask.request
-            client = read_origin(gateway, request.environ)["client"]
+            client = read_origin(gateway, request.environ, headers_of)["client"]
             if not gateway.responses.is_on:
                 raise not_found(response_id)
             return answer(gateway, _Asked(client, response_id, request.args)).response()

@@ -22,15 +22,13 @@ import contextlib
 import hashlib
 from collections import deque
 from collections.abc import Callable, Generator
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Protocol
 
 import gevent
 from gevent.event import Event
 
 from compat.config.sections import SingleFlightSettings
 from compat.errors import GatewayError, InternalError, RequestTimeout
-
-T = TypeVar("T", bound="Told")
 
 
 def flight_key(client: str, api: str, body: bytes, *, idempotency_key: str = "", retry_count: str = "") -> str | None:
@@ -73,25 +71,22 @@ class Flights(Protocol):
         """How many flights there are at this gateway."""
         ...
 
-    def join(self, key: str, leader: Told, frames: Generator[bytes, None, None], /) -> Reader[Any]:
+    def join(self, key: str, leader: Told, frames: Generator[bytes, None, None], /) -> Reader:
         """A reader of the flight of `key`."""
         ...
 
 
-class SingleFlight(Generic[T]):
-    """The flights that can be joined. Mutable: the flights, changed in single steps, without a switch.
-
-    `T` is what belongs to a call besides its frames: the object that knows its headers.
-    """
+class SingleFlight:
+    """The flights that can be joined. Mutable: the flights, changed in single steps, without a switch."""
 
     def __init__(self, settings: SingleFlightSettings) -> None:
         self._settings = settings
-        self._flights: dict[str, Flight[T]] = {}
+        self._flights: dict[str, Flight] = {}
 
     def __len__(self) -> int:
         return len(self._flights)
 
-    def join(self, key: str, leader: T, frames: Generator[bytes, None, None]) -> Reader[T]:
+    def join(self, key: str, leader: Told, frames: Generator[bytes, None, None]) -> Reader:
         """A reader of the flight of `key`, or of a new one over `frames`, which else are never begun."""
         flight = self._flights.get(key)
         if flight is None:
@@ -104,18 +99,18 @@ class SingleFlight(Generic[T]):
         """Whether there is a flight of `key` that can be joined."""
         return key in self._flights
 
-    def reader(self, key: str) -> Reader[T]:
+    def reader(self, key: str) -> Reader:
         """A reader of the flight of `key`, which is there."""
         return self._flights[key].join()
 
 
-class Flight(Generic[T]):
+class Flight:
     """One upstream call and its readers. Mutable: what was recorded, the readers, how it ended; changed without a switch.
 
     `on_closed` is called once: when it can't be joined any more.
     """
 
-    def __init__(self, leader: T, settings: SingleFlightSettings, on_closed: Callable[[], object]) -> None:
+    def __init__(self, leader: Told, settings: SingleFlightSettings, on_closed: Callable[[], object]) -> None:
         self.leader = leader
         self._settings = settings
         self._on_closed = on_closed
@@ -123,7 +118,7 @@ class Flight(Generic[T]):
         self._recorded: deque[bytes] = deque()
         self._forgotten = 0
         self._size_bytes = 0
-        self._readers: list[Reader[T]] = []
+        self._readers: list[Reader] = []
         self._room = Event()
         self._worker: gevent.Greenlet | None = None
         self._is_ended = False
@@ -133,13 +128,13 @@ class Flight(Generic[T]):
         """Begin the work."""
         self._worker = gevent.spawn(self._run, frames)
 
-    def join(self) -> Reader[T]:
+    def join(self) -> Reader:
         """A reader that begins with the first frame."""
         reader = Reader(self)
         self._readers.append(reader)
         return reader
 
-    def leave(self, reader: Reader[T]) -> None:
+    def leave(self, reader: Reader) -> None:
         """The reader wants no more; without readers the work ends. Nothing happens when it has left already."""
         if reader not in self._readers:
             return
@@ -149,7 +144,7 @@ class Flight(Generic[T]):
             self._close()
             self._worker.kill(block=False)
 
-    def next_frame(self, reader: Reader[T]) -> bytes | None:
+    def next_frame(self, reader: Reader) -> bytes | None:
         """What comes next for `reader`: a frame, or nothing after the last one. Waits. An error that ended the work is raised in it."""
         while True:
             if reader.is_left_behind:
@@ -221,13 +216,13 @@ class Flight(Generic[T]):
             reader.news.set()
 
 
-class Reader(Generic[T]):
+class Reader:
     """One client's way through the frames. Mutable: all fields; the flight moves them.
 
     As in any answer, an error is raised before the first frame only; a later one becomes the last frame.
     """
 
-    def __init__(self, flight: Flight[T]) -> None:
+    def __init__(self, flight: Flight) -> None:
         self.position = 0
         self.read_bytes = 0
         self.is_left_behind = False
@@ -236,11 +231,11 @@ class Reader(Generic[T]):
         self._is_closed = False
 
     @property
-    def leader(self) -> T:
+    def leader(self) -> Told:
         """What belongs to the call whose frames these are."""
         return self._flight.leader
 
-    def __iter__(self) -> Reader[T]:
+    def __iter__(self) -> Reader:
         return self
 
     def __next__(self) -> bytes:

@@ -88,12 +88,7 @@ class Circuits:
     The least recently used closed circuits are forgotten beyond `max_circuits`.
     """
 
-    def __init__(
-        self,
-        settings: CircuitSettings,
-        clock: Clock,
-        on_change: Callable[[CircuitChange], None],
-    ) -> None:
+    def __init__(self, settings: CircuitSettings, clock: Clock, on_change: Callable[[CircuitChange], None]) -> None:
         self._settings = settings
         self._clock = clock
         self._on_change = on_change
@@ -135,13 +130,7 @@ class Circuits:
 class Circuit:
     """One circuit. Mutable: the storage, the probe, what was last seen."""
 
-    def __init__(
-        self,
-        key: CircuitKey,
-        settings: CircuitSettings,
-        clock: Clock,
-        on_change: Callable[[CircuitChange], None],
-    ) -> None:
+    def __init__(self, key: CircuitKey, settings: CircuitSettings, clock: Clock, on_change: Callable[[CircuitChange], None]) -> None:
         self.key = key
         self._cooldown_s = settings.cooldown_s
         self._fail_max = settings.failures
@@ -204,7 +193,7 @@ class Circuit:
 
     def settle(self, permit: Permit, fault: GatewayError | None) -> None:
         """Hear how the call of `permit` ended: with a fault, or well."""
-        is_probe = self.is_probe(permit)
+        is_probe = self._probe is permit
         self.forget(permit)
         if permit.era != self.era:
             return
@@ -221,7 +210,7 @@ class Circuit:
 
     def committed(self, permit: Permit) -> None:
         """The call of `permit` has shown content. A probe has done its job by then."""
-        if self.is_probe(permit):
+        if self._probe is permit:
             self.settle(permit, None)
         elif permit.era == self.era:
             self._outcomes.committed(permit.number)
@@ -256,10 +245,6 @@ class Circuit:
         if self._probe is permit:
             self._probe = None
         self._outcomes.forget(permit.number)
-
-    def is_probe(self, permit: Permit) -> bool:
-        """Whether the circuit's fate hangs on this call."""
-        return self._probe is permit
 
     def report(self) -> dict[str, object]:
         """What a person wants to know. `next_probe_s` 0: the next call probes."""

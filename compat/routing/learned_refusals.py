@@ -11,8 +11,7 @@ MAX_DEPLOYMENTS = 1000
 class LearntRefusals:
     """Deployment -> parameters that it refuses. Mutable; bounded, the longest unused goes first."""
 
-    def __init__(self, max_deployments: int = MAX_DEPLOYMENTS) -> None:
-        self._max = max_deployments
+    def __init__(self) -> None:
         self._by_deployment: OrderedDict[str, frozenset[str]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -31,5 +30,5 @@ class LearntRefusals:
         """Remember one more."""
         self._by_deployment[deployment] = self.of(deployment) | {parameter}
         self._by_deployment.move_to_end(deployment)
-        while len(self._by_deployment) > self._max:
+        if len(self._by_deployment) > MAX_DEPLOYMENTS:
             self._by_deployment.popitem(last=False)

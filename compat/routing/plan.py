@@ -72,7 +72,7 @@ class CallPlan:
 
     def __post_init__(self) -> None:
         self._candidates = self.policies.affinity.plan(self.session, self.route)
-        self.policies.retries.note_call()
+        self.policies.retries.budget.note_call()
 
     def next(self) -> Place:
         """The first candidate that may be called now; one whose rate limit is used up only when there is no other.

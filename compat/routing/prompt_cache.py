@@ -30,8 +30,7 @@ class _Seen:
 class PromptCacheWatch:
     """The last prompt of each session, as digests. Mutable; bounded, the longest unused goes first."""
 
-    def __init__(self, max_sessions: int = MAX_SESSIONS) -> None:
-        self._max = max_sessions
+    def __init__(self) -> None:
         self._last: OrderedDict[tuple[str, str, bytes], _Seen] = OrderedDict()
 
     def __len__(self) -> int:
@@ -50,7 +49,7 @@ class PromptCacheWatch:
         before = self._last.get(key)
         self._last[key] = _Seen(segments, usage.cache_read_tokens + usage.cache_write_tokens)
         self._last.move_to_end(key)
-        while len(self._last) > self._max:
+        if len(self._last) > MAX_SESSIONS:
             self._last.popitem(last=False)
         read = usage.cache_read_tokens
         if before is None or read >= before.cached_tokens:

@@ -198,10 +198,6 @@ class Retries:
         self._random = random
         self.budget = RetryBudget(settings, clock)
 
-    def note_call(self) -> None:
-        """Count a call that begins."""
-        self.budget.note_call()
-
     def decide(self, error: GatewayError, progress: Progress) -> Decision:
         """What to do after `error`; a wait is paid for out of the budget."""
         decision = retry_decision(error, progress, self.settings, self._random(), has_budget=self.budget.has_left())

@@ -197,15 +197,15 @@ class Router:
             return self._configured(name, row.route)
         if (alias := self._catalog.aliases.get(name)) is not None:
             target = self._replacements.get(alias.target, alias.target)
-            return _route(name, self._of_alias(self._catalog.models[target]))
+            return route_over(name, self._of_alias(self._catalog.models[target]))
         upstream_name, _, target = name.partition("/")
         if target and (upstream := self.upstreams.get(upstream_name)) is not None:
-            return _route(name, [self._deployment(upstream, target)])
+            return route_over(name, [self._deployment(upstream, target)])
         exact = self._exact(name)
         if exact:
-            return _route(name, exact)
+            return route_over(name, exact)
         if self._embedded is not None and name == self._embedded.target:
-            return _route(name, [self._embedded])
+            return route_over(name, [self._embedded])
         if name.startswith(FOREIGN) and not (bare := name.removeprefix(FOREIGN)).startswith(FOREIGN):
             return self.resolve(bare)
         raise self._unknown(name)
@@ -311,5 +311,6 @@ class Router:
         return ModelNotFound(f"The model '{name[:200]}' does not exist here.{hint} GET /v1/models lists all.", param="model")
 
 
-def _route(name: str, deployments: Sequence[Deployment]) -> Route:
+def route_over(name: str, deployments: Sequence[Deployment]) -> Route:
+    """A route that tries these deployments one after the other."""
     return Route(name, tuple(Group((deployment,), (1,)) for deployment in deployments))

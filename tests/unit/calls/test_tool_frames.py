@@ -153,7 +153,7 @@ def test_attempts_that_failed_are_kept_with_what_was_done_about_them() -> None:
         "then": "the next one",
         "wait_ms": 250.0,
     }
-    moments = [Moment(1.0, "attempt.failed", fields), Moment(2.0, "something.else", {})]
+    moments = [Moment(1.0, "attempt.failed", fields)]
     call = call_of({})
     priced = ((Usage(1, 2), Price(3.0, 4.0)),)
     outcome = Outcome(call, "ok", None, 1.0, 2, 0, upstream_api="openai.chat", queued_s=0.5, priced=priced)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Generator, Iterator
-from typing import Any
 
 import gevent
 import msgspec
@@ -40,7 +39,7 @@ class Desk:
 
     def __init__(self, redis: RedisServer) -> None:
         self.client = redis_client(redis.url)
-        self.local: SingleFlight[Any] = SingleFlight(SingleFlightSettings())
+        self.local: SingleFlight = SingleFlight(SingleFlightSettings())
         numbers = itertools.count()
         self.events: list[str] = []
         link = Link("commons", lambda: 0.0, lambda name, _fields: self.events.append(name), redis_errors())

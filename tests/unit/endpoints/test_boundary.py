@@ -13,11 +13,11 @@ from werkzeug.test import Client
 
 from compat.calls.gateway import Gateway
 from compat.config.sections import ServerSettings
-from compat.endpoints.answers import error_answer
+from compat.endpoints.answers import error_body
 from compat.endpoints.boundary import attach_boundary
 from compat.endpoints.front import Front
 from compat.errors import GatewayError, ShuttingDown, UpstreamRateLimit
-from compat.protocols.chat.errors import error_body
+from compat.protocols.chat.errors import error_body as chat_error_body
 from tests.unit.builders import make_gateway
 
 
@@ -82,11 +82,11 @@ def test_our_own_fault_is_logged_by_its_place_and_never_by_its_words(gateway: Ga
     ("wait_s", "header"), [(None, None), (0.0, "0"), (0.2, "1"), (7.0, "7"), (29.5, "30"), (3600.0, "30"), (float("inf"), "30")]
 )
 def test_a_wait_is_whole_seconds_and_never_longer_than_thirty(wait_s: float | None, header: str | None) -> None:
-    assert error_answer(UpstreamRateLimit("w", retry_after_s=wait_s)).headers.get("retry-after") == header
+    assert error_body(UpstreamRateLimit("w", retry_after_s=wait_s)).response().headers.get("retry-after") == header
 
 
 def test_headers_of_an_error_and_of_its_call_are_sent() -> None:
     error: GatewayError = ShuttingDown("w", headers=(("connection", "close"),))
-    answer = error_answer(error, [("x-compat-attempts", "2")])
+    answer = error_body(error, [("x-compat-attempts", "2")]).response()
     assert (answer.headers["connection"], answer.headers["x-compat-attempts"]) == ("close", "2")
-    assert (answer.data, answer.content_type) == (error_body(error), "application/json")
+    assert (answer.data, answer.content_type) == (chat_error_body(error), "application/json")

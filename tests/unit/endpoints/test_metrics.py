@@ -13,7 +13,7 @@ from compat.accounting.keys import ClientKeys, new_key
 from compat.accounting.usage_store import NoUsage
 from compat.cluster.peers import NoCommons
 from compat.config.sections import CacheSettings, KeySettings, LogSettings
-from compat.endpoints.answers import error_answer
+from compat.endpoints.answers import error_body
 from compat.endpoints.metrics import metrics_blueprint, readings_of
 from compat.errors import GatewayError
 from compat.reuse.answer_cache import AnswerCache, MemoryShelf
@@ -65,7 +65,7 @@ def make_gateway(folder: Path, keys: dict[str, KeySettings] | None = None) -> An
 def client_of(gateway: Any) -> Any:
     app = flask.Flask("test")
     app.register_blueprint(metrics_blueprint(gateway))
-    app.register_error_handler(GatewayError, lambda error: error_answer(error))
+    app.register_error_handler(GatewayError, lambda error: error_body(error).response())
     return app.test_client()
 
 

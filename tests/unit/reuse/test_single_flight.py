@@ -92,10 +92,10 @@ class Run:
 
 class Setting:
     def __init__(self, **settings: Any) -> None:
-        self.flights: SingleFlight[Run] = SingleFlight(SingleFlightSettings(**settings))
+        self.flights: SingleFlight = SingleFlight(SingleFlightSettings(**settings))
         self.sources: list[Source] = []
 
-    def join(self, key: str = "key") -> Reader[Run]:
+    def join(self, key: str = "key") -> Reader:
         source = Source()
         self.sources.append(source)
         return self.flights.join(key, Run(f"run {len(self.sources)}"), source.frames())

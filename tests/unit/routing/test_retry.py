@@ -197,7 +197,7 @@ def make_retries(random: Callable[[], float] = lambda: 0.0, settings: RetrySetti
 
 def test_only_waits_are_paid_for() -> None:
     retries = make_retries()
-    retries.note_call()
+    retries.budget.note_call()
     actions = [retries.decide(UpstreamFailure("x"), FIRST).action for _ in range(5)]
     assert actions == ["wait", "wait", "wait", "next", "next"]
     assert retries.budget.report() == {"calls": 1, "retries": 3}
