@@ -57,6 +57,7 @@ class RunningGateway:
         self.http = requests.Session()
         self.http.trust_env = False
         self._log_path = base_dir / "logs/openai_compat.log"
+        self._data = base_dir / "data"
 
     def chat(
         self, *, path: str = "/chat/completions", timeout: float = 30, headers: dict[str, str] | None = None, **body: Any
@@ -83,6 +84,10 @@ class RunningGateway:
         self.http.close()
         self.server.stop(0.5)
         self.gateway.transport.close()
+        self.gateway.responses.close()
+        for name, store in (("thinking", self.gateway.vault), ("usage", self.gateway.usage)):
+            if (self._data / f"{name}.sqlite").exists():  # to close one that was never used takes as long as to make it
+                store.close()
         with contextlib.suppress(io.UnsupportedOperation):
             self.gateway.log.close()
 
