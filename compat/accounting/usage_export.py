@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, fields
-from typing import Any, Literal
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from typing import Literal
 
 import msgspec
 
@@ -19,6 +20,7 @@ from compat.accounting.usage_views import CallFilter, CallRow
 
 ExportFormat = Literal["csv", "json"]
 _COLUMNS = tuple(field.name for field in fields(CallRow))
+_values_of = operator.attrgetter(*_COLUMNS)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a program for tables takes for the beginning of a formula."""
 
@@ -38,9 +40,9 @@ def _pages(usage: Usage, wanted: CallFilter, key: str | None) -> Iterator[Sequen
 
 
 def _csv(pages: Iterator[Sequence[CallRow]]) -> Iterator[bytes]:
-    yield _lines([_COLUMNS])
+    yield csv_lines([_COLUMNS])
     for rows in pages:
-        yield _lines([[_cell(value) for value in asdict(row).values()] for row in rows])
+        yield csv_lines(map(_values_of, rows))
 
 
 def _json(pages: Iterator[Sequence[CallRow]]) -> Iterator[bytes]:
@@ -52,14 +54,14 @@ def _json(pages: Iterator[Sequence[CallRow]]) -> Iterator[bytes]:
     yield b"]\n" if join != b"[" else b"[]\n"
 
 
-def _lines(rows: Sequence[Sequence[Any]]) -> bytes:
+def csv_lines(rows: Iterable[Iterable[object]]) -> bytes:
+    """Lines of CSV (RFC 4180); a text that could be taken for a formula is quoted, and nothing of a float is lost."""
     text = io.StringIO()
-    csv.writer(text).writerows(rows)
+    csv.writer(text).writerows(map(_cell, row) for row in rows)
     return text.getvalue().encode()
 
 
-def _cell(value: Any) -> Any:
-    """A text that could be taken for a formula is quoted; a float is written so that nothing of it is lost."""
+def _cell(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 

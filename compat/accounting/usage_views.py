@@ -111,14 +111,14 @@ class CallRow:
     cache_read_tokens: int
     cache_write_tokens: int
     cost_usd: float
-    saved_usd: float = 0.0
-    request_id: str = ""
-    api: str = ""
-    upstream_api: str = ""
-    session: str = ""
-    attempts: int = 0
-    ttft_ms: float | None = None
-    error: str = ""
+    saved_usd: float
+    request_id: str
+    api: str
+    upstream_api: str
+    session: str
+    attempts: int
+    ttft_ms: float | None
+    error: str
 
     @property
     def upstream(self) -> str:
@@ -141,8 +141,8 @@ class CallRow:
 class CallPage:
     """Some calls, the newest first. `before` is where the next page begins; `None` at the end."""
 
-    rows: tuple[CallRow, ...] = ()
-    before: int | None = None
+    rows: tuple[CallRow, ...]
+    before: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +214,8 @@ class SessionRow:
 class SessionPage:
     """Some sessions, the one with the latest call first. `before` is where the next page begins; `None` at the end."""
 
-    rows: tuple[SessionRow, ...] = ()
-    before: str | None = None
+    rows: tuple[SessionRow, ...]
+    before: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +224,7 @@ class SessionTree:
 
     row: SessionRow
     tools: Mapping[str, int]
-    children: tuple[SessionTree, ...] = ()
+    children: tuple[SessionTree, ...]
 
 
 @dataclass(frozen=True, slots=True)

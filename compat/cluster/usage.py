@@ -10,7 +10,7 @@ what they give or take twice counts once.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import gevent
@@ -64,19 +64,15 @@ class SharedUsage:
             store = self._new_id()
             self._write(lambda writer: begin(writer, store))
             given = self._usage.read(unsent)
-        if (
-            given is None
-            or not given.calls
-            or self._link.ask(lambda: self._send([msgspec.json.encode(call) for call in given.calls])) is None
-        ):
+        if given is None or not given.calls or self._link.ask(lambda: self._send(given.calls)) is None:
             return False
         self._write(lambda writer: mark_sent(writer, given))
         return len(given.calls) == BATCH
 
-    def _send(self, calls: list[bytes]) -> bool:
+    def _send(self, calls: Sequence[SharedCall]) -> bool:
         with self._client.pipeline() as pipe:
             for call in calls:
-                pipe.xadd(STREAM, {_FIELD: call}, maxlen=MAX_LENGTH, approximate=True)
+                pipe.xadd(STREAM, {_FIELD: msgspec.json.encode(call)}, maxlen=MAX_LENGTH, approximate=True)
             pipe.expire(STREAM, TTL_S)
             pipe.execute()
         return True

@@ -11,7 +11,7 @@ import flask
 from compat.accounting.usage_export import ExportFormat, export
 from compat.accounting.usage_queries import calls, known_names, one_call
 from compat.accounting.usage_views import CallFilter, CallRow, Outcome
-from compat.console.page import PAGE_HEADERS, Visit, with_query
+from compat.console.page import Feed, Visit, data_answer, with_query
 from compat.errors import BadRequest, NotFound
 from compat.protocols import CLIENT_PROTOCOLS
 from compat.telemetry.prompts import prompt_of
@@ -67,16 +67,13 @@ def _prompt(visit: Visit, row: CallRow) -> str | None:
     return body if body is None or len(body) <= MOST_PROMPT_CHARS else f"{body[:MOST_PROMPT_CHARS]} …"
 
 
-def calls_file(form: ExportFormat) -> Any:
+def calls_file(form: ExportFormat) -> Feed:
     """The feed of all calls under the filters of the URL, as a file."""
 
     def feed(visit: Visit) -> flask.Response:
         media_type = {"csv": "text/csv; charset=utf-8", "json": "application/json"}[form]
         pieces = export(visit.gateway.usage, form, filter_of(visit), key=visit.visitor.key)
-        response = flask.Response(pieces, content_type=media_type)
-        response.headers.update(PAGE_HEADERS)
-        response.headers["content-disposition"] = f'attachment; filename="calls.{form}"'
-        return response
+        return data_answer(pieces, media_type, f"calls.{form}")
 
     return feed
 

@@ -9,13 +9,14 @@ from typing import Any
 import flask
 
 from compat import jsonio
+from compat.accounting.usage_export import csv_lines
 from compat.accounting.usage_queries import cost, forecast
 from compat.accounting.usage_rows import day_of
 from compat.accounting.usage_store import DAY_S
 from compat.accounting.usage_views import SUMS, CostColumn, CostRow, Sums, total_of, values_of
 from compat.console.charts import Series, most_of, stacked_bars
 from compat.console.figures import NOTHING, Figures
-from compat.console.page import PAGE_HEADERS, Visit, with_query
+from compat.console.page import Visit, data_answer, with_query
 from compat.console.texts import page_texts
 from compat.errors import BadRequest
 
@@ -96,33 +97,18 @@ def series_of(rows: Iterable[CostRow], labels: Sequence[str]) -> list[Series]:
 def cost_csv(visit: Visit) -> flask.Response:
     """The sums by day and the column, as a table. Errors: `BadRequest`."""
     by, rows = _rows(visit)
-    lines = [",".join(("day", by, *SUMS)), *(",".join(map(_cell, (*row.group, *values_of(row.sums)))) for row in rows)]
-    return _file("\r\n".join([*lines, ""]), "text/csv; charset=utf-8", "cost.csv")
+    lines = csv_lines([("day", by, *SUMS), *((*row.group, *values_of(row.sums)) for row in rows)])
+    return data_answer(lines, "text/csv; charset=utf-8", "cost.csv")
 
 
 def cost_json(visit: Visit) -> flask.Response:
     """The same, as a list of objects. Errors: `BadRequest`."""
     by, rows = _rows(visit)
     objects = [dict(zip(("day", by, *SUMS), (*row.group, *values_of(row.sums)), strict=True)) for row in rows]
-    return _file(jsonio.encode(objects), "application/json", "cost.json")
+    return data_answer(jsonio.encode(objects), "application/json", "cost.json")
 
 
 def _rows(visit: Visit) -> tuple[CostColumn, list[CostRow]]:
     by, days = asked(visit)
     since_s = visit.gateway.clock.now() - (days - 1) * DAY_S
     return by, cost(visit.gateway.usage, ("day", by), since_s, key=visit.visitor.key)
-
-
-def _cell(value: object) -> str:
-    """A field of CSV (RFC 4180); what a spreadsheet would take for a formula is made text."""
-    text = str(value)
-    if isinstance(value, str) and text[:1] in {"=", "+", "-", "@", "\t", "\r"}:
-        text = f"'{text}"
-    return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in ',"\r\n') else text
-
-
-def _file(body: str | bytes, media_type: str, name: str) -> flask.Response:
-    response = flask.Response(body, content_type=media_type)
-    response.headers.update(PAGE_HEADERS)
-    response.headers["content-disposition"] = f'attachment; filename="{name}"'
-    return response

@@ -8,7 +8,7 @@ from typing import Any
 import flask
 
 from compat.accounting.usage_queries import known_names
-from compat.console.page import PAGE_HEADERS, Visit, with_query
+from compat.console.page import Visit, data_answer, with_query
 from compat.errors import BadRequest
 from compat.telemetry.calllog import LEVELS
 from compat.telemetry.feed import FeedFilter
@@ -36,8 +36,7 @@ def live_feed(visit: Visit) -> flask.Response:
     end_s = now() + MAX_S
     last_id = visit.request.headers.get("last-event-id", "")
     frames = visit.gateway.feed.follow(filter_of(visit), last_id, is_over=lambda: now() >= end_s or not visit.is_allowed())
-    response = flask.Response(frames, content_type="text/event-stream; charset=utf-8")
-    response.headers.update(PAGE_HEADERS)
+    response = data_answer(frames, "text/event-stream; charset=utf-8")
     response.headers["x-accel-buffering"] = "no"
     return response
 

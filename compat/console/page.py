@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +94,15 @@ def render(name: str, visit: Visit, menu: tuple[Page, ...], shown: Mapping[str, 
     response.headers.update(PAGE_HEADERS)
     if request.args.get("lang") == language:
         response.set_cookie(LANGUAGE_COOKIE, language, max_age=_YEAR_S, samesite="Lax", httponly=True)
+    return response
+
+
+def data_answer(body: str | bytes | Iterable[bytes], media_type: str, file_name: str = "") -> flask.Response:
+    """What a feed answers; with a name, a file to be kept."""
+    response = flask.Response(body, content_type=media_type)
+    response.headers.update(PAGE_HEADERS)
+    if file_name:
+        response.headers["content-disposition"] = f'attachment; filename="{file_name}"'
     return response
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import flask
 import markupsafe
 
-from compat.console.page import PAGE_HEADERS, Visit
+from compat.console.page import Visit, data_answer
 from compat.endpoints.models import model_rows
 from compat.errors import NotFound
 from compat.setup.clients import ClientSetup, client_setup, clients
@@ -52,9 +52,7 @@ def setup_file(visit: Visit) -> flask.Response:
         for item, url in zip(setup.files, file_urls(setup), strict=True):
             if url == f"/setup/{name}":
                 media_type = _MEDIA_TYPES.get(PurePosixPath(name).suffix, "text/plain")
-                response = flask.Response(item.text, content_type=f"{media_type}; charset=utf-8")
-                response.headers.update(PAGE_HEADERS)
-                return response
+                return data_answer(item.text, f"{media_type}; charset=utf-8")
     known = ", ".join(url for client in clients() for url in file_urls(_made(visit, client)))
     raise NotFound(f"There is no file '{name[:100]}'; there are: {known}.")
 
