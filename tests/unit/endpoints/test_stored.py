@@ -17,7 +17,9 @@ ROUTES = [("GET", ""), ("DELETE", ""), ("GET", "/input_items"), ("POST", "/cance
 @pytest.mark.parametrize(("method", "below"), ROUTES)
 @pytest.mark.parametrize("base", ["/v1/responses", "/responses", "/v1/v1/responses"])
 def test_none_is_found(tmp_path: Path, method: str, below: str, base: str) -> None:
-    answer = Client(create_app(make_gateway(tmp_path))).open(f"{base}/resp_1{below}", method=method)
+    gateway = make_gateway(tmp_path)
+    answer = Client(create_app(gateway)).open(f"{base}/resp_1{below}", method=method)
+    gateway.responses.close()
     assert answer.status_code == 404
     told = answer.json["error"]
     assert (told["message"], told["type"]) == ("Response with id 'resp_1' not found.", "invalid_request_error")
