@@ -15,7 +15,7 @@ import flask
 
 from compat import jsonio
 from compat.accounting.keys import ANONYMOUS
-from compat.accounting.usage_queries import calls
+from compat.accounting.usage_queries import MAX_PAGE, calls
 from compat.accounting.usage_views import CallFilter
 from compat.console.figures import Figures
 from compat.console.page import PAGE_HEADERS, Feed, Visit
@@ -26,7 +26,6 @@ from compat.errors import BadRequest, GatewayError
 APIS = ("openai.chat", "anthropic.messages", "openai.responses")
 """Those that agents speak; the page's script knows what each wants (`static/trial.js`)."""
 _RECENT_S = 3600.0
-_MAX_RECENT = 50
 
 
 def show_trial(doors: Mapping[str, Door]) -> Any:
@@ -69,7 +68,7 @@ def receipt_feed(visit: Visit) -> flask.Response:
     """The tokens, times and price of a recent call of the visitor's; `{}` while it is not written down."""
     request_id, figures = visit.request.args.get("id", ""), Figures(visit.language)
     wanted = CallFilter(since_s=visit.gateway.clock.now() - _RECENT_S)
-    recent = calls(visit.gateway.usage, wanted, limit=_MAX_RECENT, key=visit.visitor.key)
+    recent = calls(visit.gateway.usage, wanted, limit=MAX_PAGE, key=visit.visitor.key)
     row = next((row for row in recent.rows if row.request_id == request_id), None)
     receipt = {}
     if row is not None:

@@ -31,7 +31,7 @@ def prompt_of(settings: LogSettings, base_dir: Path, request_id: str, client: st
         mark = line_of({"event": REQUEST, "request_id": request_id, "client": client})[1:-2]
     except UnicodeEncodeError:  # half a surrogate pair, which is in no line
         return None
-    path = base_dir / settings.file
+    path = (base_dir / settings.file).resolve()  # older files are where a link leads, see `SharedLogFile`
     for file in (path, *(path.with_name(f"{path.name}.{number}") for number in range(1, settings.backups + 1))):
         line = _last_line_with(file, mark)
         if line is not None:

@@ -275,6 +275,12 @@ def test_a_receipt_is_of_the_visitors_own_call(gateway: Gateway) -> None:
     assert signed_in(gateway, BOB).get("/try/receipt?id=r1").json["output"] == "100"
 
 
+def test_a_receipt_is_found_behind_many_later_calls(gateway: Gateway) -> None:
+    for number in range(3, 103):
+        add(gateway, number)
+    assert signed_in(gateway).get("/try/receipt?id=r2").json["url"] == "/calls/2"
+
+
 def test_a_call_by_hand_is_made_under_the_visitors_name(gateway: Gateway) -> None:
     body = json.dumps({"model": "nobody", "messages": [{"role": "user", "content": "Hi"}]})
     answer = signed_in(gateway, BOB).post("/try?api=openai.chat", data=body, content_type="application/json")

@@ -57,6 +57,16 @@ def test_older_files_are_looked_into_until_they_are_gone(log: CallLog, find: Fin
     assert [find(f"r{number}") is not None for number in range(1, 5)] == [False, True, True, True]
 
 
+def test_requests_are_found_where_a_link_leads_as_older_files_are_there(tmp_path: Path, log: CallLog, find: Find) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "disk").mkdir()
+    (tmp_path / LogSettings().file).symlink_to(tmp_path / "disk/calls.log")
+    for number in (1, 2):
+        log.request(f"r{number}", "laptop", b"x" * 1500)
+    assert [find(f"r{number}") is not None for number in (1, 2)] == [True, True]
+    assert (tmp_path / "disk/calls.log.1").exists()
+
+
 def test_the_newest_of_the_same_name_is_found(log: CallLog, find: Find) -> None:
     log.request("r1", "laptop", b"first")
     log.request("r1", "laptop", b"second")
