@@ -44,17 +44,15 @@ class Child:
     pipes all the time, so that it never has to wait for us.
     """
 
-    def __init__(
-        self, module: str, arguments: Sequence[str] = (), environment: Mapping[str, str] | None = None, first_line: Any = None
-    ) -> None:
+    def __init__(self, module: str, arguments: Sequence[str], environment: Mapping[str, str], first_line: Any = None) -> None:
         """Start `python -m module`. `first_line` is sent to it as JSON, for what must not be on a command line. Errors: `OSError`.
 
-        `environment` is all that it gets (see `child_environment`, which is the default).
+        `environment` is all that it gets (`child_environment`).
         """
         self._process = subprocess.Popen(  # noqa: S603  # our own modules
             [sys.executable, "-m", module, *arguments],
             cwd=Path(__file__).parents[2],  # where the package is, so that `-m` finds it wherever the gateway was started
-            env=dict(child_environment(os.environ) if environment is None else environment),
+            env=dict(environment),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -18,12 +18,11 @@ from pathlib import Path
 
 import msgspec
 
-from compat.config.sections import EmbeddedSettings, LogSettings
 from compat.engine.base import Engine
 from compat.engine.embedded import EmbeddedEngine
 from compat.engine.ladder import engine_of
 from compat.engine.program import name_process
-from compat.engine.shared import EnginePlace
+from compat.engine.shared import EnginePlace, KeeperParameters
 from compat.errors import GatewayError
 from compat.service.state import FileLock, Keeper, identity_of, write_json
 from compat.telemetry.calllog import CallLog
@@ -34,31 +33,17 @@ _LOCK_S = 0.02
 _POLL_S = 0.1
 
 
-class Parameters(msgspec.Struct, frozen=True):
-    """A keeper's parameters."""
-
-    settings: EmbeddedSettings
-    log: LogSettings
-    run_dir: str
-    base_dir: str
-
-
 class Silent:
     """Shows no progress: nobody looks at a keeper's terminal; the engine's status has the progress of a fetch."""
 
-    def __init__(self, name: str) -> None:
-        """Nothing to show."""
-
-    def update(self, done: int, total: int) -> None:
-        """Nothing to show."""
-
-    def close(self) -> None:
-        """Nothing to show."""
+    def __init__(self, name: str) -> None: ...
+    def update(self, done: int, total: int) -> None: ...
+    def close(self) -> None: ...
 
 
 def main() -> int:
     """Keep the engine until nobody wants it."""
-    parameters = msgspec.json.decode(sys.stdin.readline(), type=Parameters)
+    parameters = msgspec.json.decode(sys.stdin.readline(), type=KeeperParameters)
     place = EnginePlace(Path(parameters.run_dir), parameters.settings)
     lock = FileLock(place.lock)
     if not _acquire(lock):

@@ -41,6 +41,15 @@ _POLL_S = 0.1
 _RESPAWN_S = 5.0
 
 
+class KeeperParameters(msgspec.Struct, frozen=True):
+    """What a keeper is started with, as one JSON line."""
+
+    settings: EmbeddedSettings
+    log: LogSettings
+    run_dir: str
+    base_dir: str
+
+
 class EnginePlace:
     """The names of one engine's files."""
 
@@ -151,12 +160,7 @@ class SharedEngine(Engine):
 
 def keeper_starter(settings: EmbeddedSettings, log: LogSettings, run: RunFolder, base_dir: Path) -> Callable[[], None]:
     """A function that starts a keeper and does not wait for it."""
-    parameters = {
-        "settings": msgspec.to_builtins(settings),
-        "log": msgspec.to_builtins(log),
-        "run_dir": str(run.root.resolve()),
-        "base_dir": str(base_dir),
-    }
+    parameters = KeeperParameters(settings, log, str(run.root.resolve()), str(base_dir))
 
     def start() -> None:
         process = subprocess.Popen(

@@ -10,7 +10,7 @@ import sys
 import threading
 from pathlib import Path
 
-from compat.engine.child import Child, end_with_parent
+from compat.engine.child import Child, child_environment, end_with_parent
 
 
 def say(value: object) -> None:
@@ -79,7 +79,7 @@ def deaf_follow() -> None:
 
 def lead() -> None:
     """Start a child that follows, as deaf as the argument says; then wait for an end that comes without warning."""
-    child = Child("tests.unit.engine.child_program", sys.argv[2:4])
+    child = Child("tests.unit.engine.child_program", sys.argv[2:4], child_environment(os.environ))
     say({"child": child.read()})
     threading.Event().wait()
 

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,8 @@ BOUND_S = 20
 def start() -> Iterator[Any]:
     running: list[Child] = []
 
-    def start_one(deed: str, *arguments: str, **rest: Any) -> Child:
-        running.append(Child(PROGRAM, [deed, *arguments], **rest))
+    def start_one(deed: str, *arguments: str, environment: Mapping[str, str] | None = None, **rest: Any) -> Child:
+        running.append(Child(PROGRAM, [deed, *arguments], environment or child_environment(os.environ), **rest))
         return running[-1]
 
     yield start_one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import jinja2
 import pytest
 
 import compat
-from compat.engine.child import Child
+from compat.engine.child import Child, child_environment
 from compat.engine.presets import PRESETS, SMALL, Preset
 from compat.engine.program import answers_within, has_hash, is_busy, opened, path_of, reading_speed, server_parameters
 from tests.fakes.upstream import Answer, FakeUpstream
@@ -203,7 +204,7 @@ def test_the_first_line_is_read_and_not_a_byte_more(given: bytes) -> None:
 
 
 def ended(path: Path, sha256: str = "") -> tuple[dict[str, Any] | None, dict[str, Any] | None, int]:
-    child = Child("compat.engine.program", first_line={**PARAMETERS, "path": str(path), "sha256": sha256})
+    child = Child("compat.engine.program", [], child_environment(os.environ), {**PARAMETERS, "path": str(path), "sha256": sha256})
     try:
         said = child.read(BOUND_S), child.read(BOUND_S)
         return *said, child.wait()
