@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -112,15 +112,16 @@ def facts_of(outcome: Outcome, moments: Sequence[Moment], tools: ToolFrames | No
         session,
         parent,
         outcome.queued_s * 1000,
-        tuple(_failed_at(moment.fields) for moment in moments),
+        tuple(map(_failed_at, moments)),
         outcome.priced,
         tools.counted if tools is not None else no_tools,
         1 + tools.kept_bytes // 4096 if tools is not None else 1,
     )
 
 
-def _failed_at(one: Mapping[str, object]) -> FailedAttempt:
-    """An attempt that was over before the call was."""
+def _failed_at(moment: Moment) -> FailedAttempt:
+    """The attempt that was over before the call was."""
+    one = moment.fields
     return FailedAttempt(str(one["deployment"]), str(one["error"]), str(one["code"] or ""), str(one["then"]), cast("float", one["wait_ms"]))
 
 

@@ -33,8 +33,8 @@ from compat.protocols.base import note_values
 from compat.protocols.notes import header_text
 from compat.routing.admission import Ticket, outcome_of
 from compat.routing.affinity import session_of
+from compat.routing.circuit import CIRCUIT_OPEN
 from compat.routing.plan import CallPlan, Place
-from compat.routing.retry import CIRCUIT_OPEN
 from compat.routing.router import Route
 from compat.streaming.heartbeat import Pulse, Steps, T, result_of
 from compat.streaming.relay import Outlet
@@ -379,22 +379,22 @@ class CallRun:
             priced += ((attempt.usage, attempt.deployment.model.price),)
         lost = self.account.cache_lost(attempt.deployment, attempt.segments, usage) if attempt is not None else None
         return Outcome(
-            self.call,
-            result,
-            error,
-            self.gateway.clock.monotonic(),
-            self.attempts,
-            self.bytes_out,
-            self.first_content_s,
-            attempt.deployment.name if attempt is not None else None,
-            tuple(deployment.name for deployment in self._part.died) if self._part is not None else (),
-            usage,
-            cost_usd,
-            attempt.stop_reason if attempt is not None else None,
-            attempt.notes if attempt is not None else (),
-            self.account.verdict,
-            lost,
-            attempt.translator.endpoint if attempt is not None else "",
-            self.queued_s,
-            priced,
+            call=self.call,
+            result=result,
+            error=error,
+            ended_s=self.gateway.clock.monotonic(),
+            attempts=self.attempts,
+            bytes_out=self.bytes_out,
+            first_content_s=self.first_content_s,
+            deployment=attempt.deployment.name if attempt is not None else None,
+            died=tuple(deployment.name for deployment in self._part.died) if self._part is not None else (),
+            usage=usage,
+            cost_usd=cost_usd,
+            stop_reason=attempt.stop_reason if attempt is not None else None,
+            notes=attempt.notes if attempt is not None else (),
+            cache=self.account.verdict,
+            cache_lost=lost,
+            upstream_api=attempt.translator.endpoint if attempt is not None else "",
+            queued_s=self.queued_s,
+            priced=priced,
         )

@@ -6,7 +6,6 @@ not served the answer is 426, which makes Codex go on by HTTP at once; a 404 or 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator, Iterator
 from functools import partial
 from typing import Any
@@ -40,10 +39,10 @@ class SocketDoor:
     One that is idle gets a ping every `ping_s`, and is closed after `idle_s`.
     """
 
-    def __init__(self, gateway: Gateway, protocol: ClientProtocol, ping_s: float = PING_S, idle_s: float = IDLE_S) -> None:
+    def __init__(self, gateway: Gateway, protocol: ClientProtocol) -> None:
         self.protocol = protocol
-        self.ping_s = ping_s
-        self.idle_s = idle_s
+        self.ping_s = PING_S
+        self.idle_s = IDLE_S
         self._gateway = gateway
         self._headers = HeadersOf(protocol)
 
@@ -107,12 +106,13 @@ class Session:
     def _next_message(self) -> bytes | None:
         """The next one; `None` when none is to be served. Errors: `TimeoutError` when the connection was idle too long, `ClientGone`."""
         self._outlet.is_busy = False
-        deadline_s = time.monotonic() + self._door.idle_s
+        clock = self._gateway.clock.monotonic
+        deadline_s = clock() + self._door.idle_s
         while True:
             try:
                 return self._socket.receive(min(self._door.ping_s, self._door.idle_s))
             except TimeoutError:
-                if time.monotonic() > deadline_s:
+                if clock() > deadline_s:
                     raise
                 if self._is_over:
                     return None

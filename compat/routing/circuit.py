@@ -41,6 +41,9 @@ from compat.config.sections import CircuitSettings
 from compat.errors import MAX_RETRY_AFTER_S, GatewayError, NoUpstream, UpstreamTimeout, UpstreamUnreachable
 from compat.routing.outcomes import Outcomes
 
+CIRCUIT_OPEN = "circuit_open"
+"""The code of a refusal by a circuit."""
+
 PROBE_RETRY_AFTER_S = 2
 _MAX_CAUSE_CHARS = 500
 
@@ -295,7 +298,7 @@ class Circuit:
         counts = f"{self.failures} faults in a row" if self._is_dead else self._outcomes.words
         return NoUpstream(
             f"The circuit of {self.key.upstream} for {self.key.model} is open: {counts}{cause}. {when}",
-            code="circuit_open",
+            code=CIRCUIT_OPEN,
             retry_after_s=min(wait_s, MAX_RETRY_AFTER_S) if wait_s > 0 else PROBE_RETRY_AFTER_S,
         )
 

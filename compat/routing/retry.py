@@ -37,10 +37,9 @@ from compat.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from compat.routing.circuit import CIRCUIT_OPEN
 
 WINDOW_S = 60
-CIRCUIT_OPEN = "circuit_open"
-"""The code of a refusal by a circuit."""
 _ASKED_JITTER = 0.1
 _ASKED_JITTER_S = 1.0
 
