@@ -182,6 +182,10 @@ class TranslationContext:
     takes_marks: bool = False
     now: Callable[[], float] | None = None
 
+    def prompt_tokens(self) -> int:
+        """The estimate of the request's tokens; 0 where there is none."""
+        return 0 if self.count_prompt is None else self.count_prompt()
+
     @property
     def now_s(self) -> int | None:
         """The time now, where it is known."""

@@ -9,6 +9,10 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 
+MISSING = "The result of this call is not known: the call was interrupted."
+STRAY = "The result of an earlier tool call:"
+"""Before a result that has no call."""
+
 
 class Pairing:
     """The calls of a history as they come. Mutable: all of it. However many there are, each is found in one step.

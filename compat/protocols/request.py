@@ -62,6 +62,10 @@ Field = Literal[
 """What a client's protocol has a name of its own for: see `Request.name`."""
 
 NOTHING: Mapping[str, Any] = {}
+OPENING = "(The conversation begins here.)"
+"""The user's first words where there are none."""
+CONTINUE = "Continue exactly where your last message ends."
+"""The user's last words where the client ends with the model's."""
 
 
 # Blocks. `where` is a block's place in the client's body, `cache` the mark that it carries.
@@ -118,7 +122,6 @@ class ToolCall(msgspec.Struct, frozen=True):
     `call_id` is empty where the client leaves ids out, and not always unique (`protocols/pairing` helps). `arguments` is what the
     client sent, not yet checked: usually the JSON text that the model wrote (`str`), `msgspec.Raw` of the same, or a decoded value;
     `protocols/arguments` has them as an object or as text. Of a `freeform` call it is the raw text. `namespace`: see `Function`.
-    `more` is what else the client sends back of it (`extra_content` of Gemini's OpenAI API).
     """
 
     where: str
@@ -128,7 +131,6 @@ class ToolCall(msgspec.Struct, frozen=True):
     kind: CallKind = "function"
     namespace: str = ""
     cache: CacheMark | None = None
-    more: Any = None
 
 
 class ToolResult(msgspec.Struct, frozen=True):

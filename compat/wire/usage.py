@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from compat.config.catalog import Price
 
@@ -26,12 +24,6 @@ class Usage:
     cache_write_1h_tokens: int = 0
     reasoning_tokens: int = 0
     is_estimate: bool = False
-
-
-def count_in(table: Any, key: str) -> int:
-    """A count of an upstream's usage object; whatever it leaves out, garbles or exaggerates counts as 0."""
-    value = table.get(key) if isinstance(table, Mapping) else None
-    return value if type(value) is int and 0 < value <= MAX_TOKENS else 0
 
 
 def added_usage(first: Usage, second: Usage) -> Usage:

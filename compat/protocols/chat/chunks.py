@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from compat import jsonio
 from compat.errors import UpstreamBroken
 from compat.wire.sse import data_frame
 
+API: Literal["openai.chat"] = "openai.chat"
 DONE = b"data: [DONE]\n\n"
 """The event after the last chunk."""
 

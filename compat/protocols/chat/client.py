@@ -10,7 +10,6 @@ from compat.errors import BadRequest
 from compat.protocols.chat.check import check_messages
 from compat.protocols.chat.chunks import CALLS_KEY, begins_call, completion_frames
 from compat.protocols.chat.errors import error_body, error_frame
-from compat.protocols.chat.parameters import stream_options
 from compat.protocols.chat.reader import ChunkReader, whole_events
 from compat.protocols.chat.request import read_request
 from compat.protocols.chat.usage import with_spent
@@ -42,9 +41,16 @@ def read(envelope: Envelope, _: Headers) -> Ask:
         raise BadRequest("'messages' must be a list of messages.", param="messages")
     if envelope.is_empty("messages"):
         raise BadRequest("'messages' must hold at least one message.", param="messages")
-    wants_usage = stream_options(envelope).get("include_usage") is True
     limit = limit_of(envelope.value("max_completion_tokens") or envelope.value("max_tokens"))
-    return Ask(model, streams, wants_usage, limit, _answers(envelope.value("n")))
+    return Ask(model, streams, wants_usage(envelope), limit, _answers(envelope.value("n")))
+
+
+def wants_usage(envelope: Envelope) -> bool:
+    """Whether the client wants the chunk with what a stream took. Errors: `BadRequest`."""
+    options = envelope.value("stream_options") or {}
+    if not isinstance(options, dict):
+        raise BadRequest("'stream_options' must be an object.", param="stream_options")
+    return options.get("include_usage") is True
 
 
 def _answers(value: Any) -> int:

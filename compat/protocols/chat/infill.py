@@ -18,7 +18,7 @@ from compat import jsonio
 from compat.errors import BadRequest
 from compat.protocols.base import TranslationContext
 from compat.protocols.chat.chunks import DONE
-from compat.protocols.chat.parameters import stream_options
+from compat.protocols.chat.client import wants_usage
 from compat.protocols.chat.usage import estimate_object, with_cost
 from compat.protocols.chat.writer import REASONS, usage_object
 from compat.protocols.client_protocol import is_stream, model_of
@@ -67,11 +67,11 @@ def read_completion(envelope: Envelope) -> Completion:
         raise BadRequest("'suffix' must be a text.", param="suffix")
     if envelope.value("n") not in (None, 1) or envelope.value("best_of") not in (None, 1):
         raise BadRequest("Only one choice is served: 'n' and 'best_of' must be 1.", param="n")
-    streams, wants_usage = is_stream(envelope), stream_options(envelope).get("include_usage") is True
+    streams, has_usage = is_stream(envelope), wants_usage(envelope)
     max_tokens = envelope.value("max_tokens")
     if max_tokens is not None and (not isinstance(max_tokens, int) or isinstance(max_tokens, bool) or max_tokens < 1):
         raise BadRequest("'max_tokens' must be a positive number.", param="max_tokens")
-    return Completion(model, prompt, suffix, streams, wants_usage, max_tokens or _MAX_TOKENS, envelope.value("echo") is True)
+    return Completion(model, prompt, suffix, streams, has_usage, max_tokens or _MAX_TOKENS, envelope.value("echo") is True)
 
 
 def chat_body(envelope: Envelope, ask: Completion, *, reasons: bool) -> bytes:

@@ -71,14 +71,6 @@ class Extras(Mapping[str, bytes]):
         return len(self._names)
 
 
-def stream_options(envelope: Envelope) -> Mapping[str, Any]:
-    """The options of a stream. Errors: `BadRequest`."""
-    options = envelope.value("stream_options") or {}
-    if not isinstance(options, dict):
-        raise BadRequest("'stream_options' must be an object.", param="stream_options")
-    return options
-
-
 def read_fields(envelope: Envelope) -> dict[str, Any]:
     """The fields that have a neutral place, decoded, each once. Errors: `Unsupported` for those that were replaced, unless the client says
     itself that they are not to be used."""

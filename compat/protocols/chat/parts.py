@@ -12,13 +12,11 @@ from typing import Any
 
 from compat import jsonio
 from compat.errors import BadRequest, Unsupported
-from compat.protocols.base import ClientApi
+from compat.protocols.chat.chunks import API
 from compat.protocols.marks import mark_of
 from compat.protocols.media import block_with_source, data_of, file_of, is_data_url, is_web_address, pasted
 from compat.protocols.request import Block, CacheMark, Document, Image, Text, Thinking, Unknown
 from compat.wire.extent import check_values
-
-API: ClientApi = "openai.chat"
 
 _REASONING = frozenset({"thinking", "redacted_thinking", "reasoning"})
 _TEXTS = frozenset({"text", "input_text", "output_text"})

@@ -29,7 +29,6 @@ from compat.protocols.base import (
 from compat.protocols.chat.chunk_template import ChunkTemplate, template_of
 from compat.protocols.chat.chunks import DONE, begins_call
 from compat.protocols.chat.inferred_end import NOTE, CallEvents, reason_of_message
-from compat.protocols.chat.parameters import stream_options
 from compat.protocols.chat.usage import estimate_object, usage_of, with_cost
 from compat.protocols.refusals import NESTED
 from compat.protocols.upstream_errors import error_fields, event_error
@@ -164,7 +163,7 @@ class PassthroughStream(StreamTranslator):
         """See `StreamTranslator`; some upstreams send their counts with every chunk."""
         if self.usage is not None and self.usage.prompt_tokens:
             return self.usage
-        return estimated_usage(self.ctx.count_prompt() if self.ctx.count_prompt is not None else 0, self._scale.text_bytes)
+        return estimated_usage(self.ctx.prompt_tokens(), self._scale.text_bytes)
 
     def translate_event(self, block: bytes) -> bytes:
         """One chunk, or nothing for a comment, a usage chunk or the end mark."""
@@ -298,7 +297,10 @@ def translate_request(envelope: Envelope, ctx: TranslationContext) -> Translated
     if refused:
         envelope = envelope.without(refused)
     if ctx.is_stream and "stream_options" not in unknown:
-        changes["stream_options"] = jsonio.encode({**stream_options(envelope), "include_usage": True})
+        options = envelope.value("stream_options") or {}
+        if not isinstance(options, dict):
+            raise BadRequest("'stream_options' must be an object.", param="stream_options")
+        changes["stream_options"] = jsonio.encode({**options, "include_usage": True})
     removed: set[str] = set()
     unwanted = ctx.unwanted_fields | (NESTED & ctx.refused_parameters)
     if any(b'"%s"' % name.encode() in envelope.body for name in unwanted):

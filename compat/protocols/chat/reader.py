@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from compat.errors import UpstreamBroken
+from compat.protocols.chat.chunks import API
 from compat.protocols.chat.usage import usage_of
 from compat.protocols.events import (
     ArgumentsDelta,
@@ -33,7 +34,6 @@ from compat.protocols.events import (
 from compat.protocols.upstream_errors import error_fields, event_error
 from compat.wire.sse import parse_event
 
-API = "openai.chat"
 REASONS: Mapping[str, StopReason] = {
     "stop": "end",
     "tool_calls": "tool_calls",

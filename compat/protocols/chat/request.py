@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from compat.protocols.chat.chunks import API
 from compat.protocols.chat.parameters import (
     changes_in,
     read_answers,
@@ -25,7 +26,6 @@ from compat.protocols.chat.parameters import (
     read_user,
     read_verbosity,
 )
-from compat.protocols.chat.parts import API
 from compat.protocols.chat.tools import read_choice, read_tools
 from compat.protocols.chat.turns import read_turns
 from compat.protocols.marks import mark_in

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from compat.errors import BadRequest, Unsupported
-from compat.protocols.chat.parts import API, content_blocks, parts_in, text_blocks
+from compat.protocols.chat.chunks import API
+from compat.protocols.chat.parts import content_blocks, parts_in, text_blocks
 from compat.protocols.marks import mark_of
 from compat.protocols.request import Block, CacheMark, CallKind, Text, Thinking, ToolCall, ToolResult, Turn
 from compat.wire.extent import MAX_VALUES, check_values
@@ -108,7 +109,7 @@ def _call(call: Any, where: str) -> ToolCall:
     if isinstance(arguments, str) and len(arguments) > MAX_VALUES:  # a shorter one can't hold as many
         check_values(arguments.encode("utf-8", "surrogatepass"), f"{where}.function.arguments", param=where)
     call_id = call_id if isinstance(call_id, str) else ""
-    return ToolCall(where, call_id, name, arguments, kind, "", mark_of(fields), fields.get("extra_content"))
+    return ToolCall(where, call_id, name, arguments, kind, cache=mark_of(fields))
 
 
 def _blocks(message: Mapping[str, Any], where: str, read: Callable[[Any, str], list[Block]]) -> list[Block]:

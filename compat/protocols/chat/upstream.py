@@ -8,7 +8,7 @@ import msgspec
 
 from compat.errors import UpstreamBroken
 from compat.protocols.base import ThinkingRecord, TranslationContext
-from compat.protocols.chat.inferred_end import NOTE, is_complete
+from compat.protocols.chat.inferred_end import NOTE, reason_of
 from compat.protocols.chat.reader import ChunkReader, decoded
 from compat.protocols.chat.upstream_request import write_request
 from compat.protocols.events import BlockStart, Event, Start, Stop, StopReason, Used
@@ -64,7 +64,7 @@ class ChatReader(EventReader):
         told = self._said.usage
         if told is not None and told.prompt_tokens:
             return told
-        prompt = self.ctx.count_prompt() if self.ctx.count_prompt is not None else 0
+        prompt = self.ctx.prompt_tokens()
         return estimated_usage(prompt, self._said.chars)
 
     def _taken(self, events: Iterable[Event]) -> Iterator[Event]:
@@ -95,9 +95,9 @@ class ChatReader(EventReader):
     def _inferred(self) -> StopReason | None:
         """The reason that an answer must have ended with: see `inferred_end`."""
         turn = self._said.turn()
-        if not all(call.name and is_complete(call.arguments) for call in turn.calls):
-            return None
-        return "tool_calls" if turn.calls else "end" if turn.text or turn.refusal else None
+        if turn.calls:
+            return "tool_calls" if reason_of((call.name, call.arguments) for call in turn.calls) is not None else None
+        return "end" if turn.text or turn.refusal else None
 
 
 CHAT_UPSTREAM = UpstreamProtocol(api="openai.chat", reader=ChatReader, request=write_request)

@@ -22,16 +22,13 @@ from compat.protocols.freeform import wrapped
 from compat.protocols.marks import marker
 from compat.protocols.names import fit_name
 from compat.protocols.notes import Notes
-from compat.protocols.pairing import Pairing
-from compat.protocols.request import Block, CacheMark, Document, Image, Text, Thinking, ToolCall, ToolResult, Turn, Unknown
+from compat.protocols.pairing import MISSING, STRAY, Pairing
+from compat.protocols.request import CONTINUE, Block, CacheMark, Document, Image, Text, Thinking, ToolCall, ToolResult, Turn, Unknown
 from compat.protocols.sealed import Sealed, is_ours
 from compat.protocols.served import as_call, words_of
 
 MAX_MARKS = 4
 """Anthropic's bound, which services before it pass on."""
-CONTINUE = "Continue exactly where your last message ends."
-_MISSING = "The result of this call is not known: the call was interrupted."
-_STRAY = "The result of an earlier tool call:"
 _NOTHING_PRINTED = "(no output)"
 _MAX_ID = 40
 """OpenAI's bound of the length of a call's id."""
@@ -161,7 +158,7 @@ class _Messages:
         """End the user's turn: results that are missing, then the user's message."""
         for ours in self._pairing.given_up():
             self._notes.add("added", "tool_result")
-            self._messages.append({"role": "tool", "tool_call_id": ours, "content": _MISSING})
+            self._messages.append({"role": "tool", "tool_call_id": ours, "content": MISSING})
         parts, self._rest = self._rest, []
         mark, self._rest_mark = self._rest_mark, None
         if not parts:
@@ -181,7 +178,7 @@ class _Messages:
         arguments = str(jsonio.encode(wrapped(call)), "utf-8") if call.kind == "freeform" else arguments_text(call)
         function = {"name": fit_name(call.name), "arguments": arguments}
         told: Message = {"id": self._pairing.opened(call.call_id), "type": "function", "function": function}
-        more = extras.get(call.call_id, call.more)
+        more = extras.get(call.call_id)
         return {**told, **more} if isinstance(more, dict) else told
 
     def _result(self, result: ToolResult) -> list[Part]:
@@ -192,7 +189,7 @@ class _Messages:
         media = [part for part in parts if part["type"] != "text"]
         if ours is None:
             self._notes.add("moved", f"stray_result@{result.where}")
-            return [_text_part(_STRAY), *parts]
+            return [_text_part(STRAY), *parts]
         text = "\n\n".join(texts) or ("(see below)" if media else _NOTHING_PRINTED)
         if result.is_error and "error" not in text[:100].lower():
             text = f"[error] {text}"

@@ -6,21 +6,26 @@ from collections.abc import Mapping
 from typing import Any
 
 from compat.protocols.base import TranslationContext
-from compat.wire.usage import Usage, cost_of, count_in
+from compat.wire.usage import MAX_TOKENS, Usage, cost_of
 
 
 def usage_of(raw: Mapping[str, Any]) -> Usage:
     """The counts of an OpenAI usage object; whatever an upstream leaves out, garbles or exaggerates counts as 0."""
     prompt = raw.get("prompt_tokens_details")
     completion = raw.get("completion_tokens_details")
-    cached = count_in(prompt, "cached_tokens") or count_in(raw, "prompt_cache_hit_tokens")
+    cached = _count(prompt, "cached_tokens") or _count(raw, "prompt_cache_hit_tokens")
     return Usage(
-        prompt_tokens=count_in(raw, "prompt_tokens"),
-        completion_tokens=count_in(raw, "completion_tokens"),
+        prompt_tokens=_count(raw, "prompt_tokens"),
+        completion_tokens=_count(raw, "completion_tokens"),
         cache_read_tokens=cached,
-        cache_write_tokens=count_in(prompt, "cache_write_tokens"),
-        reasoning_tokens=count_in(completion, "reasoning_tokens"),
+        cache_write_tokens=_count(prompt, "cache_write_tokens"),
+        reasoning_tokens=_count(completion, "reasoning_tokens"),
     )
+
+
+def _count(table: Any, key: str) -> int:
+    value = table.get(key) if isinstance(table, dict) else None
+    return value if type(value) is int and 0 < value <= MAX_TOKENS else 0
 
 
 def with_cost(raw: Mapping[str, Any], ctx: TranslationContext, counted: Usage | None = None) -> dict[str, Any]:
@@ -40,7 +45,7 @@ def with_cost(raw: Mapping[str, Any], ctx: TranslationContext, counted: Usage | 
 
 def with_spent(raw: Mapping[str, Any], usage: Usage, cost_usd: float) -> dict[str, Any]:
     """The usage object of an answer's last part with what its earlier parts took, and their cost, each by the price of its own model."""
-    prompt, answer = count_in(raw, "prompt_tokens") + usage.prompt_tokens, count_in(raw, "completion_tokens") + usage.completion_tokens
+    prompt, answer = _count(raw, "prompt_tokens") + usage.prompt_tokens, _count(raw, "completion_tokens") + usage.completion_tokens
     told = {**raw, "prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}
     details = raw.get("cost_details")
     cost = details.get("upstream_inference_cost") if isinstance(details, dict) else None

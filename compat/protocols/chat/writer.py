@@ -14,7 +14,7 @@ import msgspec
 
 from compat import jsonio
 from compat.protocols.base import TranslationContext
-from compat.protocols.chat.chunks import DONE, ChunkWriter, called
+from compat.protocols.chat.chunks import API, DONE, ChunkWriter, called
 from compat.protocols.events import (
     ArgumentsDelta,
     BlockStart,
@@ -37,7 +37,6 @@ from compat.protocols.raw_text import text_of
 from compat.wire.usage import Usage, cost_of
 
 _encode = msgspec.json.Encoder().encode
-API = "openai.chat"
 REASONS: Mapping[StopReason, str] = {"end": "stop", "tool_calls": "tool_calls", "length": "length", "refusal": "content_filter"}
 
 

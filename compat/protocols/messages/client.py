@@ -10,14 +10,14 @@ from compat import jsonio
 from compat.errors import BadRequest
 from compat.protocols.client_protocol import Ask, ClientProtocol, Headers, Identity, Rescue, Said, continued, is_stream, limit_of, model_of
 from compat.protocols.joined import FrameWriter
-from compat.protocols.messages.client_request import read_request
+from compat.protocols.messages.client_request import read_request, session_in
 from compat.protocols.messages.client_tools import SEARCH
 from compat.protocols.messages.errors import error_body, error_frame, headers_of, status_of
 from compat.protocols.messages.estimate import tokens_of
 from compat.protocols.messages.models import LISTING
-from compat.protocols.messages.session import session_in
+from compat.protocols.messages.shapes import API
 from compat.protocols.messages.shown import ShownReader, replayed, whole_events
-from compat.protocols.messages.writer import API, PING, MessagesWriter, usage_object
+from compat.protocols.messages.writer import PING, MessagesWriter, usage_object
 from compat.protocols.opening import opening_of
 from compat.wire.envelope import Envelope
 from compat.wire.usage import Usage

@@ -13,12 +13,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
+from compat import jsonio
 from compat.errors import BadRequest
 from compat.protocols.marks import mark_in
 from compat.protocols.messages.client_tools import read_choice, read_tools, search_in
-from compat.protocols.messages.client_turns import API, found_tools, read_system, read_turns
+from compat.protocols.messages.client_turns import found_tools, read_system, read_turns
 from compat.protocols.messages.edits import edited
-from compat.protocols.messages.session import session_in
+from compat.protocols.messages.shapes import API
 from compat.protocols.request import Effort, Field, Format, Reasoning, Request, Sampling, Turn
 from compat.wire.envelope import Envelope
 
@@ -36,6 +37,7 @@ _READ = frozenset(
     {"model", "messages", "system", "tools", "tool_choice", "max_tokens", "stream", "stop_sequences", "temperature", "top_p", "top_k"}
     | {"thinking", "output_config", "output_format", "metadata", "cache_control", "service_tier", "context_management"}
 )
+_SESSION = "_session_"
 _EFFORTS: Mapping[str, Effort] = {"low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
 Display = Literal["shown", "summarized", "omitted", "dropped"] | None
 
@@ -72,6 +74,20 @@ def read_request(envelope: Envelope) -> Request:
         was_repaired=envelope.was_repaired,
         has_marks=b"cache_control" in envelope.body,
     )
+
+
+def session_in(user_id: Any) -> str:
+    """The session that Claude Code writes into `metadata.user_id`: JSON, or by older versions `user_..._account_..._session_<id>`."""
+    if not isinstance(user_id, str):
+        return ""
+    if not user_id.startswith("{"):
+        return user_id.rpartition(_SESSION)[2] if _SESSION in user_id else ""
+    try:
+        fields = jsonio.decode(user_id.encode("utf-8", "surrogatepass"))
+    except BadRequest:
+        return ""
+    session = fields.get("session_id")
+    return session if isinstance(session, str) else ""
 
 
 def _object(envelope: Envelope, name: str) -> Mapping[str, Any]:

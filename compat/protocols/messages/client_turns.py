@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from compat.errors import BadRequest
-from compat.protocols.base import ClientApi
 from compat.protocols.marks import mark_of
 from compat.protocols.media import block_with_source
+from compat.protocols.messages.shapes import API
 from compat.protocols.messages.writer import call_id_of
 from compat.protocols.request import NOTHING, Block, Role, Text, Thinking, ToolCall, ToolResult, Turn, Unknown
 
-API: ClientApi = "anthropic.messages"
 MAX_PIECES = 100_000
 """Anthropic's own bound of the messages in a request; here blocks count as well."""
 BILLING = "x-anthropic-billing-header:"

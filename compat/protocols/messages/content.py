@@ -12,12 +12,12 @@ from typing import Any, TypeAlias
 from compat.errors import Unsupported
 from compat.protocols.marks import marker
 from compat.protocols.media import IMAGE_TYPES, PDF
+from compat.protocols.messages.shapes import API
 from compat.protocols.notes import Notes
 from compat.protocols.request import Block as Neutral
 from compat.protocols.request import CacheMark, Document, Image, Text, Unknown
 
 Block: TypeAlias = dict[str, Any]
-API = "anthropic.messages"
 _MAX_TITLE = 500
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -33,27 +32,27 @@ from compat.protocols.events import (
     Used,
 )
 from compat.protocols.joined import MAX_ANSWER_BYTES, SHAPES, ShapedReader
-from compat.protocols.messages.shapes import MessageEvent, OpenBlock, decode_answer, decode_event, decode_input
+from compat.protocols.messages.shapes import API, MessageEvent, OpenBlock, decode_event, read_answer, read_input
 from compat.protocols.messages.words import (
     PAUSED,
     ThinkingKeeper,
     add_counts,
     is_said,
     loaded,
+    raise_counts,
     read_counts,
     refusal_text,
     stop_reason_of,
     usage_of,
+    usage_of_part,
     words_of,
 )
 from compat.protocols.notes import Notes
 from compat.protocols.raw_text import EventShape, shape_of
 from compat.protocols.upstream_errors import event_error
-from compat.wire.estimate import estimated_usage
 from compat.wire.sse import parse_event
 from compat.wire.usage import Usage
 
-API = "anthropic.messages"
 _TEXT_KEY = re.compile(rb'"(?:text|thinking|partial_json)"\s*:\s*"')
 
 _NOTHING: tuple[Event, ...] = ()
@@ -137,24 +136,15 @@ class MessagesReader(ShapedReader):
         return _START, Stop(reason, refusal, details, sequence=sequence or ""), Used(self.usage)
 
     def usage_so_far(self) -> Usage:
-        """See `EventReader`. The prompt's count comes with the first event, the answer's with the last."""
+        """See `EventReader`."""
         self._written_chars += sum(block.decode() for block in self._open.values())
-        counts = add_counts(self._before, self._counts)
-        prompt = self.ctx.count_prompt() if not counts and self.ctx.count_prompt is not None else 0
-        estimate = estimated_usage(prompt, self._written_chars)
-        if not counts:
-            return estimate
-        told = usage_of(counts)
-        return replace(told, completion_tokens=max(told.completion_tokens, estimate.completion_tokens), is_estimate=True)
+        return usage_of_part(add_counts(self._before, self._counts), self._written_chars, self.ctx)
 
     # Whole answers.
 
     def whole(self, body: bytes) -> Iterable[Event]:
         """See `EventReader`. Errors: any `UpstreamError`."""
-        try:
-            answer = decode_answer(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise UpstreamBroken(f"The upstream's answer is not a message: {error}.") from error
+        answer = read_answer(body)
         if answer.type == "error" or answer.error is not None:
             raise event_error(answer.error, self.ctx.upstream_name)
         if answer.content is None or answer.stop_reason is None:
@@ -181,7 +171,7 @@ class MessagesReader(ShapedReader):
         block = OpenBlock(number=self._next_number(), opening=opening)
         events = list(self._opened(block))
         if opening["type"] == "tool_use":
-            arguments = str(bytes(decode_input(raw).input), "utf-8")
+            arguments = read_input(raw)
             events += self._arguments(block, "{}" if arguments == "null" else arguments)
         return [*events, *self._closed(block)]
 
@@ -231,8 +221,7 @@ class MessagesReader(ShapedReader):
         return self._closed(block)
 
     def _message_delta(self, event: MessageEvent) -> Sequence[Event]:
-        for name, count in read_counts(event.usage).items():
-            self._counts[name] = max(count, self._counts.get(name, 0))
+        raise_counts(self._counts, event.usage)
         if event.delta is not None and event.delta.stop_reason is not None:
             self._stop_reason = event.delta.stop_reason
             self._stop_details = event.delta.stop_details

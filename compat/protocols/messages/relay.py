@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -20,15 +19,14 @@ from compat import jsonio
 from compat.errors import BadRequest, GatewayError, UpstreamBroken, UpstreamRefusal
 from compat.protocols.base import StreamTranslator, TranslatedAnswer, TranslatedRequest, TranslationContext, Translator
 from compat.protocols.messages.own_searches import has_own, without_own
-from compat.protocols.messages.shapes import MessageEvent, decode_answer, decode_event
+from compat.protocols.messages.shapes import API, MessageEvent, decode_event, read_answer
 from compat.protocols.messages.subset import fitted
-from compat.protocols.messages.words import read_counts, usage_of
+from compat.protocols.messages.words import raise_counts, read_counts, usage_of, usage_of_part
 from compat.protocols.messages.writer import STOP
 from compat.protocols.refusals import refused_parameter
 from compat.protocols.sealed import PREFIX
 from compat.protocols.upstream_errors import event_error, refusal_of
 from compat.wire.envelope import Envelope, raw_items
-from compat.wire.estimate import estimated_usage
 from compat.wire.sse import parse_event
 from compat.wire.usage import Usage
 
@@ -159,10 +157,7 @@ def _is_taken(block: bytes, *, takes_all: bool) -> bool:
 
 def translate_answer(body: bytes, ctx: TranslationContext) -> TranslatedAnswer:
     """A whole message, its model's name replaced. Errors: any `UpstreamError`."""
-    try:
-        answer = decode_answer(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UpstreamBroken(f"The upstream's answer is not a message: {error}.") from error
+    answer = read_answer(body)
     if answer.type == "error" or answer.error is not None:
         raise event_error(answer.error, ctx.upstream_name)
     if answer.content is None:
@@ -240,8 +235,7 @@ class RelayStream(StreamTranslator):
         return b"event: message_start\ndata: %s\n\n" % envelope.replaced({"message": _named(envelope["message"], self.ctx.alias)})
 
     def _ended(self, event: MessageEvent) -> None:
-        for name, count in read_counts(event.usage).items():
-            self._counts[name] = max(count, self._counts.get(name, 0))
+        raise_counts(self._counts, event.usage)
         if event.delta is not None and event.delta.stop_reason is not None:
             self.stop_reason = event.delta.stop_reason
 
@@ -258,12 +252,7 @@ class RelayStream(StreamTranslator):
 
     def usage_so_far(self) -> Usage:
         """See `StreamTranslator`."""
-        told = usage_of(self._counts)
-        prompt = told.prompt_tokens or (self.ctx.count_prompt() if self.ctx.count_prompt is not None else 0)
-        estimate = estimated_usage(prompt, self._delta_bytes)
-        if not self._counts:
-            return estimate
-        return replace(told, completion_tokens=max(told.completion_tokens, estimate.completion_tokens), is_estimate=True)
+        return usage_of_part(self._counts, self._delta_bytes, self.ctx)
 
 
 def translate_error(status: int, headers: Mapping[str, str], body: bytes, ctx: TranslationContext) -> GatewayError:
@@ -298,6 +287,6 @@ MESSAGES_MESSAGES = Translator(
     stream=RelayStream,
     error=translate_error,
     refused=refused,
-    endpoint="anthropic.messages",
+    endpoint=API,
     queries=QUERIES,
 )

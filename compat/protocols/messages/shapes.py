@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
+from compat.errors import UpstreamBroken
 from compat.protocols.raw_text import OpenText
+
+API: Literal["anthropic.messages"] = "anthropic.messages"
 
 
 class Delta(msgspec.Struct):
@@ -48,9 +51,7 @@ class Message(msgspec.Struct):
     error: Any = None
 
 
-class ToolInput(msgspec.Struct):
-    """Of a tool call: its input, as the model wrote it."""
-
+class _ToolInput(msgspec.Struct):
     input: msgspec.Raw = msgspec.Raw(b"{}")
 
 
@@ -70,5 +71,18 @@ class OpenBlock(OpenText):
 
 
 decode_event = msgspec.json.Decoder(MessageEvent).decode
-decode_answer = msgspec.json.Decoder(Message).decode
-decode_input = msgspec.json.Decoder(ToolInput).decode
+_decode_answer = msgspec.json.Decoder(Message).decode
+_decode_input = msgspec.json.Decoder(_ToolInput).decode
+
+
+def read_answer(body: bytes) -> Message:
+    """A whole message. Errors: `UpstreamBroken`."""
+    try:
+        return _decode_answer(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UpstreamBroken(f"The upstream's answer is not a message: {error}.") from error
+
+
+def read_input(block: bytes | msgspec.Raw) -> str:
+    """The input of a tool call, as the model wrote it."""
+    return str(bytes(_decode_input(block).input), "utf-8")

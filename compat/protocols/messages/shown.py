@@ -25,27 +25,17 @@ from compat.protocols.events import (
     Signature,
     Start,
     Stop,
-    StopReason,
     TextDelta,
     ThinkingDelta,
     Unknown,
     Used,
 )
-from compat.protocols.messages.shapes import decode_answer, decode_input
-from compat.protocols.messages.words import read_counts, usage_of
-from compat.protocols.messages.writer import API, frame
+from compat.protocols.messages.shapes import API, read_answer, read_input
+from compat.protocols.messages.words import STOP_REASONS, read_counts, usage_of
+from compat.protocols.messages.writer import frame
 from compat.protocols.upstream_errors import event_error
 from compat.wire.sse import parse_event
 
-REASONS: Mapping[str, StopReason] = {
-    "end_turn": "end",
-    "stop_sequence": "end",
-    "tool_use": "tool_calls",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "pause_turn": "length",
-    "refusal": "refusal",
-}
 _KINDS: Mapping[str, BlockKind] = {"text": "text", "thinking": "thinking", "tool_use": "tool_call"}
 _LATE = ("stop_reason", "stop_sequence", "stop_details")
 
@@ -125,7 +115,7 @@ class ShownReader:
         delta = event.get("delta") or {}
         reason = delta.get("stop_reason")
         if reason:
-            yield Stop(REASONS.get(reason, "end"), details=delta.get("stop_details"), sequence=delta.get("stop_sequence") or "")
+            yield Stop(STOP_REASONS.get(reason, "end"), details=delta.get("stop_details"), sequence=delta.get("stop_sequence") or "")
         self._counts |= read_counts(event.get("usage"))
         yield Used(usage_of(self._counts))
 
@@ -150,7 +140,7 @@ _EVENTS: Mapping[Any, Callable[[ShownReader, Mapping[str, Any]], Iterator[Event]
 
 def replayed_events(body: bytes) -> Iterator[dict[str, Any]]:
     """A whole answer as the events of its stream: each block in one piece, arguments with the bytes that they have."""
-    message, texts = jsonio.decode(body), decode_answer(body).content or ()
+    message, texts = jsonio.decode(body), read_answer(body).content or ()
     usage = message.get("usage") or {}
     head = {**message, "content": [], **dict.fromkeys(_LATE), "usage": {**usage, "output_tokens": min(usage.get("output_tokens") or 0, 1)}}
     yield {"type": "message_start", "message": head}
@@ -186,6 +176,5 @@ def _opened(block: Mapping[str, Any], text: msgspec.Raw) -> tuple[dict[str, Any]
             signed = [{"type": "signature_delta", "signature": block.get("signature") or ""}]
             return {"type": "thinking", "thinking": "", "signature": ""}, [*shown, *signed]
         case {"type": "tool_use" | "server_tool_use", "input": _}:
-            written = str(bytes(decode_input(text).input), "utf-8")
-            return {**block, "input": {}}, [{"type": "input_json_delta", "partial_json": written}]
+            return {**block, "input": {}}, [{"type": "input_json_delta", "partial_json": read_input(text)}]
     return dict(block), []

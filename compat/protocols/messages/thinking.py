@@ -8,7 +8,8 @@ from typing import Any
 
 from compat.config.catalog import Effort, MessagesFacts
 from compat.protocols.base import ThinkingRecord, TranslationContext
-from compat.protocols.messages.content import API, Block, text_block
+from compat.protocols.messages.content import Block, text_block
+from compat.protocols.messages.shapes import API
 from compat.protocols.notes import Notes
 from compat.protocols.request import Request
 from compat.protocols.request import Thinking as Thought

@@ -23,15 +23,11 @@ from compat.protocols.messages.content import Block, content_block, mark_last, t
 from compat.protocols.messages.thinking import restored
 from compat.protocols.names import fit_id, fit_name
 from compat.protocols.notes import Notes
-from compat.protocols.pairing import Pairing
-from compat.protocols.request import Role, Text, Thinking, ToolCall, ToolResult, Turn
+from compat.protocols.pairing import MISSING, STRAY, Pairing
+from compat.protocols.request import CONTINUE, OPENING, Role, Text, Thinking, ToolCall, ToolResult, Turn
 
 Unsealed = Callable[[Thinking], Block | None]
 """The block behind a thought that a client kept for this very model."""
-_OPENING = "(The conversation begins here.)"
-CONTINUE = "Continue exactly where your last message ends."
-_MISSING = "The result of this call is not known: the call was interrupted."
-_STRAY = "The result of an earlier tool call:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +144,7 @@ class _Turns:
         mark_last(blocks, turn.cache)
         if not self.messages:
             self.notes.add("added", "user@0")
-            self.messages.append({"role": "user", "content": [text_block(_OPENING)]})
+            self.messages.append({"role": "user", "content": [text_block(OPENING)]})
         self._append("assistant", blocks)
 
     def finish(self, *, prefill: bool) -> list[Block]:
@@ -156,7 +152,7 @@ class _Turns:
         self._flush_user()
         if not self.messages:
             self.notes.add("added", "user@0")
-            self.messages.append({"role": "user", "content": [text_block(_OPENING)]})
+            self.messages.append({"role": "user", "content": [text_block(OPENING)]})
         last = self.messages[-1]
         if last["role"] == "assistant":
             text = last["content"][-1]
@@ -175,7 +171,7 @@ class _Turns:
         """
         for ours in self.calls.given_up() if self.calls is not None else ():
             self.notes.add("added", "tool_result")
-            self.results.append({"type": "tool_result", "tool_use_id": ours, "is_error": True, "content": _MISSING})
+            self.results.append({"type": "tool_result", "tool_use_id": ours, "is_error": True, "content": MISSING})
         blocks: list[Block] = [*self.results]
         last = max((number for number, item in enumerate(self.rest) if not isinstance(item, _SystemWords)), default=-1)
         native: list[Block] = []
@@ -225,7 +221,7 @@ class _Turns:
         ours = self.calls.taken(result.call_id) if self.calls is not None else None
         if ours is None:
             self.notes.add("moved", f"stray_result@{position}")
-            blocks.insert(0, text_block(_STRAY))
+            blocks.insert(0, text_block(STRAY))
             mark_last(blocks, result.cache)
             self.rest += blocks
             return blocks[-1]

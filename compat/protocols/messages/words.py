@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from compat.errors import UpstreamBroken
-from compat.protocols.base import ThinkingRecord
+from compat.protocols.base import ThinkingRecord, TranslationContext
 from compat.protocols.events import StopReason
 from compat.protocols.notes import Notes
+from compat.wire.estimate import estimated_usage
 from compat.wire.usage import MAX_TOKENS, Usage
 
 STOP_REASONS: Mapping[str, StopReason] = {
@@ -89,11 +91,26 @@ def add_counts(before: Mapping[str, int], counts: Mapping[str, int]) -> dict[str
     return {name: counts.get(name, 0) + before.get(name, 0) for name in {*counts, *before}}
 
 
+def raise_counts(counts: dict[str, int], raw: Any) -> None:
+    """Take later counts of the same answer, which are of all of it: none gets smaller."""
+    for name, count in read_counts(raw).items():
+        counts[name] = max(count, counts.get(name, 0))
+
+
+def usage_of_part(counts: Mapping[str, int], written: int, ctx: TranslationContext) -> Usage:
+    """What an answer has taken that was cut short after so many characters: the prompt's count comes first, the answer's with its end."""
+    estimate = estimated_usage(0 if counts else ctx.prompt_tokens(), written)
+    if not counts:
+        return estimate
+    told = usage_of(counts)
+    return replace(told, completion_tokens=max(told.completion_tokens, estimate.completion_tokens), is_estimate=True)
+
+
 def read_counts(raw: Any) -> dict[str, int]:
     """The counts that a usage object really holds; `null` and odd values are left out."""
     if not isinstance(raw, dict):
         return {}
-    found = {name: raw[name] for name in _COUNTS if _is_count(raw.get(name))}
+    found = {name: value for name in _COUNTS if type(value := raw.get(name)) is int and 0 <= value <= MAX_TOKENS}
     creation, output = raw.get("cache_creation"), raw.get("output_tokens_details")
     if isinstance(creation, dict) and _is_count(creation.get("ephemeral_1h_input_tokens")):
         found["cache_write_1h"] = creation["ephemeral_1h_input_tokens"]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -36,13 +36,13 @@ from compat.protocols.events import (
     Used,
 )
 from compat.protocols.joined import FrameWriter, RawDeltas
+from compat.protocols.messages.shapes import API
 from compat.protocols.notes import Notes
 from compat.protocols.sealed import PREFIX, Sealed
 from compat.protocols.sequenced import Sequenced
 from compat.protocols.served import found_block, search_id
 from compat.wire.usage import Usage
 
-API: Literal["anthropic.messages"] = "anthropic.messages"
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 REASONS: Mapping[StopReason, str] = {"end": "end_turn", "tool_calls": "tool_use", "length": "max_tokens", "refusal": "refusal"}
 CITATIONS = frozenset(f"{kind}_location" for kind in ("char", "page", "content_block", "web_search_result", "search_result"))
@@ -145,7 +145,7 @@ class MessagesWriter(FrameWriter):
         if self._has_begun:
             return b""
         self._has_begun = True
-        prompt = self._ctx.count_prompt() if self._ctx.count_prompt is not None else 0
+        prompt = self._ctx.prompt_tokens()
         message = {**self._identity(), "content": [], "stop_reason": None, "stop_sequence": None, "stop_details": None}
         return frame({"type": "message_start", "message": {**message, "usage": usage_object(Usage(prompt, 1))}}) + PING
 

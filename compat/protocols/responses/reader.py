@@ -110,7 +110,7 @@ class ResponsesReader(ShapedReader):
             return self.usage
         parts = (part for item in self._items.values() if item is not None for part in item.parts.values())
         self._written_chars += sum(part.decode() for part in parts)
-        prompt = self.ctx.count_prompt() if self.ctx.count_prompt is not None else 0
+        prompt = self.ctx.prompt_tokens()
         return estimated_usage(prompt, self._written_chars)
 
     # Whole answers.

@@ -209,7 +209,7 @@ class RelayStream(StreamTranslator):
         """See `StreamTranslator`."""
         if self.usage is not None:
             return self.usage
-        return estimated_usage(self.ctx.count_prompt() if self.ctx.count_prompt is not None else 0, self._delta_bytes)
+        return estimated_usage(self.ctx.prompt_tokens(), self._delta_bytes)
 
 
 def _decoded(block: bytes) -> ResponseEvent:

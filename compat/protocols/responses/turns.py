@@ -18,8 +18,8 @@ from compat.protocols.arguments import arguments_text
 from compat.protocols.base import ThinkingRecord
 from compat.protocols.names import fit_id, fit_name
 from compat.protocols.notes import Notes
-from compat.protocols.pairing import Pairing
-from compat.protocols.request import Block, CacheMark, CallKind, Role, Text, Thinking, ToolCall, ToolResult, Turn
+from compat.protocols.pairing import MISSING, STRAY, Pairing
+from compat.protocols.request import CONTINUE, Block, CacheMark, CallKind, Role, Text, Thinking, ToolCall, ToolResult, Turn
 from compat.protocols.responses.content import Part, input_part, input_text
 from compat.protocols.responses.input_items import OPENING
 from compat.protocols.responses.parts import API
@@ -27,9 +27,6 @@ from compat.protocols.served import as_call
 
 Item: TypeAlias = dict[str, Any]
 
-CONTINUE = "Continue exactly where your last message ends."
-_MISSING = "The result of this call is not known: the call was interrupted."
-_STRAY = "The result of an earlier tool call:"
 _MAX_ID = 56
 """Of 64 characters: equal ids get a number behind them."""
 _CALLS: Mapping[CallKind, tuple[str, str, str]] = {
@@ -171,7 +168,7 @@ class _Items:
         """End the client's part of a round: outputs, then outputs that are missing, then the rest in its order."""
         for ours in self.calls.given_up():
             self.notes.add("added", "tool_result")
-            self.outputs.append({"type": _CALLS[self.kinds[ours]][2], "call_id": ours, "output": _MISSING})
+            self.outputs.append({"type": _CALLS[self.kinds[ours]][2], "call_id": ours, "output": MISSING})
         self.items += self.outputs
         self.items += self.rest
         self.outputs, self.rest = [], []
@@ -202,7 +199,7 @@ class _Items:
         ours = self.calls.taken(result.call_id)
         if ours is None:
             self.notes.add("moved", f"stray_result@{position}")
-            self.rest.append({"type": "message", "role": "user", "content": [input_text(_STRAY), *parts]})
+            self.rest.append({"type": "message", "role": "user", "content": [input_text(STRAY), *parts]})
             return
         if result.is_error:
             parts.insert(0, input_text("[error]"))

@@ -10,7 +10,7 @@ from compat.protocols.base import ThinkingRecord
 from compat.protocols.events import StopReason
 from compat.protocols.notes import Notes
 from compat.protocols.upstream_errors import event_error
-from compat.wire.usage import Usage, count_in
+from compat.wire.usage import MAX_TOKENS, Usage
 
 _INCOMPLETE: Mapping[str, StopReason] = {"max_output_tokens": "length", "content_filter": "refusal"}
 _TYPES: Mapping[str, str] = {
@@ -71,12 +71,17 @@ def usage_of(raw: Any) -> Usage | None:
         return None
     read, written = raw.get("input_tokens_details"), raw.get("output_tokens_details")
     return Usage(
-        prompt_tokens=count_in(raw, "input_tokens"),
-        completion_tokens=count_in(raw, "output_tokens"),
-        cache_read_tokens=count_in(read, "cached_tokens"),
-        cache_write_tokens=count_in(read, "cache_write_tokens"),
-        reasoning_tokens=count_in(written, "reasoning_tokens"),
+        prompt_tokens=_count(raw, "input_tokens"),
+        completion_tokens=_count(raw, "output_tokens"),
+        cache_read_tokens=_count(read, "cached_tokens"),
+        cache_write_tokens=_count(read, "cache_write_tokens"),
+        reasoning_tokens=_count(written, "reasoning_tokens"),
     )
+
+
+def _count(table: Any, key: str) -> int:
+    value = table.get(key) if isinstance(table, Mapping) else None
+    return value if type(value) is int and 0 < value <= MAX_TOKENS else 0
 
 
 def sealed_item(item: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -128,7 +128,7 @@ def test_a_request_holds_all_that_the_client_said_with_its_place() -> None:
                 Text("messages[2].content[1]", "Well"),
                 Text("messages[2].content[2]", "No.", is_refusal=True),
                 Text("messages[2].refusal", "Never.", is_refusal=True),
-                ToolCall("messages[2].tool_calls[0]", "a", "f", "{}", more={"google": 1}),
+                ToolCall("messages[2].tool_calls[0]", "a", "f", "{}"),
                 ToolCall("messages[2].tool_calls[1]", "b", "patch", "*** Begin", "freeform"),
             ),
             "messages[2]",

@@ -11,7 +11,7 @@ from compat.errors import BadRequest
 from compat.protocols.client_protocol import Ask, Identity, Said
 from compat.protocols.events import BlockStart, Stop, TextDelta, Used
 from compat.protocols.messages.client import MESSAGES
-from compat.protocols.messages.session import session_in
+from compat.protocols.messages.client_request import session_in
 from compat.wire.envelope import Envelope
 from compat.wire.sse import EventSplitter
 from compat.wire.usage import Usage

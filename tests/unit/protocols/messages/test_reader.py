@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from compat.protocols.events import BlockStart, BlockStop, Event, Signature, Stop, TextDelta, ThinkingDelta
-from compat.protocols.messages.reader import API, MessagesReader
+from compat.protocols.messages.reader import MessagesReader
+from compat.protocols.messages.shapes import API
 from compat.protocols.notes import Notes
 from compat.wire.sse import EventSplitter
 from tests.cases.messages import SONNET

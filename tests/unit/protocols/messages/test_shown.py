@@ -22,8 +22,9 @@ from compat.protocols.events import (
     Unknown,
     Used,
 )
+from compat.protocols.messages.shapes import API
 from compat.protocols.messages.shown import ShownReader, replayed, whole_events
-from compat.protocols.messages.writer import API, PING
+from compat.protocols.messages.writer import PING
 from compat.protocols.transcript import Transcript
 from compat.wire.sse import EventSplitter
 from compat.wire.usage import Usage
