@@ -54,7 +54,6 @@ def examine(base_dir: Path, folder: Path) -> Facts:
     server = settings.server
     return Facts(
         shutdown_s=server.shutdown_s,
-        drain_s=server.drain_s,
         workers=workers,
         host=server.host,
         port=server.port,

@@ -98,10 +98,10 @@ def _run(argv: Sequence[str], base_dir: Path) -> int:
 class Services:
     """The commands. Errors of all: `OSError`."""
 
-    def __init__(self, base_dir: Path, run: RunFolder, timeout_s: float | None) -> None:
+    def __init__(self, base_dir: Path, run: RunFolder, timeout_s: float) -> None:
         self._base_dir = base_dir
         self._run = run
-        self._timeout_s = timeout_s or _OPERATION_S
+        self._timeout_s = timeout_s
 
     def carry_out(self, command: str) -> Report:
         """Do what is asked; one command at a time."""
@@ -306,15 +306,14 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     made = {name: commands.add_parser(name, help=words, description=words) for name, words in _COMMANDS.items()}
     for command in (parser, *made.values()):  # what stands behind a command does not undo what stands before it
-        default = None if command is parser else argparse.SUPPRESS
-        command.add_argument("--json", action="store_true", default=default, help="one JSON object instead of text")
-        command.add_argument("--timeout", type=float, default=default, help="seconds to wait for the outcome (default 120)")
+        command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="one JSON object instead of text")
+        command.add_argument("--timeout", type=float, default=argparse.SUPPRESS, help="seconds to wait for the outcome (default 120)")
     made["logs"].add_argument("-n", "--lines", type=int, default=40, help="how many lines of each log (default 40)")
     made["logs"].add_argument("-f", "--follow", action="store_true", help="follow what is written from now on")
     made["run"].add_argument("--background", action="store_true", help=argparse.SUPPRESS)
     made["run"].add_argument("--adopt", type=int, help=argparse.SUPPRESS)
     made["run"].add_argument("--request", default="", help=argparse.SUPPRESS)
-    parser.set_defaults(command="default")
+    parser.set_defaults(command="default", json=False, timeout=_OPERATION_S)
     return parser
 
 

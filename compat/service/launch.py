@@ -35,7 +35,7 @@ def open_service_log(base_dir: Path) -> IO[bytes]:
     if path.exists() and path.stat().st_size > MAX_LOG_BYTES:
         path.replace(path.with_name(path.name + ".1"))
     file = open(path, "ab", opener=lambda name, flags: os.open(name, flags, 0o600))  # noqa: SIM115  # a path's has no opener
-    if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:  # made by an older version
+    if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:  # made by somebody else, who rotates it for instance
         with contextlib.suppress(OSError):
             os.fchmod(file.fileno(), 0o600)
     return file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import TextIO
@@ -26,15 +27,13 @@ def show_logs(base_dir: Path, run: RunFolder, count: int, follows: bool, out: Te
         out.write(f"==> {path}\n")
         out.writelines(line + "\n" for line in last_lines(path, count) or ["(nothing)"])
     out.flush()
-    ends = {path: Ending(path) for path in paths}
-    try:
+    endings = [Ending(path) for path in paths]
+    with contextlib.suppress(KeyboardInterrupt):
         while follows:
-            for ending in ends.values():
+            for ending in endings:
                 out.writelines(line + "\n" for line in ending.read())
             out.flush()
             time.sleep(_POLL_S)
-    except KeyboardInterrupt:
-        return 0
     return 0
 
 

@@ -78,7 +78,6 @@ class Facts(msgspec.Struct, frozen=True):
     """What the check of a configuration found, as far as a watcher has to know it."""
 
     shutdown_s: _Seconds
-    drain_s: _Seconds = 0.0
     workers: _Count = 0
     host: str = ""
     port: int = 0
@@ -97,7 +96,6 @@ class Generation(msgspec.Struct):
     state: str
     facts: Facts
     configuration: _Count = 0
-    since_s: _Seconds = 0.0
     identity: Identity | None = None
     log_since: int = 0
     begun_s: float = 0.0
@@ -114,8 +112,6 @@ class Operation(msgspec.Struct, frozen=True):
     id: str = ""
     is_done: bool = False
     fault: str = ""
-    since_s: _Seconds = 0.0
-    took_s: _Seconds = 0.0
 
 
 class Service(msgspec.Struct, frozen=True):
@@ -124,7 +120,6 @@ class Service(msgspec.Struct, frozen=True):
     watcher: Identity | None = None
     mode: str = ""
     state: str = ""
-    since_s: _Seconds = 0.0
     address: _Address | None = None
     bound: _Address | None = None
     latest: _Count = 0

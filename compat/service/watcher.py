@@ -71,13 +71,12 @@ class Watcher:
         self._facts: dict[int, Facts] = {}
         self._exits: dict[int, int] = {}
         self._listener = Listener()
-        self._operation = Operation(request, since_s=time.time())
+        self._operation = Operation(request)
         self._asked_id = request
         self._rest_until_s: float | None = None
         self._stop_until_s = 0.0
         self._told: Any = None
         self._woken, self._wake = socket.socketpair()
-        self._since_s = time.time()
 
     def run(self, adopted: int | None = None) -> int:
         """Watch until asked to stop; the exit code. `adopted` is the descriptor of a listening socket that is taken over."""
@@ -158,8 +157,7 @@ class Watcher:
             case do.Kill(number):
                 self._kill(self._generations[number])
             case do.Tell(fault):
-                took_s = max(round(time.time() - self._operation.since_s, 2), 0.0)
-                self._operation = msgspec.structs.replace(self._operation, is_done=True, fault=fault, took_s=took_s)
+                self._operation = Operation(self._operation.id, is_done=True, fault=fault)
                 if fault and self._history.good is not None:
                     good = self._facts[self._history.good]
                     self._listener.keep(good.host, good.port)
@@ -173,7 +171,7 @@ class Watcher:
                 raise AssertionError
 
     def _check(self, number: int) -> None:
-        self._operation = Operation(self._asked_id, since_s=time.time())
+        self._operation = Operation(self._asked_id)
         self._asked_id = ""
         try:
             facts = check_configuration(self._base_dir, self._run.generation(number), self._environment)
@@ -208,7 +206,7 @@ class Watcher:
             self._events.append(partial(do.ended, number=number, reason=reason, now_s=time.monotonic()))
             return
         self._generations[number] = Generation(
-            number, "starting", facts, configuration, time.time(), identity, log_since=since, begun_s=time.monotonic()
+            number, "starting", facts, configuration, identity, log_since=since, begun_s=time.monotonic()
         )
         self._say(f"generation {number} begins (pid {identity.pid}, {facts.workers} workers)")
 
@@ -344,7 +342,6 @@ class Watcher:
             watcher=self._identity,
             mode="background" if self._is_background else "foreground",
             state=state or ("stopping" if self._history.is_stopping else "running"),
-            since_s=self._since_s,
             address=self._listener.address,
             bound=self._listener.bound,
             latest=self._history.latest,

@@ -119,6 +119,11 @@ def test_variables_of_the_calling_shell_count_at_a_reload(up: ServiceFolder, ups
     assert not up.run_folder.request.exists(), "the wish, which holds the environment, is taken away"
 
 
+def test_a_command_that_is_to_wait_for_nothing_does_not_wait(up: ServiceFolder) -> None:
+    assert up.do("reload", "--timeout", "0", code=5)["detail"] == "it did not finish within 0 s"
+    assert up.do("reload")["outcome"] == "reloaded"
+
+
 def test_a_broken_configuration_leaves_the_service_as_it_was(up: ServiceFolder) -> None:
     """Also when a worker has to be started again meanwhile: a generation has a configuration of its own."""
     root = up.root

@@ -13,7 +13,7 @@ from compat.service.fleet import Fleet, Worker, generations, keepers, sweep, tim
 from compat.service.state import Facts, Generation, Identity, RunFolder, Service, identity_of, write_json
 
 BORN_S = 1_700_000_000.0
-ROW = {"number": 3, "configuration": 1, "since_s": BORN_S, "facts": {"workers": 2, "shutdown_s": 30.0}}
+ROW = {"number": 3, "configuration": 1, "facts": {"workers": 2, "shutdown_s": 30.0}}
 
 
 @pytest.fixture

@@ -68,10 +68,10 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_a_good_configuration_is_told_in_the_watchers_words(own_environment: None, tmp_path: Path) -> None:
-    (tmp_path / "config.toml").write_text("[server]\nport = 7\nworkers = 3\ndrain_s = 5\n")
+    (tmp_path / "config.toml").write_text("[server]\nport = 7\nworkers = 3\nshutdown_s = 5\n")
     (tmp_path / ".env").write_text("OPENAI_COMPAT_WORKERS=4\n")
     facts = examine(tmp_path, tmp_path / "copy")
-    assert (facts.host, facts.port, facts.workers, facts.drain_s, facts.shutdown_s) == ("127.0.0.1", 7, 4, 5.0, 30.0)
+    assert (facts.host, facts.port, facts.workers, facts.shutdown_s) == ("127.0.0.1", 7, 4, 5.0)
     assert facts.log_file == str(tmp_path / "logs/openai_compat.log")
 
 

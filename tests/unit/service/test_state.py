@@ -195,7 +195,7 @@ def test_a_lock_is_not_taken_through_a_link(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
 
 
-GENERATION = {"number": 1, "state": "serving", "configuration": 1, "since_s": 1.0, "facts": {"workers": 2, "shutdown_s": 30.0}}
+GENERATION = {"number": 1, "state": "serving", "configuration": 1, "facts": {"workers": 2, "shutdown_s": 30.0}}
 
 
 @pytest.mark.parametrize(
@@ -218,14 +218,7 @@ def test_a_file_of_the_watcher_that_is_damaged_counts_as_none(tmp_path: Path, va
     assert run.is_damaged
     write_json(run.service, {"generations": [GENERATION], "new": 1})
     (row,) = run.read_service().generations
-    assert (row.number, row.state, row.configuration, row.since_s, row.facts.workers, row.facts.shutdown_s) == (
-        1,
-        "serving",
-        1,
-        1.0,
-        2,
-        30.0,
-    )
+    assert (row.number, row.state, row.configuration, row.facts.workers, row.facts.shutdown_s) == (1, "serving", 1, 2, 30.0)
     assert not run.is_damaged
 
 
