@@ -34,22 +34,14 @@ def check_configuration(base_dir: Path, folder: Path, environment: Mapping[str, 
             timeout=CHECK_S,
             check=False,
         )
-        return _facts_of(done)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise CheckFailed(f"the configuration could not be checked: {error}") from error
-    except CheckFailed:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
-def _facts_of(done: subprocess.CompletedProcess[str]) -> Facts:
-    try:
         report = msgspec.json.decode(done.stdout.splitlines()[-1], type=dict[str, Any])
-        facts = None if "fault" in report else msgspec.convert(report, Facts)
-    except (IndexError, msgspec.DecodeError) as error:
+        if "fault" not in report:
+            return msgspec.convert(report, Facts)
+        fault = printable(str(report["fault"]))
+    except (OSError, subprocess.TimeoutExpired) as error:
+        fault = f"the configuration could not be checked: {error}"
+    except (IndexError, msgspec.DecodeError):
         last = [printable(line) for line in done.stderr.splitlines() if line.strip()][-5:]
-        raise CheckFailed("\n".join(["the configuration could not be checked", *last])) from error
-    if facts is None:
-        raise CheckFailed(printable(str(report["fault"])))
-    return facts
+        fault = "\n".join(["the configuration could not be checked", *last])
+    shutil.rmtree(folder, ignore_errors=True)
+    raise CheckFailed(fault)
