@@ -131,7 +131,7 @@ def calls(usage: Usage, wanted: CallFilter, *, before: int | None = None, limit:
         conditions.append("id < ?")
         values.append(_number(before))
     limit = min(max(limit, 1), MAX_PAGE)
-    query = f"{_ROW} {_where(conditions)} ORDER BY id DESC LIMIT ?"
+    query = f"{_ROW} WHERE {' AND '.join(conditions) or '1'} ORDER BY id DESC LIMIT ?"
     rows = usage.read(lambda reader: reader.execute(query, (*values, limit + 1)).fetchall()) or []
     page = tuple(_call(row) for row in rows[:limit])
     return CallPage(page, page[-1].call_id if len(rows) > limit else None)
@@ -246,10 +246,6 @@ def _conditions(wanted: CallFilter, key: str | None) -> tuple[list[str], list[An
     found = [(_CONDITIONS[name], _value(value)) for name, value in values.items() if value not in (None, "")]
     found += [] if key is None else [("client = ?", clean(key))]
     return [condition for condition, _ in found], [value for _, value in found]
-
-
-def _where(conditions: Sequence[str]) -> str:
-    return "WHERE " + " AND ".join(conditions) if conditions else ""
 
 
 def _value(value: Any) -> Any:

@@ -27,11 +27,6 @@ _MANY = 1_000_000
 _KINDS: tuple[TokenKind, ...] = ("input", "cache_read", "cache_write", "cache_write_1h", "output")
 
 
-def no_tools() -> Mapping[str, int]:
-    """Of a call that called none."""
-    return {}
-
-
 @dataclass(frozen=True, slots=True)
 class CallFacts:
     """What is kept of a call besides its record. `priced` are the token counts of each part of the answer with the price of each.
@@ -47,7 +42,7 @@ class CallFacts:
     queue_ms: float = 0.0
     failed: Sequence[FailedAttempt] = ()
     priced: Sequence[tuple[Usage, Price]] = ()
-    tools: Callable[[], Mapping[str, int]] = no_tools
+    tools: Callable[[], Mapping[str, int]] = dict
     weight: int = 1
 
 

@@ -96,14 +96,12 @@ class UsageStore(BackgroundWriter[NewCall]):
     def spent(self, client: str, since_s: float) -> float:
         """The dollars that a client's calls cost since the beginning of the day (UTC) of `since_s`, what waits to be written included."""
         day, name = day_of(since_s), clean(client)
-
-        def work(reader: sqlite3.Connection) -> int:
-            return int(reader.execute("SELECT total(cost_nano) FROM days WHERE client = ? AND day >= ?", (name, day)).fetchone()[0])
-
+        query = "SELECT total(cost_nano) FROM days WHERE client = ? AND day >= ?"
         with self._lock:
             waiting = (*self._queue, *self._batch)  # what is being written may count twice, not never
         queued = sum(call.cost_nano for call in waiting if call.client == name and call.day >= day)
-        return ((self._read(work) or 0) + queued) / NANO
+        written = self._read(lambda reader: reader.execute(query, (name, day)).fetchone()) or (0.0,)
+        return (int(written[0]) + queued) / NANO
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
         """What `work` reads, of a file with all tables; `None` where there is none, or it can't be read just now (`fault`)."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from compat.accounting.usage_rows import CallFacts, no_tools
+from compat.accounting.usage_rows import CallFacts
 from compat.accounting.usage_views import FailedAttempt
 from compat.calls.call import Call
 from compat.calls.tool_frames import ToolFrames
@@ -114,7 +114,7 @@ def facts_of(outcome: Outcome, moments: Sequence[Moment], tools: ToolFrames | No
         outcome.queued_s * 1000,
         tuple(map(_failed_at, moments)),
         outcome.priced,
-        tools.counted if tools is not None else no_tools,
+        tools.counted if tools is not None else dict,
         1 + tools.kept_bytes // 4096 if tools is not None else 1,
     )
 

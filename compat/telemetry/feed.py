@@ -214,7 +214,8 @@ class _Tail:
             if older is not None:
                 ends.enter_context(older)
             if self._file is None or not last_id:
-                self._to_end()
+                if self._file is not None:
+                    self._file.seek(0, os.SEEK_END)
                 return MISSED if last_id else b""
             is_same = older is not None and os.path.samestat(os.fstat(older.fileno()), os.fstat(self._file.fileno()))
             ring = older.read() if older is not None and not is_same else b""
@@ -246,10 +247,6 @@ class _Tail:
             return []
         *lines, self._part = (self._part + data).split(b"\n")
         return lines
-
-    def _to_end(self) -> None:
-        if self._file is not None:
-            self._file.seek(0, os.SEEK_END)
 
     def _is_rotated(self) -> bool:
         try:

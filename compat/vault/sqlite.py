@@ -53,11 +53,8 @@ class SqliteVault(BufferedVault):
 
     def _read_rows(self, keys: Sequence[str], since_s: float) -> list[Row]:
         """One query. No rows when there is no file, or when it is locked for longer than a moment."""
-
-        def work(reader: sqlite3.Connection) -> list[Row]:
-            return [Row(*row) for row in reader.execute(_READ, (json.dumps(keys), since_s)).fetchall()]
-
-        return self._file.read(work) or []
+        rows = self._file.read(lambda reader: reader.execute(_READ, (json.dumps(keys), since_s)).fetchall())
+        return [Row(*row) for row in rows or ()]
 
     def _write_changes(self, changes: Sequence[Change], now_s: float) -> None:
         """One transaction."""
