@@ -24,7 +24,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 LANGUAGES = {"en": "en-US", "zh": "zh-CN"}
 SCHEMES = ("light", "dark")
-WIDTHS = (390, 1600)
+VARIANTS = (("en", "light", 390), ("en", "dark", 1600), ("zh", "light", 1600), ("zh", "dark", 390))
+"""Language, scheme and width: any two of them meet in each of their combinations."""
 PATHS = ("/", "/live", "/calls", "/calls/1", "/sessions", "/cost", "/catalog", "/keys", "/try", "/setup")
 APIS = ("openai.chat", "anthropic.messages", "openai.responses")
 ZONE = "Asia/Shanghai"
@@ -52,12 +53,10 @@ def look(browser: Browser, root: str, arguments: argparse.Namespace) -> dict[str
     """Every view, in both languages and schemes, on a small screen and a large one."""
     axe = arguments.axe.read_text() if arguments.axe else ""
     seen: dict[str, Any] = {}
-    for language in LANGUAGES:
-        for scheme in SCHEMES:
-            for width in WIDTHS:
-                context = opened(browser, language, scheme, width)
-                seen[f"{language} {scheme} {width}"] = {path: _view(context, root, path, axe) for path in (*PATHS, _session(context, root))}
-                context.close()
+    for language, scheme, width in VARIANTS:
+        context = opened(browser, language, scheme, width)
+        seen[f"{language} {scheme} {width}"] = {path: _view(context, root, path, axe) for path in (*PATHS, _session(context, root))}
+        context.close()
     plain = opened(browser, "en", java_script_enabled=False)
     seen["without a script"] = {path: _text(plain, root, path) for path in PATHS}
     plain.close()

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import compat
-from tests.console.browse import APIS, LANGUAGES, PATHS, SCHEMES, WIDTHS, ZONE
+from tests.console.browse import APIS, PATHS, SCHEMES, VARIANTS, ZONE
 from tests.console.calls import EVIL, answer, running, stored
 from tests.fakes.upstream import FakeUpstream
 
@@ -27,7 +27,7 @@ ROOT = Path(compat.__file__).parents[1]
 AXE = ROOT / "node_modules/axe-core/axe.min.js"
 HAS_CHROMIUM = bool(os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser"))
 HAS_DRIVER = importlib.util.find_spec("playwright") is not None
-VARIANTS = [f"{language} {scheme} {width}" for language in LANGUAGES for scheme in SCHEMES for width in WIDTHS]
+NAMES = [f"{language} {scheme} {width}" for language, scheme, width in VARIANTS]
 ADA, BOB = "sk-compat-" + "a" * 43, "sk-compat-" + "b" * 43
 
 pytestmark = [
@@ -55,7 +55,7 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return seen
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", NAMES)
 def test_every_view_opens_without_an_error_and_fits_its_screen(views: Any, variant: str) -> None:
     assert len(views[variant]) == len(PATHS) + 1
     for path, found in views[variant].items():
@@ -65,14 +65,14 @@ def test_every_view_opens_without_an_error_and_fits_its_screen(views: Any, varia
 
 
 def test_the_schemes_differ_and_the_languages_too(views: Any) -> None:
-    backs = {scheme: {views[f"{language} {scheme} 390"][path]["back"] for language in LANGUAGES for path in PATHS} for scheme in SCHEMES}
+    backs = {scheme: {views[name][path]["back"] for name in NAMES if scheme in name for path in PATHS} for scheme in SCHEMES}
     assert {scheme: len(found) for scheme, found in backs.items()} == {"light": 1, "dark": 1}
     assert backs["light"] != backs["dark"]
-    english, chinese = ([views[f"{language} light 390"][path]["heading"] for path in PATHS] for language in LANGUAGES)
+    english, chinese = ([views[name][path]["heading"] for path in PATHS] for name in ("en light 390", "zh light 1600"))
     assert [path for path, one, other in zip(PATHS, english, chinese, strict=True) if one == other] == []
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", NAMES)
 def test_hostile_names_errors_and_answers_are_text(views: Any, variant: str) -> None:
     assert {path: found["not_text"] for path, found in views[variant].items() if found["not_text"]} == {}
 
@@ -82,7 +82,7 @@ def test_hostile_words_are_shown(views: Any) -> None:
         assert EVIL[:12] in views["without a script"][path], path
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", NAMES)
 def test_times_are_the_readers_own(views: Any, variant: str) -> None:
     for path, found in views[variant].items():
         assert found["in_utc"] == 0, path
@@ -90,7 +90,7 @@ def test_times_are_the_readers_own(views: Any, variant: str) -> None:
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed (npm install axe-core)")
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", NAMES)
 def test_axe_finds_nothing(views: Any, variant: str) -> None:
     assert {path: found["axe"] for path, found in views[variant].items() if found["axe"]} == {}
 

@@ -67,14 +67,15 @@ class Desk:
         target = MODEL if wire_api == "openai.responses" else "claude-sonnet-4-6"
         row = {"kind": KINDS[wire_api], "base_url": base_url, "api_keys": ["sk-canary-0123456789"], "models": [target]}
         aliases = {name: {"route": [f"up/{MODEL}"]} for name in load_catalog().aliases} if target == MODEL else {}
-        self.gateway: RunningGateway = start_gateway({"upstreams": {"up": row}, "models": aliases})
+        bound_s = 1 if wire_api == "openai.chat" else 30  # at a rate limit Kilo waits there itself, else the gateway does
+        self.gateway: RunningGateway = start_gateway({"upstreams": {"up": row}, "models": aliases, "retry": {"max_retry_after_s": bound_s}})
 
     def set_up(self, client: str = "kilo") -> str:
-        """`python app.py setup kilo`; what it said."""
+        """`python app.py setup kilo`, in this process; what it said."""
         config = self.home / ".config/kilo"
         config.mkdir(parents=True)
         (config / "kilo.jsonc").write_text(HAND_WRITTEN)
-        done = CommandLine(self.home).run("setup", client, "--url", self.gateway.root)
+        done = CommandLine(self.home).call("setup", client, "--url", self.gateway.root)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

@@ -87,8 +87,7 @@ class AgentModel:
         if fault == "overloaded":
             return error_answer(529, "Overloaded", type="overloaded_error")
         if fault == "rate limit":
-            wait_s = 3600 if self.wire_api == "openai.chat" else 3  # so long that Kilo has to wait, or so short that the gateway does
-            return error_answer(429, "Slow down", [("retry-after", str(wait_s))], type="rate_limit_error")
+            return error_answer(429, "Slow down", [("retry-after", "3")], type="rate_limit_error")
         if fault == "overflow":
             return error_answer(400, TOO_LONG, type="invalid_request_error")
         if self.wire_api == "openai.chat":
