@@ -20,13 +20,16 @@ def fit_name(name: str) -> str:
     """`name` as the upstream takes it; one that fits stays as it is, any other gets a suffix of its digest."""
     if name and len(name) <= MAX_NAME and _UNFIT.search(name) is None:
         return name
-    digest = hashlib.blake2s(name.encode("utf-8", "surrogatepass"), digest_size=3).hexdigest()
-    return f"{_UNFIT.sub('_', name[:_KEPT_OF_NAME])}_{digest}"
+    return f"{_UNFIT.sub('_', name[:_KEPT_OF_NAME])}_{digest_of(name, 3)}"
 
 
 def fit_id(call_id: str) -> str:
     """A tool call's id as the upstream takes it; distinct ids stay distinct."""
     if call_id and _UNFIT.search(call_id) is None:
         return call_id
-    digest = hashlib.blake2s(call_id.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
-    return f"{_UNFIT.sub('_', call_id[:_KEPT_OF_ID])}-{digest}"
+    return f"{_UNFIT.sub('_', call_id[:_KEPT_OF_ID])}-{digest_of(call_id, 4)}"
+
+
+def digest_of(text: str, size_bytes: int) -> str:
+    """A digest in hexadecimal digits, two a byte: the same in any process."""
+    return hashlib.blake2s(text.encode("utf-8", "surrogatepass"), digest_size=size_bytes).hexdigest()

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -38,6 +38,8 @@ Role = Literal["system", "user", "assistant"]
 CacheMark = Literal["default", "5m", "1h"]
 """The prompt is worth caching up to here, for the upstream's default time or the named one (`cache_control`, `prompt_cache_breakpoint`)."""
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+EFFORTS: tuple[Effort, ...] = get_args(Effort)
+"""Least first."""
 CallKind = Literal["function", "freeform"]
 """Whether a tool is called with JSON arguments, or with raw text (OpenAI's `custom` tools)."""
 Field = Literal[
@@ -302,6 +304,18 @@ class Format(msgspec.Struct, frozen=True):
     name: str = ""
     description: str = ""
     strict: bool | None = None
+
+    @classmethod
+    def described(cls, schema: Mapping[str, Any], words: Mapping[str, Any]) -> Format:
+        """By a schema and what OpenAI's `words` say of it; what is garbled of these says nothing."""
+        name, description, strict = words.get("name"), words.get("description"), words.get("strict")
+        return cls(
+            "schema",
+            schema,
+            name if isinstance(name, str) else "",
+            description if isinstance(description, str) else "",
+            None if strict is None else bool(strict),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from compat.errors import BadRequest, Unsupported
-from compat.protocols.request import Effort, Field, Format, Reasoning, Sampling
+from compat.protocols.request import EFFORTS, Field, Format, Reasoning, Sampling
 from compat.wire.envelope import Envelope
 
 NAMES: Mapping[Field, str] = {
@@ -46,7 +46,6 @@ _DEFAULTS: Mapping[str, Any] = {
 }
 _LONGEST_DEFAULT = 64
 """Bytes, blanks among them; what is longer is not decoded."""
-_EFFORTS: tuple[Effort, ...] = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _DEFAULT_EFFORT = "medium"
 
 
@@ -170,14 +169,7 @@ def read_format(fields: Mapping[str, Any]) -> Format | None:
     schema = described.get("schema")
     if not isinstance(schema, dict):
         raise BadRequest("'response_format.json_schema.schema' must be an object.", param="response_format")
-    name, description, strict = described.get("name"), described.get("description"), described.get("strict")
-    return Format(
-        "schema",
-        schema,
-        name if isinstance(name, str) else "",
-        description if isinstance(description, str) else "",
-        None if strict is None else bool(strict),
-    )
+    return Format.described(schema, described)
 
 
 def read_reasoning(fields: Mapping[str, Any]) -> Reasoning:
@@ -205,9 +197,9 @@ def read_reasoning(fields: Mapping[str, Any]) -> Reasoning:
         return Reasoning("none", extras=tuple(extras))
     if effort is None:
         return Reasoning(budget=budget, extras=tuple(extras))
-    known = next((level for level in _EFFORTS if level == effort), None)
+    known = next((level for level in EFFORTS if level == effort), None)
     if known is None:
-        raise BadRequest(f"'reasoning_effort' must be one of {', '.join(_EFFORTS)}.", param="reasoning_effort")
+        raise BadRequest(f"'reasoning_effort' must be one of {', '.join(EFFORTS)}.", param="reasoning_effort")
     return Reasoning(known, extras=tuple(extras))
 
 

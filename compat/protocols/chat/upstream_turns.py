@@ -10,7 +10,6 @@ Every call has one result and every result a call (`protocols/pairing`). What a 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +19,7 @@ from compat.protocols.arguments import arguments_text
 from compat.protocols.base import TranslationContext
 from compat.protocols.freeform import wrapped
 from compat.protocols.marks import marker
-from compat.protocols.names import fit_name
+from compat.protocols.names import digest_of, fit_name
 from compat.protocols.notes import Notes
 from compat.protocols.pairing import MISSING, STRAY, Pairing
 from compat.protocols.request import CONTINUE, Block, CacheMark, Document, Image, Text, Thinking, ToolCall, ToolResult, Turn, Unknown
@@ -42,8 +41,7 @@ def fit_call_id(call_id: str) -> str:
     """The id of a call as OpenAI takes it."""
     if len(call_id) <= _MAX_ID:
         return call_id
-    digest = hashlib.blake2s(call_id.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
-    return f"{call_id[:_KEPT_OF_ID]}-{digest}"
+    return f"{call_id[:_KEPT_OF_ID]}-{digest_of(call_id, 4)}"
 
 
 def write_messages(turns: Sequence[Turn], ctx: TranslationContext, notes: Notes, cache: CacheMark | None = None) -> list[Message]:

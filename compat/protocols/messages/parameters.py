@@ -6,7 +6,6 @@ is noted (docs/translation.md, rules 10, 11, 21, 23, 24 and 26).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -18,6 +17,7 @@ from compat.protocols.messages.content import Block
 from compat.protocols.messages.schema import clean_schema
 from compat.protocols.messages.thinking import BINDING_BETA, Thinking, thinking_of, with_room, without_thinking
 from compat.protocols.messages.tools import input_schema
+from compat.protocols.names import digest_of
 from compat.protocols.notes import Notes
 from compat.protocols.request import Request
 
@@ -171,4 +171,4 @@ def _user_id(request: Request, notes: Notes) -> str:
     if len(user_id) <= _MAX_USER_ID and "@" not in user_id:
         return user_id
     notes.add("hashed", request.name("user_id"))
-    return f"user-{hashlib.blake2s(user_id.encode('utf-8', 'surrogatepass'), digest_size=8).hexdigest()}"
+    return f"user-{digest_of(user_id, 8)}"

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from compat.errors import BadRequest, Unsupported
-from compat.protocols.request import Effort, Field, Format, Reasoning, Request, Sampling, Text, Turn
+from compat.protocols.request import EFFORTS, Field, Format, Reasoning, Request, Sampling, Text, Turn
 from compat.protocols.responses.client_tools import Toolbox
 from compat.protocols.responses.client_turns import read_turns
 from compat.protocols.responses.compaction import PROMPT, is_trigger
@@ -47,7 +47,6 @@ _STORED = {
     "conversation": "Conversations are not stored here: send the items of the conversation as 'input'.",
     "prompt": "Prompts are not stored here: send their text as 'instructions' and 'input'.",
 }
-_EFFORTS: tuple[Effort, ...] = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _TIERS = frozenset({"auto", "default"})
 ECHOED = (
     *("background", "frequency_penalty", "instructions", "max_output_tokens", "max_tool_calls", "metadata", "parallel_tool_calls"),
@@ -192,9 +191,9 @@ def _reasoning(envelope: Envelope) -> Reasoning:
     extras = tuple(f"reasoning.{name}" for name, value in asked.items() if name not in _OF_REASONING and value is not None)
     if level is None:
         return Reasoning(extras=extras)
-    effort = next((known for known in _EFFORTS if known == level), None)
+    effort = next((known for known in EFFORTS if known == level), None)
     if effort is None:
-        words = ", ".join(f"'{known}'" for known in _EFFORTS)
+        words = ", ".join(f"'{known}'" for known in EFFORTS)
         raise BadRequest(
             f"Invalid value: '{str(level)[:50]}'. Supported values are: {words}.", param="reasoning.effort", code="invalid_value"
         )
@@ -215,11 +214,4 @@ def _format(wanted: Any) -> Format | None:
     schema = wanted.get("schema") if isinstance(wanted, dict) and kind == "json_schema" else None
     if not isinstance(wanted, dict) or not isinstance(schema, dict):
         raise BadRequest("'text.format' must be of type text, json_object or json_schema with a schema.", param="text.format")
-    name, description, strict = wanted.get("name"), wanted.get("description"), wanted.get("strict")
-    return Format(
-        "schema",
-        schema,
-        name if isinstance(name, str) else "",
-        description if isinstance(description, str) else "",
-        None if strict is None else bool(strict),
-    )
+    return Format.described(schema, wanted)

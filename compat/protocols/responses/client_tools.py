@@ -7,12 +7,12 @@ the next turn. `Toolbox.shapes` leads back.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from compat.errors import BadRequest
 from compat.protocols.base import SearchTool, ShapeKind, ToolShape
+from compat.protocols.names import digest_of
 from compat.protocols.notes import Notes
 from compat.protocols.request import Choice, Freeform, Function, Hosted, Tool
 
@@ -56,7 +56,7 @@ class Toolbox:
         for wanted in (name, flat):
             if wanted not in self._taken:
                 return wanted
-        digest = hashlib.blake2s(f"{namespace}\n{name}".encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+        digest = digest_of(f"{namespace}\n{name}", 4)
         return f"{flat}_{digest}"
 
     def called(self, name: str, namespace: str, shape: ShapeKind) -> str:

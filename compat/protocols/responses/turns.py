@@ -8,7 +8,6 @@ those of docs/translation.md.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -16,7 +15,7 @@ from typing import Any, TypeAlias
 from compat.errors import BadRequest
 from compat.protocols.arguments import arguments_text
 from compat.protocols.base import ThinkingRecord
-from compat.protocols.names import fit_id, fit_name
+from compat.protocols.names import digest_of, fit_id, fit_name
 from compat.protocols.notes import Notes
 from compat.protocols.pairing import MISSING, STRAY, Pairing
 from compat.protocols.request import CONTINUE, Block, CacheMark, CallKind, Role, Text, Thinking, ToolCall, ToolResult, Turn
@@ -65,7 +64,7 @@ def fitted_id(call_id: str) -> str:
     fit = fit_id(call_id)
     if len(fit) <= _MAX_ID:
         return fit
-    digest = hashlib.blake2s(call_id.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    digest = digest_of(call_id, 8)
     return f"{fit[: _MAX_ID - len(digest) - 1]}-{digest}"
 
 
