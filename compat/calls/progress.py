@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from compat.errors import GatewayError
+from compat.calls.resume import UNREADABLE
 from compat.protocols.client_protocol import ClientProtocol
 from compat.protocols.events import ArgumentsDelta, TextDelta, ThinkingDelta
 from compat.wire.estimate import CHARS_PER_TOKEN
@@ -49,6 +49,6 @@ def _chars_in(protocol: ClientProtocol, block: bytes) -> int:
         return protocol.piece_chars(block)
     try:
         events = list(protocol.reader().read(block))
-    except (GatewayError, LookupError, TypeError, ValueError, AttributeError):
+    except UNREADABLE:
         return 0
     return sum(len(event.text) for event in events if isinstance(event, TextDelta | ThinkingDelta | ArgumentsDelta))

@@ -10,7 +10,6 @@ An answer that must be JSON is not carried on either: a second attempt would dec
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -32,6 +31,9 @@ _QUOTED_CHARS = 120
 _CHARS_PER_TOKEN = 4
 LEFT_ALONE = frozenset({"annotations", "reasoning_details"})
 """What a rescue may leave as it is: sources of the text, and the upstream's own notes on its reasoning."""
+
+UNREADABLE = (GatewayError, LookupError, TypeError, ValueError, AttributeError)
+"""What a reader raises for frames that it can't read: an upstream's bytes may have passed as they were."""
 
 _PLEA = (
     "The connection failed in the middle of your last message. What arrived of it ends with the characters between these marks:\n"
@@ -69,11 +71,11 @@ class ShownSoFar:
         self._unread: list[bytes] = []
         self._unread_bytes = 0
         self._read_by: tuple[FrameReader, Transcript] | None = None
-        self._is_too_much = False
+        self._is_lost = False
 
     def add(self, frames: bytes) -> None:
         """Keep whole frames that were handed out."""
-        if self._is_too_much:
+        if self._is_lost:
             return
         self._unread.append(frames)
         self._unread_bytes += len(frames)
@@ -81,21 +83,23 @@ class ShownSoFar:
             self._read_on()
 
     def read(self) -> Shown | None:
-        """All of it; `None` when it is more than a rescue is worth."""
-        if not self._is_too_much:
-            transcript, place = self._read_on()
-        return None if self._is_too_much else _shown(transcript, place)
+        """All of it; `None` when it can't be read, or is more than a rescue is worth."""
+        if not self._is_lost:
+            self._read_on()
+        return None if self._read_by is None else _shown(self._read_by[1], self._read_by[0].place)
 
-    def _read_on(self) -> tuple[Transcript, Any]:
-        """What was said so far, and where it stands. Nearly all answers come to their end, and are never read."""
+    def _read_on(self) -> None:
+        """Read what was not read yet. Nearly all answers come to their end, and are never read."""
         reader, transcript = self._read_by = self._read_by or (self._protocol.reader(), Transcript())
-        for block in EventSplitter().feed(b"".join(self._unread)):
-            for event in reader.read(block):
-                transcript.add(event)
-        self._unread, self._unread_bytes = [], 0
-        if transcript.chars > MAX_SHOWN_CHARS:
-            self._is_too_much, self._read_by = True, None
-        return transcript, reader.place
+        frames, self._unread, self._unread_bytes = b"".join(self._unread), [], 0
+        try:
+            for block in EventSplitter().feed(frames):
+                for event in reader.read(block):
+                    transcript.add(event)
+        except UNREADABLE:
+            self._is_lost = True
+        if self._is_lost or transcript.chars > MAX_SHOWN_CHARS:
+            self._is_lost, self._read_by = True, None
 
 
 def _shown(transcript: Transcript, place: Any) -> Shown:
@@ -114,8 +118,7 @@ def last_frame(call: Call, error: GatewayError, so_far: ShownSoFar | None, clock
     if end is not None and clock is not None:
         return end(error, Identity(call.protocol.answer_id(clock.new_id()), int(clock.now()), call.model))
     if end is not None and so_far is not None:
-        with contextlib.suppress(GatewayError):
-            shown = so_far.read()
+        shown = so_far.read()
     if end is None or shown is None or shown.identity is None:
         return call.protocol.error_frame(error)
     return end(error, Identity(*shown.identity, call.model, shown.place))

@@ -73,9 +73,9 @@ class EventReader(abc.ABC):
     def usage_so_far(self) -> Usage:
         """See `StreamTranslator`."""
 
-    @abc.abstractmethod
     def resume(self) -> None:
-        """The answer paused, and goes on in another stream."""
+        """The answer paused, and goes on in another stream. Only for readers that set `continuation`."""
+        raise NotImplementedError
 
     def searched(self, found: Sequence[Found]) -> Sequence[Event]:
         """See `StreamTranslator`."""

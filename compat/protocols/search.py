@@ -56,8 +56,8 @@ def with_function(request: Request, continuation: Continuation | None) -> Reques
     return replace(request, tools=tools, changes=changes, choice=None, turns=(*request.turns, *continuation.turns))
 
 
-def answered(continuation: Continuation, found: Sequence[Found], events: Sequence[Event] = ()) -> Continuation:
-    """The continuation with what its queries gave; `events` are those for the client, where these are not to be made here."""
+def answered(continuation: Continuation, found: Sequence[Found]) -> Continuation:
+    """The continuation with what its queries gave."""
     number = sum(type(event) is BlockStart for event in continuation.said)
     results = [
         ToolResult(_WHERE, query.call_id, (Text(_WHERE, words_found(one)),)) for query, one in zip(continuation.queries, found, strict=True)
@@ -66,7 +66,7 @@ def answered(continuation: Continuation, found: Sequence[Found], events: Sequenc
         continuation,
         queries=(),
         turns=(*continuation.turns, Turn("user", tuple(results), _WHERE, 0)),
-        said=(*continuation.said, *(events or found_events(continuation.queries, found, number))),
+        said=(*continuation.said, *found_events(continuation.queries, found, number)),
         searches=continuation.searches + len(found),
     )
 
@@ -175,7 +175,7 @@ class SearchingReader(EventReader):
         events = found_events(queries, found, self._number)
         self._number += len(queries)
         self._unrun = ()
-        self.continuation = replace(answered(self.continuation, found, events), said=())
+        self.continuation = replace(answered(self.continuation, found), said=())
         return events
 
     def resume(self) -> None:

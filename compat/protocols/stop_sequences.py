@@ -136,10 +136,6 @@ class StoppingReader(EventReader):
         """See `EventReader`."""
         return self.usage or self._reader.usage_so_far()
 
-    def resume(self) -> None:
-        """Only for answers that do not pause."""
-        self._reader.resume()
-
     def _stop(self) -> Stop:
         return Stop("tool_calls" if self._has_calls else "end", sequence=self._text.found)
 

@@ -55,10 +55,6 @@ class ChatReader(EventReader):
             raise UpstreamBroken("The upstream's answer has no choices.")
         return *events, *self._end(is_over=True)
 
-    def resume(self) -> None:
-        """An answer of this protocol does not pause."""
-        raise TypeError("nothing to resume")
-
     def usage_so_far(self) -> Usage:
         """See `EventReader`. An upstream that tells no counts gets an estimate."""
         told = self._said.usage

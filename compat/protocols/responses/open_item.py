@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,11 +46,16 @@ class OpenItem:
     block: OpenPart | None = None
 
     def has_whole_call(self) -> bool:
-        """Whether what came of a call's arguments is JSON, or nothing."""
+        """Whether what came of a call's arguments is whole."""
         for part in self.parts.values():
             part.decode()
-        pieces = [piece for part in self.parts.values() for piece in part.pieces]
-        try:
-            return not pieces or msgspec.json.decode("".join(pieces)) is not msgspec.UNSET
-        except (msgspec.DecodeError, RecursionError):
-            return False
+        return is_whole([piece for part in self.parts.values() for piece in part.pieces])
+
+
+def is_whole(arguments: Sequence[str]) -> bool:
+    """Whether the pieces of a call's arguments are JSON, or nothing."""
+    try:
+        msgspec.json.decode("".join(arguments) or "{}")
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True

@@ -12,18 +12,16 @@ from typing import Any
 
 import msgspec
 
-from compat.config.catalog import ResponsesFacts
 from compat.errors import Unsupported
 from compat.protocols.base import TranslationContext
 from compat.protocols.names import fit_name
 from compat.protocols.notes import Notes
-from compat.protocols.request import Effort, Request
+from compat.protocols.request import EFFORTS, Effort, Request
 from compat.protocols.responses.content import Part
 from compat.protocols.responses.parts import SEALED
 from compat.protocols.stop_sequences import MAX_CHARS, MAX_SEQUENCES
 
 MIN_OUTPUT = 16
-_LEVELS: tuple[Effort, ...] = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _BUDGETS: Mapping[Effort, int] = {"low": 4096, "medium": 10_000, "high": 20_000, "xhigh": 32_000, "max": 60_000}
 _TIERS = frozenset({"auto", "default", "flex", "priority", "fast", "ultrafast"})
 _VERBOSITIES = frozenset({"low", "medium", "high"})
@@ -109,8 +107,8 @@ def _level(request: Request, ctx: TranslationContext, notes: Notes) -> Effort | 
     if level in efforts:
         return level
     notes.add("clamped", name)
-    rank = _LEVELS.index(level)
-    return next((known for known in efforts if _LEVELS.index(known) > rank), efforts[-1] if efforts else None)
+    rank = EFFORTS.index(level)
+    return next((known for known in efforts if EFFORTS.index(known) > rank), efforts[-1] if efforts else None)
 
 
 def _effort_of(reasoning: Part, ctx: TranslationContext) -> str:
@@ -192,8 +190,3 @@ def _extras(request: Request, ctx: TranslationContext, notes: Notes) -> Part:
         elif name != request.name("verbosity"):
             notes.add("dropped", name)
     return fields
-
-
-def takes_breakpoints(facts: ResponsesFacts, refused: frozenset[str]) -> bool:
-    """Whether parts of the prompt may be marked for the cache."""
-    return facts.breakpoints and "prompt_cache_breakpoint" not in refused

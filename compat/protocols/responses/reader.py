@@ -55,10 +55,6 @@ class ResponsesReader(ShapedReader):
         """See `EventReader`."""
         return self._kept.record()
 
-    def resume(self) -> None:
-        """An answer of this protocol does not pause."""
-        raise TypeError("nothing to resume")
-
     def read(self, block: bytes) -> Sequence[Event]:
         """See `EventReader`. Errors: any `UpstreamError`."""
         self._block = block

@@ -19,8 +19,7 @@ from compat.protocols.base import StreamTranslator, TranslatedAnswer, Translated
 from compat.protocols.refusals import REASONING_ITEMS, is_endpoint
 from compat.protocols.responses.compaction import ITEM
 from compat.protocols.responses.input_items import OPENING, has_conversation, head_of, list_of, user_item
-from compat.protocols.responses.open_item import OpenItem, OpenPart
-from compat.protocols.responses.parts import CALL_PART
+from compat.protocols.responses.open_item import is_whole
 from compat.protocols.responses.refusals import refused_part
 from compat.protocols.responses.shapes import Answer, ResponseEvent, decode_event, read_answer
 from compat.protocols.responses.words import answer_error, usage_of
@@ -123,7 +122,7 @@ class RelayStream(StreamTranslator):
     def __init__(self, ctx: TranslationContext) -> None:
         super().__init__(ctx)
         self._delta_bytes = 0
-        self._open_calls: dict[int | None, OpenPart] = {}
+        self._open_calls: dict[int | None, list[str]] = {}
         self._pieces: list[bytes] = []
 
     def translate_known(self, text: bytes) -> bytes | None:
@@ -170,7 +169,7 @@ class RelayStream(StreamTranslator):
             if not self._open_calls:
                 self._pieces.clear()
         elif (event.item or {}).get("type") == "function_call":
-            self._open_calls[event.output_index] = OpenPart(number=0, kind="tool_call")
+            self._open_calls[event.output_index] = []
         elif (event.item or {}).get("type") in _SAID:
             return
         self.is_committed = True
@@ -180,8 +179,8 @@ class RelayStream(StreamTranslator):
         for event in map(_decoded, blocks_of(b"\n\n".join(self._pieces))):
             call = self._open_calls.get(event.output_index)
             if call is not None and isinstance(event.delta, str):
-                call.pieces.append(event.delta)
-        if not all(OpenItem("function_call", {CALL_PART: call}).has_whole_call() for call in self._open_calls.values()):
+                call.append(event.delta)
+        if not all(map(is_whole, self._open_calls.values())):
             raise UpstreamBroken("The upstream ended its answer within a tool call.")
 
     def _ended(self, event: ResponseEvent) -> None:

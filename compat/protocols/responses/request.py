@@ -23,7 +23,7 @@ from compat.protocols.notes import Notes
 from compat.protocols.refusals import REASONING_ITEMS, SEARCH_MARK
 from compat.protocols.request import Block, Hosted, Request, Thinking, Turn
 from compat.protocols.responses.content import Part
-from compat.protocols.responses.parameters import parameters_of, stop_of, takes_breakpoints
+from compat.protocols.responses.parameters import parameters_of, stop_of
 from compat.protocols.responses.parts import API
 from compat.protocols.responses.searches import SOURCES
 from compat.protocols.responses.tools import toolbox_of
@@ -49,7 +49,7 @@ def write_request(request: Request, ctx: TranslationContext) -> TranslatedReques
         fields |= _of_search(request, fields, ctx)
     if request.was_repaired:
         notes.add("repaired", "surrogates")
-    if takes_breakpoints(ctx.model.responses, ctx.refused_parameters):
+    if ctx.model.responses.breakpoints and "prompt_cache_breakpoint" not in ctx.refused_parameters:
         _mark(history, request)
     document: Part = {"model": ctx.target, **fields}
     if toolbox.choice is not None:

@@ -71,8 +71,8 @@ class ShownReader:
         if not data or data == b"[DONE]":
             return
         try:
-            yield from self.take(jsonio.decode(data))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            yield from self.take(msgspec.json.decode(data))
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError, msgspec.DecodeError) as error:
             raise UpstreamBroken(f"The upstream sent an invalid event: {error!r}.") from error
 
     def take(self, event: _Object) -> Iterator[Event]:
@@ -225,7 +225,7 @@ def piece_chars(block: bytes) -> int:
     """How much text, reasoning and arguments of tool calls an SSE event adds; none where it is no such event, or only a part of one."""
     try:
         piece = _piece(parse_event(block).data)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return 0
     return len(piece.delta) if piece.type.endswith(".delta") else 0
 

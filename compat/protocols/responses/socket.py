@@ -141,7 +141,7 @@ class AnswerMessages:
     def _note(self, data: bytes) -> None:
         try:
             event = _event(data)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return
         if event.type == "response.output_item.done":
             self.items.append(bytes(event.item))

@@ -31,7 +31,7 @@ class Toolbox:
     client_names: Mapping[str, str] = field(default_factory=dict)
 
 
-def toolbox_of(request: Request, notes: Notes, refused: frozenset[str] = frozenset()) -> Toolbox:
+def toolbox_of(request: Request, notes: Notes, refused: frozenset[str]) -> Toolbox:
     """The toolbox of a request, less what was `refused`. Errors: `BadRequest`."""
     tools: dict[str, Part] = {}
     client_names: dict[str, str] = {}

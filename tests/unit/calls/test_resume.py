@@ -128,6 +128,16 @@ def test_a_text_beyond_the_bound_is_given_up() -> None:
     assert so_far._unread == []
 
 
+@pytest.mark.parametrize("frame", [b'data: {"choices":[{"index":0,"delta":{"content":"\xff"}}]}\n\n', b"data: {\n\n"])
+def test_what_cannot_be_read_ends_no_stream_and_is_given_up(frame: bytes) -> None:
+    so_far = ShownSoFar(CHAT)
+    so_far.add(WRITER.text(b"content", "four"))
+    so_far.add(frame)
+    for _ in range(20_000):
+        so_far.add(WRITER.text(b"content", "four"))
+    assert so_far.read() is None
+
+
 # What may be carried on.
 
 CAN: Sequence[tuple[str, Call, Shown, bool]] = [

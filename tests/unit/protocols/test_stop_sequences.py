@@ -263,5 +263,5 @@ def test_a_client_of_messages_is_told_the_sequence() -> None:
 
 
 def test_an_answer_does_not_pause() -> None:
-    with pytest.raises(TypeError):
+    with pytest.raises(NotImplementedError):
         reader("END").resume()

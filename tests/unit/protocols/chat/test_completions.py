@@ -278,5 +278,5 @@ def test_the_end_of_a_chat_is_inferred_as_everywhere(upstream: bytes, is_whole: 
 def test_a_chat_without_choices_is_no_answer_and_does_not_pause() -> None:
     with pytest.raises(UpstreamBroken, match="no choices"):
         CHAT.response(b'{"id": "x"}', CTX)
-    with pytest.raises(TypeError):
+    with pytest.raises(NotImplementedError):
         CHAT.stream(CTX).resume()

@@ -586,7 +586,7 @@ def test_an_answer_has_a_bound() -> None:
 
 
 def test_an_answer_does_not_pause() -> None:
-    with pytest.raises(TypeError):
+    with pytest.raises(NotImplementedError):
         reader().resume()
 
 

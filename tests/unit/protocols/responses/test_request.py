@@ -659,9 +659,12 @@ def test_documents_by_address_and_without_a_name() -> None:
     ]
 
 
-def test_an_image_that_is_nowhere_is_refused() -> None:
+def test_an_image_that_is_nowhere_is_refused_in_a_result_as_well() -> None:
+    image = Image("here", file_id="file_1")
     with pytest.raises(Unsupported, match="must hold its data"):
-        write(from_user(Image("here", file_id="file_1")))
+        write(from_user(image))
+    with pytest.raises(Unsupported, match="must hold its data"):
+        write(GO, from_model(ToolCall("c", "call_1", "read", "{}")), from_user(ToolResult("r", "call_1", (image,))))
 
 
 def test_a_failed_call_says_so() -> None:

@@ -183,6 +183,12 @@ def test_what_is_no_event_is_the_upstreams_fault(event: dict[str, Any]) -> None:
         read(event_bytes([event]))
 
 
+@pytest.mark.parametrize("data", [b"{", b'{"type":"response.output_text.delta","delta":"\xff"}'])
+def test_what_is_no_json_is_the_upstreams_fault(data: bytes) -> None:
+    with pytest.raises(UpstreamBroken):
+        list(ShownReader().read(b"data: " + data))
+
+
 @pytest.mark.parametrize(
     "event",
     [
@@ -244,6 +250,7 @@ def test_the_reader_knows_where_the_answer_stands() -> None:
         (b'data: {"type":"response.output_text.done","text":"Hello","delta":"Hello"}', 0),
         (b'data: {"type":"response.output_text.delta","del', 0),
         (b'data: {"type":"response.output_text.delta","delta":5}', 0),
+        (b'data: {"type":"response.output_text.delta","delta":"\xff"}', 0),
         (b": keep-alive", 0),
     ],
 )
