@@ -71,6 +71,8 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
                 command = ["-m", "gunicorn", "app:app"] if "gunicorn" in request.param else ["app.py"]
                 started = Started(folder, [sys.executable, *command], made.port)
                 made.root = started.root
+            count = 1 if request.param == "python app.py" else 2
+            until(lambda: len(made.reports()) == count, "every worker serves, none reads its first configuration later")
             yield made
         finally:
             model.gate.set()
