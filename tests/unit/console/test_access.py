@@ -67,9 +67,10 @@ def signed_in(gateway: Gateway, key: str = ADA, **environ: Any) -> Client:
 
 
 def test_promise_19_every_url_that_is_not_public_refuses_whoever_has_no_key(gateway: Gateway) -> None:
+    app = create_app(gateway)
     for rule, method, path in rules_of(gateway):
         for headers in ({}, {"authorization": "Bearer sk-wrong"}, {"x-api-key": "sk-wrong"}, {"cookie": f"{COOKIE}=wrong"}):
-            answer = Client(create_app(gateway)).open(path, method=method, headers={**headers, "content-type": "application/json"})
+            answer = Client(app).open(path, method=method, headers={**headers, "content-type": "application/json"})
             assert "canary" not in answer.text, (method, path)
             if rule not in PUBLIC:
                 assert answer.status_code in {401, 426}, (method, path, answer.status)
