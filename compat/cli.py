@@ -162,11 +162,12 @@ def app(
         return show_new_key()
     if asks_usage:
         return show_usage(line, since, of_key, is_json=is_json)
+    place = line.place
     gateway, environment = line.checked_gateway()
     if asks_check:
         places = written_places(gateway.settings, line.base_dir, environment)
         return 0 if check(gateway, list_models, print, places) else EXIT_FAULT
-    serve(gateway, line.place)
+    serve(gateway, place)
     return 0
 
 

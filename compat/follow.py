@@ -38,18 +38,31 @@ LOOK_S = 0.5
 Build = Callable[[Settings, Mapping[str, str], Gateway], Gateway]
 """Settings, the environment and the gateway that runs -> the gateway that takes its place. Raises `SettingsError`."""
 Admit = Callable[[Gateway], None]
+Stamps = Mapping[Path, tuple[int, ...] | None]
+
+
+def stamps_of(paths: Iterable[Path]) -> Stamps:
+    """The stamp of each file, `None` for one that is not there."""
+    return {path: stamp_of(path) for path in paths}
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where the configuration is, and what goes before it. `outer` is the environment; `copies` are files that are to hold what counts, of
-    the configuration and of `.env`, because a worker which is started again reads those."""
+    the configuration and of `.env`, because a worker which is started again reads those.
+
+    Make it before the configuration is read: `began` are the stamps of then, and what is written from then on is followed.
+    """
 
     base_dir: Path
     overrides: Mapping[str, Any] = field(default_factory=dict)
     config: str | None = None
     outer: Mapping[str, str] | None = None
     copies: tuple[Path, Path] | None = None
+    began: Stamps = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "began", stamps_of(self.files()))
 
     def sources(self) -> Sources:
         """The files as they are now. Raises `SettingsError`."""
@@ -109,9 +122,6 @@ class Live:
         stop_background(self.gateway)
 
 
-Stamps = Mapping[Path, tuple[int, ...] | None]
-
-
 class Follower:
     """Looks at the files, and lets `live` follow. Mutable: what is watched, the stamps that were read, and those of the last look.
 
@@ -123,10 +133,11 @@ class Follower:
         self._place = place
         self._build = build
         self._admit = admit
-        self._written = find_sources(place.base_dir, place.config).written
         self._watched = place.files()
+        has_changed = stamps_of(self._watched) != place.began
+        self._written = None if has_changed else find_sources(place.base_dir, place.config).written  # `None`: it can't be known any more
         self._seen: Stamps = {}
-        self._read: Stamps = {} if place.copies else self._stamps()  # else what was read is a copy
+        self._read: Stamps = {} if place.copies else place.began  # else what was read is a copy
 
     def start(self) -> None:
         """Look again and again, as long as the process lives."""
@@ -134,7 +145,7 @@ class Follower:
 
     def look(self) -> None:
         """One look: take over what has changed since the last one that took anything over, if it stands still."""
-        stamps = self._stamps()
+        stamps = stamps_of(self._watched)
         is_still, self._seen = stamps == self._seen, stamps
         if stamps == self._read or not is_still:
             return
@@ -175,9 +186,6 @@ class Follower:
         for copy, path in zip(self._place.copies or (), (sources.config, sources.env_file), strict=False):
             with contextlib.suppress(OSError):
                 replace_file(copy, path.read_bytes() if path is not None and path.exists() else b"")
-
-    def _stamps(self) -> Stamps:
-        return {path: stamp_of(path) for path in self._watched}
 
     def _run(self) -> None:
         while True:

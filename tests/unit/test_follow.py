@@ -335,6 +335,26 @@ def test_a_gateway_that_may_not_serve_here_is_never_served(tmp_path: Path) -> No
     assert followed.fault == "not here"
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("config.toml", QUIET + UP.replace("upstreams.up", "upstreams.next").replace("up/x", "next/x"), ["next"]),
+        (".env", "OPENAI_API_KEY=sk-canary-0123456789\n", ["up", "openai"]),
+    ],
+)
+def test_what_changes_while_the_gateway_is_made_takes_effect(tmp_path: Path, name: str, text: str, expected: list[str]) -> None:
+    (tmp_path / "config.toml").write_text(QUIET + UP)
+    place = Place(tmp_path, outer={})
+    sources = place.sources()
+    gateway = build_gateway(settings_of(sources, tmp_path, {}), {}, tmp_path, clock=StillClock(), transport=NoTransport())
+    (tmp_path / name).write_text(text)
+    live = Live(gateway, place)
+    follower = live.follow()
+    for _ in range(2):
+        follower.look()
+    assert list(live.gateway.router.upstreams) == expected
+
+
 def test_copies_hold_what_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that is started again reads them, whatever has become of the files."""
     copies = (tmp_path / "copies" / "config.toml", tmp_path / "copies" / "env")
