@@ -63,7 +63,9 @@ def test_the_day_of_a_shutdown_is_read(written: Any, day: datetime.date | None) 
 
 
 _values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
 )
 _names = ["id", "name", "shutdown_date", "context_length", "max_tokens", "pricing", "top_provider"]
 
