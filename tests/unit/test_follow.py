@@ -349,7 +349,7 @@ def test_what_changes_while_the_gateway_is_made_takes_effect(tmp_path: Path, nam
     gateway = build_gateway(settings_of(sources, tmp_path, {}), {}, tmp_path, clock=StillClock(), transport=NoTransport())
     (tmp_path / name).write_text(text)
     live = Live(gateway, place)
-    follower = live.follow()
+    follower = live.follow(lambda _gateway: None)
     for _ in range(2):
         follower.look()
     assert list(live.gateway.router.upstreams) == expected
