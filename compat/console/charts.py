@@ -12,6 +12,8 @@ import markupsafe
 
 MOST_SERIES = 6
 """As many as a reader can tell apart by colour; the others are one, the last."""
+MOST_NARROW = 31
+"""Bars of a narrow plot: more would be thinner than its pixels."""
 _LENGTHS = {"x", "y", "width", "height"}
 """Attributes that a tenth of a pixel is exact enough for."""
 _UNUSED = {"style", "rx", "ry"}
@@ -41,11 +43,23 @@ def stacked_bars(
 ) -> markupsafe.Markup:
     """Bars over each other, one heap for each label, once for a wide page and once for a narrow one: the stylesheet shows one of them.
 
+    Where a narrow one would have more than `MOST_NARROW` heaps, neighbours are one.
     `title` is what a screen reader says of it, `show` writes a value, `least` is how close two lines of the scale may be.
     """
-    shapes = {"wide": (960, height, 10), "narrow": (360, 200, 4)}
-    plots = [_inline(_bars(labels, series, show, shape, least), title, name) for name, shape in shapes.items()]
-    return markupsafe.Markup("").join(plots)
+    wide = _bars(labels, series, show, (960, height, 10, 4), least)
+    narrow = _bars(*in_groups(labels, series), show, (360, 200, 3, 36), least)
+    return _inline(wide, title, "wide") + _inline(narrow, title, "narrow")
+
+
+def in_groups(labels: Sequence[str], series: Sequence[Series]) -> tuple[list[str], list[Series]]:
+    """The same sums under `MOST_NARROW` labels at most, each of which names its first and its last."""
+    size = math.ceil(len(labels) / MOST_NARROW)
+    if size < 2:
+        return list(labels), list(series)
+    begins = range(0, len(labels), size)
+    parts = [labels[begin : begin + size] for begin in begins]
+    sums = [Series(one.name, tuple(sum(one.values[begin : begin + size]) for begin in begins)) for one in series]
+    return [f"{part[0]} – {part[-1]}" if len(part) > 1 else part[0] for part in parts], sums
 
 
 def _pygal() -> Any:
@@ -64,8 +78,10 @@ def ticks(top: float, least: float) -> list[float]:
     return [number * step for number in range(max(math.ceil(top / step), 1) + 1)]
 
 
-def _bars(labels: Sequence[str], series: Sequence[Series], show: Callable[[float], str], shape: tuple[int, int, int], least: float) -> Any:
-    width, height, most_labels = shape
+def _bars(
+    labels: Sequence[str], series: Sequence[Series], show: Callable[[float], str], shape: tuple[int, int, int, int], least: float
+) -> Any:
+    width, height, most_labels, right = shape
     chart = _pygal().StackedBar(
         width=width,
         height=height,
@@ -74,6 +90,7 @@ def _bars(labels: Sequence[str], series: Sequence[Series], show: Callable[[float
         js=[],
         css=[],
         margin=4,
+        margin_right=right,
         spacing=6,
         value_formatter=show,
         include_x_axis=True,

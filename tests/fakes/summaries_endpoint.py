@@ -12,7 +12,7 @@ from compat.calls.call import call_from
 from compat.calls.gateway import Gateway
 from compat.calls.run import CallRun
 from compat.endpoints.body import read_envelope
-from compat.endpoints.calls import read_origin, streamed_answer, whole_answer
+from compat.endpoints.calls import HeadersOf, read_origin, streamed_answer, whole_answer
 from compat.endpoints.hangup import ClientWatch
 from compat.protocols.chat.client import CHAT
 from compat.wire.envelope import Envelope
@@ -21,11 +21,12 @@ from compat.wire.envelope import Envelope
 def summaries_blueprint(gateway: Gateway) -> flask.Blueprint:
     """The endpoint over `gateway`."""
     blueprint = flask.Blueprint("summaries", __name__)
+    headers_of = HeadersOf(CHAT)
 
     @blueprint.post("/v1/summaries")
     def summaries() -> flask.Response:
         environ = flask.request.environ
-        origin = read_origin(gateway, environ)
+        origin = read_origin(gateway, environ, headers_of)
         asked = read_envelope(environ, gateway.settings.server, gateway.offload)
         words = f"Sum up: {asked.value('text')}"
         chat = {"model": asked.value("model"), "stream": asked.value("stream"), "messages": [{"role": "user", "content": words}]}

@@ -16,8 +16,11 @@ from tests.unit.service.command_line import CommandLine
 
 pytestmark = pytest.mark.slow
 
-SOON = datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=30)
-WORDS = f"'claude-4-sonnet': claude-sonnet-4-6 retires on {SOON}, in 30 days; claude-opus-4-8 replaces it."
+
+def in_30_days() -> tuple[datetime.date, str]:
+    """That day, and what is said of a model that retires then; asked anew by each test, for a run may go past midnight."""
+    day = datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=30)
+    return day, f"'claude-4-sonnet': claude-sonnet-4-6 retires on {day}, in 30 days; claude-opus-4-8 replaces it."
 
 
 @pytest.fixture
@@ -45,12 +48,13 @@ def configure(cli: CommandLine, upstream: FakeUpstream, facts: str, models: str 
 
 
 def test_a_model_that_retires_soon_is_told_and_nothing_is_lost(cli: CommandLine, upstream: FakeUpstream) -> None:
-    configure(cli, upstream, f'retires = {SOON}, replaced_by = "claude-opus-4-8"')
+    soon, words = in_30_days()
+    configure(cli, upstream, f'retires = {soon}, replaced_by = "claude-opus-4-8"')
     done = cli.run("doctor")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert "claude-4-sonnet -> up/claude-sonnet-4-6" in lines
-    assert f"WARNING  {WORDS}" in lines
+    assert f"WARNING  {words}" in lines
     assert lines[-1] == "No action is needed."
     assert [request.method for request in upstream.requests] == ["GET"]
     assert "canary" not in done.stdout
@@ -70,12 +74,13 @@ def test_a_list_that_can_not_be_had_is_noted(cli: CommandLine) -> None:
 
 
 def test_the_warning_is_in_the_banner_in_the_health_report_and_in_the_log(cli: CommandLine, upstream: FakeUpstream) -> None:
-    configure(cli, upstream, f'retires = {SOON}, replaced_by = "claude-opus-4-8"', 'models = ["claude-sonnet-4-6"]')
+    soon, words = in_30_days()
+    configure(cli, upstream, f'retires = {soon}, replaced_by = "claude-opus-4-8"', 'models = ["claude-sonnet-4-6"]')
     started = cli.start()
-    assert f"  Warning  {WORDS}" in started.banner
+    assert f"  Warning  {words}" in started.banner
     health = requests.get(f"{started.root}/healthz", timeout=10).json()
     assert [(row["name"], row["kind"], row["day"]) for row in health["models"]] == [
-        (name, "retires", str(SOON)) for name in ("claude-4-sonnet", "claude-3-sonnet")
+        (name, "retires", str(soon)) for name in ("claude-4-sonnet", "claude-3-sonnet")
     ]
     started.process.send_signal(signal.SIGTERM)
     assert started.end()[0] == 0

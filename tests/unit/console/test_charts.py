@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from compat.console.charts import MOST_SERIES, Series, most_of, stacked_bars, ticks
+from compat.console.charts import MOST_NARROW, MOST_SERIES, Series, in_groups, most_of, stacked_bars, ticks
 
 HOSTILE = '</svg><script>alert(1)</script> & "x"'
 
@@ -23,6 +23,27 @@ def test_there_is_a_plot_for_wide_pages_and_one_for_narrow_ones() -> None:
         assert (plot.get("role"), plot.get("aria-label")) == ("img", "Cost")
         assert {node.get("class") for node in plot.iter("g")} >= {"series serie-0 color-0", "series serie-1 color-1"}
         assert "Tue · $4.00" in {node.text for node in plot.iter("title")}
+
+
+@pytest.mark.parametrize(
+    ("count", "groups", "first", "last"),
+    [
+        (1, 1, "0", "0"),
+        (31, 31, "0", "30"),
+        (32, 16, "0 – 1", "30 – 31"),
+        (60, 30, "0 – 1", "58 – 59"),
+        (90, 30, "0 – 2", "87 – 89"),
+        (91, 31, "0 – 2", "90"),
+    ],
+)
+def test_a_narrow_plot_has_no_more_heaps_than_can_be_seen(count: int, groups: int, first: str, last: str) -> None:
+    labels, (one, other) = in_groups(
+        [str(number) for number in range(count)], [Series("a", tuple(map(float, range(count)))), Series("b", (1.0,) * count)]
+    )
+    assert (len(labels), labels[0], labels[-1]) == (groups, first, last)
+    assert groups <= MOST_NARROW
+    assert (len(one.values), len(other.values)) == (groups, groups)
+    assert (sum(one.values), sum(other.values)) == (count * (count - 1) / 2, count)
 
 
 def test_a_plot_has_no_style_or_script_of_its_own() -> None:
