@@ -24,6 +24,11 @@ def installed(variable: str, *places: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
+def environment_of(home: Path, more: Mapping[str, str]) -> dict[str, str]:
+    """What a client knows of its surroundings: nothing of ours but `more`."""
+    return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": str(home), "TERM": "dumb", "LANG": "C.UTF-8", **more}
+
+
 @dataclass(frozen=True)
 class Printed:
     """What one run of a client printed: its events, one JSON object a line; its exit code; what went to its standard error."""
@@ -35,7 +40,7 @@ class Printed:
     @classmethod
     def by(cls, command: Sequence[str], home: Path, folder: Path, environment: Mapping[str, str], timeout_s: float = 240) -> Self:
         """One run in `folder`, whose settings are below `home` and in `environment`; nothing else of ours is known to it."""
-        env = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": str(home), "TERM": "dumb", "LANG": "C.UTF-8", **environment}
+        env = environment_of(home, environment)
         done = subprocess.run(command, cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False)
         lines = done.stdout.decode().splitlines()
         events = [json.loads(line) for line in lines if line.startswith("{")]

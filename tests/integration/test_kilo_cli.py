@@ -1,5 +1,6 @@
 """The real Kilo CLI through the gateway, configured by `setup kilo` alone, on both wire APIs, without and with faults in the way.
 
+Its start takes most of a run: what does not depend on how it starts, prints and exits is asked of one server, as few runs as can be.
 It needs the CLI (`npm install --no-save @kilocode/cli-linux-x64@7.7.9`); the folder it was installed into is named by KILO_CLI.
 """
 
@@ -17,7 +18,8 @@ from compat.config.catalog import load_catalog
 from compat.setup.jsonc import plain_json
 from tests.conftest import RunningGateway
 from tests.fakes.upstream import FakeUpstream
-from tests.kilo.client import Session, kilo_binary, run_kilo
+from tests.integration.test_gunicorn import free_port
+from tests.kilo.client import KiloServer, Session, kilo_binary, run_kilo
 from tests.kilo.responses_script import MODEL, ResponsesModel
 from tests.kilo.script import FINAL, AgentModel, Fault, WireApi
 from tests.unit.service.command_line import CommandLine
@@ -33,10 +35,7 @@ HAND_WRITTEN = """\
 }
 """
 WORK = [("read", "completed"), ("edit", "completed"), ("bash", "completed")]
-FAULTS: dict[str, dict[int, Fault]] = {
-    "one fault after the other": {1: "overloaded", 2: "cut", 3: "rate limit"},
-    "an overflow": {1: "overflow"},
-}
+FAULTS: dict[int, Fault] = {1: "overloaded", 2: "cut", 3: "rate limit"}
 KINDS: dict[WireApi, str] = {"openai.chat": "openai", "anthropic.messages": "anthropic", "openai.responses": "openai"}
 SCRIPTED: list[WireApi] = ["openai.chat", "anthropic.messages"]
 
@@ -79,8 +78,12 @@ class Desk:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def work(self) -> Session:
-        return run_kilo(kilo_binary() or Path(), self.home, self.folder, TASK)
+    def work(self, server: KiloServer | None = None) -> Session:
+        """The task, by a run of the program, or by its server, which finds what set-up wrote in the folder."""
+        if server is None:
+            return run_kilo(kilo_binary() or Path(), self.home, self.folder, TASK)
+        (self.folder / "kilo.jsonc").write_text((self.home / ".config/kilo/kilo.jsonc").read_text())
+        return server.work(self.folder, TASK)
 
     def is_done(self) -> bool:
         return (self.folder / "copy.txt").exists() and (self.folder / "copy.txt").read_text() == "beta\n"
@@ -90,6 +93,13 @@ class Desk:
 def upstream() -> Iterator[FakeUpstream]:
     with FakeUpstream() as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KiloServer]:
+    running = KiloServer(kilo_binary() or Path(), tmp_path_factory.mktemp("kilo") / "home", free_port())
+    yield running
+    running.close()
 
 
 def logged(gateway: RunningGateway, outcome: str = "ok") -> list[tuple[int, int, int, float]]:
@@ -127,46 +137,63 @@ def test_kilo_reads_edits_runs_and_finishes(tmp_path: Path, start_gateway: Any, 
 
 
 @pytest.mark.parametrize("wire_api", ["anthropic.messages", "openai.chat"])
-def test_kilo_works_by_anthropics_protocol(tmp_path: Path, start_gateway: Any, upstream: FakeUpstream, wire_api: WireApi) -> None:
+def test_kilo_works_by_anthropics_protocol(
+    tmp_path: Path, start_gateway: Any, upstream: FakeUpstream, server: KiloServer, wire_api: WireApi
+) -> None:
     desk = Desk(tmp_path, start_gateway, upstream, wire_api, {})
     assert desk.set_up("kilo-anthropic").splitlines()[-1] == "It works."
-    session = desk.work()
-    assert (session.exit_code, session.errors) == (0, [])
+    session = desk.work(server)
+    assert session.errors == []
     assert session.tools == WORK
     assert desk.is_done()
     assert {call["endpoint"] for call in desk.gateway.calls()} == {"messages"}
     assert [row[:3] for row in session.steps] == [row[:3] for row in logged(desk.gateway)]
 
 
-@pytest.mark.parametrize("faults", FAULTS)
 @pytest.mark.parametrize("wire_api", SCRIPTED)
 def test_kilo_gets_the_work_done_with_faults_in_the_way(
-    tmp_path: Path, start_gateway: Any, upstream: FakeUpstream, wire_api: WireApi, faults: str
+    tmp_path: Path, start_gateway: Any, upstream: FakeUpstream, server: KiloServer, wire_api: WireApi
 ) -> None:
-    desk = Desk(tmp_path, start_gateway, upstream, wire_api, FAULTS[faults])
+    desk = Desk(tmp_path, start_gateway, upstream, wire_api, FAULTS)
     desk.set_up()
-    session = desk.work()
-    overflows = "overflow" in FAULTS[faults].values()
-    assert session.errors == (["ContextOverflowError"] if overflows else []), session.output
+    session = desk.work(server)
+    assert session.errors == [], session.output
     assert session.tools == WORK
     assert session.text.strip().endswith(FINAL)
     assert desk.is_done()
-    assert [desk.model.served.count(fault) for fault in FAULTS[faults].values()] == [1] * len(FAULTS[faults])
-    assert ("summary" in desk.model.served) == overflows
+    assert [desk.model.served.count(fault) for fault in FAULTS.values()] == [1] * len(FAULTS)
+    assert "summary" not in desk.model.served
+    assert [row[:3] for row in session.steps if row[0] > 10_000] == [row[:3] for row in logged(desk.gateway)]
+
+
+@pytest.mark.parametrize("wire_api", SCRIPTED)
+def test_kilo_compacts_a_conversation_that_overflows_and_goes_on(
+    tmp_path: Path, start_gateway: Any, upstream: FakeUpstream, wire_api: WireApi
+) -> None:
+    desk = Desk(tmp_path, start_gateway, upstream, wire_api, {1: "overflow"})
+    desk.set_up()
+    session = desk.work()
+    assert session.errors == ["ContextOverflowError"], session.output
+    assert session.tools == WORK
+    assert session.text.strip().endswith(FINAL)
+    assert desk.is_done()
+    assert desk.model.served.count("overflow") == 1
+    assert "summary" in desk.model.served
     assert [row[:3] for row in session.steps if row[0] > 10_000] == [row[:3] for row in logged(desk.gateway)]
 
 
 @pytest.mark.parametrize(
-    "faults", [{}, {1: "cut", 2: "overloaded", 3: "rate limit"}, {1: "overflow"}], ids=["no fault", "faults", "an overflow"]
+    ("faults", "is_whole"),
+    [({1: "cut", 2: "overloaded", 3: "rate limit"}, False), ({1: "cut", 2: "overloaded", 3: "rate limit"}, True), ({1: "overflow"}, False)],
+    ids=["faults, streamed", "faults, whole", "an overflow"],
 )
-@pytest.mark.parametrize("is_whole", [False, True], ids=["streamed", "whole"])
 def test_kilo_works_with_a_model_that_has_its_tools_on_responses_only(
-    tmp_path: Path, start_gateway: Any, upstream: FakeUpstream, faults: dict[int, Fault], is_whole: bool
+    tmp_path: Path, start_gateway: Any, upstream: FakeUpstream, server: KiloServer, faults: dict[int, Fault], is_whole: bool
 ) -> None:
     desk = Desk(tmp_path, start_gateway, upstream, "openai.responses", faults, is_whole=is_whole)
     assert desk.set_up().splitlines()[-1] == "It works."
-    session = desk.work()
     overflows = "overflow" in faults.values()
+    session = desk.work(None if overflows else server)
     assert session.errors == (["ContextOverflowError"] if overflows else []), session.output
     assert session.tools == WORK
     assert session.text.strip().endswith(FINAL)
@@ -182,12 +209,14 @@ def test_kilo_works_with_a_model_that_has_its_tools_on_responses_only(
     assert any(row["cache_read_tokens"] for row in rows)
 
 
-def test_kilo_sees_tokens_and_cost_where_the_upstream_tells_none(tmp_path: Path, start_gateway: Any, upstream: FakeUpstream) -> None:
+def test_kilo_sees_tokens_and_cost_where_the_upstream_tells_none(
+    tmp_path: Path, start_gateway: Any, upstream: FakeUpstream, server: KiloServer
+) -> None:
     desk = Desk(tmp_path, start_gateway, upstream, "openai.chat", {})
     desk.model.tells_usage = False
     desk.set_up()
-    session = desk.work()
-    assert (session.exit_code, session.errors, desk.is_done()) == (0, [], True)
+    session = desk.work(server)
+    assert (session.errors, desk.is_done()) == ([], True)
     records = [line for line in desk.gateway.calls() if line["prompt_tokens"] > 5000]
     assert [record["is_estimate"] for record in records] == [True] * 4
     assert [row[0] for row in session.steps] == [record["prompt_tokens"] for record in records]
