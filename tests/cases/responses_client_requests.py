@@ -228,8 +228,8 @@ MESSAGES = [
         HI,
         patched(),
         {"type": "custom_tool_call_output", "call_id": "c1", "output": [{"type": "input_text", "text": "ok"}]},
-        patched("c2", 5),  # type: ignore[arg-type]
-        patched("c3", None),  # type: ignore[arg-type]
+        patched("c2", 5),
+        patched("c3", None),
         says="freeform calls",
         gets=[
             HI_SENT,

@@ -45,7 +45,7 @@ def make_calls(gateway: RunningGateway, headers: dict[str, str]) -> int:
         gateway.chat(model=name, stream=bool(number % 2), headers={**headers, **session})
     tools = [{"type": "function", "function": {"name": "read_file", "parameters": {"type": "object", "properties": {}}}}]
     gateway.chat(tools=tools, headers={**headers, "x-session-id": "session-0"})
-    gateway.gateway.usage.flush()  # type: ignore[union-attr]
+    gateway.gateway.usage.flush()
     return len(names) + 1
 
 

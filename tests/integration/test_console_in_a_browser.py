@@ -110,7 +110,7 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with FakeUpstream(default=answer) as upstream:
         gateway = running(tmp_path_factory.mktemp("used"), upstream)
         seen = browse(gateway.root, "use")
-        gateway.gateway.usage.flush()  # type: ignore[union-attr]
+        gateway.gateway.usage.flush()
         seen |= {"stored": stored(gateway), "abandoned": len(upstream.abandoned)}
         gateway.close()
     return seen

@@ -151,7 +151,7 @@ def site(start_gateway: Any) -> Iterator[Site]:
         targets = {"claude": "claude-sonnet-4-6", "gpt": "gpt-6.1-sol", "deep": "deepseek-chat"}
         models = {name: {"route": [f"{name}/{target}"]} for name, target in targets.items()}
         gateway = start_gateway({"upstreams": rows, "models": models, "retry": {"attempts": 1}})
-        yield Site(gateway, agents["claude"], agents["gpt"], agents["deep"], upstreams)  # type: ignore[arg-type]  # each by its name
+        yield Site(gateway, agents["claude"], agents["gpt"], agents["deep"], upstreams)
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])

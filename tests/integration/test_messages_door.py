@@ -63,7 +63,7 @@ def test_the_sdk_reads_a_whole_and_a_streamed_answer(client: anthropic.Anthropic
     with client.messages.stream(model=ALIAS, max_tokens=100, messages=HELLO) as stream:
         streamed = stream.get_final_message()
     assert whole.model == streamed.model == ALIAS
-    assert whole.content[0].text == streamed.content[0].text == "Hello there, you."  # type: ignore[union-attr]  # it is text
+    assert whole.content[0].text == streamed.content[0].text == "Hello there, you."
     assert whole.usage.input_tokens == streamed.usage.input_tokens == SAID["usage"]["input_tokens"]
 
 

@@ -64,7 +64,7 @@ def test_a_task_of_several_calls_is_done(client: anthropic.Anthropic, upstream: 
     history: Any = [*HELLO, {"role": "assistant", "content": said}, {"role": "user", "content": results}]
     upstream.script(openai.json_answer(openai.completion("Done.")))
     last = client.messages.create(model=ALIAS, max_tokens=100, messages=history, tools=TOOLS)
-    assert last.content[0].text == "Done."  # type: ignore[union-attr]  # it is text
+    assert last.content[0].text == "Done."
     sent = upstream.requests[-1].json["messages"]
     assert [message["role"] for message in sent] == ["user", "assistant", "tool", "tool"]
     assert [message["content"] for message in sent[2:]] == ["of call_1", "of call_2"]

@@ -84,7 +84,7 @@ def test_a_conversation_goes_on_from_what_is_stored_whatever_the_upstream(start_
             client.responses.retrieve(third.id)
         assert "not found" in missing.value.message
         listed = client.responses.input_items.list(second.id)
-        assert [item.content[0].text for item in listed.data] == ["Who am I?"]  # type: ignore[union-attr]
+        assert [item.content[0].text for item in listed.data] == ["Who am I?"]
         assert gateway.calls()[-1]["status"] == 200
 
 
@@ -93,14 +93,14 @@ def test_what_tools_gave_follows_the_call_that_is_stored(start_gateway: Any, kin
         first = client.responses.create(model="any", input="Look.", tools=[TOOL], tool_choice="required")
         [call] = [item for item in first.output if item.type == "function_call"]
         result: Any = {"type": "function_call_output", "call_id": call.call_id, "output": "A tree."}
-        client.responses.create(model="any", input=[result], previous_response_id=first.id, tools=[TOOL])  # type: ignore[list-item]
+        client.responses.create(model="any", input=[result], previous_response_id=first.id, tools=[TOOL])
         assert said(upstream.requests[-1]).index(call.call_id) < said(upstream.requests[-1]).index("A tree.")
         with pytest.raises(openai.BadRequestError, match="No tool call found for function call output with call_id call_none"):
             client.responses.create(
                 model="any",
                 input=[{**result, "call_id": "call_none"}],
                 previous_response_id=first.id,
-                tools=[TOOL],  # type: ignore[list-item]
+                tools=[TOOL],
             )
 
 
@@ -111,7 +111,7 @@ def test_a_background_answer_is_made_without_its_client(start_gateway: Any, kind
             events = list(client.responses.create(model="any", input="Hi", background=True, stream=True))
             numbers = [event.sequence_number for event in events]
             assert numbers == list(range(len(events)))
-            answer_id = events[0].response.id  # type: ignore[union-attr]
+            answer_id = events[0].response.id
             later = list(client.responses.retrieve(answer_id, stream=True, starting_after=numbers[2]))
             assert [event.to_dict() for event in later] == [event.to_dict() for event in events[3:]]
         else:
@@ -199,7 +199,7 @@ def test_a_client_that_left_reads_the_rest_of_the_stream_later(start_gateway: An
         seen = [next(events), next(events)]
         events.close()
         gate.set()
-        answer_id = seen[0].response.id  # type: ignore[union-attr]
+        answer_id = seen[0].response.id
         rest = list(client.responses.retrieve(answer_id, stream=True, starting_after=seen[-1].sequence_number))
         assert len(seen) + len(rest) == len(EVENTS)
         assert rest[-1].type == "response.completed"
@@ -259,7 +259,7 @@ def client_of(gateway: RunningGateway) -> str:
 
 
 def store_path(gateway: RunningGateway) -> Path:
-    path: Path = gateway.gateway.responses._backend._file.path  # type: ignore[union-attr]  # where the test's folder is
+    path: Path = gateway.gateway.responses._backend._file.path  # where the test's folder is
     return path
 
 
@@ -281,7 +281,7 @@ def test_clients_see_their_own_answers_alone(start_gateway: Any, upstream: FakeU
     gateway = start_gateway(kept_alone(upstream, keys={"ada": {"hash": ada_hash}, "bob": {"hash": bob_hash}}))
     with sdk(gateway, ada) as one, sdk(gateway, bob) as other:
         *_, last = one.responses.create(model="claude-4-sonnet", input="Hi", stream=True)
-        answer_id = last.response.id  # type: ignore[union-attr]
+        answer_id = last.response.id
         assert one.responses.retrieve(answer_id).id == answer_id
         for act in (other.responses.retrieve, other.responses.delete, other.responses.cancel, other.responses.input_items.list):
             with pytest.raises(openai.NotFoundError) as missing:
@@ -298,7 +298,7 @@ def test_a_stored_answer_is_given_again_as_a_stream(start_gateway: Any, upstream
     gateway = start_gateway(kept_alone(upstream))
     with sdk(gateway) as client:
         *_, last = client.responses.create(model="claude-4-sonnet", input="Hi", stream=True)
-        answer_id = last.response.id  # type: ignore[union-attr]
+        answer_id = last.response.id
         events = list(client.responses.retrieve(answer_id, stream=True))
         assert "".join(event.delta for event in events if event.type == "response.output_text.delta") == "Hello."
         assert events[-1].type == "response.completed"
@@ -331,7 +331,7 @@ def test_a_store_that_can_not_be_used_costs_nobody_an_answer(start_gateway: Any,
     gateway = start_gateway(kept_alone(upstream, responses={"path": str(tmp_path / "taken")}))
     with sdk(gateway) as client:
         *_, last = client.responses.create(model="claude-4-sonnet", input="Hi", stream=True)
-        assert last.response.to_dict()["store"] is False  # type: ignore[union-attr]
+        assert last.response.to_dict()["store"] is False
     assert gateway.get("/v1/responses/resp_1").status_code == 503
     refused = gateway.http.post(f"{gateway.url}/responses", json={"model": "claude-4-sonnet", "input": "x", "background": True})
     assert refused.status_code == 503

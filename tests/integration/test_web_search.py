@@ -62,7 +62,7 @@ def test_a_search_is_run_and_shown_in_one_answer(start_gateway: Any, upstream: F
     assert [(page.url, page.title) for page in found.content] == [(PAGE["url"], PAGE["title"]), ("https://other.example", "Other")]
     assert (said.text, message.stop_reason) == (SAID, "end_turn")
     assert message.usage.server_tool_use.web_search_requests == 1
-    assert message.usage.output_tokens == 2 * openai.USAGE["completion_tokens"]  # type: ignore[operator]  # it is a number
+    assert message.usage.output_tokens == 2 * openai.USAGE["completion_tokens"]
     assert [request.path.partition("?")[0] for request in endpoint.requests] == ["/search"]
     [record] = gateway.calls()
     assert (record["outcome"], record["attempts"]) == ("ok", 1)

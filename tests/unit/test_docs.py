@@ -97,7 +97,7 @@ def parse(argv: list[str], folder: Path) -> None:
         context: click.Context = app.make_context("app.py", argv, obj=Line(folder))
         command: click.Command = app
         while isinstance(command, click.Group) and (rest := [*context._protected_args, *context.args]):
-            name, command, rest = command.resolve_command(context, rest)  # type: ignore[assignment]
+            name, command, rest = command.resolve_command(context, rest)
             assert name is not None
             context = command.make_context(name, rest, parent=context)
     except click.exceptions.Exit:  # --help, --version
@@ -196,7 +196,7 @@ def test_commands_that_do_not_exist_are_found(tmp_path: Path) -> None:
 def test_endpoints_of_the_readme_are_served(name: str, heading: str, tmp_path: Path) -> None:
     section = (ROOT / name).read_text(encoding="utf-8").partition(heading)[2].partition("\n## ")[0]
     rows = [line for line in section.splitlines() if line.startswith("| `")]
-    served = create_app(make_gateway(tmp_path))._app.url_map.bind("localhost")  # type: ignore[attr-defined]
+    served = create_app(make_gateway(tmp_path))._app.url_map.bind("localhost")
     found = [(method or "GET", path) for row in rows for method, path in ENDPOINT.findall(row.split("|")[1])]
     assert len(found) > 15
     for method, path in found:

@@ -215,7 +215,7 @@ BAD: list[tuple[dict[str, Any], str, str | None]] = [
     (body(USER, call(id="call_1"), output()), "Invalid 'input[1].id': 'call_1'. Expected an ID that begins with 'fc'.", "invalid_value"),
     (body(user(image("data:image/tiff;base64,AAAA"))), "Invalid 'input[0].content[0].image_url'. Expected a valid URL", "invalid_value"),
     (body(user(image("data:image/png;base64,?"))), "Invalid 'input[0].content[0].image_url'...invalid base64", "invalid_base64"),
-    (body(user(image(3))), "Invalid type for 'input[0].content[0].image_url'", "invalid_type"),  # type: ignore[arg-type]  # wrong on purpose
+    (body(user(image(3))), "Invalid type for 'input[0].content[0].image_url'", "invalid_type"),  # wrong on purpose
     (body(user({"type": "input_image"})), "Invalid 'input[0].content[0]': exactly one source", "invalid_value"),
     (
         body(user({"type": "input_file", "filename": "a", "file_data": "JVBERg=="})),

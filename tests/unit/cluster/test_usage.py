@@ -91,7 +91,7 @@ def test_a_call_counts_once_whoever_gives_and_takes_it(machines: tuple[Machine, 
     for number in range(3):
         one.add(request_id=f"r{number}")
     one.usage.flush()
-    one.shared._write = lambda work: None  # type: ignore[method-assign]  # killed before it could note what it gave
+    one.shared._write = lambda work: None  # killed before it could note what it gave
     one.shared.sync()
     one.usage.change(lambda writer: usage_sharing.begin(writer, "a" * 32))
     one.shared.sync()
@@ -125,7 +125,7 @@ def test_of_two_workers_that_take_at_once_one_does(machines: tuple[Machine, Mach
     one.sync()
     worker = Machine(tmp_path, redis, "d", name="b")
     late: list[Any] = []
-    two.shared._write = late.append  # type: ignore[method-assign]
+    two.shared._write = late.append
     two.sync()
     worker.sync()
     for work in late:
@@ -231,7 +231,7 @@ def test_where_usage_is_not_kept_nothing_is_exchanged(machines: tuple[Machine, M
 def test_writing_goes_to_a_thread_while_others_run() -> None:
     steps: list[str] = []
     gevent.spawn(steps.append, "other")
-    assert in_thread(lambda: steps.append("written") or 7) == 7  # type: ignore[func-returns-value]
+    assert in_thread(lambda: steps.append("written") or 7) == 7
     assert sorted(steps) == ["other", "written"]
 
 

@@ -45,13 +45,13 @@ def gateway(tmp_path: Path) -> Gateway:
 
 def rules_of(gateway: Gateway) -> Iterator[tuple[str, str, str]]:
     """Endpoint, method and path of every URL, with something in the place of each variable."""
-    for rule in create_app(gateway)._app.url_map.iter_rules():  # type: ignore[attr-defined]
+    for rule in create_app(gateway)._app.url_map.iter_rules():
         for method in sorted((rule.methods or set()) - {"OPTIONS"}):
             yield str(rule.rule), method, re.sub(r"<[^>]*>", "1", str(rule.rule))
 
 
 def console_rules(gateway: Gateway) -> list[tuple[str, str]]:
-    rules = create_app(gateway)._app.url_map.iter_rules()  # type: ignore[attr-defined]
+    rules = create_app(gateway)._app.url_map.iter_rules()
     return [
         (method, re.sub(r"<[^>]*>", "1", str(rule.rule)))
         for rule in rules

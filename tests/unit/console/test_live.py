@@ -36,7 +36,7 @@ def follow(client: Client, query: str = "", **headers: str) -> Iterator[bytes]:
 
 def happen(gateway: Gateway) -> None:
     for client, model, level in (("ada", "m", "info"), ("key-canary", "m", "error"), ("key-canary", "n", "info")):
-        gateway.feed.add("call", {"client": client, "model": model}, level)  # type: ignore[arg-type]
+        gateway.feed.add("call", {"client": client, "model": model}, level)
     gateway.feed.flush()
 
 

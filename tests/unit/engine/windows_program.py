@@ -3,16 +3,17 @@
 What is not our own is imported before, for it would take the word of `sys.platform`.
 """
 
+# ruff: noqa: E402  # what gevent replaces comes before all that is imported
 from gevent import monkey
 
 monkey.patch_all()  # before anything else is imported
 
-import importlib  # noqa: E402  # see above, as for those that follow
-import os  # noqa: E402
-import runpy  # noqa: E402
-import signal  # noqa: E402
-import sys  # noqa: E402
-from typing import Any  # noqa: E402
+import importlib
+import os
+import runpy
+import signal
+import sys
+from typing import Any
 
 NOT_OURS = (
     *("asyncio", "concurrent.futures", "ctypes", "multiprocessing", "sqlite3", "subprocess", "tempfile"),

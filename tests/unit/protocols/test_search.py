@@ -149,7 +149,7 @@ def test_whole_and_streamed_answers_with_searches_are_equal(row: Any) -> None:
     assert streamed["stop_reason"] == "end_turn"
     counts = streamed["usage"]
     assert (counts.get("server_tool_use") or {}).get("web_search_requests", 0) == searches
-    told = sum(USAGE[name] * len(parts) for name in ("prompt_tokens",))  # type: ignore[operator]  # they are numbers
+    told = sum(USAGE[name] * len(parts) for name in ("prompt_tokens",))
     assert counts["input_tokens"] + counts["cache_read_input_tokens"] == told
 
 
@@ -429,7 +429,7 @@ def _blocks() -> Iterator[tuple[Any, Any]]:
 
 @pytest.mark.parametrize(("value", "call_id"), list(_blocks()))
 def test_the_calls_id_comes_back_out_of_a_searchs(value: Any, call_id: str) -> None:
-    assert as_call(Unknown("w", "anthropic.messages", value["type"], value)).call_id == call_id  # type: ignore[union-attr]  # it is a call
+    assert as_call(Unknown("w", "anthropic.messages", value["type"], value)).call_id == call_id
 
 
 @pytest.mark.parametrize(

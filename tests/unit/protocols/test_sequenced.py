@@ -53,7 +53,7 @@ def check_is_in_order(events: Sequence[Event]) -> None:
                 assert not is_open or isinstance(event, Start)
             case _:
                 assert is_open
-                assert event.index == number  # type: ignore[union-attr]  # all others have one
+                assert event.index == number
 
 
 def test_a_thought_ends_where_the_text_begins_and_text_where_a_call_does() -> None:
@@ -194,7 +194,7 @@ def interleaved(draw: st.DrawFn) -> tuple[list[Event], list[tuple[str, str]]]:
         cuts = sorted(draw(st.lists(st.integers(0, len(whole)), max_size=3)))
         words = [whole[start:end] for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
         stop: list[Event] = [BlockStop(index)] if draw(st.booleans()) else []
-        rows.append([BlockStart(index, kind, f"call_{index}"), *(PIECES[kind](index, piece) for piece in words), *stop])  # type: ignore[arg-type]  # three kinds
+        rows.append([BlockStart(index, kind, f"call_{index}"), *(PIECES[kind](index, piece) for piece in words), *stop])
     events: list[Event] = []
     rest = [row for row in rows if row]
     while rest:

@@ -36,7 +36,7 @@ class Letters(BackgroundWriter[str]):
         self.fails = False
         self.events: list[tuple[str, Mapping[str, Any]]] = []
         note = lambda name, fields: self.events.append((name, fields))  # noqa: E731  # what the writer is given
-        super().__init__("letters", Never(), clock=lambda: 1000.0, on_event=note, max_queued=100, max_batch=max_batch)  # type: ignore[arg-type]  # a fake background
+        super().__init__("letters", Never(), clock=lambda: 1000.0, on_event=note, max_queued=100, max_batch=max_batch)  # a fake background
 
     def add(self, *items: str) -> None:
         with self._lock:

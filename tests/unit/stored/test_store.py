@@ -22,7 +22,7 @@ ITEMS = b'[{"role":"user","content":"Hi"}]'
 
 
 def record(answer_id: str, body: bytes = b'{"id":"x"}', **more: object) -> Record:
-    return Record(answer_id, str(more.pop("status", "completed")), body, ITEMS, **more)  # type: ignore[arg-type]
+    return Record(answer_id, str(more.pop("status", "completed")), body, ITEMS, **more)
 
 
 class Bench:

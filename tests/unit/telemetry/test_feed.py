@@ -321,9 +321,9 @@ def test_events_of_another_process_are_seen_and_resumed(tmp_path: Path, monkeypa
     assert process.stdout is not None
 
     def tell(number: int) -> bool:
-        process.stdin.write(f"{number}\n")  # type: ignore[union-attr]
-        process.stdin.flush()  # type: ignore[union-attr]
-        return process.stdout.readline() == "True\n"  # type: ignore[union-attr]
+        process.stdin.write(f"{number}\n")
+        process.stdin.flush()
+        return process.stdout.readline() == "True\n"
 
     def first_of(pieces: Iterator[bytes]) -> dict[str, Any]:
         return next(event for piece in pieces for event in events_in(piece))

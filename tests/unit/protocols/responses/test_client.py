@@ -54,7 +54,7 @@ def test_without_a_model_or_an_input_there_are_defaults(given: Any) -> None:
     assert RESPONSES.obstacle(asked) == ""
     request = read_request(asked)
     [turn] = request.turns
-    assert [block.text for block in turn.blocks] == ["(The conversation begins here.)"]  # type: ignore[union-attr]
+    assert [block.text for block in turn.blocks] == ["(The conversation begins here.)"]
     assert request.changes == ("default=model", "default=input")
 
 

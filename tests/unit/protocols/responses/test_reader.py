@@ -391,7 +391,7 @@ def test_an_upstream_that_tells_no_counts_gets_an_estimate() -> None:
         whole(document, reader(count_prompt=lambda: 50)),
         streamed(event_bytes(events_of(document)), reader(count_prompt=lambda: 50)),
     ):
-        usage = events[-1].usage  # type: ignore[union-attr]  # the last one is `Used`
+        usage = events[-1].usage
         assert (usage.prompt_tokens, usage.is_estimate) == (50, True)
         assert usage.completion_tokens > 50
 
