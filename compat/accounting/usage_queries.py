@@ -90,6 +90,7 @@ _CONDITIONS: Mapping[str, str] = {
     "key": "client = ?",
     "session": "session = ?",
     "api": "api = ?",
+    "request_id": "request_id = ?",
 }
 
 

@@ -88,6 +88,7 @@ class CallFilter:
     key: str = ""
     session: str = ""
     api: str = ""
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import markupsafe
 
@@ -28,6 +28,15 @@ class Series:
     values: tuple[float, ...]
 
 
+class _Room(NamedTuple):
+    """What a plot may take, in pixels: `labels` is how many of them are shown, `right` what the last one has beside its bar."""
+
+    width: int
+    height: int
+    labels: int
+    right: int
+
+
 def most_of(series: Sequence[Series], others: str) -> list[Series]:
     """The largest `MOST_SERIES`, the largest first; what does not fit is added up under the name `others`."""
     ordered = sorted(series, key=lambda one: -sum(one.values))
@@ -46,20 +55,18 @@ def stacked_bars(
     Where a narrow one would have more than `MOST_NARROW` heaps, neighbours are one.
     `title` is what a screen reader says of it, `show` writes a value, `least` is how close two lines of the scale may be.
     """
-    wide = _bars(labels, series, show, (960, height, 10, 4), least)
-    narrow = _bars(*in_groups(labels, series), show, (360, 200, 3, 36), least)
+    wide = _bars(labels, series, show, _Room(960, height, labels=10, right=4), least)
+    narrow = _bars(*in_groups(labels, series), show, _Room(360, 200, labels=3, right=36), least)
     return _inline(wide, title, "wide") + _inline(narrow, title, "narrow")
 
 
 def in_groups(labels: Sequence[str], series: Sequence[Series]) -> tuple[list[str], list[Series]]:
     """The same sums under `MOST_NARROW` labels at most, each of which names its first and its last."""
-    size = math.ceil(len(labels) / MOST_NARROW)
-    if size < 2:
-        return list(labels), list(series)
+    size = max(math.ceil(len(labels) / MOST_NARROW), 1)
     begins = range(0, len(labels), size)
     parts = [labels[begin : begin + size] for begin in begins]
     sums = [Series(one.name, tuple(sum(one.values[begin : begin + size]) for begin in begins)) for one in series]
-    return [f"{part[0]} – {part[-1]}" if len(part) > 1 else part[0] for part in parts], sums
+    return [part[0] if len(part) == 1 else f"{part[0]} – {part[-1]}" for part in parts], sums
 
 
 def _pygal() -> Any:
@@ -78,24 +85,21 @@ def ticks(top: float, least: float) -> list[float]:
     return [number * step for number in range(max(math.ceil(top / step), 1) + 1)]
 
 
-def _bars(
-    labels: Sequence[str], series: Sequence[Series], show: Callable[[float], str], shape: tuple[int, int, int, int], least: float
-) -> Any:
-    width, height, most_labels, right = shape
+def _bars(labels: Sequence[str], series: Sequence[Series], show: Callable[[float], str], room: _Room, least: float) -> Any:
     chart = _pygal().StackedBar(
-        width=width,
-        height=height,
+        width=room.width,
+        height=room.height,
         show_legend=False,
         no_prefix=True,
         js=[],
         css=[],
         margin=4,
-        margin_right=right,
+        margin_right=room.right,
         spacing=6,
         value_formatter=show,
         include_x_axis=True,
         show_minor_x_labels=False,
-        x_labels_major_count=min(most_labels, len(labels)),
+        x_labels_major_count=min(room.labels, len(labels)),
         truncate_label=-1,
     )
     chart.x_labels = list(labels)

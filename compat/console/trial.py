@@ -15,7 +15,7 @@ import flask
 
 from compat import jsonio
 from compat.accounting.keys import ANONYMOUS
-from compat.accounting.usage_queries import MAX_PAGE, calls
+from compat.accounting.usage_queries import calls
 from compat.accounting.usage_views import CallFilter
 from compat.console.figures import Figures
 from compat.console.page import PAGE_HEADERS, Feed, Visit
@@ -67,11 +67,9 @@ def trial_feed(doors: Mapping[str, Door]) -> Feed:
 def receipt_feed(visit: Visit) -> flask.Response:
     """The tokens, times and price of a recent call of the visitor's; `{}` while it is not written down."""
     request_id, figures = visit.request.args.get("id", ""), Figures(visit.language)
-    wanted = CallFilter(since_s=visit.gateway.clock.now() - _RECENT_S)
-    recent = calls(visit.gateway.usage, wanted, limit=MAX_PAGE, key=visit.visitor.key)
-    row = next((row for row in recent.rows if row.request_id == request_id), None)
+    wanted = CallFilter(since_s=visit.gateway.clock.now() - _RECENT_S, request_id=request_id)
     receipt = {}
-    if row is not None:
+    for row in calls(visit.gateway.usage, wanted, limit=1, key=visit.visitor.key).rows if request_id else ():
         receipt = {
             "url": flask.url_for("console.call", call_id=row.call_id),
             "input": figures.count(row.prompt_tokens),

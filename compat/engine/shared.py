@@ -22,9 +22,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import cast
 
 import msgspec
 
@@ -119,16 +118,7 @@ class SharedEngine(Engine):
             state: State = "starting" if self._is_wanted else "stopped"
             detail = "starting its keeper" if self._is_wanted else "not started"
             return replace(self._like.status(), state=state, detail=detail)
-        return EngineStatus(
-            state=cast("State", row.state),
-            detail=row.detail,
-            model=row.model,
-            pid=row.pid,
-            context_tokens=row.context_tokens,
-            restarts=row.restarts,
-            better=row.better,
-            better_detail=row.better_detail,
-        )
+        return EngineStatus(**{field.name: getattr(row, field.name) for field in fields(EngineStatus)})
 
     def endpoint(self, timeout_s: float) -> Endpoint | None:
         """See `Engine`."""
