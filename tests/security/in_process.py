@@ -131,6 +131,11 @@ class InProcess:
             getattr(answer, "close", lambda: None)()
         return Answered(*told[0], data)
 
+    def close(self) -> None:
+        """Close its stores."""
+        for store in (self.gateway.responses, self.gateway.vault, self.gateway.usage):
+            store.close()
+
     def faults(self) -> list[Any]:
         """Records of the error boundary, and calls that ended with an internal error; the log is emptied."""
         queue = self.gateway.log._queue

@@ -106,8 +106,10 @@ def fits(method: str, path: str, status: int, content_type: str, body: bytes) ->
 
 
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> InProcess:
-    return InProcess(tmp_path_factory.mktemp("gateway"))
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
+    running = InProcess(tmp_path_factory.mktemp("gateway"))
+    yield running
+    running.close()
 
 
 def post(**changes: Any) -> bytes:
