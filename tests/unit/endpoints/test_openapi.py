@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator
@@ -107,9 +108,15 @@ def fits(method: str, path: str, status: int, content_type: str, body: bytes) ->
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
-    running = InProcess(tmp_path_factory.mktemp("gateway"))
-    yield running
-    running.close()
+    with contextlib.closing(InProcess(tmp_path_factory.mktemp("gateway"))) as running:
+        yield running
+
+
+@pytest.fixture
+def storing(tmp_path: Path) -> Iterator[InProcess]:
+    """One that stores answers."""
+    with contextlib.closing(InProcess(tmp_path, {"responses": {"store": True}})) as running:
+        yield running
 
 
 def post(**changes: Any) -> bytes:
@@ -203,11 +210,10 @@ CASES: list[tuple[str, str, str, bytes, bytes, int]] = [
 ]
 
 
-def test_stored_answers_are_what_the_document_says(tmp_path: Path) -> None:
-    gateway = InProcess(tmp_path, {"responses": {"store": True}})
-    gateway.transport.pieces = [http_answer(json.dumps(RESPONSE).encode())]
-    made = json.loads(gateway.ask("POST", "/v1/responses", post(input="Hi", messages=...)).body)["id"]
-    queued = json.loads(gateway.ask("POST", "/v1/responses", post(input="Hi", messages=..., background=True)).body)["id"]
+def test_stored_answers_are_what_the_document_says(storing: InProcess) -> None:
+    storing.transport.pieces = [http_answer(json.dumps(RESPONSE).encode())]
+    made = json.loads(storing.ask("POST", "/v1/responses", post(input="Hi", messages=...)).body)["id"]
+    queued = json.loads(storing.ask("POST", "/v1/responses", post(input="Hi", messages=..., background=True)).body)["id"]
     for method, answer_id, below, query, status in (
         ("GET", made, "", "", 200),
         ("GET", made, "", "stream=true", 200),
@@ -219,11 +225,11 @@ def test_stored_answers_are_what_the_document_says(tmp_path: Path) -> None:
         ("DELETE", made, "", "", 200),
         ("DELETE", made, "", "", 404),
     ):
-        answer = gateway.ask(method, f"/v1/responses/{answer_id}{below}", QUERY_STRING=query)
+        answer = storing.ask(method, f"/v1/responses/{answer_id}{below}", QUERY_STRING=query)
         assert answer.status == status, answer.body
         headers = {name.lower(): value for name, value in answer.headers.items()}
         fits(method, f"/v1/responses/{{response_id}}{below}", status, headers["content-type"], answer.body)
-    assert gateway.faults() == []
+    assert storing.faults() == []
 
 
 @pytest.mark.parametrize(("method", "path", "url", "body", "upstream", "status"), CASES)
