@@ -1,8 +1,13 @@
-"""How the tests are dealt to the processes of a run."""
+"""How the tests are dealt to the processes of a run, and how a run ends."""
 
 from __future__ import annotations
 
+import getpass
+import os
+import subprocess
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -58,3 +63,28 @@ def test_one_process_keeps_the_order() -> None:
 def test_single_files_run_in_pytests_own_process(named: list[str], is_parallel: bool) -> None:
     assert (pytest_xdist_auto_num_workers(SimpleNamespace(args=named)) >= 4) is is_parallel
     assert is_parallel or pytest_xdist_auto_num_workers(SimpleNamespace(args=named)) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="processes have no such bound there")
+def test_folders_of_earlier_runs_are_removed_with_few_files_open(tmp_path: Path) -> None:
+    root = tmp_path / f"pytest-of-{getpass.getuser()}"
+    for number in range(4):
+        (root / f"pytest-{number}").mkdir(parents=True, mode=0o700)
+    for number in range(300):
+        (root / "pytest-0" / str(number)).mkdir()
+    root.chmod(0o700)
+    (tmp_path / "test_one.py").write_text("def test_one(tmp_path):\n    assert tmp_path.is_dir()\n")
+    bound = "import os, resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200)); os.execv(sys.executable, sys.argv[1:])"
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", "-c", "pyproject.toml", str(tmp_path / "test_one.py")]
+    environment = os.environ | {"PYTEST_DEBUG_TEMPROOT": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", bound, *command],
+        cwd=Path(__file__).parent.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not (root / "pytest-0").exists()
