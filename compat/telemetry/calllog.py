@@ -12,9 +12,11 @@ from __future__ import annotations
 import collections
 import contextlib
 import datetime
+import functools
 import json
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, TextIO
 
@@ -173,9 +175,7 @@ class CallLog:
             self._busy_since_s = None
         self._prompt_bytes_out += sum(fields["bytes"] for _, _, event, fields in batch if event == REQUEST)
         if self._settings.terminal:
-            for _, time_s, event, fields in batch:
-                if event != REQUEST:
-                    self._to_terminal(time_s, event, fields)
+            self._to_terminal(batch)
 
     def _note_fault(self, words: str, count: int) -> None:
         self.dropped += count
@@ -184,13 +184,20 @@ class CallLog:
                 self._terminal.write(f"The log file {self._path} can't be written: {words}. Calls continue.\n")
         self._fault = words
 
-    def _to_terminal(self, time_s: float, event: str, fields: Mapping[str, Any]) -> None:
-        clock = datetime.datetime.fromtimestamp(time_s).astimezone().strftime("%H:%M:%S")
+    def _to_terminal(self, batch: Sequence[_Record]) -> None:
+        """All lines in one write: each of its own would take the interpreter from the calls once more."""
+        lines = [f"{_clock_of(int(time_s))} {readable(event, fields)}\n" for _, time_s, event, fields in batch if event != REQUEST]
         try:
-            self._terminal.write(f"{clock} {readable(event, fields)}\n")
+            self._terminal.write("".join(lines))
             self._terminal.flush()
         except (OSError, ValueError):
-            self.dropped += 1
+            self.dropped += len(lines)
+
+
+@functools.lru_cache(maxsize=2)
+def _clock_of(second: int) -> str:
+    """The time of day of a second since 1970, for the terminal."""
+    return time.strftime("%H:%M:%S", time.localtime(second))
 
 
 def _line(level: Level, time_s: float, event: str, fields: Mapping[str, Any]) -> bytes:
@@ -218,7 +225,7 @@ def readable(event: str, fields: Mapping[str, Any]) -> str:
         line = f"{words}{tokens}{error}"
     else:
         line = event + "".join(f" {key}={_quoted(value)}" for key, value in fields.items())
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)
+    return line if line.isprintable() else "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)
 
 
 def _quoted(value: Any) -> str:
