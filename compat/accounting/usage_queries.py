@@ -22,9 +22,9 @@ from typing import Any
 
 import msgspec
 
-from compat.accounting.usage_rows import NANO, clean, day_of, read_detail
+from compat.accounting.usage_rows import DAY_S, NANO, clean, day_of, read_detail
 from compat.accounting.usage_schema import COUNTS
-from compat.accounting.usage_store import DAY_S, Usage
+from compat.accounting.usage_store import Usage
 from compat.accounting.usage_views import (
     CallDetail,
     CallFilter,

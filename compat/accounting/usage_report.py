@@ -9,8 +9,8 @@ from dataclasses import asdict
 
 from compat import jsonio
 from compat.accounting.usage_queries import cost
-from compat.accounting.usage_rows import day_of
-from compat.accounting.usage_store import DAY_S, Usage
+from compat.accounting.usage_rows import DAY_S, day_of
+from compat.accounting.usage_store import Usage
 from compat.accounting.usage_views import CostColumn, CostRow, Sums, total_of
 from compat.storage.shared_log_file import printable
 

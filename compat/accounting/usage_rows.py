@@ -6,6 +6,7 @@ Texts are bounded and without control characters: names of clients and tools and
 from __future__ import annotations
 
 import datetime
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from compat.telemetry.fields import STOP_REASON
 from compat.wire.usage import Usage, cost_parts
 
 NANO = 1_000_000_000
+DAY_S = 86_400
 MAX_NAME_CHARS = 200
 MAX_ERROR_CHARS = 500
 MAX_LISTED = 50
@@ -174,7 +176,12 @@ def taken_detail(document: str) -> CallDetail:
 
 def day_of(time_s: float) -> str:
     """The day in UTC, `2026-01-31`."""
-    return datetime.datetime.fromtimestamp(time_s, datetime.UTC).strftime("%Y-%m-%d")
+    return _name_of_day(int(time_s // DAY_S))
+
+
+@functools.lru_cache(maxsize=64)
+def _name_of_day(days: int) -> str:
+    return datetime.datetime.fromtimestamp(days * DAY_S, datetime.UTC).strftime("%Y-%m-%d")
 
 
 def clean(text: str, most: int = MAX_NAME_CHARS) -> str:

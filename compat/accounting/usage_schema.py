@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import operator
 import sqlite3
+from collections.abc import Iterable
 
 import msgspec
 
@@ -84,16 +85,19 @@ _SHARE = (
 _STEPS = (("session_tools", _EXTEND), ("sharing", _SHARE))
 """The last table that each step makes, and the step."""
 
+StoredCall = tuple[CallColumns, CallDetail, str]
+"""A call, and the other machine's store that it comes from, if it does."""
+
 COUNTS = ("calls", "errors", "prompt_tokens", "completion_tokens", "cache_read_tokens", "cache_write_tokens", "cost_nano")
 _counts_of = operator.attrgetter(*COUNTS[2:])
 """Those that a call's own columns say."""
 _ADD_UP = ", ".join(f"{name} = {name} + excluded.{name}" for name in COUNTS)
-_ADD_CALL = f"INSERT INTO calls ({', '.join(CallColumns._fields)}, store) VALUES ({', '.join('?' * (len(CallColumns._fields) + 1))})"
+_ADD_CALL = f"INSERT INTO calls (id, {', '.join(CallColumns._fields)}, store) VALUES ({', '.join('?' * (len(CallColumns._fields) + 2))})"
 _ADD_DETAILS = "INSERT INTO call_details VALUES (?, ?)"
-_ADD_TO_DAY = f"INSERT INTO days VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET {_ADD_UP}"
+_ADD_TO_DAY = f"INSERT INTO days VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET {_ADD_UP}"
 _ADD_SAVED = "INSERT INTO day_savings VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET saved_nano = saved_nano + excluded.saved_nano"
 _ADD_TO_SESSION = f"""
-    INSERT INTO session_days VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO session_days VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET parent = CASE excluded.parent WHEN '' THEN parent ELSE excluded.parent END,
         first_s = min(first_s, excluded.first_s),
         last_s = max(last_s, excluded.last_s), busy_ms = busy_ms + excluded.busy_ms, saved_nano = saved_nano + excluded.saved_nano,
@@ -124,20 +128,25 @@ def _has(connection: sqlite3.Connection, table: str) -> bool:
     return connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone() is not None
 
 
-def put_call(writer: sqlite3.Connection, columns: CallColumns, detail: CallDetail, store: str = "") -> None:
-    """Write a call, and add it to all sums; `store` is the other machine's that it comes from."""
-    row = writer.execute(_ADD_CALL, (*columns, store))
-    writer.execute(_ADD_DETAILS, (row.lastrowid, msgspec.json.encode(detail)))
-    day, counts = day_of(columns.time_s), (int(columns.outcome == "error"), *_counts_of(columns))
-    place = (columns.client, day, columns.model, columns.deployment)
-    writer.execute(_ADD_TO_DAY, (*place, *counts))
-    if columns.saved_nano:
-        writer.execute(_ADD_SAVED, (*place, columns.saved_nano))
-    if columns.session:
-        session = (columns.client, columns.session, day)
-        times = (columns.time_s - columns.duration_ms / 1000, columns.time_s, columns.duration_ms)
-        writer.execute(_ADD_TO_SESSION, (*session, detail.parent, *times, *counts, columns.saved_nano))
-        writer.executemany(_ADD_TOOL, [(*session, name, count) for name, count in detail.tools.items()])
+def put_calls(writer: sqlite3.Connection, calls: Iterable[StoredCall]) -> None:
+    """Write calls, and add them to all sums."""
+    last: int = writer.execute("SELECT coalesce(max(id), 0) FROM calls").fetchone()[0]
+    numbered = list(enumerate(calls, last + 1))
+    writer.executemany(_ADD_CALL, [(number, *columns, store) for number, (columns, _, store) in numbered])
+    writer.executemany(_ADD_DETAILS, [(number, msgspec.json.encode(detail)) for number, (_, detail, _) in numbered])
+    days: dict[tuple[str, ...], tuple[int, ...]] = {}
+    for _, (columns, detail, _) in numbered:
+        day, counts = day_of(columns.time_s), (1, int(columns.outcome == "error"), *_counts_of(columns))
+        place = (columns.client, day, columns.model, columns.deployment)
+        sums = (*counts, columns.saved_nano)
+        days[place] = tuple(map(operator.add, days[place], sums)) if place in days else sums
+        if columns.session:
+            session = (columns.client, columns.session, day)
+            times = (columns.time_s - columns.duration_ms / 1000, columns.time_s, columns.duration_ms)
+            writer.execute(_ADD_TO_SESSION, (*session, detail.parent, *times, *counts, columns.saved_nano))
+            writer.executemany(_ADD_TOOL, [(*session, name, count) for name, count in detail.tools.items()])
+    writer.executemany(_ADD_TO_DAY, [(*place, *sums) for place, (*sums, _) in days.items()])
+    writer.executemany(_ADD_SAVED, [(*place, saved_nano) for place, (*_, saved_nano) in days.items() if saved_nano])
 
 
 def tidy(writer: sqlite3.Connection, oldest_s: float, max_bytes: int) -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 
 from compat.accounting.usage_rows import MAX_ERROR_CHARS, CallColumns, clean, taken_detail
-from compat.accounting.usage_schema import put_call
+from compat.accounting.usage_schema import StoredCall, put_calls
 
 BATCH = 100
 MAX_STORES = 1000
@@ -101,6 +101,7 @@ def take(writer: sqlite3.Connection, calls: Sequence[SharedCall], before: str, a
         return
     own = _value(writer, _STORE)
     known = {name: int(value) for name, value in writer.execute("SELECT name, value FROM sharing WHERE name LIKE 'of %'")}
+    taken: list[StoredCall] = []
     for call in calls:
         name = f"of {call.store}"
         if call.store == own or call.number <= known.get(name, 0) or (name not in known and len(known) >= MAX_STORES):
@@ -109,7 +110,8 @@ def take(writer: sqlite3.Connection, calls: Sequence[SharedCall], before: str, a
         _set(writer, name, str(call.number))
         cells = msgspec.structs.astuple(call)[2:-1]
         columns = CallColumns._make(clean(cell, MAX_ERROR_CHARS) if isinstance(cell, str) else cell for cell in cells)
-        put_call(writer, columns, taken_detail(call.document), call.store)
+        taken.append((columns, taken_detail(call.document), call.store))
+    put_calls(writer, taken)
     _set(writer, _PLACE, after)
 
 

@@ -19,15 +19,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from compat.accounting.usage_rows import NANO, NO_FACTS, CallFacts, NewCall, clean, day_of, row_of
-from compat.accounting.usage_schema import CREATE, VERSION, extend, is_extended, put_call, tidy
+from compat.accounting.usage_rows import DAY_S, NANO, NO_FACTS, CallFacts, NewCall, clean, day_of, row_of
+from compat.accounting.usage_schema import CREATE, VERSION, extend, is_extended, put_calls, tidy
 from compat.config.sections import UsageSettings
 from compat.storage.background import Background, BackgroundWriter, OnEvent, StoreFailed
 from compat.storage.sqlite_file import BUSY_S, Connect, SqliteFile
 
 MAX_QUEUED = 10_000
 MAX_BATCH = 1000
-DAY_S = 86_400
 
 T = TypeVar("T")
 
@@ -129,11 +128,10 @@ class UsageStore(BackgroundWriter[NewCall]):
             return None
 
     def _write(self, batch: Sequence[NewCall], now_s: float, *, tidies: bool) -> None:
-        rows = [row_of(call) for call in batch]
+        calls = [(*row_of(call), "") for call in batch]
 
         def work(writer: sqlite3.Connection) -> None:
-            for columns, detail in rows:
-                put_call(writer, columns, detail)
+            put_calls(writer, calls)
             if tidies:
                 tidy(writer, now_s - self._keep_s, self._max_bytes)
 

@@ -11,8 +11,7 @@ import flask
 from compat import jsonio
 from compat.accounting.usage_export import csv_lines
 from compat.accounting.usage_queries import cost, forecast
-from compat.accounting.usage_rows import day_of
-from compat.accounting.usage_store import DAY_S
+from compat.accounting.usage_rows import DAY_S, day_of
 from compat.accounting.usage_views import SUMS, CostColumn, CostRow, Sums, total_of, values_of
 from compat.console.charts import Series, most_of, stacked_bars
 from compat.console.figures import NOTHING, Figures
