@@ -230,9 +230,16 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
         """Send as fast as the client reads; one that does not has left."""
         if self.owed:
             data, self.owed = self.owed + data, b""
+        try:
+            sent = self.socket.send(data, 0, 0.0)  # most leaves at once; `sendall` asks for the size of the system's buffer first
+        except BlockingIOError:
+            sent = 0
+        self.response_length += sent
+        if sent == len(data):
+            return
         self.socket.settimeout(SEND_TIMEOUT_S)
         try:
-            view = memoryview(data)
+            view = memoryview(data)[sent:]
             for start in range(0, len(view), _SEND_BYTES):
                 super()._sendall(view[start : start + _SEND_BYTES])
         except TimeoutError as error:

@@ -7,6 +7,7 @@ answer came.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import time
@@ -106,8 +107,7 @@ class ConnectionPool:
 
     def _send(self, connection: Connection, message: bytes) -> Connection:
         try:
-            connection.sock.settimeout(_SEND_TIMEOUT_S)
-            connection.sock.sendall(message)
+            _send_all(connection.sock, message)
         except (BrokenPipeError, ConnectionResetError) as error:
             if connection.is_reused:
                 connection.sock.close()
@@ -209,6 +209,18 @@ def request_target(origin: Origin, path: str) -> str:
 def proxy_headers(origin: Origin) -> dict[str, str]:
     """The credentials for a plain-text proxy, if its URL has any; through a tunnel they were given when it was opened."""
     return authorization_of(origin.proxy) if origin.scheme == "http" else {}
+
+
+def _send_all(sock: socket.socket | TlsSocket, message: bytes) -> None:
+    """Send all of it, as fast as it is taken. Most leaves at once; `sendall` asks for the size of the system's buffer first."""
+    sent = 0
+    if not isinstance(sock, TlsSocket):
+        sock.settimeout(0)
+        with contextlib.suppress(BlockingIOError):
+            sent = sock.send(message)
+    if sent < len(message):
+        sock.settimeout(_SEND_TIMEOUT_S)
+        sock.sendall(memoryview(message)[sent:])
 
 
 def _is_quiet(sock: socket.socket | TlsSocket) -> bool:

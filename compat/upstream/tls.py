@@ -95,7 +95,7 @@ class TlsSocket:
         self._take_in()
         return self._read(size)
 
-    def sendall(self, data: bytes) -> None:
+    def sendall(self, data: bytes | memoryview) -> None:
         """Send all of `data`; the time-out counts for the whole of it."""
         deadline_s = time.monotonic() + self._timeout_s
         view = memoryview(data)

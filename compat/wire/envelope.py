@@ -39,6 +39,8 @@ _KEY = re.compile(rb'"((?:[^"\\]++|\\.)*+)"')
 _BLANK = b" \t\n\r"
 _BLANKS = frozenset((b" ", b"\t", b"\n", b"\r"))
 _FEW_BYTES = 16
+_PLAIN_KEY = re.compile(rb'[{, \n]{0,16}"([^"\\]{0,64})"[ ]?:[ ]?(?![ \t\n\r])')
+"""A key without an escape as most clients write it, up to where its value begins."""
 _ESCAPES = re.compile(
     rb"(?:\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}){1,1000}+"
     rb"|(?P<lone>(?:\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})){1,1000}+)"
@@ -69,7 +71,7 @@ class Envelope(Mapping[str, bytes]):
             raise BadRequest(f"The body is not valid JSON: {error}.") from error
         if len(values) > MAX_KEYS:
             raise BadRequest(f"The body has more than {MAX_KEYS} keys.")
-        if any(len(key) > MAX_KEY_CHARS for key in values):
+        if max(map(len, values), default=0) > MAX_KEY_CHARS:
             raise BadRequest(f"The body has a key of more than {MAX_KEY_CHARS} characters.")
         self.body = body
         self._spans = _find_spans(body, values)
@@ -172,16 +174,22 @@ def _find_spans(body: bytes, values: Mapping[str, msgspec.Raw]) -> dict[str, tup
     """Where each value stands. The text is known to be JSON: the first quote after a value begins a key."""
     spans: dict[str, tuple[int, int]] = {}
     position = 0
-    while (quote := body.find(b'"', position)) >= 0 and (match := _KEY.match(body, quote)) is not None:
-        raw_key = match[1]
-        key = jsonio.decode(b'"' + raw_key + b'"') if b"\\" in raw_key else str(raw_key, "utf-8")
+    while True:
+        match = _PLAIN_KEY.match(body, position)
+        if match is not None:
+            key, start = str(match[1], "utf-8"), match.end()
+        else:
+            quote = body.find(b'"', position)
+            match = _KEY.match(body, quote) if quote >= 0 else None
+            if match is None:
+                return spans
+            key = jsonio.decode(match[0])
+            start = _after_blank(body, body.index(b":", match.end()) + 1)
         value = bytes(values[key])
-        start = _after_blank(body, body.index(b":", match.end()) + 1)
         position = start + len(value)
         if key in spans or not body.startswith(value, start):
             raise BadRequest(f"The key '{key[:100]}' occurs twice.", param=key[:100])
         spans[key] = (start, position)
-    return spans
 
 
 def _after_blank(body: bytes, position: int) -> int:

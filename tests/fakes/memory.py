@@ -135,6 +135,11 @@ class MemorySocket:
     def settimeout(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
 
+    def send(self, data: bytes) -> int:
+        """Send all of it; how much."""
+        self.sendall(data)
+        return len(data)
+
     def sendall(self, data: bytes) -> None:
         """Send a part of a request, or its last one, which is answered."""
         self._unread += data
