@@ -29,6 +29,7 @@ from compat.protocols.client_protocol import Identity
 from compat.protocols.events import Found
 from compat.protocols.refusals import PASSING, is_endpoint
 from compat.protocols.search import answered
+from compat.routing.pacing import Sent
 from compat.routing.router import Deployment
 from compat.streaming.heartbeat import Pulse, Steps
 from compat.streaming.hold import Outflow
@@ -83,7 +84,8 @@ class Attempt:
     phase: AttemptPhase = "asking"
     translator: Translator = field(init=False)
     _learnt: tuple[str, ...] = ()
-    _held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    _sent: Sent | None = None
+    _exchange: Exchange | None = None
     _stream: StreamTranslator | None = None
     _count_prompt: Callable[[], int] | None = None
 
@@ -162,7 +164,10 @@ class Attempt:
 
     def close(self) -> None:
         """Close the upstream; what it still does is ended. It may be called again."""
-        self._held.close()
+        if self._sent is not None:
+            self._sent.lost()
+        if self._exchange is not None:
+            self._exchange.close()
 
     def _keep(self, record: ThinkingRecord | None) -> None:
         """Keep thinking for later turns, before the client can ask for one; not that of half a turn."""
@@ -295,26 +300,21 @@ class Attempt:
         raise error
 
     def _send(self, body: bytes, headers: Mapping[str, str]) -> Steps[tuple[Exchange, Head]]:
-        upstream = self.deployment.upstream
-        clock = self.gateway.clock.monotonic
+        upstream, clock = self.deployment.upstream, self.gateway.clock.monotonic
         deadline_s = min(clock() + upstream.timeouts.first_byte_s, self.deadline_s)
         if self.deployment.is_embedded:
             endpoint = yield from awaited_engine(self.gateway, deadline_s, self._wait_s, self._heartbeat)
             self.deployment = replace(self.deployment, target=endpoint.model)  # the one that answers just now
             upstream = admitted_at(self.gateway, upstream, endpoint, self.call, self._count_prompt)
         self.close()
-        sent = self.gateway.policies.pacing.sent(self.lane)
-        self._held.callback(sent.lost)
-        exchange = self.gateway.transport.open(upstream, self.translator.at(self.call.query), body, headers, self.key)
-        self._held.callback(exchange.close)
+        sent = self._sent = self.gateway.policies.pacing.sent(self.lane)
+        exchange = self._exchange = self.gateway.transport.open(upstream, self.translator.at(self.call.query), body, headers, self.key)
         self.upstream_calls += 1
         while (head := exchange.receive_head(self._wait_s(deadline_s))) is None:
             if clock() >= deadline_s:
-                is_over = deadline_s == self.deadline_s
-                bound_s = upstream.timeouts.total_s if is_over else upstream.timeouts.first_byte_s
-                raise UpstreamTimeout(
-                    f"{upstream.name} did not answer in time ({bound_s:g} s for the {'call' if is_over else 'first byte'})."
-                )
+                is_over, bounds = deadline_s == self.deadline_s, upstream.timeouts
+                what, bound_s = ("call", bounds.total_s) if is_over else ("first byte", bounds.first_byte_s)
+                raise UpstreamTimeout(f"{upstream.name} did not answer in time ({bound_s:g} s for the {what}).")
             yield from self._heartbeat()
         head = head.dated(self.gateway.clock.now())
         sent.heard(head.status, head.headers)
