@@ -25,7 +25,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from compat.storage.background import OnEvent
+from compat.storage.background import OnEvent, new_lock
 from compat.telemetry.fields import USUAL_ENDPOINT
 from compat.telemetry.metrics_files import use_solid_files
 
@@ -82,10 +82,11 @@ class _Series:
 
 
 class _Value(values.MutexValue):
-    """A count without a lock, for all counting is done in one thread; gevent's locks would take as long as the rest of it."""
+    """A count under a lock of the system: nothing waits within, and gevent's would take as long as all else that counting does."""
 
-    def inc(self, amount: float) -> None:
-        self._value += amount
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]  # prometheus-client has no types there
+        self._lock = new_lock()
 
 
 class Metrics:
