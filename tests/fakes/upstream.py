@@ -136,10 +136,10 @@ class FakeUpstream:
             except OSError:
                 return
             self.connections += 1
+            self.open_connections += 1
             threading.Thread(target=self._serve, args=(sock, self.connections), daemon=True).start()
 
     def _serve(self, sock: socket.socket, number: int) -> None:
-        self.open_connections += 1
         try:
             if self.tls is not None:
                 sock = self.tls.wrap_socket(sock, server_side=True)

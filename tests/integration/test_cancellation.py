@@ -120,10 +120,11 @@ def test_hundreds_of_clients_that_leave_at_random_moments_leave_nothing_running(
             client.leave(by_reset=number % 3 == 0)
 
         gevent.joinall([gevent.spawn(visit, number) for number in range(CLIENTS)], raise_error=True)
+        assert gateway.get("/healthz").status_code == 200  # connections are accepted in their order: now the requests of all were read
+        wait_for(lambda: is_at_rest(gateway), CROWD_S)
         transport = gateway.gateway.transport
         transport.close()
         wait_for(lambda: upstream.connections >= transport.connections_opened and upstream.open_connections == 0, CROWD_S)
-        wait_for(lambda: is_at_rest(gateway), CROWD_S)
         asked = len(upstream.requests)
         assert asked >= AT_ONCE
         assert set(answers.kinds) == {"silent", "silent after its head", "between two words", "talks on and on", "busy"}
