@@ -134,19 +134,17 @@ def put_calls(writer: sqlite3.Connection, calls: Iterable[StoredCall]) -> None:
     numbered = list(enumerate(calls, last + 1))
     writer.executemany(_ADD_CALL, [(number, *columns, store) for number, (columns, _, store) in numbered])
     writer.executemany(_ADD_DETAILS, [(number, msgspec.json.encode(detail)) for number, (_, detail, _) in numbered])
-    days: dict[tuple[str, ...], tuple[int, ...]] = {}
     for _, (columns, detail, _) in numbered:
         day, counts = day_of(columns.time_s), (1, int(columns.outcome == "error"), *_counts_of(columns))
         place = (columns.client, day, columns.model, columns.deployment)
-        sums = (*counts, columns.saved_nano)
-        days[place] = tuple(map(operator.add, days[place], sums)) if place in days else sums
+        writer.execute(_ADD_TO_DAY, (*place, *counts))
+        if columns.saved_nano:
+            writer.execute(_ADD_SAVED, (*place, columns.saved_nano))
         if columns.session:
             session = (columns.client, columns.session, day)
             times = (columns.time_s - columns.duration_ms / 1000, columns.time_s, columns.duration_ms)
             writer.execute(_ADD_TO_SESSION, (*session, detail.parent, *times, *counts, columns.saved_nano))
             writer.executemany(_ADD_TOOL, [(*session, name, count) for name, count in detail.tools.items()])
-    writer.executemany(_ADD_TO_DAY, [(*place, *sums) for place, (*sums, _) in days.items()])
-    writer.executemany(_ADD_SAVED, [(*place, saved_nano) for place, (*_, saved_nano) in days.items() if saved_nano])
 
 
 def tidy(writer: sqlite3.Connection, oldest_s: float, max_bytes: int) -> None:

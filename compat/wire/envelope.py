@@ -35,7 +35,7 @@ _SHORT = (
 """Keys that are decoded again and again, wherever they are asked for, and objects that have a few keys (OpenAI takes 16 in `metadata`)."""
 
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_KEY = re.compile(rb'"((?:[^"\\]++|\\.)*+)"')
+_KEY = re.compile(rb'"(?:[^"\\]++|\\.)*+"')
 _BLANK = b" \t\n\r"
 _BLANKS = frozenset((b" ", b"\t", b"\n", b"\r"))
 _FEW_BYTES = 16
