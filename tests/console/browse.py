@@ -160,14 +160,26 @@ def _keyboard(page: Page, root: str) -> list[Any]:
 
 
 def _filtered(page: Page, root: str) -> dict[str, Any]:
+    _until_stored(page, root, errors=3)  # two of the calls before there was a browser, and the one that it made
     page.goto(f"{root}/calls")
     page.select_option("select[name=outcome]", "error")
     page.select_option("select[name=span]", "hour")
     page.click(".filter button")
+    page.wait_for_url("**outcome=error**")
     badges = page.locator("tbody .badge").all_inner_texts()
     with page.expect_download() as download:
         page.click("a[download]:has-text('CSV')")
     return {"url": page.url.removeprefix(root), "badges": badges, "csv": Path(download.value.path()).read_text()}
+
+
+def _until_stored(page: Page, root: str, errors: int) -> None:
+    """Returns once so many failed calls are listed: a call's row is written after its end, in a batch."""
+    for _ in range(100):
+        page.goto(f"{root}/calls?outcome=error")
+        if page.locator("tbody .badge").count() >= errors:
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError(f"fewer than {errors} failed calls are listed after 10 seconds")
 
 
 def watch(browser: Browser, root: str, arguments: argparse.Namespace) -> dict[str, Any]:
