@@ -78,6 +78,7 @@ def test_skips_are_judged() -> None:
     assert list(skips_without_reason("pytest.skip()\npytest.mark.skipif(True)\npytest.mark.xfail\npytest.mark.xfail()\n")) == [1, 2, 4]
 
 
+@pytest.mark.slow
 def test_every_mark_says_why_and_is_needed() -> None:
     found = []
     for path in FILES:

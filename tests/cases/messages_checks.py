@@ -6,27 +6,21 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 from anthropic.types import ContentBlockParam, MessageCreateParams, TextBlockParam, ToolUnionParam
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from pydantic import TypeAdapter
 
 from compat.errors import GatewayError
 from compat.protocols import TRANSLATORS
 from compat.protocols.base import AnswerMemory, StreamTranslator, ThinkingRecord, TranslatedRequest, TranslationContext
 from compat.protocols.chat.chunks import DONE
 from compat.wire.envelope import Envelope
+from tests.cases.adapters import adapter
 from tests.cases.messages import ABSENT
 from tests.fakes.anthropic_rules import model_of, violations
 
 TRANSLATOR = TRANSLATORS["openai.chat", "anthropic.messages"]
-
-
-@cache
-def adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
 
 
 def context(

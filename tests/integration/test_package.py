@@ -80,6 +80,7 @@ def test_an_installed_package_serves_from_a_folder_of_the_users(started: Started
     assert [path.name for path in installed.iterdir()] == ["compat"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the folder of the user's data has another name there")
 def test_a_home_that_can_not_be_written_is_one_line(environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "a file").touch()

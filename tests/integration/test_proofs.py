@@ -30,6 +30,8 @@ KEY = "sk-canary-0123456789"
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 TWO = {"rescue": {"times": 1}, "retry": {"attempts": 2}}
 
+pytestmark = pytest.mark.slow  # each starts a process
+
 
 @dataclass(frozen=True)
 class House:

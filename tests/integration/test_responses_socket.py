@@ -271,6 +271,7 @@ def test_a_silent_upstream_costs_no_pong(start_gateway: Any, upstream: FakeUpstr
         assert text_of(read(socket)) == "Hello."
 
 
+@pytest.mark.slow
 def test_a_gateway_that_stops_lets_an_answer_finish_and_says_why_it_goes(gateway: RunningGateway, upstream: FakeUpstream) -> None:
     gate = threading.Event()
     upstream.script(answers.sse_answer(*HELLO[:5], Until(gate), *HELLO[5:]))
@@ -288,6 +289,7 @@ def test_a_gateway_that_stops_lets_an_answer_finish_and_says_why_it_goes(gateway
         assert stopped.get(timeout=BOUND_S) == 0
 
 
+@pytest.mark.slow
 def test_a_changed_configuration_lets_an_answer_finish_and_ends_the_connection(gateway: RunningGateway, upstream: FakeUpstream) -> None:
     gate = threading.Event()
     upstream.script(answers.sse_answer(*HELLO[:5], Until(gate), *HELLO[5:]))
@@ -308,6 +310,7 @@ def test_a_changed_configuration_lets_an_answer_finish_and_ends_the_connection(g
         assert text_of(read(again)) == "Hello."
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_read_is_left(gateway: RunningGateway, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compat.serve.gevent_server, "SEND_TIMEOUT_S", 0.3)
     long = answers.stream_events([items.message(items.text_part("x" * 2**20))])

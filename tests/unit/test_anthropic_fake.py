@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from anthropic.types import ContentBlockParam, OutputConfigParam, ThinkingConfigParam, ToolChoiceParam, ToolUnionParam
-from pydantic import TypeAdapter
 
 from compat.config.catalog import MessagesFacts
+from tests.cases.adapters import adapter
 from tests.fakes.anthropic_rules import violations
 from tests.fakes.anthropic_shapes import BINDING_BETA
 
@@ -152,7 +152,7 @@ def test_a_good_body_is_taken_and_not_changed(good: dict[str, Any]) -> None:
 @pytest.mark.parametrize("good", GOOD.values(), ids=GOOD)
 def test_the_parts_of_a_good_body_are_what_the_sdk_sends(good: dict[str, Any]) -> None:
     for kind, value in parts_of(good):
-        TypeAdapter(kind).validate_python(value)
+        adapter(kind).validate_python(value)
 
 
 def parts_of(good: dict[str, Any]) -> Iterator[tuple[Any, Any]]:

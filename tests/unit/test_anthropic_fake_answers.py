@@ -10,9 +10,9 @@ from typing import Any
 import anthropic
 import pytest
 from anthropic.types import Message, RawMessageStreamEvent
-from pydantic import TypeAdapter
 
 from compat.config.catalog import MessagesFacts
+from tests.cases.adapters import adapter
 from tests.fakes import anthropic_answers as answers
 from tests.fakes.anthropic_answers import AnthropicApi, PromptCache
 from tests.fakes.anthropic_rules import violations
@@ -95,7 +95,7 @@ def test_whole_and_streamed_answers_are_the_sdks_types_and_say_the_same(blocks: 
     Message.model_validate(whole)
     for event in events:
         if event["type"] != "ping":
-            TypeAdapter(RawMessageStreamEvent).validate_python(event)
+            adapter(RawMessageStreamEvent).validate_python(event)
     assert list(content_of(events)) == whole["content"]
     assert [event["type"] for event in events[:3:2]] == ["message_start", "ping"]
     assert [event["type"] for event in events[-2:]] == ["message_delta", "message_stop"]

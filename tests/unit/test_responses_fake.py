@@ -11,8 +11,8 @@ import pytest
 from openai.types.responses import ResponseInputItemParam, ToolParam
 from openai.types.responses.response_create_params import ToolChoice
 from openai.types.shared_params import Reasoning
-from pydantic import TypeAdapter
 
+from tests.cases.adapters import adapter
 from tests.fakes.responses_models import facts_of
 from tests.fakes.responses_rules import chat_violations, forgotten_reasoning, violations
 from tests.fakes.responses_sealing import sealed
@@ -139,7 +139,7 @@ def test_a_good_body_is_taken_and_not_changed(good: dict[str, Any]) -> None:
 @pytest.mark.parametrize("good", GOOD.values(), ids=GOOD)
 def test_the_parts_of_a_good_body_are_what_the_sdk_sends(good: dict[str, Any]) -> None:
     for kind, value in parts_of(good):
-        TypeAdapter(kind).validate_python(value)
+        adapter(kind).validate_python(value)
 
 
 def parts_of(good: dict[str, Any]) -> Iterator[tuple[Any, Any]]:

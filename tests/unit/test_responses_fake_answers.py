@@ -9,8 +9,8 @@ from typing import Any
 import openai
 import pytest
 from openai.types.responses import Response, ResponseStreamEvent
-from pydantic import TypeAdapter
 
+from tests.cases.adapters import adapter
 from tests.fakes import responses_answers as answers
 from tests.fakes import responses_items as items
 from tests.fakes.responses_agent import AgentApi
@@ -91,7 +91,7 @@ def test_whole_and_streamed_answers_are_the_sdks_types_and_say_the_same(given: l
     events = answers.events_of(whole)
     Response.model_validate(whole)
     for event in events:
-        TypeAdapter(ResponseStreamEvent).validate_python(event)
+        adapter(ResponseStreamEvent).validate_python(event)
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
     assert [event["type"] for event in events[:2]] == ["response.created", "response.in_progress"]
     assert events[-1] == {"type": f"response.{end}", "response": whole, "sequence_number": len(events) - 1}

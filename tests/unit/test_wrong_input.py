@@ -22,7 +22,10 @@ def taken(port: int) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{' '.join(case.argv)}: {case.said}")
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=pytest.mark.slow if case.is_real else (), id=f"{' '.join(case.argv)}: {case.said}") for case in CASES],
+)
 def test_what_is_wrong_is_said_in_one_line(case: Wrong, tmp_path: Path) -> None:
     cli = CommandLine(tmp_path)
     if case.config is not None:

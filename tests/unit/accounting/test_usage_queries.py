@@ -134,6 +134,7 @@ CALLS = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(CALLS)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_every_view_agrees_with_the_report_to_the_cent(found: list[Any]) -> None:

@@ -139,6 +139,7 @@ def test_how_far_a_fetch_is_can_be_seen(stage: Any, tmp_path: Path) -> None:
     assert one.engine.endpoint(0.001) is None
 
 
+@pytest.mark.slow
 def test_a_source_that_is_gone_is_told_and_asked_no_more_where_it_is_bad(stage: Any, tmp_path: Path) -> None:
     lost = {"lost": "hub.test", "reason": "hub.test has another file", "permanent": True}
     first = FakeChild({"done": 0, "total": TOTAL}, lost, {"done": 46_000_000, "total": TOTAL}, {"error": "no network"}, code=1)

@@ -102,6 +102,7 @@ def test_a_fault_names_the_users_own_file(
     assert str(tmp_path / "copy") not in fault
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="the service is gunicorn's, which Windows lacks")
 def test_a_copy_that_can_not_be_written_names_its_folder(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("[server]\nport = 7\n")

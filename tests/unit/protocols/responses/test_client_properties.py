@@ -146,6 +146,7 @@ def tried(sent: Any, api: WireApi) -> dict[str, Any] | ClientError:
         return error
 
 
+@pytest.mark.slow
 @upstreams
 @hypothesis.given(sent=requests | spoilt())
 def test_a_call_is_one_that_an_upstream_takes_or_the_clients_fault_that_says_so(sent: Any, api: Any) -> None:

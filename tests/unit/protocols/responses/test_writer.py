@@ -383,6 +383,7 @@ _words = st.text(st.characters(codec="utf-8"), max_size=12)
 _kinds = st.sampled_from(["content", "reasoning_content", "refusal", "call"])
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(st.lists(st.tuples(_kinds, _words), max_size=12), st.sampled_from(["stop", "length", "tool_calls", "content_filter"]), st.data())
 def test_every_answer_in_every_split_is_legal_and_the_same(said: list[tuple[str, str]], reason: str, data: st.DataObject) -> None:
