@@ -47,9 +47,15 @@ def pytest_sessionfinish() -> Iterator[None]:
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)  # before its own answer
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two processes per core for a run of folders (tests mostly wait), at least four; none beside pytest's own for single files."""
-    names_files = any(arg.partition("::")[0].endswith(".py") for arg in config.args)
-    return 0 if names_files else max(4, 2 * (os.cpu_count() or 1))
+    """How many processes run the tests: none beside pytest's own for single files.
+
+    Slow tests mostly wait: two processes per core, at least four. The others compute, and each process collects all of them: one more than
+    there are cores.
+    """
+    if any(arg.partition("::")[0].endswith(".py") for arg in config.args):
+        return 0
+    cores = os.cpu_count() or 1
+    return cores + 1 if config.option.markexpr == "not slow" else max(4, 2 * cores)
 
 
 @pytest.hookimpl(optionalhook=True)
