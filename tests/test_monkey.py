@@ -57,12 +57,22 @@ def test_one_process_keeps_the_order() -> None:
     assert items == COLLECTED
 
 
+def processes_for(*named: str, marked: str = "") -> int:
+    config: Any = SimpleNamespace(args=named, option=SimpleNamespace(markexpr=marked))
+    return pytest_xdist_auto_num_workers(config)
+
+
 @pytest.mark.parametrize(
     ("named", "is_parallel"), [(["tests"], True), (["tests/unit/wire", "tests/security"], True), (["tests/test_monkey.py::test_a"], False)]
 )
 def test_single_files_run_in_pytests_own_process(named: list[str], is_parallel: bool) -> None:
-    assert (pytest_xdist_auto_num_workers(SimpleNamespace(args=named)) >= 4) is is_parallel
-    assert is_parallel or pytest_xdist_auto_num_workers(SimpleNamespace(args=named)) == 0
+    assert (processes_for(*named) >= 4) is is_parallel
+    assert is_parallel or processes_for(*named, marked="not slow") == 0
+
+
+def test_the_short_loop_takes_a_process_more_than_there_are_cores() -> None:
+    assert processes_for("tests", marked="not slow") == (os.cpu_count() or 1) + 1
+    assert processes_for("tests", marked="not heavy") == processes_for("tests")
 
 
 @pytest.mark.slow
