@@ -65,11 +65,13 @@ _BY_MODEL = """
 _BY_SESSION = f"""
     (SELECT client, day, session, {", ".join(COUNTS)}, saved_nano FROM session_days
      UNION ALL SELECT client, day, '' AS session, {_SUMS} FROM (
-        SELECT client, day, {", ".join(COUNTS)}, 0 AS saved_nano FROM days
-        UNION ALL SELECT client, day, 0, 0, 0, 0, 0, 0, 0, saved_nano FROM day_savings
-        UNION ALL SELECT client, day, {", ".join(f"-{name}" for name in (*COUNTS, "saved_nano"))} FROM session_days)
+        SELECT client, day, {", ".join(f"sum({name}) AS {name}" for name in COUNTS)}, 0 AS saved_nano FROM days GROUP BY client, day
+        UNION ALL SELECT client, day, 0, 0, 0, 0, 0, 0, 0, sum(saved_nano) FROM day_savings GROUP BY client, day
+        UNION ALL SELECT client, day, {", ".join(f"-sum({name})" for name in (*COUNTS, "saved_nano"))} FROM session_days
+        GROUP BY client, day)
      GROUP BY client, day HAVING sum(calls))"""
-"""What is in no session is what is left of the days: so both come to the same sums."""
+"""What is in no session is what is left of the days: so both come to the same sums. Each table is summed by itself first,
+mostly in the order of its key: that takes a third of sorting all of them together."""
 
 _SESSION = f"SELECT client, session, max(parent), min(first_s), max(last_s), sum(busy_ms), {_SUMS} FROM session_days"
 _KIN = f"""

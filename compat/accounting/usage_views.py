@@ -49,7 +49,8 @@ values_of = operator.attrgetter(*SUMS)
 
 def total_of(parts: Iterable[Sums]) -> Sums:
     """All of them added up."""
-    return Sums(*map(sum, zip(*map(values_of, parts), strict=True)))
+    first, *rest = [*parts] or [Sums()]
+    return Sums(*map(sum, zip(values_of(first), *map(values_of, rest), strict=True))) if rest else first
 
 
 @dataclass(frozen=True, slots=True)

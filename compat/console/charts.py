@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -77,6 +78,18 @@ def _pygal() -> Any:
     return pygal
 
 
+@functools.cache
+def _stacked_bar() -> Any:
+    """pygal's plot, which would draw days of nothing too, at a cost of their own: as bars without a height."""
+
+    class StackedBar(_pygal().StackedBar):  # type: ignore[misc]  # the library has no types
+        def bar(self, serie: Any, rescale: bool = False) -> None:  # as pygal calls it
+            serie.points = [(x, y or None) for x, y in serie.points]
+            super().bar(serie, rescale)
+
+    return StackedBar
+
+
 def ticks(top: float, least: float) -> list[float]:
     """Round values from nothing to the first that is not below `top`, six at most, not closer than `least`."""
     rough = max(top / 4, least)
@@ -86,7 +99,7 @@ def ticks(top: float, least: float) -> list[float]:
 
 
 def _bars(labels: Sequence[str], series: Sequence[Series], show: Callable[[float], str], room: _Room, least: float) -> Any:
-    chart = _pygal().StackedBar(
+    chart = _stacked_bar()(
         width=room.width,
         height=room.height,
         show_legend=False,

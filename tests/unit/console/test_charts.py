@@ -25,6 +25,13 @@ def test_there_is_a_plot_for_wide_pages_and_one_for_narrow_ones() -> None:
         assert "Tue · $4.00" in {node.text for node in plot.iter("title")}
 
 
+def test_nothing_is_drawn_of_what_costs_nothing() -> None:
+    for plot in plots(Series("a", (0.0, 2.0)), Series("b", (0.0, 4.0)), Series("c", (0.0, 0.0))):
+        bars = [node for node in plot.iter("rect") if node.get("class", "").startswith("rect reactive")]
+        assert len(bars) == 2
+        assert {"Tue · $2.00", "Tue · $4.00"} == {node.text for node in plot.iter("title")}
+
+
 @pytest.mark.parametrize(
     ("count", "groups", "first", "last"),
     [
