@@ -20,6 +20,8 @@ from tests.fakes.authority import Authority
 from tests.fakes.upstream import Answer, FakeUpstream
 from tests.integration.test_faults import TARGET, row_of, streamed_message
 
+pytestmark = pytest.mark.slow
+
 FAULTS = [fault for fault in (*BODIES, *STREAMS, *AT_THE_END) if fault.is_streamed]
 CELLS = [pytest.param(fault, wire, id=f"{fault.place}-{fault.name}-{wire}") for fault in FAULTS for wire in fault.wires]
 TOOLS = [{"type": "function", "function": {"name": TOOL, "parameters": {"type": "object", "properties": {}}}}]

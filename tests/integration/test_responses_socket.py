@@ -237,6 +237,7 @@ def door_of(gateway: RunningGateway) -> Any:
     return hot_path.wsgi_app._sockets[PATH]
 
 
+@pytest.mark.slow
 def test_an_idle_connection_is_pinged_then_closed(gateway: RunningGateway) -> None:
     door = door_of(gateway)
     door.ping_s, door.idle_s = 0.01, 0.1

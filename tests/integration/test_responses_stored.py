@@ -170,6 +170,7 @@ def ask(gateway: RunningGateway, words: str, **fields: Any) -> str:
     return str(json.loads(answer.text.partition("data: ")[2].partition("\n")[0])["response"]["id"])
 
 
+@pytest.mark.slow
 @shared
 def test_another_worker_shows_and_cancels_what_is_being_made(start_gateway: Any, upstream: FakeUpstream, place: Any) -> None:
     upstream.default = answers.sse_answer(*HELLO[:6], Stall())
@@ -190,6 +191,7 @@ def test_another_worker_shows_and_cancels_what_is_being_made(start_gateway: Any,
     assert record["outcome"] == "cancelled"
 
 
+@pytest.mark.slow
 def test_a_client_that_left_reads_the_rest_of_the_stream_later(start_gateway: Any, upstream: FakeUpstream) -> None:
     gate = threading.Event()
     upstream.default = answers.sse_answer(*HELLO[:5], Until(gate), *HELLO[5:])
@@ -205,6 +207,7 @@ def test_a_client_that_left_reads_the_rest_of_the_stream_later(start_gateway: An
         assert rest[-1].type == "response.completed"
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_deleted_while_it_is_made_is_not_made_further(start_gateway: Any, upstream: FakeUpstream) -> None:
     upstream.default = answers.sse_answer(*HELLO[:6], Stall())
     gateway = start_gateway(kept_alone(upstream))
@@ -215,6 +218,7 @@ def test_an_answer_that_is_deleted_while_it_is_made_is_not_made_further(start_ga
     assert gateway.get(f"/v1/responses/{answer_id}").status_code == 404
 
 
+@pytest.mark.slow
 def test_a_stream_whose_answer_is_deleted_ends_with_an_error(start_gateway: Any, upstream: FakeUpstream) -> None:
     upstream.default = answers.sse_answer(*HELLO[:6], Stall())
     gateway = start_gateway(kept_alone(upstream))
@@ -238,6 +242,7 @@ def test_a_background_answer_that_fails_says_why(start_gateway: Any, upstream: F
     assert (failed["status"], "No such thing." in failed["error"]["message"]) == ("failed", True)
 
 
+@pytest.mark.slow
 def test_an_answer_whose_maker_is_gone_has_failed(start_gateway: Any, upstream: FakeUpstream) -> None:
     upstream.default = answers.sse_answer(*HELLO[:6], Stall())
     gateway = start_gateway(kept_alone(upstream))

@@ -23,6 +23,7 @@ def test_no_translator_is_left_out() -> None:
     assert {pair for pair in TRANSLATORS if pair[0] == "openai.chat"} == TRANSLATED, "the others go by way of these"
 
 
+@pytest.mark.slow
 def test_the_long_run_tells_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--cases", "20", "--seed", "1", "sse", "front"]) == 0
     assert "failed: none" in capsys.readouterr().out

@@ -220,6 +220,7 @@ def test_clients_whose_models_or_keys_are_not_those_of_the_gateway_are_named(tmp
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("host", "url"),
     [("fd00::5", "http://[fd00::5]:{port}/v1"), ("127.0.0.1", "http://LocalHost:{port}"), ("::1", "http://[::1]:{port}/v1/")],

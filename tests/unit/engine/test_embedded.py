@@ -265,6 +265,7 @@ def test_how_fast_it_reads_is_known_once_it_was_measured(stage: Any, tmp_path: P
     assert one.engine.endpoint(0).prompt_tokens_s == 70.5
 
 
+@pytest.mark.slow
 def test_where_something_is_lacking_no_child_is_started(stage: Any, tmp_path: Path) -> None:
     one = stage(with_file(tmp_path), lacks=lambda: "it needs 2.2 GB of memory")
     one.engine.start()

@@ -166,6 +166,7 @@ def test_what_was_written_so_far_counts_text_that_is_not_decoded_yet() -> None:
     assert stream.usage_so_far().completion_tokens >= 500
 
 
+@pytest.mark.slow
 def test_deltas_that_are_known_count_for_the_bound_of_an_answer() -> None:
     reader = MessagesReader(CONTEXT, Notes())
     body = events([("text", ["x"])], 0).split(b"\n\n")

@@ -276,6 +276,7 @@ def test_a_running_call_may_finish(slow: tuple[Slow, Running]) -> None:
     assert left == [0]
 
 
+@pytest.mark.slow
 def test_a_call_that_does_not_finish_is_ended_at_the_bound(slow: tuple[Slow, Running]) -> None:
     app, running = slow
     with running.connect() as sock:

@@ -39,6 +39,7 @@ def test_a_call_without_tool_history_does_not_touch_the_store(bench: Bench, make
     assert bench.redis.calls == 0
 
 
+@pytest.mark.slow
 @lasting_vault
 def test_the_background_writes_what_is_kept(bench: Bench, make: Make) -> None:
     vault = bench.sqlite(busy_s=30.0) if make is Bench.sqlite else make(bench)
