@@ -25,12 +25,10 @@ ROUTE = {"claude-4-sonnet": {"route": ["a/claude-sonnet-4-6", "b/claude-haiku-4-
 
 
 @pytest.fixture(scope="module", autouse=True)
-def nothing_older() -> Iterator[None]:
-    """Collections look at what these tests make, and not at all that pytest holds."""
+def nothing_older() -> None:
+    """Collections look at what these tests make, and not at all that pytest holds: as after its collection (`tests/monkey.py`)."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @contextlib.contextmanager
